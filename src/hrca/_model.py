@@ -1,0 +1,702 @@
+"""HRCA, the model that users hold: an annotated reference in, labels with their confidence out.
+
+Longer than the other files, for its docstrings: it is the public face, and each method only parses, calls and returns.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from mudata import MuData
+from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
+from scvi.data import fields as scvi_fields
+from scvi.model.base import BaseModelClass
+from scvi.utils import setup_anndata_dsp
+
+from . import _scvi
+from ._inference import run
+from ._module import GeneAE, HRCAModule, SEClassifier
+from ._query import Query, get_modality, open_query, write_annotation
+from ._reference import check_reference
+from ._training import check_sizes, digest, fit, split_cells
+from ._trainingplan import FinetunePlan, PretrainPlan
+from ._transforms import Corruption
+from .metrics import annotation_scores
+
+
+class HRCA(BaseModelClass):
+    """High-Resolution Cell Annotation: cell types from an annotated reference for a sparse query.
+
+    A transformer-style autoencoder (Gene-AE) is pre-trained on expression, then an SE-Classifier is fine-tuned on its
+    latent space (HRCA Training Document). The defaults are the Document's sizes, about 290 million parameters at
+    21,333 genes: for a laptop, see :data:`hrca.SIZES`.
+
+    Parameters
+    ----------
+    adata
+        The reference, after :meth:`setup_anndata` or :meth:`setup_mudata`.
+    registry
+        What scvi saved of a reference; used by :meth:`load` in place of `adata`.
+    n_hidden
+        Width between genes and latent features.
+    n_latent
+        Number of latent features; a multiple of `n_heads`.
+    n_heads
+        Heads of the attention in each encoder layer.
+    n_layers
+        Number of encoder layers.
+    n_feedforward
+        Width of the feed-forward network in each encoder layer.
+    classifier_widths
+        Width of each stage of the classifier.
+    dropout_rate
+        Dropout in Gene-AE.
+    classifier_dropout_rate
+        Dropout in the classifier's stages after the first.
+
+    Raises
+    ------
+    ValueError
+        If neither `adata` nor `registry` is given, `n_latent` is not a multiple of `n_heads`, or a size is below 1.
+
+    Notes
+    -----
+    Where the Document is silent, the published code decides (dropouts, norms, feed-forward width); where the
+    published code contradicts the Document (stages of the classifier, weights that are kept), the Document does.
+
+    Examples
+    --------
+    >>> import hrca
+    >>> reference = hrca.datasets.pbmc68k()
+    >>> query = reference[:50].copy()
+    >>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
+    >>> model = hrca.HRCA(reference, **hrca.SIZES["laptop"])
+    >>> model.train(pretrain_epochs=1, max_epochs=1, enable_progress_bar=False)
+    >>> labels = model.predict(query)
+    >>> query.obs[["hrca", "hrca_confidence"]].shape
+    (50, 2)
+    """
+
+    _module_cls = HRCAModule
+    _pretrain_plan_cls, _training_plan_cls = PretrainPlan, FinetunePlan
+    _data_splitter_cls = _scvi.FixedSplitter
+
+    # Ten parameters and not eight: each is a size or a rate of the Document's networks.
+    def __init__(
+        self,
+        adata: AnnData | MuData | None = None,
+        registry: dict | None = None,
+        *,
+        n_hidden: int = 5000,
+        n_latent: int = 1024,
+        n_heads: int = 8,
+        n_layers: int = 8,
+        n_feedforward: int = 2048,
+        classifier_widths: tuple[int, ...] = (512, 256, 128),
+        dropout_rate: float = 0.1,
+        classifier_dropout_rate: float = 0.5,
+    ):
+        super().__init__(adata, registry)
+        check_sizes(n_latent, n_heads, n_hidden, n_layers, n_feedforward, *classifier_widths)
+        gene_ae = GeneAE(
+            n_genes=len(self.gene_names),
+            n_hidden=n_hidden,
+            n_latent=n_latent,
+            n_heads=n_heads,
+            n_layers=n_layers,
+            n_feedforward=n_feedforward,
+            dropout_rate=dropout_rate,
+        )
+        n_labels = len(self.labels)
+        self.module = self._module_cls(
+            gene_ae,
+            SEClassifier(
+                n_latent=n_latent, n_labels=n_labels, widths=classifier_widths, dropout_rate=classifier_dropout_rate
+            )
+            if n_labels
+            else None,
+        )
+        self._model_summary_string = (
+            f"HRCA with {len(self.gene_names)} genes, {n_labels} labels; n_hidden: {n_hidden}, n_latent: {n_latent}, "
+            f"n_heads: {n_heads}, n_layers: {n_layers}, classifier_widths: {classifier_widths}"
+        )
+        self.is_finetuned_ = False
+        self.model_id_ = ""
+        self.split_: dict | None = None
+        self.init_params_ = self._get_init_params(locals())
+
+    @classmethod
+    @setup_anndata_dsp.dedent
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        labels_key: str | None = None,
+        unlabeled_category: str = "Unknown",
+        layer: str | None = None,
+        **kwargs,
+    ) -> None:
+        """%(summary)s.
+
+        Parameters
+        ----------
+        %(param_adata)s
+        labels_key
+            Column of ``adata.obs`` with the cell types, as strings. None: no labels, for pre-training only.
+        unlabeled_category
+            The label of cells without one; they serve pre-training and never become a prediction of the classifier.
+        layer
+            Layer with the raw counts; ``adata.X`` if None.
+        kwargs
+            For scvi-tools, when it repeats the setup of a loaded model.
+
+        Raises
+        ------
+        ValueError
+            If the matrix does not hold raw counts, a gene name is duplicated, `adata` is a view, or the labels cannot
+            be learned: no such column, missing values, no strings, unused categories, fewer than two labels.
+        """
+        setup_method_args = cls._get_setup_method_args(**locals())
+        check_reference(adata, layer, labels_key, adata.obs, unlabeled_category)
+        fields = [scvi_fields.LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False)]
+        if labels_key is not None:
+            fields.append(
+                scvi_fields.LabelsWithUnlabeledObsField(REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category)
+            )
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    @classmethod
+    def setup_mudata(
+        cls,
+        mdata: MuData,
+        labels_key: str | None = None,
+        unlabeled_category: str = "Unknown",
+        rna_layer: str | None = None,
+        modalities: dict[str, str] | None = None,
+        **kwargs,
+    ) -> None:
+        """Set up the MuData object for this model.
+
+        Parameters
+        ----------
+        mdata
+            The reference.
+        labels_key
+            Column with the cell types, as strings. None: no labels, for pre-training only.
+        unlabeled_category
+            The label of cells without one.
+        rna_layer
+            Layer of the RNA modality with the raw counts; its X if None.
+        modalities
+            Where ``rna_layer`` and ``labels_key`` are: the name of a modality for each; the labels may be left out,
+            which means ``mdata.obs``. If None, both are in the modality "rna".
+        kwargs
+            For scvi-tools, when it repeats the setup of a loaded model.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`setup_anndata`; or if there is no such modality.
+        """
+        modalities = modalities or {"rna_layer": "rna", "labels_key": "rna"}
+        setup_method_args = cls._get_setup_method_args(
+            cls=cls,
+            mdata=mdata,
+            labels_key=labels_key,
+            unlabeled_category=unlabeled_category,
+            rna_layer=rna_layer,
+            modalities=modalities,
+        )
+        where = cls._create_modalities_attr_dict(modalities, setup_method_args)
+        rna = get_modality(mdata, where.rna_layer)
+        obs = mdata.obs if where.labels_key is None else get_modality(mdata, where.labels_key).obs
+        check_reference(rna, rna_layer, labels_key, obs, unlabeled_category)
+        fields = [
+            scvi_fields.MuDataLayerField(
+                REGISTRY_KEYS.X_KEY,
+                rna_layer,
+                mod_key=where.rna_layer,
+                is_count_data=False,
+                correct_data_format=False,
+                mod_required=True,
+            )
+        ]
+        if labels_key is not None:
+            fields.append(
+                scvi_fields.MuDataLabelsWithUnlabeledObsField(
+                    REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category, mod_key=where.labels_key
+                )
+            )
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
+        manager.register_fields(mdata, **kwargs)
+        cls.register_manager(manager)
+
+    @property
+    def gene_names(self) -> pd.Index:
+        """The model's genes, in its order, shape (n_genes,)."""
+        return pd.Index(self.get_state_registry(REGISTRY_KEYS.X_KEY)["column_names"])
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that the model tells apart, in the order of its probabilities; empty without labels."""
+        if REGISTRY_KEYS.LABELS_KEY not in self.registry["field_registries"]:
+            return []
+        mapping = self.get_state_registry(REGISTRY_KEYS.LABELS_KEY)["categorical_mapping"]
+        # scvi keeps the unlabelled category in the last place, also when no cell has it
+        return [str(label) for label in mapping[:-1]]
+
+    @property
+    def unlabeled_category(self) -> str:
+        """The label of cells without one, and of query cells that cannot be judged."""
+        return self.registry["setup_args"]["unlabeled_category"]
+
+    # More than eight parameters, here and below: each is one that the Document's own call names, or that every
+    # scvi-tools model has.
+    def pretrain(
+        self,
+        max_epochs: int = 1000,
+        *,
+        batch_size: int = 128,
+        lr: float = 1e-3,
+        lr_factor: float = 0.1,
+        lr_patience: int = 50,
+        lr_hold_epochs: int = 200,
+        corruption: Corruption = "thin",
+        train_size: float = 0.9,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        **trainer_kwargs,
+    ) -> None:
+        """Train Gene-AE to reconstruct cells from sparser copies of themselves; labels play no part.
+
+        Parameters
+        ----------
+        max_epochs
+            Number of epochs.
+        batch_size
+            Cells in a batch.
+        lr
+            Learning rate of Adam.
+        lr_factor
+            What the learning rate is multiplied with when the loss has stopped falling.
+        lr_patience
+            Epochs without a lower loss before that.
+        lr_hold_epochs
+            Epochs at the start in which the learning rate is left alone.
+        corruption
+            How training cells are made sparser: "thin" (each cell keeps a log-uniform fraction of its counts, from all
+            to 1 in 200), "mask" (each entry is hidden with probability 0.7, as in the published code) or "none".
+        train_size
+            Share of the cells of each type that are trained on; the others choose the epoch whose weights are kept.
+            1: none are held out, and the training loss chooses. One split serves both phases.
+        accelerator
+            Lightning's: "cpu", "gpu", "auto".
+        devices
+            Lightning's.
+        trainer_kwargs
+            For the Trainer of scvi-tools and Lightning, e.g. ``enable_progress_bar=False``.
+
+        Raises
+        ------
+        ValueError
+            If `corruption` is none of the three, `batch_size` is below 2, `train_size` is not in (0, 1] or not the one
+            that an earlier phase used, or there are fewer than 2 cells to train on.
+        """
+        self._fit(
+            "pretrain",
+            np.ones(self.summary_stats.n_cells, dtype=bool),
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            corruption=corruption,
+            train_size=train_size,
+            schedule={"lr": lr, "lr_factor": lr_factor, "lr_patience": lr_patience, "lr_hold_epochs": lr_hold_epochs},
+            runner_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
+        )
+
+    def finetune(
+        self,
+        max_epochs: int = 200,
+        *,
+        batch_size: int = 128,
+        lr: float = 1e-3,
+        lr_factor: float = 0.1,
+        lr_patience: int = 10,
+        lr_hold_epochs: int = 20,
+        corruption: Corruption = "thin",
+        train_size: float = 0.9,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        **trainer_kwargs,
+    ) -> None:
+        """Train both networks on the labels; cells of the unlabelled category are left out.
+
+        Parameters
+        ----------
+        max_epochs
+            Number of epochs.
+        batch_size
+            Cells in a batch.
+        lr
+            Learning rate of Adam.
+        lr_factor
+            What the learning rate is multiplied with when the loss has stopped falling.
+        lr_patience
+            Epochs without a lower loss before that.
+        lr_hold_epochs
+            Epochs at the start in which the learning rate is left alone.
+        corruption
+            As in :meth:`pretrain`.
+        train_size
+            As in :meth:`pretrain`.
+        accelerator
+            Lightning's: "cpu", "gpu", "auto".
+        devices
+            Lightning's.
+        trainer_kwargs
+            For the Trainer of scvi-tools and Lightning.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`pretrain`; or if the reference was set up without labels.
+        """
+        self._check_has_labels()
+        self._fit(
+            "finetune",
+            self._codes() < len(self.labels),
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            corruption=corruption,
+            train_size=train_size,
+            schedule={"lr": lr, "lr_factor": lr_factor, "lr_patience": lr_patience, "lr_hold_epochs": lr_hold_epochs},
+            runner_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
+        )
+        self.is_finetuned_ = True
+        self.model_id_ = digest(self.module)
+
+    def train(
+        self,
+        pretrain_epochs: int = 1000,
+        max_epochs: int = 200,
+        *,
+        batch_size: int = 128,
+        lr: float = 1e-3,
+        corruption: Corruption = "thin",
+        train_size: float = 0.9,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        **trainer_kwargs,
+    ) -> None:
+        """Pre-train, then fine-tune.
+
+        Parameters
+        ----------
+        pretrain_epochs
+            Epochs of :meth:`pretrain`.
+        max_epochs
+            Epochs of :meth:`finetune`.
+        batch_size
+            Cells in a batch, in both phases.
+        lr
+            Learning rate of Adam at the start of either phase.
+        corruption
+            As in :meth:`pretrain`, for both phases.
+        train_size
+            As in :meth:`pretrain`; one split for both phases.
+        accelerator
+            Lightning's: "cpu", "gpu", "auto".
+        devices
+            Lightning's.
+        trainer_kwargs
+            For the Trainer of scvi-tools and Lightning, in both phases.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`finetune`, before pre-training starts.
+        """
+        self._check_has_labels()
+        shared = {
+            "batch_size": batch_size,
+            "lr": lr,
+            "corruption": corruption,
+            "train_size": train_size,
+            "accelerator": accelerator,
+            "devices": devices,
+            **trainer_kwargs,
+        }
+        self.pretrain(pretrain_epochs, **shared)
+        self.finetune(max_epochs, **shared)
+
+    def predict(
+        self,
+        adata: AnnData | MuData | None = None,
+        *,
+        key_added: str | None = "hrca",
+        soft: bool = False,
+        layer: str | None = None,
+        batch_size: int = 512,
+    ) -> pd.Categorical | pd.DataFrame:
+        """Label each cell of a query, with a confidence.
+
+        The query is not registered and its matrices are not changed. Its genes are found by name, whatever their
+        order; the model's other genes count as absent, and each cell is normalised over the genes that are present.
+
+        Parameters
+        ----------
+        adata
+            The query: raw counts, shape (n_obs, any genes), sparse or dense, in memory or backed. For a MuData, its
+            RNA modality is the query. The reference itself if None.
+        key_added
+            Where the results are written: ``obs[key_added]``, the label (categorical); ``obs[f"{key_added}_confidence"]``,
+            its probability (float32, 0 to 1); ``obsm[f"{key_added}_probabilities"]``, all of them (float32 DataFrame,
+            n_obs x n_labels); ``uns[key_added]``, version, model, gene overlap and settings. None: nothing is written.
+        soft
+            Return the probabilities in place of the labels.
+        layer
+            The query's layer with the raw counts; the one that the reference had if None; "X" for ``adata.X``.
+        batch_size
+            Cells in a batch; one batch at a time is made dense.
+
+        Returns
+        -------
+        The label of each cell, in the query's order. With `soft`, the probabilities: a DataFrame, n_obs x n_labels,
+        index ``adata.obs_names``. A cell without counts on the model's genes cannot be judged: it gets the unlabelled
+        category, confidence 0 and probabilities 0.
+
+        Raises
+        ------
+        ValueError
+            If the model is not fine-tuned, the query's matrix does not hold raw counts or does not exist, a gene name
+            is duplicated, no gene is shared, or `batch_size` is below 1.
+
+        Notes
+        -----
+        In the columns of ``obsm``, "/" is replaced by "|": a name with a slash cannot be written to h5ad or zarr.
+        """
+        self._check_finetuned()
+        query = self._open(adata, layer)
+        probabilities = np.zeros((query.n_obs, len(self.labels)), dtype=np.float32)
+        judged = np.zeros(query.n_obs, dtype=bool)
+        batches = query.batches(batch_size)
+        for rows, output, has_counts in run(lambda counts: self.module.classify(counts).softmax(dim=1), batches):
+            probabilities[rows] = output * has_counts[:, None]
+            judged[rows] = has_counts
+        codes = np.where(judged, probabilities.argmax(axis=1), len(self.labels)) if query.n_obs else []
+        labels = pd.Categorical.from_codes(codes, categories=[*self.labels, self.unlabeled_category])
+        if key_added is not None:
+            write_annotation(query, key_added, labels, self._frame(probabilities, query), self.model_id_)
+        return self._frame(probabilities, query) if soft else labels
+
+    def get_latent_representation(
+        self, adata: AnnData | MuData | None = None, *, layer: str | None = None, batch_size: int = 512
+    ) -> np.ndarray:
+        """Return Gene-AE's latent features of each cell.
+
+        Parameters
+        ----------
+        adata
+            As in :meth:`predict`.
+        layer
+            As in :meth:`predict`.
+        batch_size
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        Latent features, shape (n_obs, n_latent), float32.
+
+        Raises
+        ------
+        ValueError
+            If no phase has been trained; or for the query, as :meth:`predict`.
+        """
+        self._check_pretrained()
+        query = self._open(adata, layer)
+        latent = np.zeros((query.n_obs, self.module.gene_ae.n_latent), dtype=np.float32)
+        for rows, output, _ in run(self.module.encode, query.batches(batch_size)):
+            latent[rows] = output
+        return latent
+
+    def get_normalized_expression(
+        self,
+        adata: AnnData | MuData | None = None,
+        *,
+        gene_list: list[str] | None = None,
+        layer: str | None = None,
+        batch_size: int = 512,
+    ) -> pd.DataFrame:
+        """Return Gene-AE's reconstruction of each cell.
+
+        Parameters
+        ----------
+        adata
+            As in :meth:`predict`.
+        gene_list
+            The genes to return, in this order; all of the model's if None, a dense table of n_obs x n_genes.
+        layer
+            As in :meth:`predict`.
+        batch_size
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        Reconstructed log1p(counts per 10,000), n_obs x len(gene_list), float32, also of genes that the query lacks.
+
+        Raises
+        ------
+        ValueError
+            If no phase has been trained, or a gene is not one of the model's; or for the query, as :meth:`predict`.
+        """
+        self._check_pretrained()
+        genes = self.gene_names if gene_list is None else pd.Index(gene_list)
+        positions = self.gene_names.get_indexer(genes)
+        if (positions < 0).any():
+            raise ValueError(
+                f"`gene_list` must hold genes of the model, but it lacks {list(genes[positions < 0][:3])}. "
+                "`model.gene_names` has them all."
+            )
+        query = self._open(adata, layer)
+        expression = np.zeros((query.n_obs, len(genes)), dtype=np.float32)
+        for rows, output, _ in run(
+            lambda counts: self.module.reconstruct(counts)[:, positions], query.batches(batch_size)
+        ):
+            expression[rows] = output
+        return pd.DataFrame(expression, index=query.adata.obs_names, columns=genes)
+
+    def evaluate(
+        self, adata: AnnData | MuData, labels_key: str, *, layer: str | None = None, batch_size: int = 512
+    ) -> pd.Series:
+        """Score the predictions of cells whose labels are known; nothing is written.
+
+        Parameters
+        ----------
+        adata
+            As in :meth:`predict`.
+        labels_key
+            Column of its obs with the known labels. Cells without one, or with the unlabelled category, are not scored.
+        layer
+            As in :meth:`predict`.
+        batch_size
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        The scores of :func:`hrca.metrics.annotation_scores` over the cells whose label the model knows, ``n_obs`` of
+        them, and ``n_unseen``, the number of cells whose label the reference did not have; those are not scored.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`predict`; or if there is no such column, or no cell of it has a label that the model knows.
+        """
+        self._check_finetuned()
+        query = self._open(adata, layer)
+        if labels_key not in query.adata.obs:
+            raise ValueError(
+                f"`labels_key` must name a column of the query's obs, got {labels_key!r}; it has "
+                f"{list(query.adata.obs.columns)}."
+            )
+        known = query.adata.obs[labels_key].astype(object)
+        labelled = (known.notna() & (known != self.unlabeled_category)).to_numpy()
+        seen = known.isin(self.labels).to_numpy()
+        if not seen.any():
+            raise ValueError(
+                f"Some cells must have a label that the model knows, but obs[{labels_key!r}] has "
+                f"{list(known[labelled].unique()[:3])} and the model {self.labels[:3]}. "
+                "Rename the one kind to the other."
+            )
+        predicted = np.asarray(self.predict(adata, key_added=None, layer=layer, batch_size=batch_size))
+        scores = annotation_scores(known[seen], predicted[seen])
+        scores["n_unseen"] = int((labelled & ~seen).sum())
+        return scores
+
+    def save(self, dir_path: str | Path, **kwargs) -> None:
+        """Save the model to a folder.
+
+        Parameters
+        ----------
+        dir_path
+            The folder.
+        kwargs
+            For scvi-tools: ``overwrite``, ``prefix``, ``save_anndata``.
+        """
+        history = self.history_
+        self.history_ = _scvi.plain_history(history)
+        try:
+            super().save(str(dir_path), **kwargs)
+        finally:
+            self.history_ = history
+
+    @classmethod
+    def load(cls, dir_path: str | Path, adata: AnnData | MuData | None = None, **kwargs) -> "HRCA":
+        """Load a model from a folder.
+
+        The file is a pickle, as of all scvi-tools models: load only those that you trust.
+
+        Parameters
+        ----------
+        dir_path
+            The folder.
+        adata
+            The reference, to go on training; not needed to predict.
+        kwargs
+            For scvi-tools: ``accelerator``, ``device``, ``prefix``.
+
+        Returns
+        -------
+        The model.
+        """
+        # scvi reads False as "without", and None as "the one that was saved too", with a warning if none was
+        model = super().load(str(dir_path), adata=False if adata is None else adata, **kwargs)
+        model.history_ = _scvi.framed_history(model.history_)
+        return model
+
+    def _fit(self, phase: str, takes_part: np.ndarray, *, train_size: float, **settings) -> None:
+        if self.adata_manager is None:
+            raise ValueError(
+                "Training needs the reference, but this model was loaded without. "
+                "`HRCA.load(path, adata=reference)` brings it back."
+            )
+        self.split_ = split_cells(self, self._codes() if self.labels else None, train_size)
+        plan_cls = {"pretrain": self._pretrain_plan_cls, "finetune": self._training_plan_cls}[phase]
+        fit(self, phase, plan_cls, takes_part, **settings)
+
+    def _codes(self) -> np.ndarray:
+        """Index of each reference cell's label, shape (n_obs,); n_labels for the unlabelled category."""
+        return self.adata_manager.get_from_registry(REGISTRY_KEYS.LABELS_KEY).ravel()
+
+    def _open(self, adata: AnnData | MuData | None, layer: str | None) -> Query:
+        adata = self.adata if adata is None else adata
+        if adata is None:
+            raise ValueError("A query must be given: `adata=`. This model was loaded without its reference.")
+        setup_args = self.registry["setup_args"]
+        if isinstance(adata, MuData):
+            adata = get_modality(adata, (setup_args.get("modalities") or {"rna_layer": "rna"})["rna_layer"])
+        if layer is None:
+            layer = setup_args.get("layer", setup_args.get("rna_layer"))
+        return open_query(adata, None if layer == "X" else layer, self.gene_names)
+
+    def _frame(self, probabilities: np.ndarray, query: Query) -> pd.DataFrame:
+        return pd.DataFrame(probabilities, index=query.adata.obs_names, columns=pd.Index(self.labels))
+
+    def _check_has_labels(self) -> None:
+        if not self.labels:
+            raise ValueError(
+                "Fine-tuning needs labels, but the reference was set up without. "
+                "`HRCA.setup_anndata(adata, labels_key=...)` names their column."
+            )
+
+    def _check_pretrained(self) -> None:
+        if not self.is_trained_:
+            raise ValueError("The model must be trained first: `model.train()`, or `model.pretrain()` for Gene-AE alone.")
+
+    def _check_finetuned(self) -> None:
+        if not self.is_finetuned_:
+            raise ValueError(
+                "The model must be trained on labels before it predicts: `model.train()`, or `model.finetune()` after "
+                "`model.pretrain()`."
+            )

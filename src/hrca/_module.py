@@ -1,0 +1,230 @@
+"""Gene-AE, SE-Classifier, and the scvi module that joins them.
+
+No ``from __future__ import annotations`` here: the tests check the shapes in the signatures.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from scvi import REGISTRY_KEYS
+from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ._components import EncoderLayer, SEResidualBlock, SqueezeExcitation, initialize, input_layer
+from ._transforms import Corruption, corrupt, log_normalize
+
+
+class GeneAE(nn.Module):
+    """The transfer network: normalised expression to latent features and back.
+
+    Training Document, "Gene-AE": encoder n_genes-5000-1024 and K TransformerLayers, decoder 1024-5000-n_genes with
+    Softplus. LayerNorm, ReLU and dropout stand between the two Linears of the input layer and of its mirror, as in
+    the published code (upstream.md, table 1, rows 1 and 6).
+
+    Parameters
+    ----------
+    n_genes
+        Number of genes.
+    n_hidden
+        Width between genes and latent features.
+    n_latent
+        Number of latent features.
+    n_heads
+        Heads of the attention in each encoder layer.
+    n_layers
+        Number of encoder layers.
+    n_feedforward
+        Width of the feed-forward network in each encoder layer.
+    dropout_rate
+        Dropout in the input layer, its mirror and the encoder layers.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_genes: int,
+        n_hidden: int,
+        n_latent: int,
+        n_heads: int,
+        n_layers: int,
+        n_feedforward: int,
+        dropout_rate: float,
+    ):
+        super().__init__()
+        self.n_latent = n_latent
+        self.encoder_input = nn.Sequential(*input_layer(n_genes, n_hidden, n_latent, dropout_rate))
+        self.encoder_layers = nn.Sequential(
+            *(
+                EncoderLayer(
+                    n_latent=n_latent, n_heads=n_heads, n_feedforward=n_feedforward, dropout_rate=dropout_rate
+                )
+                for _ in range(n_layers)
+            )
+        )
+        self.decoder = nn.Sequential(*input_layer(n_latent, n_hidden, n_genes, dropout_rate), nn.Softplus())
+        self.apply(initialize)
+
+    def encode(self, x_norm: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_latent"]:
+        """Return the latent features of log-normalised expression, shape (n_obs, n_latent)."""
+        return self.encoder_layers(self.encoder_input(x_norm))
+
+    def decode(self, z: Float[Tensor, "n_obs n_latent"]) -> Float[Tensor, "n_obs n_genes"]:
+        """Return the reconstructed log-normalised expression, shape (n_obs, n_genes)."""
+        return self.decoder(z)
+
+
+class SEClassifier(nn.Module):
+    """The classifier network: latent features to one logit a label.
+
+    Training Document, "SE-Classifier": an SELayer, J stages of SEres, a Linear. The published code has one stage
+    more (512, 256, 128, 64), because it counts its stages after the first (upstream.md, table 1, row 7); the
+    Document's three are HRCA's default. No dropout in the first stage, as there.
+
+    Parameters
+    ----------
+    n_latent
+        Number of latent features.
+    n_labels
+        Number of labels.
+    widths
+        Width of each stage, in order.
+    dropout_rate
+        Dropout in each stage but the first.
+    """
+
+    def __init__(self, *, n_latent: int, n_labels: int, widths: tuple[int, ...], dropout_rate: float):
+        super().__init__()
+        self.excitation = SqueezeExcitation(n_latent)
+        self.stages = nn.Sequential(
+            *(
+                SEResidualBlock(n_in=n_in, n_out=n_out, dropout_rate=dropout_rate if i else 0.0)
+                for i, (n_in, n_out) in enumerate(zip((n_latent, *widths), widths, strict=False))
+            )
+        )
+        self.output = nn.Linear(widths[-1], n_labels)
+        self.apply(initialize)
+
+    def forward(self, z: Float[Tensor, "n_obs n_latent"]) -> Float[Tensor, "n_obs n_labels"]:
+        """Return the logits, shape (n_obs, n_labels)."""
+        return self.output(self.stages(self.excitation(z)))
+
+
+class HRCAModule(BaseModuleClass):
+    """Both networks, from raw counts to reconstruction, logits and loss.
+
+    Parameters
+    ----------
+    gene_ae
+        The transfer network.
+    se_classifier
+        The classifier network, or None for a model without labels.
+    """
+
+    def __init__(self, gene_ae: GeneAE, se_classifier: SEClassifier | None):
+        super().__init__()
+        self.gene_ae = gene_ae
+        self.se_classifier = se_classifier
+
+    def _get_inference_input(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"counts": tensors[REGISTRY_KEYS.X_KEY]}
+
+    def inference(
+        self,
+        counts: Float[Tensor, "n_obs n_genes"],
+        corruption: Corruption = "none",
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """Encode corrupted counts.
+
+        Returns
+        -------
+        ``z``: latent features of the corrupted cells, shape (n_obs, n_latent). ``x_norm``: log-normalised
+        uncorrupted counts, shape (n_obs, n_genes), the target of the reconstruction.
+        """
+        x_norm = log_normalize(counts)
+        x_corrupt = x_norm if corruption == "none" else log_normalize(corrupt(counts, corruption, generator))
+        return {"z": self.gene_ae.encode(x_corrupt), "x_norm": x_norm}
+
+    def _get_generative_input(
+        self, tensors: dict[str, Tensor], inference_outputs: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        return {"z": inference_outputs["z"]}
+
+    def generative(self, z: Float[Tensor, "n_obs n_latent"], *, classify: bool) -> dict[str, Tensor]:
+        """Decode, and classify if asked: what is not run keeps its batch statistics clean.
+
+        Returns
+        -------
+        ``x_hat``: reconstruction, shape (n_obs, n_genes). ``logits``: shape (n_obs, n_labels), only if `classify`.
+        """
+        outputs = {"x_hat": self.gene_ae.decode(z)}
+        if classify:
+            outputs["logits"] = self.se_classifier(z)
+        return outputs
+
+    def loss(
+        self,
+        tensors: dict[str, Tensor],
+        inference_outputs: dict[str, Tensor],
+        generative_outputs: dict[str, Tensor],
+        *,
+        reconstruction_weight: float,
+        classification_weight: float,
+        label_smoothing: float,
+    ) -> LossOutput:
+        """Weigh the mean squared error and the label-smoothed cross-entropy, both from one encoder forward.
+
+        The published code runs the encoder twice, once for each loss (upstream.md, table 1, row 16).
+        """
+        x_norm = inference_outputs["x_norm"]
+        reconstruction_loss = F.mse_loss(generative_outputs["x_hat"], x_norm)
+        loss = reconstruction_weight * reconstruction_loss
+        metrics = {"reconstruction_loss": reconstruction_loss.detach()}
+        logits = generative_outputs.get("logits")
+        if logits is not None:
+            labels = tensors[REGISTRY_KEYS.LABELS_KEY][:, 0].long()
+            classification_loss = smoothed_cross_entropy(logits, labels, label_smoothing)
+            loss = loss + classification_weight * classification_loss
+            metrics["classification_loss"] = classification_loss.detach()
+            metrics["accuracy"] = (logits.argmax(dim=1) == labels).float().mean()
+        return LossOutput(loss=loss, n_obs_minibatch=len(x_norm), extra_metrics=metrics)
+
+    @auto_move_data
+    def encode(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_latent"]:
+        """Return the latent features of raw counts, shape (n_obs, n_latent)."""
+        return self.gene_ae.encode(log_normalize(counts))
+
+    @auto_move_data
+    def classify(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_labels"]:
+        """Return the logits of raw counts, shape (n_obs, n_labels)."""
+        return self.se_classifier(self.encode(counts))
+
+    @auto_move_data
+    def reconstruct(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_genes"]:
+        """Return the reconstructed log-normalised expression of raw counts, shape (n_obs, n_genes)."""
+        return self.gene_ae.decode(self.encode(counts))
+
+
+def smoothed_cross_entropy(
+    logits: Float[Tensor, "n_obs n_labels"], labels: Int[Tensor, " n_obs"], smoothing: float
+) -> Float[Tensor, ""]:
+    """Return the mean cross-entropy against labels that give `smoothing` to the n_labels - 1 others.
+
+    torch spreads its smoothing over all labels, the true one included; the published code does not, hence the factor
+    (style.md, trap 1; the golden losses).
+
+    Parameters
+    ----------
+    logits
+        Shape (n_obs, n_labels), at least two labels.
+    labels
+        Index of the true label, shape (n_obs,).
+    smoothing
+        Probability given away, in [0, 1].
+
+    Returns
+    -------
+    A scalar.
+    """
+    n_labels = logits.shape[1]
+    return F.cross_entropy(logits, labels, label_smoothing=smoothing * n_labels / (n_labels - 1))

@@ -1,0 +1,119 @@
+"""A query on its way in, and its annotation on the way out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from anndata.utils import make_index_unique
+from mudata import MuData
+
+from ._counts import check_counts, describe_source, get_counts
+from ._genes import GeneMatch, match_genes
+from ._inference import aligned_batches
+
+
+@dataclass(frozen=True)
+class Query:
+    """Cells to predict, and how their genes lie in the model's.
+
+    Attributes
+    ----------
+    adata
+        The query itself, or the RNA modality of one.
+    layer
+        Its layer with the raw counts; X if None.
+    match
+        Where the model's genes are.
+    """
+
+    adata: AnnData
+    layer: str | None
+    match: GeneMatch
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return self.adata.n_obs
+
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        """Go through the cells in order; see :func:`hrca._inference.aligned_batches`."""
+        counts = get_counts(self.adata, self.layer)
+        return aligned_batches(counts, self.match, batch_size=batch_size, source=describe_source(self.layer))
+
+
+def open_query(adata: AnnData, layer: str | None, model_genes: pd.Index) -> Query:
+    """Check a query, and find the model's genes in it.
+
+    Parameters
+    ----------
+    adata
+        The query, or its RNA modality.
+    layer
+        Its layer with the raw counts; X if None.
+    model_genes
+        The model's genes, in its order.
+
+    Raises
+    ------
+    ValueError
+        If there is no such matrix, it does not hold raw counts, a gene name is duplicated, or no gene is shared.
+    """
+    match = match_genes(adata.var_names, model_genes)
+    check_counts(get_counts(adata, layer), describe_source(layer))
+    return Query(adata, layer, match)
+
+
+def get_modality(mdata: MuData, name: str) -> AnnData:
+    """Return a modality.
+
+    Raises
+    ------
+    ValueError
+        If there is no such modality.
+    """
+    if name not in mdata.mod:
+        raise ValueError(
+            f"The MuData must have the modality {name!r}, but it has {list(mdata.mod)}. "
+            "Name the one with the counts: `modalities={'rna_layer': ...}` in the setup, `mdata['...']` as a query."
+        )
+    return mdata.mod[name]
+
+
+def write_annotation(
+    query: Query, key_added: str, labels: pd.Categorical, probabilities: pd.DataFrame, model_id: str
+) -> None:
+    """Write the annotation into the query's obs, obsm and uns.
+
+    Parameters
+    ----------
+    query
+        The cells.
+    key_added
+        Name of the entries, and the beginning of their names.
+    labels
+        Label of each cell, shape (n_obs,).
+    probabilities
+        Shape (n_obs, n_labels), float32.
+    model_id
+        Identifies the model's weights.
+    """
+    adata = query.adata
+    if adata.is_view:
+        # what anndata would do at the first write, with a warning; the object that the user holds becomes actual
+        adata._init_as_actual(adata.copy())
+    adata.obs[key_added] = labels
+    adata.obs[f"{key_added}_confidence"] = probabilities.to_numpy().max(axis=1, initial=0)
+    # "/" in a column's name cannot be written: anndata 0.13 refuses it (docs/decisions/0002)
+    columns = make_index_unique(probabilities.columns.str.replace("/", "|"))
+    adata.obsm[f"{key_added}_probabilities"] = probabilities.set_axis(columns, axis=1)
+    adata.uns[key_added] = {
+        "hrca_version": version("hrca"),
+        "model_id": model_id,
+        "labels": probabilities.columns.to_numpy(dtype=str),
+        "layer": query.layer or "X",
+        "n_genes": len(query.match.present),
+        "n_shared_genes": query.match.n_shared,
+    }

@@ -1,0 +1,76 @@
+"""Named sizes of the networks, and how long training one takes on this machine."""
+
+import time
+
+import torch
+from torch import nn
+
+from ._components import FeatureSelfAttention
+
+SIZES: dict[str, dict] = {
+    "document": {
+        "n_hidden": 5000,
+        "n_latent": 1024,
+        "n_heads": 8,
+        "n_layers": 8,
+        "n_feedforward": 2048,
+        "classifier_widths": (512, 256, 128),
+    },
+    "workstation": {
+        "n_hidden": 2048,
+        "n_latent": 512,
+        "n_heads": 8,
+        "n_layers": 4,
+        "n_feedforward": 1024,
+        "classifier_widths": (256, 128, 64),
+    },
+    "laptop": {
+        "n_hidden": 512,
+        "n_latent": 128,
+        "n_heads": 8,
+        "n_layers": 2,
+        "n_feedforward": 256,
+        "classifier_widths": (128, 64),
+    },
+}
+"""Keyword arguments of :class:`~hrca.HRCA` by the machine that they suit: ``HRCA(adata, **hrca.SIZES["laptop"])``."""
+
+# Multiply-adds forward, and twice as many backward, two operations each.
+OPERATIONS_PER_WEIGHT = 6
+# Cost of one attention score, forward and backward, in operations of a matrix product; and of one parameter's Adam
+# step. Both measured by benchmarks/training_time.py, which compares the estimate with the clock.
+OPERATIONS_PER_SCORE = 300
+SECONDS_PER_PARAMETER_STEP = 1.5e-9
+PROBE_WIDTH = 1024
+
+
+def estimate_epoch_seconds(module: nn.Module, *, n_obs: int, batch_size: int) -> float:
+    """Estimate the seconds that one epoch takes on this machine's CPU, from its speed in a matrix product.
+
+    Parameters
+    ----------
+    module
+        The networks.
+    n_obs
+        Cells in an epoch.
+    batch_size
+        Cells in a batch.
+    """
+    linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    n_weights = sum(layer.weight.numel() for layer in linears)
+    attentions = [layer for layer in module.modules() if isinstance(layer, FeatureSelfAttention)]
+    n_scores = sum(layer.query.in_features**2 // layer.n_heads for layer in attentions)
+    operations = n_obs * (OPERATIONS_PER_WEIGHT * n_weights + OPERATIONS_PER_SCORE * n_scores)
+    n_parameters = sum(parameter.numel() for parameter in module.parameters())
+    n_steps = -(-n_obs // batch_size)
+    return operations / _operations_per_second(batch_size) + n_steps * n_parameters * SECONDS_PER_PARAMETER_STEP
+
+
+def _operations_per_second(batch_size: int) -> float:
+    rows, weights = torch.rand(batch_size, PROBE_WIDTH), torch.rand(PROBE_WIDTH, PROBE_WIDTH)
+    fastest = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        torch.mm(rows, weights)
+        fastest = min(fastest, time.perf_counter() - start)
+    return 2 * batch_size * PROBE_WIDTH**2 / fastest

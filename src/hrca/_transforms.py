@@ -1,0 +1,113 @@
+"""From counts to the network's input: corruption (training only), then the one normalisation in the code.
+
+No ``from __future__ import annotations`` here: the tests check the shapes in the signatures.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Corruption = Literal["thin", "mask", "none"]
+CORRUPTIONS: tuple[str, ...] = get_args(Corruption)
+
+# Counts per cell after normalisation: the published code's and scanpy's usual 1e4.
+TARGET_SUM = 1e4
+# The published code hides 70 % of the entries of every cell in both phases (upstream.md, table 1, row 11).
+MASK_RATE = 0.7
+# Thinning keeps 10 ** (-2.3 u) of the counts, u uniform on [0, 1]: full depth down to 1/200, the range of the
+# prototypes that were best on sparse cells (architecture.md, "Facts that cost us time").
+THIN_DECADES = 2.3
+
+
+def log_normalize(counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_genes"]:
+    """Return log1p of the counts per 10,000 of each cell.
+
+    A gene that is absent from a query counts 0, so the sum runs over the genes that are present.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, shape (n_obs, n_genes).
+
+    Returns
+    -------
+    log1p(1e4 x / sum(x)), shape (n_obs, n_genes); zeros for a cell without counts.
+
+    Notes
+    -----
+    Equal to scanpy's ``normalize_total(target_sum=1e4)`` and ``log1p``. The published code divides 0 by 0 for an
+    empty cell, which turns every parameter into NaN (upstream.md, defects 4 and 4b); here it is a cell of zeros.
+
+    Examples
+    --------
+    >>> import torch
+    >>> log_normalize(torch.tensor([[1.0, 3.0], [0.0, 0.0]])).round(decimals=3)
+    tensor([[7.8240, 8.9230],
+            [0.0000, 0.0000]])
+    """
+    total = counts.sum(dim=1, keepdim=True)
+    return torch.log1p(counts * (TARGET_SUM / total.where(total > 0, 1.0)))
+
+
+def mask_counts(
+    counts: Float[Tensor, "n_obs n_genes"], keep: Bool[Tensor, "n_obs n_genes"]
+) -> Float[Tensor, "n_obs n_genes"]:
+    """Set the counts to zero where `keep` is False."""
+    return counts * keep
+
+
+def thin_counts(
+    counts: Float[Tensor, "n_obs n_genes"],
+    kept_fraction: Float[Tensor, "n_obs 1"],
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "n_obs n_genes"]:
+    """Keep each count of a cell with the same probability: what sequencing it less deeply would give.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, shape (n_obs, n_genes).
+    kept_fraction
+        Probability that a count is kept, shape (n_obs, 1), in [0, 1].
+    generator
+        Source of the randomness; torch's own if None.
+
+    Returns
+    -------
+    Thinned counts, shape (n_obs, n_genes).
+    """
+    thinned = torch.zeros_like(counts)
+    # Zeros stay zeros: drawing only for the rest makes it as fast as the data are sparse.
+    rows, genes = counts.nonzero(as_tuple=True)
+    thinned[rows, genes] = torch.binomial(counts[rows, genes], kept_fraction[rows, 0], generator=generator)
+    return thinned
+
+
+def corrupt(
+    counts: Float[Tensor, "n_obs n_genes"], corruption: Corruption, generator: torch.Generator | None = None
+) -> Float[Tensor, "n_obs n_genes"]:
+    """Make cells sparser than they are, as training does.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, shape (n_obs, n_genes).
+    corruption
+        "thin": each cell keeps a log-uniform fraction of its counts, from all down to 1 in 200. "mask": each entry
+        is hidden with probability 0.7, as in the published code. "none": the counts as they are.
+    generator
+        Source of the randomness; torch's own if None.
+
+    Returns
+    -------
+    Corrupted counts, shape (n_obs, n_genes).
+    """
+    if corruption == "none":
+        return counts
+    if corruption == "mask":
+        uniform = torch.rand(counts.shape, generator=generator, device=counts.device, dtype=counts.dtype)
+        return mask_counts(counts, uniform > MASK_RATE)
+    uniform = torch.rand((len(counts), 1), generator=generator, device=counts.device, dtype=counts.dtype)
+    return thin_counts(counts, 10 ** (-THIN_DECADES * uniform), generator)
