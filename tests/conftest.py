@@ -1,0 +1,94 @@
+"""What the tests share: one synthetic reference and query, one trained model, the folders with real data and goldens."""
+
+import os
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scvi
+from scipy import sparse
+
+import hrca
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+TINY = {
+    "n_hidden": 32,
+    "n_latent": 16,
+    "n_heads": 4,
+    "n_layers": 1,
+    "n_feedforward": 32,
+    "classifier_widths": (16, 8),
+}
+QUIET = {"enable_progress_bar": False, "accelerator": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Give every test the same randomness."""
+    scvi.settings.seed = 0
+
+
+def synthetic(n_obs: int, n_genes: int = 60, n_labels: int = 3, seed: int = 0) -> ad.AnnData:
+    """Poisson counts of labelled cells; each label has its own 10 high genes."""
+    rng = np.random.default_rng(seed)
+    codes = np.arange(n_obs) % n_labels
+    rates = np.full((n_labels, n_genes), 0.3)
+    for label in range(n_labels):
+        rates[label, label * 10 : label * 10 + 10] = 4
+    return ad.AnnData(
+        sparse.csr_matrix(rng.poisson(rates[codes]).astype(np.float32)),
+        obs=pd.DataFrame({"cell_type": [f"type {code}" for code in codes]}, index=[f"cell{i}" for i in range(n_obs)]),
+        var=pd.DataFrame(index=[f"gene{i}" for i in range(n_genes)]),
+    )
+
+
+@pytest.fixture
+def reference() -> ad.AnnData:
+    """100 labelled cells x 60 genes."""
+    return synthetic(100)
+
+
+@pytest.fixture
+def query() -> ad.AnnData:
+    """37 cells of other draws, unlabelled: 45 of the reference's genes and 5 of their own, shuffled; one cell empty."""
+    rng = np.random.default_rng(1)
+    adata = synthetic(37, n_genes=65, seed=2)
+    genes = rng.permutation(np.r_[0:45, 60:65])
+    adata = adata[:, genes].copy()
+    del adata.obs["cell_type"]
+    counts = adata.X.tolil()
+    counts[5] = 0
+    adata.X = counts.tocsr()
+    return adata
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> hrca.HRCA:
+    """A trained model; read only."""
+    scvi.settings.seed = 0
+    adata = synthetic(100)
+    hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
+    model = hrca.HRCA(adata, **TINY)
+    model.train(pretrain_epochs=3, max_epochs=15, lr=5e-3, batch_size=32, **QUIET)
+    return model
+
+
+def _folder(path: Path, what: str) -> Path:
+    if not path.is_dir():
+        pytest.skip(f"{what} not there: {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Folder with the published modules' golden outputs."""
+    return _folder(SHARED / "golden", "golden outputs")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder with the real labelled data sets."""
+    return _folder(Path(os.environ.get("HRCA_DATA_DIR", SHARED / "data")), "real data")

@@ -1,0 +1,80 @@
+"""The published networks' parameter names and ours, one row each: how golden parameters get into our networks."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from hrca._module import GeneAE, SEClassifier
+
+# published name -> ours; {i} is the index of an encoder layer or of a classifier stage
+GENE_AE_KEYS = {
+    "input_layer.0.layer": "encoder_input.0",
+    "input_layer.0.norm_layer": "encoder_input.1",
+    "input_layer.1.layer": "encoder_input.4",
+    "output_layer.0.layer": "decoder.0",
+    "output_layer.0.norm_layer": "decoder.1",
+    "output_layer.1.layer": "decoder.4",
+    "enc.{i}.attn.wq": "encoder_layers.{i}.attention.query",
+    "enc.{i}.attn.wk": "encoder_layers.{i}.attention.key",
+    "enc.{i}.attn.wv": "encoder_layers.{i}.attention.value",
+    "enc.{i}.attn.concat_layer": "encoder_layers.{i}.attention.output",
+    "enc.{i}.connect.0.norm": "encoder_layers.{i}.attention_norm",
+    "enc.{i}.connect.1.norm": "encoder_layers.{i}.feedforward_norm",
+    "enc.{i}.ffLayer.0.layer": "encoder_layers.{i}.feedforward.0",
+    "enc.{i}.ffLayer.1.layer": "encoder_layers.{i}.feedforward.2",
+    "enc.{i}.norm": "encoder_layers.{i}.closing_norm",
+}
+SE_CLASSIFIER_KEYS = {
+    "attn.fc.0": "excitation.gate.0",
+    "attn.fc.2": "excitation.gate.2",
+    "SEres.{i}.layer.0.1": "stages.{i}.plain.1",
+    "SEres.{i}.layer.0.2": "stages.{i}.plain.2",
+    "SEres.{i}.layer.1.1": "stages.{i}.gated.1",
+    "SEres.{i}.layer.1.2": "stages.{i}.gated.2",
+    "SEres.{i}.atten.fc.0": "stages.{i}.excitation.gate.0",
+    "SEres.{i}.atten.fc.2": "stages.{i}.excitation.gate.2",
+}
+GOLDEN_WIDTHS = (512, 256, 128, 64)
+
+
+def recipe(golden_dir: Path) -> ModuleType:
+    """Import the recipe that stands beside the golden outputs."""
+    spec = importlib.util.spec_from_file_location("golden_recipe", golden_dir / "golden_recipe.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def our_key(key: str, table: dict[str, str], n_stages: int) -> str:
+    """Translate one published state-dict key."""
+    layer, kind = key.rsplit(".", 1)
+    rows = {old.format(i=i): new.format(i=i) for old, new in table.items() for i in range(n_stages)}
+    rows[f"SEres.{n_stages}"] = "output"
+    return f"{rows[layer]}.{kind}"
+
+
+def gene_ae(golden_dir: Path, name: str, *, n_genes: int, n_heads: int, n_layers: int, dtype: torch.dtype) -> GeneAE:
+    """Our Gene-AE with golden parameters."""
+    network = GeneAE(
+        n_genes=n_genes,
+        n_hidden=5000,
+        n_latent=1024,
+        n_heads=n_heads,
+        n_layers=n_layers,
+        n_feedforward=2048,
+        dropout_rate=0.1,
+    ).to(dtype)
+    state = recipe(golden_dir).torch_state(name, dtype)
+    network.load_state_dict({our_key(key, GENE_AE_KEYS, n_layers): value for key, value in state.items()})
+    return network
+
+
+def se_classifier(golden_dir: Path, dtype: torch.dtype) -> SEClassifier:
+    """Our SE-Classifier with golden parameters: 7 labels, the published number of stages."""
+    network = SEClassifier(n_latent=1024, n_labels=7, widths=GOLDEN_WIDTHS, dropout_rate=0.5).to(dtype)
+    state = recipe(golden_dir).torch_state("se_classifier_c7_n3", dtype)
+    n_stages = len(GOLDEN_WIDTHS)
+    network.load_state_dict({our_key(key, SE_CLASSIFIER_KEYS, n_stages): value for key, value in state.items()})
+    return network
