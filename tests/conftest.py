@@ -1,4 +1,4 @@
-"""What the tests share: one synthetic reference and query, one trained model, the folders with real data and goldens."""
+"""What the tests share: a synthetic reference and query, a trained model, the folders with real data and goldens."""
 
 import os
 from pathlib import Path

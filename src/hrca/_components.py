@@ -170,5 +170,3 @@ def input_layer(n_in: int, n_hidden: int, n_out: int, dropout_rate: float) -> li
         nn.Dropout(dropout_rate),
         nn.Linear(n_hidden, n_out),
     ]
-
-

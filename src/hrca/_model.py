@@ -451,9 +451,10 @@ class HRCA(BaseModelClass):
             The query: raw counts, shape (n_obs, any genes), sparse or dense, in memory or backed. For a MuData, its
             RNA modality is the query. The reference itself if None.
         key_added
-            Where the results are written: ``obs[key_added]``, the label (categorical); ``obs[f"{key_added}_confidence"]``,
-            its probability (float32, 0 to 1); ``obsm[f"{key_added}_probabilities"]``, all of them (float32 DataFrame,
-            n_obs x n_labels); ``uns[key_added]``, version, model, gene overlap and settings. None: nothing is written.
+            Where the results are written, here for "hrca": ``obs["hrca"]``, the label (categorical);
+            ``obs["hrca_confidence"]``, its probability (float32, 0 to 1); ``obsm["hrca_probabilities"]``, all of them
+            (float32 DataFrame, n_obs x n_labels); ``uns["hrca"]``, version, model, gene overlap and settings. None:
+            nothing is written.
         soft
             Return the probabilities in place of the labels.
         layer
@@ -692,7 +693,9 @@ class HRCA(BaseModelClass):
 
     def _check_pretrained(self) -> None:
         if not self.is_trained_:
-            raise ValueError("The model must be trained first: `model.train()`, or `model.pretrain()` for Gene-AE alone.")
+            raise ValueError(
+                "The model must be trained first: `model.train()`, or `model.pretrain()` for Gene-AE alone."
+            )
 
     def _check_finetuned(self) -> None:
         if not self.is_finetuned_:

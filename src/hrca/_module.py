@@ -55,9 +55,7 @@ class GeneAE(nn.Module):
         self.encoder_input = nn.Sequential(*input_layer(n_genes, n_hidden, n_latent, dropout_rate))
         self.encoder_layers = nn.Sequential(
             *(
-                EncoderLayer(
-                    n_latent=n_latent, n_heads=n_heads, n_feedforward=n_feedforward, dropout_rate=dropout_rate
-                )
+                EncoderLayer(n_latent=n_latent, n_heads=n_heads, n_feedforward=n_feedforward, dropout_rate=dropout_rate)
                 for _ in range(n_layers)
             )
         )

@@ -76,8 +76,8 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
     labels = obs[labels_key]
     if labels.isna().any():
         raise ValueError(
-            f"Every cell must have a label or {unlabeled_category!r}, but {column} is missing for {labels.isna().sum()} "
-            f"of {len(labels)} cells. `adata.obs[{labels_key!r}] = "
+            f"Every cell must have a label or {unlabeled_category!r}, but {column} is missing for "
+            f"{labels.isna().sum()} of {len(labels)} cells. `adata.obs[{labels_key!r}] = "
             f"adata.obs[{labels_key!r}].astype(object).fillna({unlabeled_category!r})` lets them serve pre-training."
         )
     counts = labels.value_counts()

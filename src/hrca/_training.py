@@ -131,6 +131,8 @@ def fit(
     if len(validation):
         # the schedule and the choice of weights need the validation loss of every epoch
         runner_kwargs = {"check_val_every_n_epoch": 1, **runner_kwargs}
+    # nothing is logged within an epoch, and Lightning warns where an interval is longer than an epoch
+    runner_kwargs = {"log_every_n_steps": 1, **runner_kwargs}
     callbacks = [KeepBest(monitor), *runner_kwargs.pop("callbacks", [])]
     _announce(phase, model.module, len(train), max_epochs, batch_size, runner_kwargs["accelerator"])
     _scvi.run_phase(model, phase, plan, splitter, callbacks=callbacks, max_epochs=max_epochs, **runner_kwargs)

@@ -34,7 +34,7 @@ def pbmc68k() -> ad.AnnData:
     --------
     >>> adata = pbmc68k()
     >>> adata.shape, int(adata.X.sum(axis=1).min())
-    ((700, 765), 132)
+    ((700, 765), 342)
     """
     import scanpy as sc
 

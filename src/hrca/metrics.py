@@ -67,11 +67,8 @@ def confusion_table(labels: Sequence[str], predicted: Sequence[str]) -> pd.DataF
 
     Examples
     --------
-    >>> confusion_table(["B", "B", "T"], ["B", "T", "T"])
-    predicted  B  T
-    label
-    B          1  1
-    T          0  1
+    >>> confusion_table(["B", "B", "T"], ["B", "T", "T"]).to_dict("index")
+    {'B': {'B': 1, 'T': 1}, 'T': {'B': 0, 'T': 1}}
     """
     labels, predicted = np.asarray(labels, dtype=object), np.asarray(predicted, dtype=object)
     table = pd.crosstab(pd.Series(labels, name="label"), pd.Series(predicted, name="predicted"))
