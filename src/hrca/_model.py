@@ -99,7 +99,7 @@ class HRCA(BaseModelClass):
         classifier_dropout_rate: float = 0.5,
     ):
         super().__init__(adata, registry)
-        check_sizes(n_latent, n_heads, n_hidden, n_layers, n_feedforward, *classifier_widths)
+        check_sizes(n_latent, n_heads, classifier_widths, n_hidden, n_layers, n_feedforward)
         gene_ae = GeneAE(
             n_genes=len(self.gene_names),
             n_hidden=n_hidden,

@@ -21,16 +21,21 @@ logger = logging.getLogger(__name__)
 LONG_RUN_HOURS = 1.0
 
 
-def check_sizes(n_latent: int, n_heads: int, *others: int) -> None:
+def check_sizes(n_latent: int, n_heads: int, classifier_widths: tuple[int, ...], *others: int) -> None:
     """Refuse sizes that make no network.
 
     Raises
     ------
     ValueError
-        If a size is below 1, or `n_latent` is not a multiple of `n_heads`.
+        If a size is below 1, the classifier has no stage, or `n_latent` is not a multiple of `n_heads`.
     """
-    if min(n_latent, n_heads, *others) < 1:
-        raise ValueError(f"Sizes must be at least 1, got {(n_latent, n_heads, *others)}.")
+    if len(classifier_widths) == 0:
+        raise ValueError(
+            "`classifier_widths` must name at least one stage, got none; the Document's is (512, 256, 128)."
+        )
+    sizes = (n_latent, n_heads, *classifier_widths, *others)
+    if min(sizes) < 1:
+        raise ValueError(f"Sizes must be at least 1, got {sizes}.")
     if n_latent % n_heads:
         raise ValueError(
             f"`n_latent` must be a multiple of `n_heads`, got {n_latent} and {n_heads}; "
@@ -146,7 +151,7 @@ def _announce(phase: str, module: nn.Module, n_obs: int, max_epochs: int, batch_
     logger.info("%s: %d epochs of %d cells, about %.2g h on this CPU.", phase, max_epochs, n_obs, hours)
     if hours > LONG_RUN_HOURS:
         warnings.warn(
-            f"{phase} of {max_epochs} epochs on {n_obs} cells will take about {hours:.0f} h on this CPU. "
+            f"{phase} of {max_epochs} epochs on {n_obs} cells will take about {hours:.2g} h on this CPU. "
             'A smaller size (`HRCA(adata, **hrca.SIZES["laptop"])`), fewer genes or epochs, or a GPU '
             "(`accelerator='gpu'`) shorten it.",
             stacklevel=5,

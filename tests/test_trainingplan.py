@@ -1,0 +1,70 @@
+"""Optimiser and learning-rate schedule, against torch's own defaults and the Document's rule written out."""
+
+import pytest
+import torch
+from conftest import QUIET, TINY
+from lightning.pytorch.callbacks import Callback
+
+import hrca
+
+
+class Trace(Callback):
+    """Notes, for each epoch, the learning rate it ran with and the loss that the schedule then saw."""
+
+    def __init__(self, monitor: str):
+        self.monitor, self.rates, self.losses, self.defaults = monitor, [], [], {}
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.defaults = trainer.optimizers[0].defaults
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.losses.append(float(trainer.callback_metrics[self.monitor]))
+
+
+def written_out_rates(losses: list[float], *, lr: float, factor: float, patience: int, hold: int) -> list[float]:
+    """The Document's rule: after `hold` epochs, divide when the loss has not fallen for more than `patience` epochs."""
+    rates, best, bad = [], float("inf"), 0
+    for epoch, loss in enumerate(losses):
+        rates.append(lr)
+        if epoch < hold:
+            continue
+        if loss < best * (1 - 1e-4):
+            best, bad = loss, 0
+        else:
+            bad += 1
+        if bad > patience:
+            lr, bad = lr * factor, 0
+    return rates
+
+
+@pytest.mark.parametrize("phase", ["pretrain", "finetune"])
+@pytest.mark.parametrize("train_size", [0.8, 1.0], ids=["monitors validation", "monitors training"])
+def test_learning_rate_follows_the_documents_rule(reference, phase, train_size):
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    model = hrca.HRCA(reference, **TINY)
+    trace = Trace("validation_loss" if train_size < 1 else "train_loss")
+    schedule = {"lr": 0.05, "lr_factor": 0.5, "lr_patience": 1, "lr_hold_epochs": 4}
+    getattr(model, phase)(25, train_size=train_size, callbacks=[trace], **schedule, **QUIET)
+    expected = written_out_rates(trace.losses, lr=0.05, factor=0.5, patience=1, hold=4)
+    assert trace.rates == pytest.approx(expected)
+    assert trace.rates[:5] == [0.05] * 5
+    assert trace.rates[-1] < 0.05, "the schedule never acted: this test would prove nothing"
+
+
+def test_adam_has_torchs_own_defaults(reference):
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    trace = Trace("train_loss")
+    hrca.HRCA(reference, **TINY).finetune(1, train_size=1.0, callbacks=[trace], **QUIET)
+    expected = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))]).defaults
+    assert {name: trace.defaults[name] for name in ("lr", "betas", "eps", "weight_decay", "amsgrad")} == {
+        name: expected[name] for name in ("lr", "betas", "eps", "weight_decay", "amsgrad")
+    }
+
+
+def test_clipping_under_mixed_precision_trains(reference):
+    # torch refuses a fused Adam there
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    model = hrca.HRCA(reference, **TINY)
+    model.train(1, 1, gradient_clip_val=1.0, precision="bf16-mixed", **QUIET)
+    assert all(torch.isfinite(parameter).all() for parameter in model.module.parameters())
