@@ -72,7 +72,7 @@ def tiny_model() -> hrca.HRCA:
     adata = synthetic(100)
     hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
     model = hrca.HRCA(adata, **TINY)
-    model.train(pretrain_epochs=3, max_epochs=15, lr=5e-3, batch_size=32, **QUIET)
+    model.train(pretrain_epochs=3, max_epochs=30, lr=1e-2, batch_size=32, **QUIET)
     return model
 
 

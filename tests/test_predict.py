@@ -111,7 +111,7 @@ def test_cells_come_out_in_their_order(tiny_model, query):
 
 
 def test_a_gene_subset_is_normalised_over_the_genes_that_are_there(tiny_model, query):
-    panel = query[:, query.var_names[:30]].copy()
+    panel = query[:, query.var_names[:40]].copy()
     padded = query.copy()
     outside = ~padded.var_names.isin(panel.var_names)
     padded.X = padded.X.multiply(~outside).tocsr()
@@ -158,9 +158,8 @@ def test_what_is_written(tiny_model, query):
     np.testing.assert_array_equal(query.obs["hrca"], labels)
     np.testing.assert_array_equal(query.obs["hrca_confidence"], probabilities.max(axis=1))
     judged = np.arange(37) != 5
-    np.testing.assert_array_equal(
-        labels[judged], probabilities.columns[probabilities.to_numpy().argmax(axis=1)][judged]
-    )
+    likeliest = probabilities.columns[probabilities.to_numpy().argmax(axis=1)]
+    np.testing.assert_array_equal(labels[judged], likeliest[judged])
     np.testing.assert_allclose(probabilities.sum(axis=1)[judged], 1, rtol=1e-5)
     uns = query.uns["hrca"]
     assert (uns["n_genes"], uns["n_shared_genes"]) == (60, 45)
@@ -280,6 +279,7 @@ def break_query(query, case):
     return query
 
 
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
 @pytest.mark.parametrize(
     ("case", "words"),
     [

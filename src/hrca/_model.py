@@ -305,6 +305,7 @@ class HRCA(BaseModelClass):
             If `corruption` is none of the three, `batch_size` is below 2, `train_size` is not in (0, 1] or not the one
             that an earlier phase used, or there are fewer than 2 cells to train on.
         """
+        self._check_has_reference()
         self._fit(
             "pretrain",
             np.ones(self.summary_stats.n_cells, dtype=bool),
@@ -363,6 +364,7 @@ class HRCA(BaseModelClass):
         ValueError
             As :meth:`pretrain`; or if the reference was set up without labels.
         """
+        self._check_has_reference()
         self._check_has_labels()
         self._fit(
             "finetune",
@@ -657,11 +659,6 @@ class HRCA(BaseModelClass):
         return model
 
     def _fit(self, phase: str, takes_part: np.ndarray, *, train_size: float, **settings) -> None:
-        if self.adata_manager is None:
-            raise ValueError(
-                "Training needs the reference, but this model was loaded without. "
-                "`HRCA.load(path, adata=reference)` brings it back."
-            )
         self.split_ = split_cells(self, self._codes() if self.labels else None, train_size)
         plan_cls = {"pretrain": self._pretrain_plan_cls, "finetune": self._training_plan_cls}[phase]
         fit(self, phase, plan_cls, takes_part, **settings)
@@ -683,6 +680,13 @@ class HRCA(BaseModelClass):
 
     def _frame(self, probabilities: np.ndarray, query: Query) -> pd.DataFrame:
         return pd.DataFrame(probabilities, index=query.adata.obs_names, columns=pd.Index(self.labels))
+
+    def _check_has_reference(self) -> None:
+        if self.adata_manager is None:
+            raise ValueError(
+                "Training needs the reference, but this model was loaded without. "
+                "`HRCA.load(path, adata=reference)` brings it back."
+            )
 
     def _check_has_labels(self) -> None:
         if not self.labels:

@@ -24,8 +24,8 @@ class FixedSplitter(DataSplitter):
     validation_indices
         Cells to validate on; may be empty.
     batch_size
-        Cells in a batch. A last batch of a single cell is left out, since BatchNorm cannot train on it; the cells
-        are shuffled, so it is another cell in each epoch.
+        Cells in a batch. A last batch of one or two cells is left out: BatchNorm cannot train on one, and scvi warns
+        of two. The cells are shuffled, so they are others in each epoch.
     """
 
     def __init__(self, adata_manager, *, train_indices: np.ndarray, validation_indices: np.ndarray, batch_size: int):
@@ -34,7 +34,7 @@ class FixedSplitter(DataSplitter):
             adata_manager,
             external_indexing=[train_indices, validation_indices, rest],
             batch_size=batch_size,
-            drop_last=len(train_indices) % batch_size == 1,
+            drop_last=len(train_indices) > batch_size and len(train_indices) % batch_size in (1, 2),
         )
 
     def val_dataloader(self):

@@ -30,9 +30,7 @@ def check_sizes(n_latent: int, n_heads: int, classifier_widths: tuple[int, ...],
         If a size is below 1, the classifier has no stage, or `n_latent` is not a multiple of `n_heads`.
     """
     if len(classifier_widths) == 0:
-        raise ValueError(
-            "`classifier_widths` must name at least one stage, got none; the Document's is (512, 256, 128)."
-        )
+        raise ValueError("`classifier_widths` must name at least one stage, got none; the Document has three.")
     sizes = (n_latent, n_heads, *classifier_widths, *others)
     if min(sizes) < 1:
         raise ValueError(f"Sizes must be at least 1, got {sizes}.")
