@@ -32,12 +32,7 @@ def annotation_scores(labels: Sequence[str], predicted: Sequence[str]) -> pd.Ser
     >>> annotation_scores(["B", "B", "T", "T"], ["B", "T", "T", "T"]).round(2).to_dict()
     {'accuracy': 0.75, 'macro_f1': 0.73, 'weighted_f1': 0.73, 'balanced_accuracy': 0.75, 'n_obs': 4.0}
     """
-    labels, predicted = np.asarray(labels, dtype=object), np.asarray(predicted, dtype=object)
-    if len(labels) != len(predicted) or len(labels) == 0:
-        raise ValueError(
-            "`labels` and `predicted` must have one entry for each of the same cells, at least one, got "
-            f"{len(labels)} and {len(predicted)}."
-        )
+    labels, predicted = _same_cells(labels, predicted)
     known = np.unique(labels)
     return pd.Series(
         {
@@ -65,14 +60,29 @@ def confusion_table(labels: Sequence[str], predicted: Sequence[str]) -> pd.DataF
     Cell counts, a row for each known label and a column for each predicted one; labels that are both come first, in
     the same order.
 
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or there is no cell.
+
     Examples
     --------
     >>> confusion_table(["B", "B", "T"], ["B", "T", "T"]).to_dict("index")
     {'B': {'B': 1, 'T': 1}, 'T': {'B': 0, 'T': 1}}
     """
-    labels, predicted = np.asarray(labels, dtype=object), np.asarray(predicted, dtype=object)
+    labels, predicted = _same_cells(labels, predicted)
     table = pd.crosstab(pd.Series(labels, name="label"), pd.Series(predicted, name="predicted"))
     both = table.index.intersection(table.columns)
     return table.reindex(
         index=both.append(table.index.difference(both)), columns=both.append(table.columns.difference(both))
     ).rename_axis(index="label", columns="predicted")
+
+
+def _same_cells(labels: Sequence[str], predicted: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    labels, predicted = np.asarray(labels, dtype=object), np.asarray(predicted, dtype=object)
+    if len(labels) != len(predicted) or len(labels) == 0:
+        raise ValueError(
+            "`labels` and `predicted` must have one entry for each of the same cells, at least one, got "
+            f"{len(labels)} and {len(predicted)}."
+        )
+    return labels, predicted

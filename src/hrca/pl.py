@@ -29,6 +29,11 @@ def confusion(labels: Sequence[str], predicted: Sequence[str], *, ax: Axes | Non
     -------
     The axes.
 
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or there is no cell.
+
     Examples
     --------
     >>> ax = confusion(["B", "B", "T"], ["B", "T", "T"])
