@@ -2,8 +2,8 @@
 
     python benchmarks/transfer.py --data ../shared/data
 
-writes results/transfer.csv. Both methods see the same genes and cells. The epochs follow one rule for all pairs, chosen
-on none of them: about STEPS optimiser steps in either phase.
+writes results/transfer.csv. Both methods see the same genes and cells. ``hrca.demo.training`` chooses the
+epochs, by one rule for all pairs.
 """
 
 import argparse
@@ -21,8 +21,6 @@ import scvi
 import hrca
 from hrca import datasets, demo, metrics
 
-STEPS = 500
-BATCH_SIZE = 128
 # Genes that vary most in the reference, where it has more; both methods see these.
 N_TOP_GENES = 2000
 PAIRS = {
@@ -51,15 +49,15 @@ def load(data: Path, names: tuple[str, str]) -> demo.Pair:
 def score_hrca(pair: demo.Pair, seed: int, corruption: str) -> dict:
     """Train, predict and score one model."""
     scvi.settings.seed = seed
-    epochs = max(1, round(STEPS * BATCH_SIZE / pair.reference.n_obs))
+    training = demo.training(pair.reference.n_obs)
     hrca.HRCA.setup_anndata(pair.reference, labels_key=pair.labels_key)
     model = hrca.HRCA(pair.reference, **hrca.SIZES["laptop"])
     start = time.perf_counter()
-    model.train(epochs, epochs, batch_size=BATCH_SIZE, corruption=corruption, enable_progress_bar=False)
+    model.train(**training, corruption=corruption, enable_progress_bar=False)
     train_s = time.perf_counter() - start
     start = time.perf_counter()
     scores = model.evaluate(pair.query, pair.labels_key)
-    return {**scores, "train_s": train_s, "predict_s": time.perf_counter() - start, "epochs": epochs}
+    return {**scores, "train_s": train_s, "predict_s": time.perf_counter() - start, "epochs": training["max_epochs"]}
 
 
 def score_logistic_regression(pair: demo.Pair) -> dict:

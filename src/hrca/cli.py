@@ -38,7 +38,6 @@ def demo(
     pair = job.blood(seed) if data is None else job.hypothalamus(data)
     n_obs, n_genes = pair.reference.shape
     typer.echo(f"Reference: {n_obs} cells x {n_genes} genes; query: {pair.query.n_obs} cells.")
-    epochs = job.QUICK_EPOCHS if quick else job.EPOCHS
-    scores = job.run(pair, out, seed=seed, **epochs)
+    scores = job.run(pair, out, quick=quick, seed=seed)
     typer.echo(scores.round(3).to_string())
     typer.echo(f"{time.perf_counter() - start:.0f} s. Results: {out.resolve()}")

@@ -19,9 +19,13 @@ REFERENCE_SHARE = 0.7
 QUERY_DEPTH = 0.3
 # Pixels an inch of the pictures, enough to read the smallest label.
 DPI = 150
-# Training that ends in about a minute on two cores; benchmarks/transfer.py has what more epochs bring.
-EPOCHS = {"pretrain_epochs": 200, "max_epochs": 100}
-QUICK_EPOCHS = {"pretrain_epochs": 20, "max_epochs": 10}
+# Optimiser steps of either phase: enough for a laptop-size model on each of our pairs (benchmarks/transfer.py).
+STEPS = 500
+BATCH_SIZE = 128
+# With fewer cells than this, a tenth of them is too few to choose an epoch by, and too many to lose.
+FEW_CELLS = 1000
+# The quick form shows that everything runs, no more.
+QUICK_SHARE = 0.1
 # Area of a cell in the pictures, in points^2, at which a section of 5,000 cells shows each of them.
 POINT_SIZE = 8
 
@@ -119,7 +123,32 @@ def logistic_regression(pair: Pair) -> np.ndarray:
     return search.fit(reference.X, reference.obs[pair.labels_key].astype(str)).predict(query.X)
 
 
-def run(pair: Pair, out_dir: str | Path, *, pretrain_epochs: int, max_epochs: int, seed: int = 0) -> pd.DataFrame:
+def training(n_obs: int, *, quick: bool = False) -> dict:
+    """Choose how to train a laptop-size model on a small reference.
+
+    Parameters
+    ----------
+    n_obs
+        Number of cells of the reference.
+    quick
+        Train a tenth of the epochs.
+
+    Returns
+    -------
+    Keyword arguments of :meth:`hrca.HRCA.train`: epochs that make about 500 steps in either phase, and the share of
+    the cells to train on, all of them where they are fewer than 1,000.
+
+    Examples
+    --------
+    >>> training(490)
+    {'pretrain_epochs': 131, 'max_epochs': 131, 'batch_size': 128, 'train_size': 1.0}
+    """
+    epochs = max(1, round(STEPS * (QUICK_SHARE if quick else 1) * BATCH_SIZE / n_obs))
+    train_size = 1.0 if n_obs < FEW_CELLS else 0.9
+    return {"pretrain_epochs": epochs, "max_epochs": epochs, "batch_size": BATCH_SIZE, "train_size": train_size}
+
+
+def run(pair: Pair, out_dir: str | Path, *, quick: bool = False, seed: int = 0) -> pd.DataFrame:
     """Train a laptop-size model, annotate the query, score both it and the baseline, and write files.
 
     Parameters
@@ -129,10 +158,8 @@ def run(pair: Pair, out_dir: str | Path, *, pretrain_epochs: int, max_epochs: in
     out_dir
         Folder for ``annotated.h5ad``, ``umap.png``, ``confusion.png`` and, of a query with coordinates,
         ``section.png``.
-    pretrain_epochs
-        Epochs of pre-training.
-    max_epochs
-        Epochs of fine-tuning.
+    quick
+        Train a tenth of the epochs.
     seed
         scvi's seed; stays set.
 
@@ -145,21 +172,14 @@ def run(pair: Pair, out_dir: str | Path, *, pretrain_epochs: int, max_epochs: in
     scvi.settings.seed = seed
     HRCA.setup_anndata(pair.reference, labels_key=pair.labels_key)
     model = HRCA(pair.reference, **SIZES["laptop"])
-    model.train(pretrain_epochs, max_epochs)
+    model.train(**training(pair.reference.n_obs, quick=quick))
     model.predict(pair.query)
     known = pair.query.obs[pair.labels_key].astype(str)
-    scores = pd.DataFrame(
-        {
-            name: metrics.annotation_scores(known, predicted)[["accuracy", "macro_f1"]]
-            for name, predicted in {
-                "HRCA": pair.query.obs["hrca"],
-                "logistic regression": logistic_regression(pair),
-            }.items()
-        }
-    ).T
+    predictions = {"HRCA": pair.query.obs["hrca"], "logistic regression": logistic_regression(pair)}
+    scores = {name: metrics.annotation_scores(known, predicted) for name, predicted in predictions.items()}
     draw(model, pair, out_dir)
     pair.query.write_h5ad(out_dir / "annotated.h5ad")
-    return scores
+    return pd.DataFrame(scores).T[["accuracy", "macro_f1"]]
 
 
 def draw(model: HRCA, pair: Pair, out_dir: Path) -> None:
