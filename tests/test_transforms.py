@@ -7,7 +7,7 @@ import scanpy as sc
 import torch
 from scipy import stats
 
-from hrca._transforms import THIN_DECADES, corrupt, log_normalize, thin_counts
+from hrca._transforms import THINNEST_DEPTH, corrupt, log_normalize, thin_counts
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -41,10 +41,19 @@ def test_each_cell_is_thinned_by_its_own_fraction():
     assert thin_counts(counts, torch.tensor([[1.0], [0.0]])).sum(dim=1).tolist() == [45, 0]
 
 
-def test_thin_draws_log_uniform_fractions():
-    counts = torch.full((3000, 1), 1e6)
-    decades = -torch.log10(corrupt(counts, "thin")[:, 0] / 1e6)
-    assert stats.kstest(decades.numpy(), stats.uniform(0, THIN_DECADES).cdf).pvalue > 1e-3
+def test_thin_draws_depths_log_uniform_down_to_the_thinnest():
+    # a million genes' worth of counts in one, so that the draw itself is as good as exact
+    counts = torch.full((3000, 1), 1e12, dtype=torch.float64)
+    depths = torch.log10(corrupt(counts, "thin")[:, 0]).numpy()
+    lowest = np.log10(THINNEST_DEPTH)
+    assert stats.kstest(depths[depths > 4], stats.uniform(4, 8).cdf).pvalue > 1e-3
+    assert depths.min() > lowest - 0.5
+    assert depths.min() < lowest + 0.5
+
+
+def test_a_cell_below_the_thinnest_depth_is_left_as_it_is():
+    counts = torch.tensor([[3.0, 0.0, 4.0], [0.0, 0.0, 0.0]])
+    assert torch.equal(corrupt(counts, "thin"), counts)
 
 
 def test_mask_hides_70_percent_of_the_entries_whole():
@@ -61,8 +70,8 @@ def test_none_changes_nothing():
 
 @pytest.mark.parametrize("corruption", ["thin", "mask"])
 def test_a_generator_makes_it_repeatable_and_its_input_stays(corruption):
-    counts = torch.full((5, 6), 10.0)
+    counts = torch.full((5, 6), 50.0)
     first, second = (corrupt(counts, corruption, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, second)
     assert not torch.equal(first, corrupt(counts, corruption, torch.Generator().manual_seed(4)))
-    assert (counts == 10).all()
+    assert (counts == 50).all()

@@ -287,8 +287,8 @@ class HRCA(BaseModelClass):
         lr_hold_epochs
             Epochs at the start in which the learning rate is left alone.
         corruption
-            How training cells are made sparser: "thin" (each cell keeps a log-uniform fraction of its counts, from all
-            to 1 in 200), "mask" (each entry is hidden with probability 0.7, as in the published code) or "none".
+            How training cells are made sparser: "thin" (each cell is brought to a depth that is log-uniform between
+            its own and 10 counts), "mask" (each entry is hidden with probability 0.7, as in the published code) or "none".
         train_size
             Share of the cells of each type that are trained on; the others choose the epoch whose weights are kept.
             1: none are held out, and the training loss chooses. One split serves both phases.

@@ -16,9 +16,9 @@ CORRUPTIONS: tuple[str, ...] = get_args(Corruption)
 TARGET_SUM = 1e4
 # The published code hides 70 % of the entries of every cell in both phases (upstream.md, table 1, row 11).
 MASK_RATE = 0.7
-# Thinning keeps 10 ** (-2.3 u) of the counts, u uniform on [0, 1]: full depth down to 1/200, the range of the
-# prototypes that were best on sparse cells (architecture.md, "Facts that cost us time").
-THIN_DECADES = 2.3
+# Thinning goes down to this many counts a cell, the sparsest that HRCA is for; below, types cannot be told apart, and
+# cells of a shallow reference would mostly be emptied.
+THINNEST_DEPTH = 10
 
 
 def log_normalize(counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_genes"]:
@@ -95,8 +95,8 @@ def corrupt(
     counts
         Raw counts, shape (n_obs, n_genes).
     corruption
-        "thin": each cell keeps a log-uniform fraction of its counts, from all down to 1 in 200. "mask": each entry
-        is hidden with probability 0.7, as in the published code. "none": the counts as they are.
+        "thin": each cell is brought to a depth that is log-uniform between its own and 10 counts; a cell with fewer
+        stays as it is. "mask": each entry is hidden with probability 0.7, as in the published code. "none": the counts as they are.
     generator
         Source of the randomness; torch's own if None.
 
@@ -110,4 +110,6 @@ def corrupt(
         uniform = torch.rand(counts.shape, generator=generator, device=counts.device, dtype=counts.dtype)
         return mask_counts(counts, uniform > MASK_RATE)
     uniform = torch.rand((len(counts), 1), generator=generator, device=counts.device, dtype=counts.dtype)
-    return thin_counts(counts, 10 ** (-THIN_DECADES * uniform), generator)
+    total = counts.sum(dim=1, keepdim=True)
+    kept_fraction = (THINNEST_DEPTH / total.clamp(min=THINNEST_DEPTH)) ** uniform
+    return thin_counts(counts, kept_fraction, generator)
