@@ -288,7 +288,8 @@ class HRCA(BaseModelClass):
             Epochs at the start in which the learning rate is left alone.
         corruption
             How training cells are made sparser: "thin" (each cell is brought to a depth that is log-uniform between
-            its own and 10 counts), "mask" (each entry is hidden with probability 0.7, as in the published code) or "none".
+            its own and 10 counts), "mask" (each entry is hidden with probability 0.7, as in the published code) or
+            "none".
         train_size
             Share of the cells of each type that are trained on; the others choose the epoch whose weights are kept.
             1: none are held out, and the training loss chooses. One split serves both phases.
