@@ -27,6 +27,11 @@ def equal(first: dict, second: dict) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
+def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Only what an optimiser moves: batch statistics change without one."""
+    return {name: value.detach().clone() for name, value in module.named_parameters()}
+
+
 class SeenCells(Callback):
     """Notes which labels and how many cells each epoch trains on, and in which mode and with which gradients."""
 
@@ -42,21 +47,22 @@ class SeenCells(Callback):
 
 def test_pretraining_leaves_the_classifier_and_its_statistics_alone(reference):
     model = new_model(reference)
-    before, encoder = state(model.module.se_classifier), state(model.module.gene_ae)
+    before, encoder = state(model.module.se_classifier), weights(model.module.gene_ae)
     model.pretrain(2, **QUIET)
     assert equal(before, state(model.module.se_classifier))
-    assert not equal(encoder, state(model.module.gene_ae))
+    after = weights(model.module.gene_ae)
+    assert [name for name in encoder if torch.equal(encoder[name], after[name])] == []
 
 
 def test_finetuning_after_pretraining_trains_both_networks_in_training_mode(reference):
     model = new_model(reference)
     model.pretrain(1, **QUIET)
-    before, encoder, seen = state(model.module.se_classifier), state(model.module.gene_ae), SeenCells()
+    before, seen = weights(model.module), SeenCells()
     model.finetune(2, callbacks=[seen], **QUIET)
     assert seen.training == {True}
     assert seen.classifier_trains == {True}
-    assert not equal(before, state(model.module.se_classifier))
-    assert not equal(encoder, state(model.module.gene_ae))
+    after = weights(model.module)
+    assert [name for name in before if torch.equal(before[name], after[name])] == []
     assert not model.module.training
 
 
@@ -113,7 +119,8 @@ class Losses(Callback):
 
     def on_train_epoch_start(self, trainer, pl_module):
         if trainer.current_epoch == 6:
-            trainer.optimizers[0].param_groups[0]["lr"] = 10.0
+            for parameter in pl_module.module.parameters():
+                parameter.data += 3.0
 
     def on_train_epoch_end(self, trainer, pl_module):
         self.losses.append(float(trainer.callback_metrics["validation_loss"]))

@@ -69,10 +69,11 @@ class _HRCAPlan(TrainingPlan):
     train_metrics = None
     val_metrics = None
 
-    def on_fit_start(self) -> None:
+    def setup(self, stage: str) -> None:
         """Let gradients reach only what this phase trains, in training mode.
 
-        scvi leaves the networks in eval mode after a phase, and Lightning leaves modes as it finds them.
+        Here, since Lightning asks for the optimiser before it calls ``on_fit_start``. scvi leaves the networks in eval
+        mode after a phase, and Lightning leaves modes as it finds them.
         """
         self.module.train()
         if self.module.se_classifier is not None:
