@@ -1,4 +1,4 @@
-"""The published networks' parameter names and ours, one row each: how golden parameters get into our networks."""
+"""How golden parameters get into our networks."""
 
 import importlib.util
 from pathlib import Path
@@ -7,35 +7,8 @@ from types import ModuleType
 import torch
 
 from hrca._module import GeneAE, SEClassifier
+from hrca._published import GENE_AE_KEYS, SE_CLASSIFIER_KEYS
 
-# published name -> ours; {i} is the index of an encoder layer or of a classifier stage
-GENE_AE_KEYS = {
-    "input_layer.0.layer": "encoder_input.0",
-    "input_layer.0.norm_layer": "encoder_input.1",
-    "input_layer.1.layer": "encoder_input.4",
-    "output_layer.0.layer": "decoder.0",
-    "output_layer.0.norm_layer": "decoder.1",
-    "output_layer.1.layer": "decoder.4",
-    "enc.{i}.attn.wq": "encoder_layers.{i}.attention.query",
-    "enc.{i}.attn.wk": "encoder_layers.{i}.attention.key",
-    "enc.{i}.attn.wv": "encoder_layers.{i}.attention.value",
-    "enc.{i}.attn.concat_layer": "encoder_layers.{i}.attention.output",
-    "enc.{i}.connect.0.norm": "encoder_layers.{i}.attention_norm",
-    "enc.{i}.connect.1.norm": "encoder_layers.{i}.feedforward_norm",
-    "enc.{i}.ffLayer.0.layer": "encoder_layers.{i}.feedforward.0",
-    "enc.{i}.ffLayer.1.layer": "encoder_layers.{i}.feedforward.2",
-    "enc.{i}.norm": "encoder_layers.{i}.closing_norm",
-}
-SE_CLASSIFIER_KEYS = {
-    "attn.fc.0": "excitation.gate.0",
-    "attn.fc.2": "excitation.gate.2",
-    "SEres.{i}.layer.0.1": "stages.{i}.plain.1",
-    "SEres.{i}.layer.0.2": "stages.{i}.plain.2",
-    "SEres.{i}.layer.1.1": "stages.{i}.gated.1",
-    "SEres.{i}.layer.1.2": "stages.{i}.gated.2",
-    "SEres.{i}.atten.fc.0": "stages.{i}.excitation.gate.0",
-    "SEres.{i}.atten.fc.2": "stages.{i}.excitation.gate.2",
-}
 GOLDEN_WIDTHS = (512, 256, 128, 64)
 
 

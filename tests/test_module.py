@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from golden import GENE_AE_KEYS, GOLDEN_WIDTHS, SE_CLASSIFIER_KEYS, gene_ae, our_key, recipe, se_classifier
+from golden import GOLDEN_WIDTHS, gene_ae, our_key, recipe, se_classifier
 from scvi import REGISTRY_KEYS
 from torch import nn
 
 from hrca._module import GeneAE, HRCAModule, SEClassifier, smoothed_cross_entropy
+from hrca._published import GENE_AE_KEYS, SE_CLASSIFIER_KEYS
 from hrca._trainingplan import FinetunePlan, PretrainPlan
 from hrca._transforms import log_normalize, mask_counts
 

@@ -39,7 +39,50 @@ class KeepBest(Callback):
             }
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the kept weights back."""
+        """Put the kept weights back; of several processes, the first one's, whose batch statistics are its own."""
+        if trainer.world_size > 1:
+            self._best_state = trainer.strategy.broadcast(self._best_state)
         if self._best_state:
             pl_module.module.load_state_dict(self._best_state)
             self._best_state = {}
+
+    def state_dict(self) -> dict:
+        """What a resumed training needs: the best epoch so far, its loss and its weights."""
+        return {"epoch": self.best_epoch, "loss": self._best_loss, "weights": self._best_state}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self.best_epoch, self._best_loss = state_dict["epoch"], state_dict["loss"]
+        self._best_state = state_dict["weights"]
+
+
+class EpochHistory(Callback):
+    """Note every logged number of every epoch, and the learning rate.
+
+    scvi reads its history from one kind of logger, which starts anew when training is resumed; this one goes on, and
+    works beside any logger.
+
+    Attributes
+    ----------
+    epochs
+        Name of a number -> its value in each epoch; NaN in epochs that did not log it.
+    """
+
+    def __init__(self):
+        self.epochs: dict[str, list[float]] = {}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note this epoch's numbers."""
+        rate = trainer.optimizers[0].param_groups[-1]["lr"]
+        for name, value in {**trainer.callback_metrics, "lr": rate}.items():
+            values = self.epochs.setdefault(name, [])
+            values += [float("nan")] * (trainer.current_epoch - len(values))
+            values.append(float(value))
+
+    def state_dict(self) -> dict:
+        """What a resumed training needs: all epochs so far."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self.epochs = state_dict["epochs"]

@@ -3,27 +3,40 @@
 Longer than the other files, for its docstrings: it is the public face, and each method only parses, calls and returns.
 """
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from lightning.pytorch.callbacks import Callback
 from mudata import MuData
 from scvi import REGISTRY_KEYS
+from scvi import settings as scvi_settings
 from scvi.data import AnnDataManager
 from scvi.data import fields as scvi_fields
 from scvi.model.base import BaseModelClass
 from scvi.utils import setup_anndata_dsp
 
 from . import _scvi
+from ._callbacks import EpochHistory
+from ._genes import match_genes
 from ._inference import run
 from ._module import GeneAE, HRCAModule, SEClassifier
-from ._query import Query, get_modality, open_query, write_annotation
+from ._monitor import TensorBoard, TestMonitor
+from ._query import Query, get_modality, known_labels, open_query, write_annotation
 from ._reference import check_reference
-from ._training import check_sizes, digest, fit, split_cells
+from ._training import Phase, check_sizes, fit, split_cells
 from ._trainingplan import FinetunePlan, PretrainPlan
 from ._transforms import Corruption
 from .metrics import annotation_scores
+
+logger = logging.getLogger(__name__)
+
+# Cells of a query that are made dense at a time.
+PREDICTION_BATCH = 512
+# Beginnings of the names of Trainer arguments that `train` gives to fine-tuning alone.
+FINETUNING_ONLY = ("logger", "early_stopping")
 
 
 class HRCA(BaseModelClass):
@@ -125,6 +138,7 @@ class HRCA(BaseModelClass):
         self.is_finetuned_ = False
         self.model_id_ = ""
         self.split_: dict | None = None
+        self.test_scores_: list[dict] = []
         self.init_params_ = self._get_init_params(locals())
 
     @classmethod
@@ -234,6 +248,72 @@ class HRCA(BaseModelClass):
         manager.register_fields(mdata, **kwargs)
         cls.register_manager(manager)
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained: "HRCA | GeneAE | str | Path",
+        adata: AnnData,
+        labels_key: str,
+        *,
+        unlabeled_category: str = "Unknown",
+        layer: str | None = None,
+        classifier_widths: tuple[int, ...] | None = None,
+    ) -> "HRCA":
+        """Put a new classifier, for the labels of a new reference, on a Gene-AE that is trained already.
+
+        Genes are matched by name: what the Gene-AE learned of a gene serves wherever the new reference has it; genes
+        that are new to it start untrained.
+
+        Parameters
+        ----------
+        pretrained
+            A model that has been pre-trained, the folder of one, or a Gene-AE from :mod:`hrca.compat`.
+        adata
+            The new reference; it is set up here.
+        labels_key
+            As in :meth:`setup_anndata`.
+        unlabeled_category
+            As in :meth:`setup_anndata`.
+        layer
+            As in :meth:`setup_anndata`.
+        classifier_widths
+            As in :class:`HRCA`; None: those of `pretrained`, or HRCA's own where it has none.
+
+        Returns
+        -------
+        A model that is ready for :meth:`finetune`.
+
+        Raises
+        ------
+        ValueError
+            If the model is not trained, no gene is shared, or as :meth:`setup_anndata`.
+        """
+        model = cls.load(pretrained) if isinstance(pretrained, str | Path) else pretrained
+        if isinstance(model, HRCA):
+            model._check_pretrained()
+            gene_ae, gene_names, classifier = model.module.gene_ae, model.gene_names, model.module.se_classifier
+        else:
+            gene_ae, gene_names, classifier = model, pd.Index(model.gene_names), None
+        where = gene_names.get_indexer(adata.var_names)
+        shared = np.flatnonzero(where >= 0)
+        if len(shared) == 0:
+            match_genes(adata.var_names, gene_names)  # says so
+        cls.setup_anndata(adata, labels_key, unlabeled_category, layer)
+        sizes = {**gene_ae.sizes, **(classifier.sizes if classifier is not None else {})}
+        if classifier_widths is not None:
+            sizes["classifier_widths"] = classifier_widths
+        new = cls(adata, **sizes)
+        new.module.gene_ae.adopt(gene_ae, shared, where[shared])
+        new.module.eval()
+        new.is_trained_ = True
+        logger.info(
+            "%d of %d genes are known to the Gene-AE; %d start untrained.",
+            len(shared),
+            adata.n_vars,
+            adata.n_vars - len(shared),
+        )
+        return new
+
     @property
     def gene_names(self) -> pd.Index:
         """The model's genes, in its order, shape (n_genes,)."""
@@ -257,7 +337,7 @@ class HRCA(BaseModelClass):
     # scvi-tools model has.
     def pretrain(
         self,
-        max_epochs: int = 1000,
+        max_epochs: int | None = None,
         *,
         batch_size: int = 128,
         lr: float = 1e-3,
@@ -268,6 +348,12 @@ class HRCA(BaseModelClass):
         train_size: float = 0.9,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
+        checkpoint_dir: str | Path | None = None,
+        checkpoint_interval: int = 100,
+        resume: bool = False,
+        tensorboard: bool = False,
+        num_workers: int = 0,
+        callbacks: list[Callback] | None = None,
         **trainer_kwargs,
     ) -> None:
         """Train Gene-AE to reconstruct cells from sparser copies of themselves; labels play no part.
@@ -275,7 +361,7 @@ class HRCA(BaseModelClass):
         Parameters
         ----------
         max_epochs
-            Number of epochs.
+            Number of epochs; None: the Document's 1,000, fewer for more than 20,000 cells.
         batch_size
             Cells in a batch.
         lr
@@ -297,6 +383,19 @@ class HRCA(BaseModelClass):
             Lightning's: "cpu", "gpu", "auto".
         devices
             Lightning's.
+        checkpoint_dir
+            Folder for checkpoints that a killed training goes on from; None: none are written.
+        checkpoint_interval
+            Epochs between two checkpoints.
+        resume
+            Go on from the newest whole checkpoint in `checkpoint_dir`; from the beginning if there is none.
+        tensorboard
+            Write losses, learning rate and accuracies for TensorBoard, to ``tensorboard`` in `checkpoint_dir`, or in
+            scvi-tools' logging folder.
+        num_workers
+            Processes that prepare batches.
+        callbacks
+            Further Lightning callbacks.
         trainer_kwargs
             For the Trainer of scvi-tools and Lightning, e.g. ``enable_progress_bar=False``.
 
@@ -304,23 +403,36 @@ class HRCA(BaseModelClass):
         ------
         ValueError
             If `corruption` is none of the three, `batch_size` is below 2, `train_size` is not in (0, 1] or not the one
-            that an earlier phase used, or there are fewer than 2 cells to train on.
+            that an earlier phase used, there are fewer than 2 cells to train on, or the checkpoint is of another model.
+        OSError
+            If a checkpoint cannot be written.
         """
         self._check_has_reference()
         self._fit(
             "pretrain",
             np.ones(self.summary_stats.n_cells, dtype=bool),
+            train_size=train_size,
             max_epochs=max_epochs,
             batch_size=batch_size,
-            corruption=corruption,
-            train_size=train_size,
-            schedule={"lr": lr, "lr_factor": lr_factor, "lr_patience": lr_patience, "lr_hold_epochs": lr_hold_epochs},
-            runner_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
+            plan_kwargs={
+                "corruption": corruption,
+                "lr": lr,
+                "lr_factor": lr_factor,
+                "lr_patience": lr_patience,
+                "lr_hold_epochs": lr_hold_epochs,
+            },
+            checkpoint_dir=checkpoint_dir,
+            checkpoint_interval=checkpoint_interval,
+            resume=resume,
+            tensorboard=tensorboard,
+            num_workers=num_workers,
+            callbacks=callbacks,
+            trainer_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
         )
 
     def finetune(
         self,
-        max_epochs: int = 200,
+        max_epochs: int | None = None,
         *,
         batch_size: int = 128,
         lr: float = 1e-3,
@@ -329,8 +441,18 @@ class HRCA(BaseModelClass):
         lr_hold_epochs: int = 20,
         corruption: Corruption = "thin",
         train_size: float = 0.9,
+        freeze_encoder_epochs: int = 0,
+        encoder_lr: float | None = None,
+        test_adata: AnnData | MuData | None = None,
+        test_labels_key: str | None = None,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
+        checkpoint_dir: str | Path | None = None,
+        checkpoint_interval: int = 20,
+        resume: bool = False,
+        tensorboard: bool = False,
+        num_workers: int = 0,
+        callbacks: list[Callback] | None = None,
         **trainer_kwargs,
     ) -> None:
         """Train both networks on the labels; cells of the unlabelled category are left out.
@@ -338,52 +460,93 @@ class HRCA(BaseModelClass):
         Parameters
         ----------
         max_epochs
-            Number of epochs.
+            Number of epochs; None: the Document's 200, fewer for more than 20,000 cells.
         batch_size
-            Cells in a batch.
+            As in :meth:`pretrain`.
         lr
-            Learning rate of Adam.
+            As in :meth:`pretrain`.
         lr_factor
-            What the learning rate is multiplied with when the loss has stopped falling.
+            As in :meth:`pretrain`.
         lr_patience
-            Epochs without a lower loss before that.
+            As in :meth:`pretrain`.
         lr_hold_epochs
-            Epochs at the start in which the learning rate is left alone.
+            As in :meth:`pretrain`.
         corruption
             As in :meth:`pretrain`.
         train_size
             As in :meth:`pretrain`.
+        freeze_encoder_epochs
+            Epochs at the start in which the encoder is not trained.
+        encoder_lr
+            Learning rate of the encoder at the start; None: `lr`.
+        test_adata
+            Labelled cells that are annotated every `checkpoint_interval` epochs, with any genes in any order: their
+            scores are in :attr:`test_scores`, and with `checkpoint_dir` also in ``test_scores.csv``, beside the
+            confusions as ``confusion_<epoch>.csv`` and ``.png``. They play no part in training.
+        test_labels_key
+            Column of its obs with the known labels; None: `labels_key` of the setup. Labels that the reference lacks
+            are counted, not scored.
         accelerator
-            Lightning's: "cpu", "gpu", "auto".
+            As in :meth:`pretrain`.
         devices
-            Lightning's.
+            As in :meth:`pretrain`.
+        checkpoint_dir
+            As in :meth:`pretrain`.
+        checkpoint_interval
+            As in :meth:`pretrain`.
+        resume
+            As in :meth:`pretrain`.
+        tensorboard
+            As in :meth:`pretrain`; also the test cells' scores and confusion.
+        num_workers
+            As in :meth:`pretrain`.
+        callbacks
+            As in :meth:`pretrain`.
         trainer_kwargs
-            For the Trainer of scvi-tools and Lightning.
+            As in :meth:`pretrain`.
 
         Raises
         ------
         ValueError
-            As :meth:`pretrain`; or if the reference was set up without labels.
+            As :meth:`pretrain`; or if the reference was set up without labels, or the test cells cannot be annotated or
+            have no such column.
+        OSError
+            If a checkpoint cannot be written.
         """
         self._check_has_reference()
         self._check_has_labels()
+        test = None if test_adata is None else self._test_cells(test_adata, test_labels_key)
         self._fit(
             "finetune",
             self._codes() < len(self.labels),
+            train_size=train_size,
+            test=test,
             max_epochs=max_epochs,
             batch_size=batch_size,
-            corruption=corruption,
-            train_size=train_size,
-            schedule={"lr": lr, "lr_factor": lr_factor, "lr_patience": lr_patience, "lr_hold_epochs": lr_hold_epochs},
-            runner_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
+            plan_kwargs={
+                "corruption": corruption,
+                "lr": lr,
+                "lr_factor": lr_factor,
+                "lr_patience": lr_patience,
+                "lr_hold_epochs": lr_hold_epochs,
+                "freeze_encoder_epochs": freeze_encoder_epochs,
+                "encoder_lr": encoder_lr,
+            },
+            checkpoint_dir=checkpoint_dir,
+            checkpoint_interval=checkpoint_interval,
+            resume=resume,
+            tensorboard=tensorboard,
+            num_workers=num_workers,
+            callbacks=callbacks,
+            trainer_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
         )
         self.is_finetuned_ = True
-        self.model_id_ = digest(self.module)
+        self.model_id_ = _scvi.digest(self.module)
 
     def train(
         self,
-        pretrain_epochs: int = 1000,
-        max_epochs: int = 200,
+        pretrain_epochs: int | None = None,
+        max_epochs: int | None = None,
         *,
         batch_size: int = 128,
         lr: float = 1e-3,
@@ -391,6 +554,12 @@ class HRCA(BaseModelClass):
         train_size: float = 0.9,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
+        checkpoint_dir: str | Path | None = None,
+        checkpoint_interval: int = 20,
+        resume: bool = False,
+        tensorboard: bool = False,
+        num_workers: int = 0,
+        callbacks: list[Callback] | None = None,
         **trainer_kwargs,
     ) -> None:
         """Pre-train, then fine-tune.
@@ -398,29 +567,45 @@ class HRCA(BaseModelClass):
         Parameters
         ----------
         pretrain_epochs
-            Epochs of :meth:`pretrain`.
+            Epochs of :meth:`pretrain`; None: the Document's 1,000, fewer for more than 20,000 cells.
         max_epochs
-            Epochs of :meth:`finetune`.
+            Epochs of :meth:`finetune`; None: the Document's 200, fewer for more than 20,000 cells.
         batch_size
-            Cells in a batch, in both phases.
+            As in :meth:`pretrain`, for both phases, as all below.
         lr
-            Learning rate of Adam at the start of either phase.
+            As in :meth:`pretrain`.
         corruption
-            As in :meth:`pretrain`, for both phases.
+            As in :meth:`pretrain`.
         train_size
-            As in :meth:`pretrain`; one split for both phases.
+            As in :meth:`pretrain`.
         accelerator
-            Lightning's: "cpu", "gpu", "auto".
+            As in :meth:`pretrain`.
         devices
-            Lightning's.
+            As in :meth:`pretrain`.
+        checkpoint_dir
+            As in :meth:`pretrain`; one folder for both phases.
+        checkpoint_interval
+            As in :meth:`pretrain`.
+        resume
+            Go on from the newest whole checkpoint in `checkpoint_dir`, in whichever phase it is; from the beginning if
+            there is none.
+        tensorboard
+            As in :meth:`pretrain`.
+        num_workers
+            As in :meth:`pretrain`.
+        callbacks
+            Lightning callbacks of fine-tuning only: what reports a finished training would report the first phase.
         trainer_kwargs
-            For the Trainer of scvi-tools and Lightning, in both phases.
+            For the Trainer of scvi-tools and Lightning; `logger` and early stopping are for fine-tuning only.
 
         Raises
         ------
         ValueError
             As :meth:`finetune`, before pre-training starts.
+        OSError
+            If a checkpoint cannot be written.
         """
+        self._check_has_reference()
         self._check_has_labels()
         shared = {
             "batch_size": batch_size,
@@ -429,10 +614,24 @@ class HRCA(BaseModelClass):
             "train_size": train_size,
             "accelerator": accelerator,
             "devices": devices,
-            **trainer_kwargs,
+            "checkpoint_dir": checkpoint_dir,
+            "checkpoint_interval": checkpoint_interval,
+            "resume": resume,
+            "tensorboard": tensorboard,
+            "num_workers": num_workers,
         }
-        self.pretrain(pretrain_epochs, **shared)
-        self.finetune(max_epochs, **shared)
+        in_both = {name: value for name, value in trainer_kwargs.items() if not name.startswith(FINETUNING_ONLY)}
+        self.pretrain(pretrain_epochs, **shared, **in_both)
+        self.finetune(max_epochs, **shared, callbacks=callbacks, **trainer_kwargs)
+
+    @property
+    def test_scores(self) -> pd.DataFrame:
+        """Scores of fine-tuning's test cells: a row for each look at them, empty without.
+
+        ``epoch``, the scores of :func:`hrca.metrics.annotation_scores`, and ``n_unseen``, the number of cells whose
+        label the reference lacks.
+        """
+        return pd.DataFrame(self.test_scores_)
 
     def predict(
         self,
@@ -441,7 +640,7 @@ class HRCA(BaseModelClass):
         key_added: str | None = "hrca",
         soft: bool = False,
         layer: str | None = None,
-        batch_size: int = 512,
+        batch_size: int = PREDICTION_BATCH,
     ) -> pd.Categorical | pd.DataFrame:
         """Label each cell of a query, with a confidence.
 
@@ -483,20 +682,17 @@ class HRCA(BaseModelClass):
         """
         self._check_finetuned()
         query = self._open(adata, layer)
-        probabilities = np.zeros((query.n_obs, len(self.labels)), dtype=np.float32)
-        judged = np.zeros(query.n_obs, dtype=bool)
-        batches = query.batches(batch_size)
-        for rows, output, has_counts in run(lambda counts: self.module.classify(counts).softmax(dim=1), batches):
-            probabilities[rows] = output * has_counts[:, None]
-            judged[rows] = has_counts
-        codes = np.where(judged, probabilities.argmax(axis=1), len(self.labels)) if query.n_obs else []
-        labels = pd.Categorical.from_codes(codes, categories=[*self.labels, self.unlabeled_category])
+        labels, probabilities = self._annotate(query, batch_size=batch_size)
         if key_added is not None:
             write_annotation(query, key_added, labels, self._frame(probabilities, query), self.model_id_)
         return self._frame(probabilities, query) if soft else labels
 
     def get_latent_representation(
-        self, adata: AnnData | MuData | None = None, *, layer: str | None = None, batch_size: int = 512
+        self,
+        adata: AnnData | MuData | None = None,
+        *,
+        layer: str | None = None,
+        batch_size: int = PREDICTION_BATCH,
     ) -> np.ndarray:
         """Return Gene-AE's latent features of each cell.
 
@@ -520,7 +716,7 @@ class HRCA(BaseModelClass):
         """
         self._check_pretrained()
         query = self._open(adata, layer)
-        latent = np.zeros((query.n_obs, self.module.gene_ae.n_latent), dtype=np.float32)
+        latent = np.zeros((query.n_obs, self.module.gene_ae.sizes["n_latent"]), dtype=np.float32)
         for rows, output, _ in run(self.module.encode, query.batches(batch_size)):
             latent[rows] = output
         return latent
@@ -531,7 +727,7 @@ class HRCA(BaseModelClass):
         *,
         gene_list: list[str] | None = None,
         layer: str | None = None,
-        batch_size: int = 512,
+        batch_size: int = PREDICTION_BATCH,
     ) -> pd.DataFrame:
         """Return Gene-AE's reconstruction of each cell.
 
@@ -572,7 +768,12 @@ class HRCA(BaseModelClass):
         return pd.DataFrame(expression, index=query.adata.obs_names, columns=genes)
 
     def evaluate(
-        self, adata: AnnData | MuData, labels_key: str, *, layer: str | None = None, batch_size: int = 512
+        self,
+        adata: AnnData | MuData,
+        labels_key: str,
+        *,
+        layer: str | None = None,
+        batch_size: int = PREDICTION_BATCH,
     ) -> pd.Series:
         """Score the predictions of cells whose labels are known; nothing is written.
 
@@ -599,12 +800,7 @@ class HRCA(BaseModelClass):
         """
         self._check_finetuned()
         query = self._open(adata, layer)
-        if labels_key not in query.adata.obs:
-            raise ValueError(
-                f"`labels_key` must name a column of the query's obs, got {labels_key!r}; it has "
-                f"{list(query.adata.obs.columns)}."
-            )
-        known = query.adata.obs[labels_key].astype(object)
+        known = known_labels(query.adata.obs, labels_key)
         labelled = (known.notna() & (known != self.unlabeled_category)).to_numpy()
         seen = known.isin(self.labels).to_numpy()
         if not seen.any():
@@ -659,10 +855,61 @@ class HRCA(BaseModelClass):
         model.history_ = _scvi.framed_history(model.history_)
         return model
 
-    def _fit(self, phase: str, takes_part: np.ndarray, *, train_size: float, **settings) -> None:
+    def _fit(
+        self,
+        name: str,
+        takes_part: np.ndarray,
+        *,
+        train_size: float,
+        checkpoint_dir: str | Path | None,
+        tensorboard: bool,
+        callbacks: list[Callback] | None,
+        test: tuple[Query, np.ndarray] | None = None,
+        **settings,
+    ) -> None:
         self.split_ = split_cells(self, self._codes() if self.labels else None, train_size)
-        plan_cls = {"pretrain": self._pretrain_plan_cls, "finetune": self._training_plan_cls}[phase]
-        fit(self, phase, plan_cls, takes_part, **settings)
+        folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+        history, watchers, monitor = EpochHistory(), [], None
+        if test is not None:
+            query, known = test
+            monitor = TestMonitor(
+                lambda: self._annotate(query, batch_size=PREDICTION_BATCH)[0],
+                known,
+                self.labels,
+                interval=settings["checkpoint_interval"],
+                folder=folder,
+            )
+            watchers.append(monitor)
+        if tensorboard:
+            logs = (folder or Path(scvi_settings.logging_dir)) / "tensorboard"
+            watchers.append(TensorBoard(logs, name, history, monitor))
+        plan_cls = {"pretrain": self._pretrain_plan_cls, "finetune": self._training_plan_cls}[name]
+        phase = Phase(
+            name,
+            plan_cls,
+            checkpoint_dir=folder,
+            callbacks=[*watchers, *(callbacks or [])],
+            history=history,
+            **settings,
+        )
+        fit(self, phase, takes_part)
+        if monitor is not None:
+            self.test_scores_ = monitor.rows
+
+    def _annotate(self, query: Query, *, batch_size: int) -> tuple[pd.Categorical, np.ndarray]:
+        probabilities = np.zeros((query.n_obs, len(self.labels)), dtype=np.float32)
+        judged = np.zeros(query.n_obs, dtype=bool)
+        batches = query.batches(batch_size)
+        for rows, output, has_counts in run(lambda counts: self.module.classify(counts).softmax(dim=1), batches):
+            probabilities[rows] = output * has_counts[:, None]
+            judged[rows] = has_counts
+        codes = np.where(judged, probabilities.argmax(axis=1), len(self.labels)) if query.n_obs else []
+        return pd.Categorical.from_codes(codes, categories=[*self.labels, self.unlabeled_category]), probabilities
+
+    def _test_cells(self, adata: AnnData | MuData, labels_key: str | None) -> tuple[Query, np.ndarray]:
+        labels_key = labels_key or self.registry["setup_args"]["labels_key"]
+        query = self._open(adata, None)
+        return query, np.asarray(known_labels(query.adata.obs, labels_key).fillna(self.unlabeled_category), dtype=str)
 
     def _codes(self) -> np.ndarray:
         """Index of each reference cell's label, shape (n_obs,); n_labels for the unlabelled category."""

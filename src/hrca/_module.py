@@ -3,6 +3,9 @@
 No ``from __future__ import annotations`` here: the tests check the shapes in the signatures.
 """
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scvi import REGISTRY_KEYS
@@ -51,7 +54,14 @@ class GeneAE(nn.Module):
         dropout_rate: float,
     ):
         super().__init__()
-        self.n_latent = n_latent
+        self.sizes = {
+            "n_hidden": n_hidden,
+            "n_latent": n_latent,
+            "n_heads": n_heads,
+            "n_layers": n_layers,
+            "n_feedforward": n_feedforward,
+            "dropout_rate": dropout_rate,
+        }
         self.encoder_input = nn.Sequential(*input_layer(n_genes, n_hidden, n_latent, dropout_rate))
         self.encoder_layers = nn.Sequential(
             *(
@@ -62,9 +72,36 @@ class GeneAE(nn.Module):
         self.decoder = nn.Sequential(*input_layer(n_latent, n_hidden, n_genes, dropout_rate), nn.Softplus())
         self.apply(initialize)
 
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        """Go through the parameters that :meth:`encode` uses."""
+        yield from self.encoder_input.parameters()
+        yield from self.encoder_layers.parameters()
+
     def encode(self, x_norm: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_latent"]:
         """Return the latent features of log-normalised expression, shape (n_obs, n_latent)."""
         return self.encoder_layers(self.encoder_input(x_norm))
+
+    def adopt(self, other: "GeneAE", shared: np.ndarray, where: np.ndarray) -> None:
+        """Take another network's parameters over, those of a gene only where both have it.
+
+        Parameters
+        ----------
+        other
+            A network of the same sizes but for the genes.
+        shared
+            Genes of this one that the other has, shape (n_shared,).
+        where
+            Their positions in the other, shape (n_shared,).
+        """
+        own, theirs = self.state_dict(), other.state_dict()
+        gene_axes = {"encoder_input.0.weight": 1, "decoder.4.weight": 0, "decoder.4.bias": 0}
+        for name, value in theirs.items():
+            if name in gene_axes:
+                index = (slice(None), shared) if gene_axes[name] else shared
+                source = (slice(None), where) if gene_axes[name] else where
+                own[name][index] = value[source]
+            else:
+                own[name].copy_(value)
 
     def decode(self, z: Float[Tensor, "n_obs n_latent"]) -> Float[Tensor, "n_obs n_genes"]:
         """Return the reconstructed log-normalised expression, shape (n_obs, n_genes)."""
@@ -92,6 +129,7 @@ class SEClassifier(nn.Module):
 
     def __init__(self, *, n_latent: int, n_labels: int, widths: tuple[int, ...], dropout_rate: float):
         super().__init__()
+        self.sizes = {"classifier_widths": tuple(widths), "classifier_dropout_rate": dropout_rate}
         self.excitation = SqueezeExcitation(n_latent)
         self.stages = nn.Sequential(
             *(

@@ -82,6 +82,21 @@ def get_modality(mdata: MuData, name: str) -> AnnData:
     return mdata.mod[name]
 
 
+def known_labels(obs: pd.DataFrame, labels_key: str) -> pd.Series:
+    """Return the known labels of a query's cells, as objects; missing ones stay missing.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column.
+    """
+    if labels_key not in obs:
+        raise ValueError(
+            f"`labels_key` must name a column of the query's obs, got {labels_key!r}; it has {list(obs.columns)}."
+        )
+    return obs[labels_key].astype(object)
+
+
 def write_annotation(
     query: Query, key_added: str, labels: pd.Categorical, probabilities: pd.DataFrame, model_id: str
 ) -> None:

@@ -1,13 +1,21 @@
 """Where scvi-tools needs a careful hand: its splits, its history, its files, and what differs between 1.4 and 1.5."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
-from lightning.pytorch import LightningModule
+from anndata import AnnData
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from scipy import sparse
 from scvi.dataloaders import DataSplitter
-from scvi.model._utils import parse_device_args
+from scvi.model._utils import get_max_epochs_heuristic, parse_device_args, use_distributed_sampler
 from scvi.model.base import BaseModelClass
 from scvi.train import TrainRunner
+from scvi.train._progress import ProgressBar
+from torch import nn
+
+from ._callbacks import EpochHistory
 
 
 class FixedSplitter(DataSplitter):
@@ -26,15 +34,30 @@ class FixedSplitter(DataSplitter):
     batch_size
         Cells in a batch. A last batch of one or two cells is left out: BatchNorm cannot train on one, and scvi warns
         of two. The cells are shuffled, so they are others in each epoch.
+    strategy
+        Lightning's; with one of its "ddp" kind, each process gets its own share of the cells.
+    num_workers
+        Processes that prepare batches.
     """
 
-    def __init__(self, adata_manager, *, train_indices: np.ndarray, validation_indices: np.ndarray, batch_size: int):
+    def __init__(
+        self,
+        adata_manager,
+        *,
+        train_indices: np.ndarray,
+        validation_indices: np.ndarray,
+        batch_size: int,
+        strategy: str = "auto",
+        num_workers: int = 0,
+    ):
         rest = np.setdiff1d(np.arange(adata_manager.adata.n_obs), np.concatenate([train_indices, validation_indices]))
         super().__init__(
             adata_manager,
             external_indexing=[train_indices, validation_indices, rest],
             batch_size=batch_size,
             drop_last=len(train_indices) > batch_size and len(train_indices) % batch_size in (1, 2),
+            distributed_sampler=use_distributed_sampler(strategy),
+            num_workers=num_workers,
         )
 
     def val_dataloader(self):
@@ -46,19 +69,49 @@ class FixedSplitter(DataSplitter):
         return []
 
 
+class PhaseProgress(ProgressBar):
+    """scvi's progress bar, with the phase in front, loss and learning rate behind; time left is tqdm's.
+
+    Parameters
+    ----------
+    phase
+        "pretrain" or "finetune".
+    """
+
+    def __init__(self, phase: str):
+        super().__init__()
+        self.phase = phase
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the bar, at the epoch that a resumed training starts with."""
+        super().on_train_start(trainer, pl_module)
+        self.main_progress_bar.update(trainer.current_epoch)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say which epoch of which phase this is."""
+        super().on_train_epoch_start(trainer, pl_module)
+        self.main_progress_bar.set_description(f"{self.phase} {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, str]:
+        """Return loss and learning rate."""
+        loss, rate = trainer.callback_metrics["train_loss"], trainer.optimizers[0].param_groups[-1]["lr"]
+        return {"loss": f"{float(loss):.4g}", "lr": f"{rate:.1g}"}
+
+
 def run_phase(
     model: BaseModelClass,
     phase: str,
     plan: LightningModule,
     splitter: FixedSplitter,
     *,
+    history: EpochHistory,
     callbacks: list[Callback],
     **runner_kwargs,
 ) -> None:
     """Run one phase through scvi's TrainRunner, and add its history to the model's under the phase's name.
 
-    scvi keeps, of a second run, only what a first run had logged too, and replaces the rest (scvi_integration.md,
-    trap 4): so each phase starts from an empty history. The list of callbacks is scvi's to change.
+    scvi keeps, of a second run, only what a first run had logged too, and replaces the rest; of another logger than its
+    own, nothing (scvi_integration.md, trap 4): so the history is HRCA's own. The list of callbacks is scvi's to change.
 
     Parameters
     ----------
@@ -70,27 +123,23 @@ def run_phase(
         The phase's training plan.
     splitter
         The phase's cells.
+    history
+        Notes the epochs of this run.
     callbacks
-        Lightning callbacks of this run.
+        The other Lightning callbacks of this run, called after it.
     runner_kwargs
         For :class:`scvi.train.TrainRunner`: `max_epochs`, `accelerator`, `devices`, and what goes to the Trainer.
     """
-    earlier, was_trained = model.history_ or {}, model.is_trained_
+    earlier, was_trained = plain_history(model.history_) or {}, model.is_trained_
     model.history_, model.is_trained_ = None, False
     try:
-        runner = TrainRunner(model, plan, splitter, callbacks=list(callbacks), **runner_kwargs)
+        runner = TrainRunner(model, plan, splitter, callbacks=[history, *callbacks], **runner_kwargs)
         runner()
         was_trained = True
     finally:
-        now = {f"{phase}_{name}": frame for name, frame in (model.history_ or {}).items()}
-        model.history_ = {**earlier, **{name: _append(earlier.get(name), name, now[name]) for name in now}}
+        now = {f"{phase}_{name}": values for name, values in history.epochs.items()}
+        model.history_ = framed_history({**earlier, **{name: earlier.get(name, []) + now[name] for name in now}})
         model.is_trained_ = was_trained
-
-
-def _append(earlier: pd.DataFrame | None, name: str, frame: pd.DataFrame) -> pd.DataFrame:
-    frame = frame.set_axis([name], axis=1)
-    joined = frame if earlier is None else pd.concat([earlier, frame])
-    return joined.reset_index(drop=True).rename_axis(index="epoch").astype(float)
 
 
 def uses_accelerator(accelerator: str) -> bool:
@@ -134,3 +183,49 @@ def stratified_split(codes: np.ndarray, train_size: float, seed: int | None) -> 
     n_cells = classes.transform("size").to_numpy()
     validation = np.sort(drawn[n_cells[drawn] > 1])
     return np.setdiff1d(np.arange(len(codes)), validation), validation
+
+
+def scaled_epochs(document_epochs: int, n_obs: int) -> int:
+    """Return the Document's number of epochs, or fewer for many cells, by scvi's rule: 20,000 cells see all of them."""
+    return get_max_epochs_heuristic(n_obs, epochs_cap=document_epochs)
+
+
+def registry_of(model_cls: type[BaseModelClass], gene_names: pd.Index, labels: list[str]) -> dict:
+    """Return what scvi would have registered of a reference with these genes and labels, in this order.
+
+    Parameters
+    ----------
+    model_cls
+        The model's class.
+    gene_names
+        Its genes.
+    labels
+        Its labels.
+    """
+    n_cells = 3  # of each label: of fewer, scvi warns
+    stub = AnnData(
+        sparse.csr_matrix((n_cells * len(labels), len(gene_names)), dtype=np.float32),
+        obs={"cell_type": pd.Categorical(np.repeat(labels, n_cells), categories=labels)},
+        var=pd.DataFrame(index=gene_names),
+    )
+    model_cls.setup_anndata(stub, labels_key="cell_type")
+    manager = model_cls._get_most_recent_anndata_manager(stub, required=True)
+    # scvi would keep the stub for as long as the process lives
+    del model_cls._setup_adata_manager_store[manager.adata_uuid]
+    return manager.registry
+
+
+def mark_trained(model: BaseModelClass) -> None:
+    """Say of a model whose weights came from elsewhere that it is ready to predict."""
+    model.module.eval()
+    model.is_trained_ = model.is_finetuned_ = True
+    model.model_id_ = digest(model.module)
+
+
+def digest(module: nn.Module) -> str:
+    """Return twelve hexadecimal digits that identify the weights."""
+    sha = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        sha.update(name.encode())
+        sha.update(value.cpu().numpy().tobytes())
+    return sha.hexdigest()[:12]

@@ -1,16 +1,19 @@
 """One training phase: its cells, its length, its run."""
 
-import hashlib
 import logging
 import warnings
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from lightning.pytorch.callbacks import Callback
 from scvi import settings
 from scvi.model.base import BaseModelClass
 from torch import nn
 
 from . import _scvi
-from ._callbacks import KeepBest
+from ._callbacks import EpochHistory, KeepBest
+from ._checkpoints import Checkpoints, adopt, carried_by, newest_checkpoint
 from ._sizes import estimate_epoch_seconds
 from ._trainingplan import FinetunePlan, PretrainPlan
 from ._transforms import CORRUPTIONS
@@ -77,19 +80,53 @@ def split_cells(model: BaseModelClass, codes: np.ndarray | None, train_size: flo
     return model.split_
 
 
-# Nine parameters: the phase's own four settings stay apart from what is only handed on to scvi.
-def fit(
-    model: BaseModelClass,
-    phase: str,
-    plan_cls: type[PretrainPlan] | type[FinetunePlan],
-    takes_part: np.ndarray,
-    *,
-    max_epochs: int,
-    batch_size: int,
-    corruption: str,
-    schedule: dict,
-    runner_kwargs: dict,
-) -> None:
+@dataclass(frozen=True)
+class Phase:
+    """How a phase is run: everything but the model and its cells.
+
+    Attributes
+    ----------
+    name
+        "pretrain" or "finetune".
+    plan_cls
+        Its training plan.
+    max_epochs
+        Number of epochs; None: the Document's, or fewer for many cells.
+    batch_size
+        Cells in a batch.
+    plan_kwargs
+        For the plan: the corruption and the learning rates.
+    checkpoint_dir
+        Folder for checkpoints; None: none are written.
+    checkpoint_interval
+        Epochs between two checkpoints, and between two looks at the test cells.
+    resume
+        Whether to go on from the newest checkpoint.
+    num_workers
+        Processes that prepare batches.
+    history
+        Notes the epochs.
+    callbacks
+        Further Lightning callbacks.
+    trainer_kwargs
+        For scvi's TrainRunner and Trainer.
+    """
+
+    name: str
+    plan_cls: type[PretrainPlan] | type[FinetunePlan]
+    max_epochs: int | None
+    batch_size: int
+    plan_kwargs: dict
+    checkpoint_dir: Path | None
+    checkpoint_interval: int
+    resume: bool
+    num_workers: int
+    history: EpochHistory
+    callbacks: list[Callback]
+    trainer_kwargs: dict
+
+
+def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
     """Train one phase, and leave the model with the weights of its best epoch.
 
     Parameters
@@ -97,69 +134,114 @@ def fit(
     model
         The model, with its split drawn.
     phase
-        "pretrain" or "finetune".
-    plan_cls
-        The phase's training plan.
+        How to run it.
     takes_part
         Which cells of the reference take part, shape (n_obs,).
-    max_epochs
-        Number of epochs.
-    batch_size
-        Cells in a batch.
-    corruption
-        How training cells are made sparser.
-    schedule
-        ``lr``, ``lr_factor``, ``lr_patience`` and ``lr_hold_epochs`` of the plan.
-    runner_kwargs
-        For scvi's TrainRunner and Trainer.
 
     Raises
     ------
     ValueError
-        If `corruption` is unknown, or there are not two cells for a batch.
+        If the corruption is unknown, there are not two cells for a batch, or a checkpoint is of another model.
+    OSError
+        If a checkpoint cannot be written.
     """
-    if corruption not in CORRUPTIONS:
-        raise ValueError(f"`corruption` must be one of {list(CORRUPTIONS)}, got {corruption!r}.")
+    _check_phase(phase)
+    state = newest_checkpoint(phase.checkpoint_dir) if phase.resume else None
+    if state is not None and adopt(model, phase.name, state, phase.checkpoint_dir):
+        return
     train, validation = (cells[takes_part[cells]] for cells in (model.split_["train"], model.split_["validation"]))
-    if min(len(train), batch_size) < 2:
+    if min(len(train), phase.batch_size) < 2:
         raise ValueError(
             f"A batch must have at least 2 cells, but there are {len(train)} to train on and `batch_size` is "
-            f"{batch_size}. Give more cells of known type, or a larger `batch_size` or `train_size`."
+            f"{phase.batch_size}. Give more cells of known type, or a larger `batch_size` or `train_size`."
         )
+    max_epochs = _choose_epochs(phase, len(train))
     splitter = model._data_splitter_cls(
-        model.adata_manager, train_indices=train, validation_indices=validation, batch_size=batch_size
+        model.adata_manager,
+        train_indices=train,
+        validation_indices=validation,
+        batch_size=phase.batch_size,
+        strategy=phase.trainer_kwargs.get("strategy", "auto"),
+        num_workers=phase.num_workers,
     )
     monitor = "validation_loss" if len(validation) else "train_loss"
-    plan = plan_cls(model.module, corruption=corruption, monitor=monitor, **schedule)
-    if len(validation):
+    plan = phase.plan_cls(model.module, monitor=monitor, **phase.plan_kwargs)
+    best = KeepBest(monitor)
+    callbacks = [best, *phase.callbacks]
+    if phase.trainer_kwargs.get("enable_progress_bar", True):
+        callbacks.append(_scvi.PhaseProgress(phase.name))
+    if phase.checkpoint_dir is not None:
+        callbacks.append(_checkpoints(model, phase, state))
+    _announce(phase, model.module, len(train), max_epochs)
+    _scvi.run_phase(
+        model,
+        phase.name,
+        plan,
+        splitter,
+        history=phase.history,
+        callbacks=callbacks,
+        max_epochs=max_epochs,
+        **_trainer_defaults(phase, len(validation)),
+    )
+    logger.info("%s: kept the weights of epoch %s, the lowest %s.", phase.name, best.best_epoch, monitor)
+
+
+def _check_phase(phase: Phase) -> None:
+    corruption = phase.plan_kwargs["corruption"]
+    if corruption not in CORRUPTIONS:
+        raise ValueError(f"`corruption` must be one of {list(CORRUPTIONS)}, got {corruption!r}.")
+    if phase.checkpoint_interval < 1:
+        raise ValueError(f"`checkpoint_interval` must be at least 1, got {phase.checkpoint_interval}.")
+    if phase.resume and phase.checkpoint_dir is None:
+        raise ValueError("`resume=True` needs the `checkpoint_dir` of the training that it goes on from, got None.")
+
+
+def _choose_epochs(phase: Phase, n_obs: int) -> int:
+    if phase.max_epochs is not None:
+        return phase.max_epochs
+    max_epochs = _scvi.scaled_epochs(phase.plan_cls.document_epochs, n_obs)
+    why = "the Training Document's number"
+    if max_epochs < phase.plan_cls.document_epochs:
+        why += f", {phase.plan_cls.document_epochs}, scaled down by scvi-tools' rule for {n_obs} cells"
+    logger.info("%s: %d epochs, %s.", phase.name, max_epochs, why)
+    return max_epochs
+
+
+def _trainer_defaults(phase: Phase, n_validation: int) -> dict:
+    defaults = {
+        # nothing is logged within an epoch, and Lightning warns where an interval is longer than an epoch
+        "log_every_n_steps": 1,
+        "simple_progress_bar": False,
+    }
+    if n_validation:
         # the schedule and the choice of weights need the validation loss of every epoch
-        runner_kwargs = {"check_val_every_n_epoch": 1, **runner_kwargs}
-    # nothing is logged within an epoch, and Lightning warns where an interval is longer than an epoch
-    runner_kwargs = {"log_every_n_steps": 1, **runner_kwargs}
-    callbacks = [KeepBest(monitor), *runner_kwargs.pop("callbacks", [])]
-    _announce(phase, model.module, len(train), max_epochs, batch_size, runner_kwargs["accelerator"])
-    _scvi.run_phase(model, phase, plan, splitter, callbacks=callbacks, max_epochs=max_epochs, **runner_kwargs)
-    logger.info("%s: kept the weights of epoch %s, the lowest %s.", phase, callbacks[0].best_epoch, monitor)
+        defaults["check_val_every_n_epoch"] = 1
+    if phase.trainer_kwargs.get("early_stopping"):
+        defaults["early_stopping_monitor"] = "validation_loss" if n_validation else "train_loss"
+    return {**defaults, **phase.trainer_kwargs}
 
 
-def _announce(phase: str, module: nn.Module, n_obs: int, max_epochs: int, batch_size: int, accelerator: str) -> None:
-    if _scvi.uses_accelerator(accelerator):
+def _checkpoints(model: BaseModelClass, phase: Phase, state: dict | None) -> Checkpoints:
+    phase.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+    resumes = state is not None and state["phase"] == phase.name
+    return Checkpoints(
+        phase.checkpoint_dir,
+        phase.name,
+        interval=phase.checkpoint_interval,
+        carried=state["carried"] if resumes else carried_by(model),
+        resume_from=state if resumes else None,
+    )
+
+
+def _announce(phase: Phase, module: nn.Module, n_obs: int, max_epochs: int) -> None:
+    if _scvi.uses_accelerator(phase.trainer_kwargs["accelerator"]):
         return
-    hours = max_epochs * estimate_epoch_seconds(module, n_obs=n_obs, batch_size=batch_size) / 3600
-    logger.info("%s: %d epochs of %d cells, about %.2g h on this CPU.", phase, max_epochs, n_obs, hours)
+    hours = max_epochs * estimate_epoch_seconds(module, n_obs=n_obs, batch_size=phase.batch_size) / 3600
+    logger.info("%s: %d epochs of %d cells, about %.2g h on this CPU.", phase.name, max_epochs, n_obs, hours)
     if hours > LONG_RUN_HOURS:
         warnings.warn(
-            f"{phase} of {max_epochs} epochs on {n_obs} cells will take about {hours:.2g} h on this CPU. "
+            f"{phase.name} of {max_epochs} epochs on {n_obs} cells will take about {hours:.2g} h on this CPU. "
             'A smaller size (`HRCA(adata, **hrca.SIZES["laptop"])`), fewer genes or epochs, or a GPU '
             "(`accelerator='gpu'`) shorten it.",
             stacklevel=5,
         )
-
-
-def digest(module: nn.Module) -> str:
-    """Return twelve hexadecimal digits that identify the weights."""
-    sha = hashlib.sha256()
-    for name, value in module.state_dict().items():
-        sha.update(name.encode())
-        sha.update(value.cpu().numpy().tobytes())
-    return sha.hexdigest()[:12]

@@ -29,10 +29,15 @@ class _HRCAPlan(TrainingPlan):
         Epochs without a lower loss before that.
     lr_hold_epochs
         Epochs at the start in which the learning rate is left alone.
+    freeze_encoder_epochs
+        Epochs at the start in which the encoder is not trained.
+    encoder_lr
+        Learning rate of the encoder; None: `lr`.
     monitor
         The loss that the schedule follows, by the name under which it is logged.
     """
 
+    document_epochs: int
     classify: bool
     loss_weights: dict[str, float]
 
@@ -46,6 +51,8 @@ class _HRCAPlan(TrainingPlan):
         lr_patience: int,
         lr_hold_epochs: int,
         monitor: str,
+        freeze_encoder_epochs: int = 0,
+        encoder_lr: float | None = None,
     ):
         super().__init__(
             module,
@@ -60,6 +67,8 @@ class _HRCAPlan(TrainingPlan):
         )
         self.corruption = corruption
         self.lr_hold_epochs = lr_hold_epochs
+        self.freeze_encoder_epochs = freeze_encoder_epochs
+        self.encoder_lr = encoder_lr
 
     def initialize_train_metrics(self) -> None:
         """Keep no ELBO."""
@@ -78,6 +87,11 @@ class _HRCAPlan(TrainingPlan):
         self.module.train()
         if self.module.se_classifier is not None:
             self.module.se_classifier.requires_grad_(self.classify)
+
+    def on_train_epoch_start(self) -> None:
+        """Let the encoder be trained once its frozen epochs are over."""
+        for parameter in self.module.gene_ae.encoder_parameters():
+            parameter.requires_grad_(self.current_epoch >= self.freeze_encoder_epochs)
 
     def on_validation_epoch_start(self) -> None:
         """Start the validation cells' corruption anew."""
@@ -109,8 +123,11 @@ class _HRCAPlan(TrainingPlan):
         # The fused kernel is the same Adam several times faster on large layers (upstream.md, section 4, reading 2);
         # torch refuses it together with clipping under mixed precision, and has it for CPU and CUDA only.
         fused = self.trainer.gradient_clip_val is None and self.device.type in ("cpu", "cuda")
-        trained = (parameter for parameter in self.module.parameters() if parameter.requires_grad)
-        optimizer = torch.optim.Adam(trained, lr=self.lr, fused=fused)
+        encoder = list(self.module.gene_ae.encoder_parameters())
+        ids = {id(parameter) for parameter in encoder}
+        others = [p for p in self.module.parameters() if p.requires_grad and id(p) not in ids]
+        groups = [{"params": encoder, "lr": self.encoder_lr or self.lr}, {"params": others}]
+        optimizer = torch.optim.Adam(groups, lr=self.lr, fused=fused)
         scheduler = ReduceLROnPlateau(optimizer, factor=self.lr_factor, patience=self.lr_patience)
         return {
             "optimizer": optimizer,
@@ -129,6 +146,7 @@ class PretrainPlan(_HRCAPlan):
     Training Document, "Pre-training": l_r = MSE(I, O), Adam. The classifier neither runs nor changes.
     """
 
+    document_epochs = 1000
     classify = False
     loss_weights = {"reconstruction_weight": 1.0, "classification_weight": 0.0, "label_smoothing": 0.0}
 
@@ -140,5 +158,6 @@ class FinetunePlan(_HRCAPlan):
     and 15).
     """
 
+    document_epochs = 200
     classify = True
     loss_weights = {"reconstruction_weight": 0.1, "classification_weight": 0.9, "label_smoothing": 0.1}

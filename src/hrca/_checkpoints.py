@@ -1,0 +1,252 @@
+"""Checkpoints that a killed training goes on from: what is in one, when it is written, how it is read.
+
+Lightning's own are not used: it saves them before the plateau schedule has seen the epoch, and leaves that step out on
+resuming, so that a resumed run trains at another learning rate.
+"""
+
+import logging
+import os
+import pickle
+import random
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from scvi.model.base import BaseModelClass
+
+from . import _scvi
+from ._callbacks import EpochHistory
+
+logger = logging.getLogger(__name__)
+
+# A file's name: phase and number of epochs that are done; sorted by name within a phase, the last is the newest.
+NAME = re.compile(r"(pretrain|finetune)-(\d{6})\.ckpt")
+PHASES = ("pretrain", "finetune")
+# The newest, and one before it should the newest turn out to be damaged.
+KEPT = 2
+
+
+class Checkpoints(Callback):
+    """Write the state of a phase every few epochs, and take a phase up where a checkpoint left it.
+
+    Parameters
+    ----------
+    folder
+        Where the files go.
+    phase
+        "pretrain" or "finetune".
+    interval
+        Epochs between two files; the end of the phase is always one.
+    carried
+        What the file shall hold beside the state of the phase: of the model, not of the training.
+    resume_from
+        The state to go on from, None to begin.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        phase: str,
+        *,
+        interval: int,
+        carried: dict,
+        resume_from: dict | None = None,
+    ):
+        self.folder, self.phase, self.interval = folder, phase, interval
+        self.carried, self.resume_from = carried, resume_from
+        self._first_epoch = resume_from["epoch"] if resume_from else 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put weights, epoch and the other callbacks where the checkpoint left them."""
+        if self.resume_from is None:
+            return
+        pl_module.module.load_state_dict(self.resume_from["module"])
+        for callback in trainer.callbacks:
+            if callback.state_key in self.resume_from["callbacks"]:
+                callback.load_state_dict(self.resume_from["callbacks"][callback.state_key])
+        progress = trainer.fit_loop.epoch_progress.current
+        progress.ready = progress.started = progress.processed = progress.completed = self._first_epoch
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put optimiser and schedule where the checkpoint left them."""
+        if self.resume_from is not None:
+            trainer.optimizers[0].load_state_dict(self.resume_from["optimizer"])
+            trainer.lr_scheduler_configs[0].scheduler.load_state_dict(self.resume_from["scheduler"])
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write after every `interval` epochs: here, as only now the schedule has seen the last one."""
+        epoch = trainer.current_epoch
+        if self.resume_from is not None and epoch == self._first_epoch:
+            # after Lightning has drawn the order of an epoch that is not trained, before it draws this one's
+            set_random_states(self.resume_from["random_states"])
+        elif epoch > 0 and epoch % self.interval == 0:
+            self._write(trainer, pl_module, complete=False)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the end of the phase, with the weights that it leaves."""
+        if not trainer.interrupted:
+            self._write(trainer, pl_module, complete=True)
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule, *, complete: bool) -> None:
+        if not trainer.is_global_zero:
+            return
+        epoch = trainer.current_epoch
+        state = {
+            "phase": self.phase,
+            "epoch": epoch,
+            "complete": complete,
+            "module": pl_module.module.state_dict(),
+            "optimizer": trainer.optimizers[0].state_dict(),
+            "scheduler": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
+            "callbacks": {
+                callback.state_key: state for callback in trainer.callbacks if (state := callback.state_dict())
+            },
+            "random_states": get_random_states(),
+            "carried": self.carried,
+        }
+        write_atomically(state, self.folder / f"{self.phase}-{epoch:06d}.ckpt")
+        for path in sorted(self.folder.glob(f"{self.phase}-*.ckpt"))[:-KEPT]:
+            path.unlink()
+
+
+def write_atomically(state: dict, path: Path) -> None:
+    """Write a file that is there whole or not at all.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there before stays.
+    """
+    unfinished = path.with_suffix(".unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except (OSError, RuntimeError) as error:
+        # torch reports a full disk as a RuntimeError of its zip writer
+        unfinished.unlink(missing_ok=True)
+        raise OSError(
+            f"A checkpoint must be written to {path}, but could not: {error}. Earlier checkpoints are as they were: "
+            "make room or name another `checkpoint_dir`, and go on with `resume=True`."
+        ) from error
+
+
+def newest_checkpoint(folder: Path) -> dict | None:
+    """Read the newest whole checkpoint of a folder.
+
+    Parameters
+    ----------
+    folder
+        The `checkpoint_dir` of a training.
+
+    Returns
+    -------
+    Its state; None if there is none. A damaged file is passed over with a warning.
+    """
+    names = [match for path in folder.glob("*.ckpt") if (match := NAME.fullmatch(path.name))]
+    for match in sorted(names, key=lambda match: (PHASES.index(match[1]), int(match[2])), reverse=True):
+        path = folder / match[0]
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+            warnings.warn(f"{path} is damaged and passed over: {str(error).splitlines()[0]}", stacklevel=4)
+    return None
+
+
+def get_random_states() -> dict:
+    """Return the states of all generators that training draws from, as plain values."""
+    algorithm, keys, position, has_gauss, gauss = np.random.get_state()
+    version, words, next_gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [algorithm, keys.tolist(), int(position), int(has_gauss), float(gauss)],
+        "python": [version, list(words), next_gauss],
+    }
+
+
+def set_random_states(states: dict) -> None:
+    """Put the generators where :func:`get_random_states` found them."""
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    algorithm, keys, position, has_gauss, gauss = states["numpy"]
+    np.random.set_state((algorithm, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))
+    version, words, next_gauss = states["python"]
+    random.setstate((version, tuple(words), next_gauss))
+
+
+def carried_by(model: BaseModelClass) -> dict:
+    """Return what a checkpoint holds of the model beside its weights, in plain values."""
+    split = {name: value if name == "train_size" else value.tolist() for name, value in model.split_.items()}
+    return {
+        "split": split,
+        "history": _scvi.plain_history(model.history_) or {},
+        "labels": model.labels,
+        "genes": list(model.gene_names),
+    }
+
+
+def adopt(model: BaseModelClass, phase: str, state: dict, folder: Path) -> bool:
+    """Give a model what a checkpoint has of it, up to the beginning of what is still to be trained.
+
+    Parameters
+    ----------
+    model
+        The model, with its split drawn.
+    phase
+        The phase that is to run.
+    state
+        The newest checkpoint.
+    folder
+        Where it was found.
+
+    Returns
+    -------
+    Whether the phase is done already.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is of another reference or split, or pre-training has not ended when fine-tuning is to start.
+    """
+    carried = state["carried"]
+    if carried["labels"] != model.labels or carried["genes"] != list(model.gene_names):
+        raise ValueError(
+            f"The checkpoints in {folder} are of a model with other genes or labels. Give the reference that they were "
+            "trained on, or another `checkpoint_dir`."
+        )
+    if carried["split"]["train_size"] != model.split_["train_size"]:
+        raise ValueError(
+            f"The checkpoints in {folder} were trained with `train_size={carried['split']['train_size']}`, got "
+            f"{model.split_['train_size']}. Give the same to go on."
+        )
+    model.split_ = {
+        name: value if name == "train_size" else np.array(value, dtype=int) for name, value in carried["split"].items()
+    }
+    if state["phase"] == phase and not state["complete"]:
+        model.history_ = _scvi.framed_history(carried["history"])
+        logger.info("%s: goes on after epoch %d.", phase, state["epoch"])
+        return False
+    if phase == "pretrain" and state["phase"] == "finetune":
+        logger.info("pretrain: done already, fine-tuning had begun.")
+        return True
+    if not state["complete"]:
+        raise ValueError(
+            "Fine-tuning must follow pre-training, which has not ended: `train(resume=True)` or "
+            "`pretrain(resume=True)` goes on with it."
+        )
+    model.module.load_state_dict(state["module"])
+    set_random_states(state["random_states"])
+    epochs = state["callbacks"][EpochHistory().state_key]["epochs"]
+    ended = {f"{state['phase']}_{name}": values for name, values in epochs.items()}
+    earlier = carried["history"]
+    model.history_ = _scvi.framed_history({**earlier, **{name: earlier.get(name, []) + ended[name] for name in ended}})
+    model.is_trained_ = True
+    return state["phase"] == phase

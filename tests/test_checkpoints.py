@@ -1,0 +1,192 @@
+"""Checkpoints: a training that is killed and goes on equals one that was left in peace."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scvi
+import torch
+from conftest import QUIET, TINY, synthetic
+from lightning.pytorch.callbacks import Callback
+
+import hrca
+from hrca._checkpoints import get_random_states, newest_checkpoint, set_random_states, write_atomically
+
+N_KILLS = 20
+
+
+def test_a_training_killed_twenty_times_equals_an_uninterrupted_one(tmp_path):
+    script = Path(__file__).with_name("killed_training.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(tmp_path), str(N_KILLS)]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
+    assert run.returncode == 0, run.stderr
+    result = json.loads(run.stdout)
+    assert sum(result["kills"].values()) >= N_KILLS
+    assert min(result["kills"].values()) > 0, f"one phase was never interrupted: {result['kills']}"
+    assert result["killed"]["model_id"] == result["peace"]["model_id"]
+    assert result["killed"]["labels"] == result["peace"]["labels"]
+    assert result["killed"]["history"] == result["peace"]["history"]
+    assert min(result["peace"]["history"]["finetune_lr"]) < 1e-3, "the schedule never acted: it was not tested"
+
+
+def new_model(adata=None) -> hrca.HRCA:
+    scvi.settings.seed = 0
+    adata = synthetic(100) if adata is None else adata
+    hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
+    return hrca.HRCA(adata, **TINY)
+
+
+class StopAt(Callback):
+    """Break off at the beginning of an epoch, as an error would."""
+
+    def __init__(self, epoch: int):
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == self.epoch:
+            raise InterruptedError
+
+
+def broken_off(folder, phase="pretrain", epoch=5) -> None:
+    model = new_model()
+    options = {"checkpoint_dir": folder, "checkpoint_interval": 2, **QUIET}
+    if phase == "finetune":
+        model.pretrain(2, **options)
+    with pytest.raises(InterruptedError):
+        getattr(model, phase)(8, callbacks=[StopAt(epoch)], **options)
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_written(tmp_path):
+    broken_off(tmp_path, "finetune")
+    assert names(tmp_path) == [
+        "finetune-000002.ckpt",
+        "finetune-000004.ckpt",
+        "pretrain-000002.ckpt",
+    ]
+    assert newest_checkpoint(tmp_path)["epoch"] == 4
+    assert newest_checkpoint(tmp_path)["phase"] == "finetune"
+
+
+def test_resuming_in_the_same_process_equals_going_on(tmp_path):
+    broken_off(tmp_path)
+    resumed, peace = new_model(), new_model()
+    resumed.train(8, 4, checkpoint_dir=tmp_path, resume=True, **QUIET)
+    peace = new_model()
+    peace.train(8, 4, **QUIET)
+    assert resumed.model_id_ == peace.model_id_
+    for name, frame in peace.history.items():
+        pd.testing.assert_frame_equal(resumed.history[name], frame, check_exact=True)
+
+
+def test_a_finished_training_is_not_trained_again(tmp_path):
+    first = new_model()
+    first.train(3, 3, checkpoint_dir=tmp_path, **QUIET)
+    second = new_model()
+    second.train(3, 3, checkpoint_dir=tmp_path, resume=True, callbacks=[StopAt(0)], **QUIET)
+    assert second.model_id_ == first.model_id_
+    assert set(second.history) == set(first.history)
+    assert len(second.history["finetune_train_loss"]) == 3
+
+
+def test_more_epochs_than_before_go_on(tmp_path):
+    broken_off(tmp_path)
+    model = new_model()
+    model.pretrain(11, checkpoint_dir=tmp_path, resume=True, **QUIET)
+    assert len(model.history["pretrain_train_loss"]) == 11
+
+
+def test_resuming_from_nothing_begins(tmp_path):
+    model = new_model()
+    model.pretrain(2, checkpoint_dir=tmp_path / "new", resume=True, **QUIET)
+    assert len(model.history["pretrain_train_loss"]) == 2
+
+
+def test_a_truncated_checkpoint_is_passed_over_for_the_one_before(tmp_path):
+    broken_off(tmp_path)
+    assert names(tmp_path) == ["pretrain-000002.ckpt", "pretrain-000004.ckpt"]
+    newest = tmp_path / "pretrain-000004.ckpt"
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    with pytest.warns(UserWarning, match=r"pretrain-000004.ckpt is damaged and passed over"):
+        assert newest_checkpoint(tmp_path)["epoch"] == 2
+
+
+def test_a_checkpoint_that_is_a_program_is_not_run(tmp_path):
+    class Program:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "it ran"),))
+
+    torch.save({"phase": Program()}, tmp_path / "pretrain-000009.ckpt")
+    with pytest.warns(UserWarning, match="damaged"):
+        assert newest_checkpoint(tmp_path) is None
+    assert not (tmp_path / "it ran").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OSError, match="file"):
+        new_model().pretrain(1, checkpoint_dir=tmp_path / "file", **QUIET)
+
+
+# a device that is always full; there is one on Linux only
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path):
+    path = tmp_path / "pretrain-000002.ckpt"
+    write_atomically({"epoch": 2}, path)
+    path.with_suffix(".unfinished").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"must be written to .*No space left.*resume=True"):
+        write_atomically({"epoch": 2, "weights": torch.zeros(100_000)}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 2}
+    assert names(tmp_path) == ["pretrain-000002.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("genes", "other genes or labels"),
+        ("labels", "other genes or labels"),
+        ("train_size", "train_size=0.9.*got 0.8"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, change, words):
+    broken_off(tmp_path)
+    adata = synthetic(100)
+    if change == "genes":
+        adata.var_names = adata.var_names[::-1]
+    elif change == "labels":
+        adata.obs["cell_type"] = adata.obs["cell_type"].str.upper()
+    train_size = 0.8 if change == "train_size" else 0.9
+    with pytest.raises(ValueError, match=words):
+        new_model(adata).pretrain(8, train_size=train_size, checkpoint_dir=tmp_path, resume=True, **QUIET)
+
+
+def test_finetuning_does_not_start_on_half_a_pretraining(tmp_path):
+    broken_off(tmp_path)
+    with pytest.raises(ValueError, match="Fine-tuning must follow pre-training"):
+        new_model().finetune(1, checkpoint_dir=tmp_path, resume=True, **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [({"resume": True}, "needs the `checkpoint_dir`"), ({"checkpoint_interval": 0}, "at least 1, got 0")],
+)
+def test_bad_arguments_are_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        new_model().pretrain(1, **arguments, **QUIET)
+
+
+def test_random_states_go_back_to_where_they_were():
+    states = get_random_states()
+    draws = [torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()]
+    set_random_states(states)
+    assert [torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()] == draws
