@@ -8,7 +8,7 @@ import mudata
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import QUIET, TINY, synthetic
+from conftest import QUIET, ROOT, TINY, synthetic
 from scipy import sparse
 from sklearn import metrics as sk
 
@@ -403,3 +403,16 @@ def test_the_file_holds_no_pandas(tiny_model, tmp_path):
                 yield from modules(item)
 
     assert "pandas" not in set(modules(content))
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "tests" / "data").glob("saved_*")), ids=lambda folder: folder.name)
+def test_a_file_of_either_set_of_versions_loads_in_this_one(folder):
+    # made by tests/data/make_saved.py
+    model = hrca.HRCA.load(folder)
+    probabilities = soft(model, synthetic(20, seed=3))
+    np.testing.assert_allclose(probabilities, np.load(folder / "probabilities.npy"), atol=1e-6)
+    assert len(model.history["finetune_train_loss"]) == 2
+
+
+def test_there_is_a_file_of_each_set_of_versions():
+    assert len(list((ROOT / "tests" / "data").glob("saved_*"))) >= 2
