@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import record
 import scvi
-from transfer import PAIRS, load
+import transfer
 
 import hrca
 from hrca import demo
@@ -37,10 +37,8 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    pairs = {name: lambda seed, files=files: load(arguments.data, files) for name, files in PAIRS.items()}
-    pairs["blood -> blood at 30 % of the counts"] = demo.blood
     rows = []
-    for name, make in pairs.items():
+    for name, make in transfer.pairs(arguments.data).items():
         for seed in range(arguments.seeds):
             pair = make(seed)
             scvi.settings.seed = seed

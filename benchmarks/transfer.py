@@ -10,6 +10,7 @@ import argparse
 import logging
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +47,12 @@ def load(data: Path, names: tuple[str, str]) -> demo.Pair:
     return demo.Pair(reference, query, "label_harmonised")
 
 
+def pairs(data: Path) -> dict[str, Callable[[int], demo.Pair]]:
+    """What makes each pair, by its name; a seed goes in."""
+    made = {name: lambda seed, files=files: load(data, files) for name, files in PAIRS.items()}
+    return {**made, "blood -> blood at 30 % of the counts": demo.blood}
+
+
 def score_hrca(pair: demo.Pair, seed: int, corruption: str) -> dict:
     """Train, predict and score one model."""
     scvi.settings.seed = seed
@@ -80,10 +87,8 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    pairs = {name: lambda seed, files=files: load(arguments.data, files) for name, files in PAIRS.items()}
-    pairs["blood -> blood at 30 % of the counts"] = demo.blood
     rows = []
-    for name, make in pairs.items():
+    for name, make in pairs(arguments.data).items():
         for seed in range(arguments.seeds):
             pair = make(seed)
             runs = {f"HRCA, {kind}": partial(score_hrca, seed=seed, corruption=kind) for kind in arguments.corruptions}

@@ -36,11 +36,11 @@ def test_a_training_killed_twenty_times_equals_an_uninterrupted_one(tmp_path):
     assert min(result["peace"]["history"]["finetune_lr"]) < 1e-3, "the schedule never acted: it was not tested"
 
 
-def new_model(adata=None) -> hrca.HRCA:
+def new_model(adata=None, sizes=TINY) -> hrca.HRCA:
     scvi.settings.seed = 0
     adata = synthetic(100) if adata is None else adata
     hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
-    return hrca.HRCA(adata, **TINY)
+    return hrca.HRCA(adata, **sizes)
 
 
 class StopAt(Callback):
@@ -80,7 +80,7 @@ def test_what_is_written(tmp_path):
 
 def test_resuming_in_the_same_process_equals_going_on(tmp_path):
     broken_off(tmp_path)
-    resumed, peace = new_model(), new_model()
+    resumed = new_model()
     resumed.train(8, 4, checkpoint_dir=tmp_path, resume=True, **QUIET)
     peace = new_model()
     peace.train(8, 4, **QUIET)
@@ -95,8 +95,39 @@ def test_a_finished_training_is_not_trained_again(tmp_path):
     second = new_model()
     second.train(3, 3, checkpoint_dir=tmp_path, resume=True, callbacks=[StopAt(0)], **QUIET)
     assert second.model_id_ == first.model_id_
+    cells = synthetic(20, seed=5)
+    expected = first.predict(cells, soft=True, key_added=None)
+    pd.testing.assert_frame_equal(second.predict(cells, soft=True, key_added=None), expected, check_exact=True)
     assert set(second.history) == set(first.history)
     assert len(second.history["finetune_train_loss"]) == 3
+
+
+def test_a_new_training_does_not_mix_with_an_old_one(tmp_path):
+    broken_off(tmp_path)
+    before = names(tmp_path)
+    with pytest.raises(ValueError, match=r"has \['pretrain-000002.ckpt', 'pretrain-000004.ckpt'\].*`resume=True`"):
+        new_model().pretrain(1, checkpoint_dir=tmp_path, **QUIET)
+    assert names(tmp_path) == before
+
+
+def test_test_scores_survive_a_resumed_end(tmp_path):
+    first, test = new_model(), {"test_adata": synthetic(20, seed=5)}
+    first.finetune(2, checkpoint_dir=tmp_path, checkpoint_interval=1, **test, **QUIET)
+    second = new_model()
+    second.finetune(2, checkpoint_dir=tmp_path, checkpoint_interval=1, resume=True, **test, **QUIET)
+    pd.testing.assert_frame_equal(second.test_scores, first.test_scores)
+
+
+class WithState(Callback):
+    """Holds what cannot be read back without running code."""
+
+    def state_dict(self):
+        return {"value": np.float64(1)}
+
+
+def test_a_users_callback_does_not_spoil_a_checkpoint(tmp_path):
+    new_model().pretrain(2, checkpoint_dir=tmp_path, callbacks=[WithState()], **QUIET)
+    assert newest_checkpoint(tmp_path)["epoch"] == 2
 
 
 def test_more_epochs_than_before_go_on(tmp_path):
@@ -153,8 +184,9 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("genes", "other genes or labels"),
-        ("labels", "other genes or labels"),
+        ("genes", "other genes"),
+        ("labels", "other labels"),
+        ("sizes", "other sizes"),
         ("train_size", "train_size=0.9.*got 0.8"),
     ],
 )
@@ -165,9 +197,10 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, change, words):
         adata.var_names = adata.var_names[::-1]
     elif change == "labels":
         adata.obs["cell_type"] = adata.obs["cell_type"].str.upper()
+    sizes = {**TINY, "n_hidden": 33} if change == "sizes" else TINY
     train_size = 0.8 if change == "train_size" else 0.9
     with pytest.raises(ValueError, match=words):
-        new_model(adata).pretrain(8, train_size=train_size, checkpoint_dir=tmp_path, resume=True, **QUIET)
+        new_model(adata, sizes).pretrain(8, train_size=train_size, checkpoint_dir=tmp_path, resume=True, **QUIET)
 
 
 def test_finetuning_does_not_start_on_half_a_pretraining(tmp_path):
@@ -178,11 +211,15 @@ def test_finetuning_does_not_start_on_half_a_pretraining(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [({"resume": True}, "needs the `checkpoint_dir`"), ({"checkpoint_interval": 0}, "at least 1, got 0")],
+    [
+        ({"resume": True}, "needs the `checkpoint_dir`"),
+        ({"checkpoint_interval": 0}, "at least 1, got 0"),
+        ({"max_epochs": 0}, "`max_epochs` must be at least 1, got 0"),
+    ],
 )
 def test_bad_arguments_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
-        new_model().pretrain(1, **arguments, **QUIET)
+        new_model().pretrain(**{"max_epochs": 1, **arguments}, **QUIET)
 
 
 def test_random_states_go_back_to_where_they_were():

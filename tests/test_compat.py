@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+import torch
 from conftest import synthetic
 
 from hrca import hrca
@@ -31,7 +32,7 @@ def test_the_documents_snippets_run_as_they_stand(folder, caplog):
     # load train data (anndata)
     train = sc.read(folder / "train.h5ad")
     Gene_AE = hrca.pretrain(train, save_path = result_path,
-                            n_epochs = 2,
+                            n_epochs = 3,
                             batch_size = 128,
                             n_cpu = 5,
                             head_num = 8,
@@ -43,7 +44,7 @@ def test_the_documents_snippets_run_as_they_stand(folder, caplog):
                             checkpoint_interval=1,
                             tb_writer = True,
                             use_device=0)  # fmt: skip
-    assert "use_device=0: there is no GPU, the CPU is used." in caplog.text or __import__("torch").cuda.is_available()
+    assert torch.cuda.is_available() or "use_device=0: there is no GPU, the CPU is used." in caplog.text
 
     test = sc.read(folder / "test.h5ad")
     Gene_AE, SE_Classifier = hrca.fine_tune(train, test, Gene_AE,
@@ -61,7 +62,7 @@ def test_the_documents_snippets_run_as_they_stand(folder, caplog):
                                             use_device = 0)  # fmt: skip
 
     names = {path.name for path in result_path.iterdir()}
-    assert {"AE_1.pth", "AE_2.pth", "features.npy"} <= names
+    assert {"AE_1.pth", "AE_2.pth", "AE_3.pth", "features.npy"} <= names
     assert {"predictor_1.pth", "predictor_2.pth", "dictionary.npy"} <= names
     assert {"confusion_000001.png", "confusion_000002.png", "confusion_000002.csv", "test_scores.csv"} <= names
     assert {path.name for path in (result_path / "tensorboard").iterdir()} == {"pretrain", "finetune"}
@@ -81,6 +82,8 @@ def test_the_documents_snippets_run_as_they_stand(folder, caplog):
 def test_a_test_set_without_the_column_is_refused_before_training(tmp_path):
     train = synthetic(40)
     Gene_AE = hrca.pretrain(train, tmp_path, n_epochs=1, n_cpu=0, n_layers=1, tb_writer=False, use_device="cpu")
+    with pytest.raises(ValueError, match="index of a GPU, 'cpu' or None, got 'cuda:0'"):
+        hrca.pretrain(train, tmp_path / "other", n_epochs=1, use_device="cuda:0")
     test = synthetic(10)
     del test.obs["cell_type"]
     with pytest.raises(ValueError, match="got 'cell_type'"):

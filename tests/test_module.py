@@ -167,7 +167,7 @@ def test_empty_cells_give_finite_numbers_forward_and_backward(corruption):
 
 def test_classifier_has_the_documents_shape_by_default():
     network = SEClassifier(n_latent=1024, n_labels=36, widths=(512, 256, 128), dropout_rate=0.5)
-    # upstream.md, section 3: 2 778 916 parameters with the Document's three stages and 36 classes
+    # counted in the published code with its n_layers=2, which makes the Document's three stages
     assert sum(parameter.numel() for parameter in network.parameters()) == 2_778_916
     assert [stage.plain[1].out_features for stage in network.stages] == [512, 256, 128]
     assert [stage.plain[0].p for stage in network.stages] == [0.0, 0.5, 0.5]

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import QUIET, TINY
 from golden import recipe
 
 import hrca
 from hrca._published import load_published, save_published
-
-N_HEADS = 8
 
 
 def write_golden(golden_dir, folder: Path, gene_ae="gene_ae_g120_h8_l2") -> dict:
@@ -29,8 +28,9 @@ def write_golden(golden_dir, folder: Path, gene_ae="gene_ae_g120_h8_l2") -> dict
 
 
 @pytest.fixture
-def published(golden_dir, tmp_path) -> Path:
-    write_golden(golden_dir, tmp_path)
+def published(tmp_path, tiny_model) -> Path:
+    """A tiny model as published files: 60 genes, 4 heads, 3 labels."""
+    save_published(tiny_model, tmp_path, epoch=200)
     return tmp_path
 
 
@@ -53,8 +53,9 @@ def test_golden_annotation_is_reproduced(golden_dir, tmp_path):
     np.testing.assert_allclose(probabilities, expected / expected.sum(axis=1, keepdims=True), atol=5e-5)
 
 
-def test_sizes_come_from_the_shapes(published):
-    sizes = load_published(published).init_params_["non_kwargs"]
+def test_golden_sizes_come_from_the_shapes(golden_dir, tmp_path):
+    write_golden(golden_dir, tmp_path)
+    sizes = load_published(tmp_path).init_params_["non_kwargs"]
     assert {name: sizes[name] for name in ("n_hidden", "n_latent", "n_layers", "n_feedforward")} == {
         "n_hidden": 5000,
         "n_latent": 1024,
@@ -64,39 +65,74 @@ def test_sizes_come_from_the_shapes(published):
     assert sizes["classifier_widths"] == (512, 256, 128, 64)
 
 
-def test_there_and_back_is_the_identity(published, tmp_path):
-    save_published(load_published(published), tmp_path / "again", epoch=200)
+def same_files(first: Path, second: Path) -> None:
     for name in ("AE_200.pth", "predictor_200.pth"):
-        first = torch.load(published / name, weights_only=True)
-        second = torch.load(tmp_path / "again" / name, weights_only=True)
-        assert set(first) == set(second)
-        assert all(torch.equal(first[key], second[key]) for key in first)
-    np.testing.assert_array_equal(np.load(published / "features.npy"), np.load(tmp_path / "again" / "features.npy"))
-    labels = [
-        np.load(folder / "dictionary.npy", allow_pickle=True).item() for folder in (published, tmp_path / "again")
-    ]
-    assert labels[0] == labels[1]
+        one, other = (torch.load(folder / name, weights_only=True) for folder in (first, second))
+        assert set(one) == set(other)
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    np.testing.assert_array_equal(np.load(first / "features.npy"), np.load(second / "features.npy"))
+    one, other = (np.load(folder / "dictionary.npy", allow_pickle=True).item() for folder in (first, second))
+    assert one == other
 
 
-def test_the_newest_epoch_is_read(published):
-    state = torch.load(published / "AE_200.pth", weights_only=True)
-    state["input_layer.0.layer.bias"] += 1
-    torch.save(state, published / "AE_1000.pth")
-    bias = load_published(published).module.gene_ae.encoder_input[0].bias
-    assert torch.equal(bias.detach(), state["input_layer.0.layer.bias"])
+def test_there_and_back_is_the_identity_on_golden_files(golden_dir, tmp_path):
+    write_golden(golden_dir, tmp_path)
+    save_published(load_published(tmp_path), tmp_path / "again", epoch=200)
+    same_files(tmp_path, tmp_path / "again")
+
+
+def test_there_and_back_is_the_same_model(published, tiny_model, query, tmp_path):
+    model = load_published(published, n_heads=4)
+    assert model.model_id_ == tiny_model.model_id_
+    assert model.labels == tiny_model.labels
+    pd.testing.assert_frame_equal(
+        model.predict(query, soft=True, key_added=None), tiny_model.predict(query, soft=True, key_added=None)
+    )
+    save_published(model, tmp_path / "again", epoch=200)
+    same_files(published, tmp_path / "again")
+
+
+def test_the_newest_epoch_of_both_is_read(published):
+    newer = {}
+    for name in ("AE", "predictor"):
+        newer[name] = torch.load(published / f"{name}_200.pth", weights_only=True)
+        for value in newer[name].values():
+            value += 1
+        torch.save(newer[name], published / f"{name}_300.pth")
+    # what pre-training for longer left in the same folder
+    torch.save(torch.load(published / "AE_200.pth", weights_only=True), published / "AE_1000.pth")
+    model = load_published(published, n_heads=4)
+    assert torch.equal(model.module.gene_ae.encoder_input[0].bias.detach(), newer["AE"]["input_layer.0.layer.bias"])
+
+
+def test_networks_of_different_epochs_are_not_joined(published):
+    (published / "AE_200.pth").rename(published / "AE_1000.pth")
+    with pytest.raises(FileNotFoundError, match=r"has AE of \[1000\] and predictor of \[200\]"):
+        load_published(published)
+
+
+def test_what_the_published_code_cannot_run_is_not_written(reference, tmp_path):
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    model = hrca.HRCA(reference, **{**TINY, "n_heads": 1})
+    with pytest.raises(ValueError, match="must be fine-tuned"):
+        save_published(model, tmp_path / "new")
+    model.finetune(1, **QUIET)
+    with pytest.raises(ValueError, match="single head"):
+        save_published(model, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param({0: "a", 1: "b", 2: "c", 3: "d", 4: "e", 5: "f", 6: "g"}, id="by code"),
-        pytest.param({label: np.int64(code) for code, label in enumerate("abcdefg")}, id="numpy codes"),
-        pytest.param(list("abcdefg"), id="a list"),
+        pytest.param({0: "a", 1: "b", 2: "c"}, id="by code"),
+        pytest.param({label: np.int64(code) for code, label in enumerate("abc")}, id="numpy codes"),
+        pytest.param(list("abc"), id="a list"),
     ],
 )
 def test_other_ways_to_write_the_labels(published, content):
     np.save(published / "dictionary.npy", content)
-    assert load_published(published).labels == list("abcdefg")
+    assert load_published(published, n_heads=4).labels == list("abc")
 
 
 def rename_key(folder):
@@ -114,7 +150,7 @@ def drop_layer(folder):
 
 def change_shape(folder):
     state = torch.load(folder / "AE_200.pth", weights_only=True)
-    state["enc.1.norm.weight"] = torch.ones(7)
+    state["enc.0.norm.weight"] = torch.ones(7)
     torch.save(state, folder / "AE_200.pth")
 
 
@@ -127,7 +163,7 @@ def drop_label(folder):
 
 
 def skip_code(folder):
-    np.save(folder / "dictionary.npy", {label: code + 1 for code, label in enumerate("abcdefg")})
+    np.save(folder / "dictionary.npy", {label: code + 1 for code, label in enumerate("abc")})
 
 
 def not_a_state_dict(folder):
@@ -144,9 +180,9 @@ def truncated(folder):
     [
         (rename_key, r"enc.0.attn.w_query.weight.*unknown"),
         (drop_layer, r"'attn.fc.0', 'attn.fc.2'\] are missing"),
-        (change_shape, r"closing_norm.weight: \(7,\), not \(1024,\)"),
-        (drop_gene, "features.npy must have an entry for each of the weights' 120, but it has 119"),
-        (drop_label, "dictionary.npy must have an entry for each of the weights' 7, but it has 2"),
+        (change_shape, r"closing_norm.weight: \(7,\), not \(16,\)"),
+        (drop_gene, "features.npy must have an entry for each of the weights' 60, but it has 59"),
+        (drop_label, "dictionary.npy must have an entry for each of the weights' 3, but it has 2"),
         (skip_code, r"must number its labels 0, 1, 2, ..., got \[1, 2"),
         (not_a_state_dict, "holds a list"),
         (truncated, "cannot be read as one"),
@@ -155,7 +191,7 @@ def truncated(folder):
 def test_spoilt_files_are_refused_with_what_is_wrong(published, spoil, words):
     spoil(published)
     with pytest.raises(ValueError, match=words):
-        load_published(published)
+        load_published(published, n_heads=4)
 
 
 class Program:
@@ -176,7 +212,7 @@ def test_a_file_that_is_a_program_is_refused_and_not_run(published, name):
     else:
         np.save(published / name, np.array(program, dtype=object))
     with pytest.raises(ValueError, match=name.split("_")[0]):
-        load_published(published)
+        load_published(published, n_heads=4)
     assert not (published / "it ran").exists()
 
 
@@ -184,7 +220,7 @@ def test_a_file_that_is_a_program_is_refused_and_not_run(published, name):
 def test_a_missing_file_is_named(published, name):
     (published / name).unlink()
     with pytest.raises(FileNotFoundError, match=name.split("_200")[0]):
-        load_published(published)
+        load_published(published, n_heads=4)
 
 
 def test_what_is_neither_a_folder_nor_a_repository_is_refused():
@@ -206,11 +242,11 @@ def test_a_hugging_face_repository_is_read_from_its_cache(published, tmp_path, m
         path.rename(snapshot / path.name)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert len(load_published("owner/name").labels) == 7
+    assert len(load_published("owner/name", n_heads=4).labels) == 3
 
 
 def test_a_loaded_model_is_saved_and_loaded_as_any_other(published, tmp_path):
-    model = load_published(published)
+    model = load_published(published, n_heads=4)
     model.save(tmp_path / "model")
     loaded = hrca.HRCA.load(tmp_path / "model")
     assert loaded.model_id_ == model.model_id_

@@ -94,13 +94,13 @@ def test_both_phases_share_one_split(reference):
 
 
 @pytest.mark.parametrize("train_size", [0.9, 0.5, 0.25])
-def test_split_is_stratified_and_single_cells_stay_in_training(train_size):
-    codes = np.repeat([0, 1, 2, 3], [400, 100, 20, 1])
+def test_split_is_stratified_and_every_class_is_trained_on(train_size):
+    codes = np.repeat([0, 1, 2, 3, 4, 5], [400, 100, 20, 1, 2, 3])
     train, validation = stratified_split(codes, train_size, seed=1)
     assert sorted([*train, *validation]) == list(range(len(codes)))
     for code, n_cells in enumerate([400, 100, 20]):
         assert (codes[validation] == code).sum() == round((1 - train_size) * n_cells)
-    assert 3 in codes[train]
+    assert set(codes[train]) == set(codes)
     again = stratified_split(codes, train_size, seed=1)
     np.testing.assert_array_equal(train, again[0])
 
@@ -278,3 +278,31 @@ def test_a_short_run_is_not(reference):
         warnings.simplefilter("error", UserWarning)
         warnings.filterwarnings("ignore", "`isinstance", FutureWarning)
         new_model(reference).pretrain(1, **QUIET)
+
+
+def test_a_diverged_training_is_not_passed_off_as_trained(reference):
+    model = new_model(reference)
+    with pytest.raises(ValueError, match="The loss must be finite.*Lower `lr`"):
+        model.finetune(2, lr=1e30, **QUIET)
+    assert not model.is_finetuned_
+
+
+def test_pretraining_again_makes_the_labels_void(reference, query):
+    model = new_model(reference)
+    model.train(1, 1, **QUIET)
+    before = model.model_id_
+    model.pretrain(1, **QUIET)
+    assert model.model_id_ != before
+    with pytest.raises(ValueError, match="trained on labels"):
+        model.predict(query)
+
+
+def test_no_pretraining_is_a_choice(reference):
+    model = new_model(reference)
+    model.train(0, 1, **QUIET)
+    assert "pretrain_train_loss" not in model.history
+
+
+def test_a_frozen_encoder_needs_a_strategy_that_allows_it(reference):
+    with pytest.raises(ValueError, match="ddp_find_unused_parameters_true"):
+        new_model(reference).finetune(1, freeze_encoder_epochs=1, strategy="ddp", **QUIET)

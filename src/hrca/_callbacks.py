@@ -39,12 +39,22 @@ class KeepBest(Callback):
             }
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the kept weights back; of several processes, the first one's, whose batch statistics are its own."""
+        """Put the kept weights back; of several processes, the first one's, whose batch statistics are its own.
+
+        Raises
+        ------
+        ValueError
+            If the loss was NaN or infinite in every epoch.
+        """
         if trainer.world_size > 1:
             self._best_state = trainer.strategy.broadcast(self._best_state)
-        if self._best_state:
-            pl_module.module.load_state_dict(self._best_state)
-            self._best_state = {}
+        if not self._best_state:
+            raise ValueError(
+                f"The loss must be finite, but `{self.monitor}` was not in any epoch. Lower `lr`, and look for cells "
+                "with extraordinary counts."
+            )
+        pl_module.module.load_state_dict(self._best_state)
+        self._best_state = {}
 
     def state_dict(self) -> dict:
         """What a resumed training needs: the best epoch so far, its loss and its weights."""

@@ -102,15 +102,21 @@ class Checkpoints(Callback):
             "module": pl_module.module.state_dict(),
             "optimizer": trainer.optimizers[0].state_dict(),
             "scheduler": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
-            "callbacks": {
-                callback.state_key: state for callback in trainer.callbacks if (state := callback.state_dict())
-            },
+            "callbacks": _states(trainer.callbacks),
             "random_states": get_random_states(),
             "carried": self.carried,
         }
         write_atomically(state, self.folder / f"{self.phase}-{epoch:06d}.ckpt")
         for path in sorted(self.folder.glob(f"{self.phase}-*.ckpt"))[:-KEPT]:
             path.unlink()
+
+
+def _states(callbacks: list[Callback]) -> dict[str, dict]:
+    # a user's own callback may hold anything, also what cannot be read back without running code
+    known = [
+        callback for callback in callbacks if type(callback).__module__.split(".")[0] in ("hrca", "lightning", "scvi")
+    ]
+    return {callback.state_key: callback.state_dict() for callback in known if callback.state_dict()}
 
 
 def write_atomically(state: dict, path: Path) -> None:
@@ -155,7 +161,8 @@ def newest_checkpoint(folder: Path) -> dict | None:
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-            warnings.warn(f"{path} is damaged and passed over: {str(error).splitlines()[0]}", stacklevel=4)
+            # the line of the user who called pretrain, finetune or train
+            warnings.warn(f"{path} is damaged and passed over: {str(error).splitlines()[0]}", stacklevel=5)
     return None
 
 
@@ -190,7 +197,31 @@ def carried_by(model: BaseModelClass) -> dict:
         "history": _scvi.plain_history(model.history_) or {},
         "labels": model.labels,
         "genes": list(model.gene_names),
+        "sizes": sizes_of(model),
     }
+
+
+def sizes_of(model: BaseModelClass) -> dict:
+    """Return the sizes of both networks."""
+    classifier = model.module.se_classifier
+    return {**model.module.gene_ae.sizes, **(classifier.sizes if classifier is not None else {})}
+
+
+def check_unused(folder: Path, phase: str) -> None:
+    """Refuse a folder that a new training would mix its checkpoints into.
+
+    Raises
+    ------
+    ValueError
+        If it holds checkpoints of this phase or of a later one.
+    """
+    later = PHASES[PHASES.index(phase) :]
+    there = sorted(path.name for path in folder.glob("*.ckpt") if path.name.startswith(later))
+    if there:
+        raise ValueError(
+            f"A new training needs a `checkpoint_dir` without checkpoints of an earlier one, but {folder} has {there}. "
+            "`resume=True` goes on with it; name another folder, or remove them, to begin anew."
+        )
 
 
 def adopt(model: BaseModelClass, phase: str, state: dict, folder: Path) -> bool:
@@ -214,13 +245,16 @@ def adopt(model: BaseModelClass, phase: str, state: dict, folder: Path) -> bool:
     Raises
     ------
     ValueError
-        If the checkpoint is of another reference or split, or pre-training has not ended when fine-tuning is to start.
+        If the checkpoint is of another reference, other sizes or another split, or pre-training has not ended when
+        fine-tuning is to start.
     """
     carried = state["carried"]
-    if carried["labels"] != model.labels or carried["genes"] != list(model.gene_names):
+    own = {"labels": model.labels, "genes": list(model.gene_names), "sizes": sizes_of(model)}
+    differing = [name for name, value in own.items() if carried[name] != value]
+    if differing:
         raise ValueError(
-            f"The checkpoints in {folder} are of a model with other genes or labels. Give the reference that they were "
-            "trained on, or another `checkpoint_dir`."
+            f"The checkpoints in {folder} are of a model with other {' and '.join(differing)}. Give the reference and "
+            "the sizes that they were trained with, or another `checkpoint_dir`."
         )
     if carried["split"]["train_size"] != model.split_["train_size"]:
         raise ValueError(
@@ -236,6 +270,7 @@ def adopt(model: BaseModelClass, phase: str, state: dict, folder: Path) -> bool:
         return False
     if phase == "pretrain" and state["phase"] == "finetune":
         logger.info("pretrain: done already, fine-tuning had begun.")
+        model.module.eval()
         return True
     if not state["complete"]:
         raise ValueError(
@@ -243,10 +278,13 @@ def adopt(model: BaseModelClass, phase: str, state: dict, folder: Path) -> bool:
             "`pretrain(resume=True)` goes on with it."
         )
     model.module.load_state_dict(state["module"])
+    model.module.eval()
     set_random_states(state["random_states"])
     epochs = state["callbacks"][EpochHistory().state_key]["epochs"]
     ended = {f"{state['phase']}_{name}": values for name, values in epochs.items()}
     earlier = carried["history"]
     model.history_ = _scvi.framed_history({**earlier, **{name: earlier.get(name, []) + ended[name] for name in ended}})
     model.is_trained_ = True
+    if state["phase"] == phase:
+        logger.info("%s: ended already, after %d epochs; it is not trained further.", phase, state["epoch"])
     return state["phase"] == phase

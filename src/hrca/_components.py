@@ -28,7 +28,8 @@ class FeatureSelfAttention(nn.Module):
     Notes
     -----
     Training Document, "Gene-AE": SelfAtten and MultiHeadSelfAtten. Its formula closes the softmax's bracket after V,
-    a misprint; the published code, whose numbers the golden files hold, has softmax(...) V (upstream.md, table 1).
+    a misprint; the published code, whose numbers the golden files hold, has softmax(...) V
+    (docs/published_code.md, row 2).
     The published code leaves W^O out when there is a single head; here it is always applied, as the Document says.
     The (d, d) scores are never written out: :func:`torch.nn.functional.scaled_dot_product_attention`.
     """
@@ -71,7 +72,8 @@ class EncoderLayer(nn.Module):
     Notes
     -----
     Training Document, "Gene-AE": TransformerLayer. It does not say where its LayerNorms and dropouts are; they stand
-    as in the published code: pre-norm, and one more LayerNorm at the end of every layer (upstream.md, table 1, row 5).
+    as in the published code: pre-norm, and one more LayerNorm at the end of every layer
+    (docs/published_code.md, row 4).
     """
 
     def __init__(self, *, n_latent: int, n_heads: int, n_feedforward: int, dropout_rate: float):
@@ -96,7 +98,7 @@ class SqueezeExcitation(nn.Module):
     """Weigh each feature by a gate that is computed from all of them.
 
     Training Document, "SE-Classifier": SELayer(x) = x * Sigmoid(FeedForward(x)). The hidden width is half the input
-    and there are no biases, as in the published code (upstream.md, table 1, row 8).
+    and there are no biases, as in the published code (docs/published_code.md, row 6).
 
     Parameters
     ----------
@@ -128,7 +130,7 @@ class SEResidualBlock(nn.Module):
     """One stage of dimension reduction: a linear branch plus a gated one.
 
     Training Document, "SE-Classifier": SEres(x) = W^p x + SELayer(W^q x), with Linear + BatchNorm + ReLU for W^p and
-    W^q. Either branch has weights, batch statistics and a dropout of its own (upstream.md, table 1, row 9).
+    W^q. Either branch has weights, batch statistics and a dropout of its own (docs/published_code.md, row 7).
 
     Parameters
     ----------
@@ -152,7 +154,7 @@ class SEResidualBlock(nn.Module):
 
 
 def initialize(module: nn.Module) -> None:
-    """Kaiming-normal Linear weights with zero biases; BatchNorm weights N(1, 0.02) (upstream.md, table 1, row 19)."""
+    """Kaiming-normal Linear weights with zero biases; BatchNorm weights N(1, 0.02) (docs/published_code.md, row 13)."""
     if isinstance(module, nn.Linear):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
@@ -161,7 +163,7 @@ def initialize(module: nn.Module) -> None:
         nn.init.normal_(module.weight, mean=1.0, std=0.02)
 
 
-def input_layer(n_in: int, n_hidden: int, n_out: int, dropout_rate: float) -> list[nn.Module]:
+def two_linears(n_in: int, n_hidden: int, n_out: int, dropout_rate: float) -> list[nn.Module]:
     """The two-Linear feed-forward network that opens the encoder and, mirrored, closes the decoder."""
     return [
         nn.Linear(n_in, n_hidden),

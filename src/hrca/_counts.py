@@ -10,6 +10,7 @@ from scipy import sparse
 CHECK_BLOCK = 4_000_000
 # Rows of a matrix on disk that are looked at before prediction starts, spread evenly over it.
 ROWS_CHECKED_ON_DISK = 2_000
+ROWS_READ_AT_ONCE = 200
 # log1p(CP10k) cannot exceed log1p(1e4) = 9.21; log2(x + 1) of it stays below 13.3.
 LARGEST_LOG_VALUE = 13.3
 
@@ -106,7 +107,7 @@ def _blocks(x) -> Iterator[np.ndarray]:
         yield from (np.asarray(x[start : start + n_rows]).ravel() for start in range(0, n_obs, n_rows))
         return
     rows = np.unique(np.linspace(0, n_obs - 1, min(n_obs, ROWS_CHECKED_ON_DISK)).astype(int)) if n_obs else []
-    for part in np.array_split(rows, max(1, len(rows) // 200)):
+    for part in np.array_split(rows, max(1, len(rows) // ROWS_READ_AT_ONCE)):
         if len(part):
             block = x[part]
             yield block.data if sparse.issparse(block) else np.asarray(block).ravel()

@@ -10,8 +10,9 @@ from scipy import sparse
 
 logger = logging.getLogger(__name__)
 
-# Below this share of the model's genes most of what it learned is out of sight, and a model trained on the
-# shared genes does better: the panels of competitors.md (7 % overlap, 98 % of cells below p = 0.5) were such.
+# Below this share of the model's genes most of what it learned is out of sight, and a model trained on the shared
+# genes does better: an atlas model of which a panel had 7 % of the genes left 98 % of the cells below p = 0.5
+# (documentation of SpatialCore 2026-01).
 MIN_SHARE_WITHOUT_WARNING = 0.5
 
 
@@ -55,6 +56,23 @@ def check_unique(gene_names: pd.Index, owner: str) -> None:
     )
 
 
+def check_shared(n_shared: int, genes: pd.Index, model_genes: pd.Index) -> None:
+    """Refuse genes of which the model has none.
+
+    Raises
+    ------
+    ValueError
+        If `n_shared` is 0.
+    """
+    if n_shared == 0:
+        raise ValueError(
+            "The AnnData and the model must share genes, but they share none. "
+            f"adata.var_names[:3] = {list(genes[:3])}, the model's genes[:3] = {list(model_genes[:3])}. "
+            "Are these the same kind of gene id (symbols or Ensembl), in the same case and of the same species? "
+            "Set `adata.var_names` to the kind that the model has."
+        )
+
+
 def match_genes(query_genes: pd.Index, model_genes: pd.Index) -> GeneMatch:
     """Find the model's genes in a query by name.
 
@@ -74,13 +92,7 @@ def match_genes(query_genes: pd.Index, model_genes: pd.Index) -> GeneMatch:
     source = query_genes.get_indexer(model_genes)
     present = source >= 0
     n_shared, n_genes = int(present.sum()), len(model_genes)
-    if n_shared == 0:
-        raise ValueError(
-            "The query and the model must share genes, but they share none. "
-            f"adata.var_names[:3] = {list(query_genes[:3])}, the model's genes[:3] = {list(model_genes[:3])}. "
-            "Are these the same kind of gene id (symbols or Ensembl), in the same case and of the same species? "
-            "Set `adata.var_names` to the kind that the model has."
-        )
+    check_shared(n_shared, query_genes, model_genes)
     _report(n_shared, n_genes, len(query_genes))
     if query_genes.equals(model_genes):
         return GeneMatch(None, present)
@@ -97,7 +109,7 @@ def _report(n_shared: int, n_genes: int, n_query_genes: int) -> None:
         warnings.warn(
             f"Only {found}; the others count as absent. A model trained on the shared genes is likely to be better: "
             "`reference[:, reference.var_names.isin(query.var_names)].copy()`, then `HRCA.setup_anndata` on that.",
-            stacklevel=4,
+            stacklevel=6,  # the line of the user who called predict or its like
         )
 
 

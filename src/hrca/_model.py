@@ -20,7 +20,7 @@ from scvi.utils import setup_anndata_dsp
 
 from . import _scvi
 from ._callbacks import EpochHistory
-from ._genes import match_genes
+from ._genes import check_shared
 from ._inference import run
 from ._module import GeneAE, HRCAModule, SEClassifier
 from ._monitor import TensorBoard, TestMonitor
@@ -72,7 +72,8 @@ class HRCA(BaseModelClass):
     Raises
     ------
     ValueError
-        If neither `adata` nor `registry` is given, `n_latent` is not a multiple of `n_heads`, or a size is below 1.
+        If neither `adata` nor `registry` is given, `adata` was not set up, `n_latent` is not a multiple of `n_heads`, a
+        size is below 1, or the classifier has no stage.
 
     Notes
     -----
@@ -168,8 +169,9 @@ class HRCA(BaseModelClass):
         Raises
         ------
         ValueError
-            If the matrix does not hold raw counts, a gene name is duplicated, `adata` is a view, or the labels cannot
-            be learned: no such column, missing values, no strings, unused categories, fewer than two labels.
+            If there is no cell, no gene or no such layer, the matrix does not hold raw counts, a gene name is
+            duplicated, `adata` is a view, or the labels cannot be learned: no such column, missing values, no strings,
+            unused categories, fewer than two labels.
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         check_reference(adata, layer, labels_key, adata.obs, unlabeled_category)
@@ -296,8 +298,7 @@ class HRCA(BaseModelClass):
             gene_ae, gene_names, classifier = model, pd.Index(model.gene_names), None
         where = gene_names.get_indexer(adata.var_names)
         shared = np.flatnonzero(where >= 0)
-        if len(shared) == 0:
-            match_genes(adata.var_names, gene_names)  # says so
+        check_shared(len(shared), adata.var_names, gene_names)
         cls.setup_anndata(adata, labels_key, unlabeled_category, layer)
         sizes = {**gene_ae.sizes, **(classifier.sizes if classifier is not None else {})}
         if classifier_widths is not None:
@@ -333,8 +334,8 @@ class HRCA(BaseModelClass):
         """The label of cells without one, and of query cells that cannot be judged."""
         return self.registry["setup_args"]["unlabeled_category"]
 
-    # More than eight parameters, here and below: each is one that the Document's own call names, or that every
-    # scvi-tools model has.
+    # More than eight parameters and forty lines, here and below: each is one that the Document's own call names, or
+    # that every scvi-tools model has, and the lines hand them on.
     def pretrain(
         self,
         max_epochs: int | None = None,
@@ -388,7 +389,8 @@ class HRCA(BaseModelClass):
         checkpoint_interval
             Epochs between two checkpoints.
         resume
-            Go on from the newest whole checkpoint in `checkpoint_dir`; from the beginning if there is none.
+            Go on from the newest whole checkpoint in `checkpoint_dir`, with its learning rate; from the beginning if
+            there is none. A phase that has ended is not trained further.
         tensorboard
             Write losses, learning rate and accuracies for TensorBoard, to ``tensorboard`` in `checkpoint_dir`, or in
             scvi-tools' logging folder.
@@ -402,8 +404,11 @@ class HRCA(BaseModelClass):
         Raises
         ------
         ValueError
-            If `corruption` is none of the three, `batch_size` is below 2, `train_size` is not in (0, 1] or not the one
-            that an earlier phase used, there are fewer than 2 cells to train on, or the checkpoint is of another model.
+            If `corruption` is none of the three, `batch_size` is below 2, `max_epochs` or `checkpoint_interval` is
+            below 1, `train_size` is not in (0, 1] or not the one that an earlier phase used, there are fewer than 2 cells to
+            train on, the model was loaded without its reference, `resume` is asked for without `checkpoint_dir`,
+            without it the folder has checkpoints already, the checkpoint is of another model, or the loss was NaN in
+            every epoch.
         OSError
             If a checkpoint cannot be written.
         """
@@ -541,7 +546,6 @@ class HRCA(BaseModelClass):
             trainer_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
         )
         self.is_finetuned_ = True
-        self.model_id_ = _scvi.digest(self.module)
 
     def train(
         self,
@@ -567,7 +571,7 @@ class HRCA(BaseModelClass):
         Parameters
         ----------
         pretrain_epochs
-            Epochs of :meth:`pretrain`; None: the Document's 1,000, fewer for more than 20,000 cells.
+            Epochs of :meth:`pretrain`; 0: none; None: the Document's 1,000, fewer for more than 20,000 cells.
         max_epochs
             Epochs of :meth:`finetune`; None: the Document's 200, fewer for more than 20,000 cells.
         batch_size
@@ -621,7 +625,8 @@ class HRCA(BaseModelClass):
             "num_workers": num_workers,
         }
         in_both = {name: value for name, value in trainer_kwargs.items() if not name.startswith(FINETUNING_ONLY)}
-        self.pretrain(pretrain_epochs, **shared, **in_both)
+        if pretrain_epochs != 0:
+            self.pretrain(pretrain_epochs, **shared, **in_both)
         self.finetune(max_epochs, **shared, callbacks=callbacks, **trainer_kwargs)
 
     @property
@@ -674,7 +679,8 @@ class HRCA(BaseModelClass):
         ------
         ValueError
             If the model is not fine-tuned, the query's matrix does not hold raw counts or does not exist, a gene name
-            is duplicated, no gene is shared, or `batch_size` is below 1.
+            is duplicated, no gene is shared, a MuData lacks the RNA modality, `batch_size` is below 1, or `adata` is
+            None and the model was loaded without its reference.
 
         Notes
         -----
@@ -800,8 +806,8 @@ class HRCA(BaseModelClass):
         """
         self._check_finetuned()
         query = self._open(adata, layer)
-        known = known_labels(query.adata.obs, labels_key)
-        labelled = (known.notna() & (known != self.unlabeled_category)).to_numpy()
+        known = known_labels(query.adata.obs, labels_key, self.unlabeled_category)
+        labelled = known.notna().to_numpy()
         seen = known.isin(self.labels).to_numpy()
         if not seen.any():
             raise ValueError(
@@ -809,7 +815,7 @@ class HRCA(BaseModelClass):
                 f"{list(known[labelled].unique()[:3])} and the model {self.labels[:3]}. "
                 "Rename the one kind to the other."
             )
-        predicted = np.asarray(self.predict(adata, key_added=None, layer=layer, batch_size=batch_size))
+        predicted = np.asarray(self._annotate(query, batch_size=batch_size)[0])
         scores = annotation_scores(known[seen], predicted[seen])
         scores["n_unseen"] = int((labelled & ~seen).sum())
         return scores
@@ -823,6 +829,11 @@ class HRCA(BaseModelClass):
             The folder.
         kwargs
             For scvi-tools: ``overwrite``, ``prefix``, ``save_anndata``.
+
+        Raises
+        ------
+        ValueError
+            If the folder exists and ``overwrite=True`` is not given.
         """
         history = self.history_
         self.history_ = _scvi.plain_history(history)
@@ -849,6 +860,11 @@ class HRCA(BaseModelClass):
         Returns
         -------
         The model.
+
+        Raises
+        ------
+        ValueError
+            If the folder has no model, or one of another class.
         """
         # scvi reads False as "without", and None as "the one that was saved too", with a warning if none was
         model = super().load(str(dir_path), adata=False if adata is None else adata, **kwargs)
@@ -864,7 +880,7 @@ class HRCA(BaseModelClass):
         checkpoint_dir: str | Path | None,
         tensorboard: bool,
         callbacks: list[Callback] | None,
-        test: tuple[Query, np.ndarray] | None = None,
+        test: tuple[Query, pd.Series] | None = None,
         **settings,
     ) -> None:
         self.split_ = split_cells(self, self._codes() if self.labels else None, train_size)
@@ -893,6 +909,7 @@ class HRCA(BaseModelClass):
             **settings,
         )
         fit(self, phase, takes_part)
+        self.model_id_ = _scvi.digest(self.module)
         if monitor is not None:
             self.test_scores_ = monitor.rows
 
@@ -906,10 +923,10 @@ class HRCA(BaseModelClass):
         codes = np.where(judged, probabilities.argmax(axis=1), len(self.labels)) if query.n_obs else []
         return pd.Categorical.from_codes(codes, categories=[*self.labels, self.unlabeled_category]), probabilities
 
-    def _test_cells(self, adata: AnnData | MuData, labels_key: str | None) -> tuple[Query, np.ndarray]:
+    def _test_cells(self, adata: AnnData | MuData, labels_key: str | None) -> tuple[Query, pd.Series]:
         labels_key = labels_key or self.registry["setup_args"]["labels_key"]
         query = self._open(adata, None)
-        return query, np.asarray(known_labels(query.adata.obs, labels_key).fillna(self.unlabeled_category), dtype=str)
+        return query, known_labels(query.adata.obs, labels_key, self.unlabeled_category)
 
     def _codes(self) -> np.ndarray:
         """Index of each reference cell's label, shape (n_obs,); n_labels for the unlabelled category."""

@@ -13,7 +13,7 @@ from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._components import EncoderLayer, SEResidualBlock, SqueezeExcitation, initialize, input_layer
+from ._components import EncoderLayer, SEResidualBlock, SqueezeExcitation, initialize, two_linears
 from ._transforms import Corruption, corrupt, log_normalize
 
 
@@ -22,7 +22,7 @@ class GeneAE(nn.Module):
 
     Training Document, "Gene-AE": encoder n_genes-5000-1024 and K TransformerLayers, decoder 1024-5000-n_genes with
     Softplus. LayerNorm, ReLU and dropout stand between the two Linears of the input layer and of its mirror, as in
-    the published code (upstream.md, table 1, rows 1 and 6).
+    the published code (docs/published_code.md, row 1).
 
     Parameters
     ----------
@@ -62,14 +62,14 @@ class GeneAE(nn.Module):
             "n_feedforward": n_feedforward,
             "dropout_rate": dropout_rate,
         }
-        self.encoder_input = nn.Sequential(*input_layer(n_genes, n_hidden, n_latent, dropout_rate))
+        self.encoder_input = nn.Sequential(*two_linears(n_genes, n_hidden, n_latent, dropout_rate))
         self.encoder_layers = nn.Sequential(
             *(
                 EncoderLayer(n_latent=n_latent, n_heads=n_heads, n_feedforward=n_feedforward, dropout_rate=dropout_rate)
                 for _ in range(n_layers)
             )
         )
-        self.decoder = nn.Sequential(*input_layer(n_latent, n_hidden, n_genes, dropout_rate), nn.Softplus())
+        self.decoder = nn.Sequential(*two_linears(n_latent, n_hidden, n_genes, dropout_rate), nn.Softplus())
         self.apply(initialize)
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
@@ -99,7 +99,7 @@ class GeneAE(nn.Module):
             if name in gene_axes:
                 index = (slice(None), shared) if gene_axes[name] else shared
                 source = (slice(None), where) if gene_axes[name] else where
-                own[name][index] = value[source]
+                own[name][index] = value[source].to(own[name].device)
             else:
                 own[name].copy_(value)
 
@@ -112,7 +112,7 @@ class SEClassifier(nn.Module):
     """The classifier network: latent features to one logit a label.
 
     Training Document, "SE-Classifier": an SELayer, J stages of SEres, a Linear. The published code has one stage
-    more (512, 256, 128, 64), because it counts its stages after the first (upstream.md, table 1, row 7); the
+    more (512, 256, 128, 64), because it counts its stages after the first (docs/published_code.md, row 5); the
     Document's three are HRCA's default. No dropout in the first stage, as there.
 
     Parameters
@@ -210,7 +210,7 @@ class HRCAModule(BaseModuleClass):
     ) -> LossOutput:
         """Weigh the mean squared error and the label-smoothed cross-entropy, both from one encoder forward.
 
-        The published code runs the encoder twice, once for each loss (upstream.md, table 1, row 16).
+        The published code runs the encoder twice, once for each loss (docs/published_code.md, row 12).
         """
         x_norm = inference_outputs["x_norm"]
         reconstruction_loss = F.mse_loss(generative_outputs["x_hat"], x_norm)
@@ -247,7 +247,7 @@ def smoothed_cross_entropy(
     """Return the mean cross-entropy against labels that give `smoothing` to the n_labels - 1 others.
 
     torch spreads its smoothing over all labels, the true one included; the published code does not, hence the factor
-    (style.md, trap 1; the golden losses).
+    (docs/published_code.md, row 11).
 
     Parameters
     ----------

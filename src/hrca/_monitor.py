@@ -1,4 +1,4 @@
-"""Watch a training from outside: scores on test cells, TensorBoard, the progress bar."""
+"""Watch a training from outside: scores on test cells, TensorBoard."""
 
 import logging
 from collections.abc import Callable
@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from torch.utils.tensorboard import SummaryWriter
 
 from . import pl
 from ._callbacks import EpochHistory
@@ -25,18 +24,18 @@ class TestMonitor(Callback):
     annotate
         Labels the test cells with the networks as they are.
     known
-        Their known labels, shape (n_obs,).
+        Their known labels, shape (n_obs,); cells where it is missing are left out.
     labels
         The labels that the model tells apart; cells of others are counted, not scored.
     interval
-        Epochs between two looks; the end of the phase is always one.
+        Epochs between two looks; the last of `max_epochs` is always one.
     folder
         Where ``test_scores.csv`` and, for each look, ``confusion_<epoch>.csv`` and ``.png`` go; None: nowhere.
 
     Attributes
     ----------
     rows
-        Scores of each look, with its epoch.
+        Scores of each look, with its epoch: of the weights at its end, not of those that the phase keeps.
     """
 
     # not a test of ours, whatever pytest makes of the name
@@ -45,14 +44,16 @@ class TestMonitor(Callback):
     def __init__(
         self,
         annotate: Callable[[], pd.Categorical],
-        known: np.ndarray,
+        known: pd.Series,
         labels: list[str],
         *,
         interval: int,
         folder: Path | None,
     ):
-        self.annotate, self.known, self.interval, self.folder = annotate, known, interval, folder
-        self.seen = np.isin(known, labels)
+        self.annotate, self.interval, self.folder = annotate, interval, folder
+        self.labelled = known.notna().to_numpy()
+        self.known = known[self.labelled].to_numpy(dtype=str)
+        self.seen = np.isin(self.known, labels)
         self.rows: list[dict] = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -61,7 +62,7 @@ class TestMonitor(Callback):
         if not trainer.is_global_zero or (epoch % self.interval and epoch != trainer.max_epochs):
             return
         pl_module.module.eval()
-        predicted = np.asarray(self.annotate())
+        predicted = np.asarray(self.annotate())[self.labelled]
         pl_module.module.train()
         row = {"epoch": epoch, "n_unseen": int((~self.seen).sum())}
         if self.seen.any():
@@ -105,11 +106,13 @@ class TensorBoard(Callback):
 
     def __init__(self, folder: Path, phase: str, history: EpochHistory, monitor: TestMonitor | None):
         self.folder, self.phase, self.history, self.monitor = folder, phase, history, monitor
-        self._writer: SummaryWriter | None = None
+        self._writer = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the log; what an earlier try wrote of epochs that are trained again is dropped."""
         if trainer.is_global_zero:
+            from torch.utils.tensorboard import SummaryWriter
+
             self._writer = SummaryWriter(str(self.folder / self.phase), purge_step=trainer.current_epoch + 1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -74,11 +74,11 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
     ----------
     folder
         Has ``features.npy``, ``dictionary.npy``, ``AE_<epoch>.pth`` and ``predictor_<epoch>.pth``, of which the highest
-        epoch is read; or the id of a Hugging Face repository with these files, such as "owner/name" (needs the extra
-        ``hub``).
+        epoch that has both is read: a Gene-AE of pre-training may stand beside them with a higher one. Or the id of a
+        Hugging Face repository with these files, such as "owner/name" (needs the extra ``hub``).
     n_heads
         Heads of the attention: the files do not say, and any divisor of the latent width would load without a word
-        (upstream.md, defect 18). 8 is what the published weights have.
+        (docs/published_code.md, row 16). 8 is what the published weights have.
 
     Returns
     -------
@@ -103,8 +103,9 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
     folder = _folder(folder)
     gene_names = pd.Index(_read_npy(folder / "features.npy").astype(str).ravel())
     labels = _labels(_read_npy(folder / "dictionary.npy"))
-    autoencoder = _read_state(_newest(folder, "AE"), GENE_AE_KEYS)
-    classifier = _read_state(_newest(folder, "predictor"), SE_CLASSIFIER_KEYS)
+    epoch = _newest_epoch(folder)
+    autoencoder = _read_state(folder / f"AE_{epoch}.pth", GENE_AE_KEYS)
+    classifier = _read_state(folder / f"predictor_{epoch}.pth", SE_CLASSIFIER_KEYS)
     sizes = _sizes(autoencoder, classifier)
     for name, given, here in (
         ("features.npy", len(gene_names), autoencoder["encoder_input.0.weight"].shape[1]),
@@ -124,7 +125,10 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
 
 
 def save_published(model: HRCA, folder: str | Path, *, epoch: int = 0) -> None:
-    """Write a model as the files that the published code reads; :func:`load_published` gives the same model back.
+    """Write a model as the files that the published code reads; :func:`load_published` reads them back.
+
+    What the files have no place for is lost: the number of heads, the dropout rates, the name of the unlabelled
+    category, the history.
 
     Parameters
     ----------
@@ -134,18 +138,35 @@ def save_published(model: HRCA, folder: str | Path, *, epoch: int = 0) -> None:
         Is made if it is not there.
     epoch
         The number in the names of the weight files.
+
+    Raises
+    ------
+    ValueError
+        If the model is not fine-tuned, or has a single head, whose output layer the published code leaves out.
     """
-    save_gene_ae(model, folder, epoch=epoch)
-    np.save(Path(folder) / "dictionary.npy", {label: code for code, label in enumerate(model.labels)})
-    _save_state(model.module.se_classifier, SE_CLASSIFIER_KEYS, Path(folder) / f"predictor_{epoch}.pth")
+    if not model.is_finetuned_:
+        raise ValueError("The model must be fine-tuned before it is written: `model.train()`.")
+    if model.module.gene_ae.sizes["n_heads"] == 1:
+        raise ValueError(
+            "The published code has no output layer for a single head, so it cannot run this model. "
+            "`model.save` keeps it whole; or train with `n_heads` above 1."
+        )
+    write_gene_ae(model, folder, epoch=epoch)
+    write_classifier(model, folder, epoch=epoch)
 
 
-def save_gene_ae(model: HRCA, folder: str | Path, *, epoch: int = 0) -> None:
-    """Write only the genes and the Gene-AE: what pre-training leaves; see :func:`save_published`."""
+def write_gene_ae(model: HRCA, folder: str | Path, *, epoch: int) -> None:
+    """Write the genes and the Gene-AE alone, trained or not; see :func:`save_published`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "features.npy", model.gene_names.to_numpy(dtype=str))
     _save_state(model.module.gene_ae, GENE_AE_KEYS, folder / f"AE_{epoch}.pth")
+
+
+def write_classifier(model: HRCA, folder: str | Path, *, epoch: int) -> None:
+    """Write the labels and the SE-Classifier alone, trained or not; see :func:`save_published`."""
+    np.save(Path(folder) / "dictionary.npy", {label: code for code, label in enumerate(model.labels)})
+    _save_state(model.module.se_classifier, SE_CLASSIFIER_KEYS, Path(folder) / f"predictor_{epoch}.pth")
 
 
 def model_of(gene_ae: GeneAE, se_classifier: SEClassifier) -> HRCA:
@@ -157,7 +178,21 @@ def model_of(gene_ae: GeneAE, se_classifier: SEClassifier) -> HRCA:
         With its ``gene_names``, as :func:`hrca.compat.fine_tune` returns it.
     se_classifier
         With its ``labels``, likewise.
+
+    Returns
+    -------
+    The model.
+
+    Raises
+    ------
+    ValueError
+        If a network has no names.
     """
+    if not (hasattr(gene_ae, "gene_names") and hasattr(se_classifier, "labels")):
+        raise ValueError(
+            "The networks must bring the names of their genes and labels, `gene_ae.gene_names` and "
+            "`se_classifier.labels`, but do not. `hrca.compat.fine_tune` returns them with these."
+        )
     registry = registry_of(HRCA, pd.Index(gene_ae.gene_names), list(se_classifier.labels))
     model = HRCA(registry=registry, **gene_ae.sizes, **se_classifier.sizes)
     model.module.gene_ae.load_state_dict(gene_ae.state_dict())
@@ -167,7 +202,7 @@ def model_of(gene_ae: GeneAE, se_classifier: SEClassifier) -> HRCA:
 
 
 def _save_state(network: torch.nn.Module, table: dict[str, str], path: Path) -> None:
-    state = network.state_dict()
+    state = {name: value.cpu() for name, value in network.state_dict().items()}
     published = {ours: theirs for theirs, ours in _written_out(table, state).items()}
     torch.save(_rename(state, published, path.name), path)
 
@@ -265,13 +300,19 @@ def _labels(dictionary: np.ndarray) -> list[str]:
     return [str(by_code[code]) for code in range(len(by_code))]
 
 
-def _newest(folder: Path, prefix: str) -> Path:
-    numbered = {path: re.fullmatch(rf"{prefix}_(\d+)", path.stem) for path in folder.glob(f"{prefix}_*.pth")}
-    files = {int(match[1]): path for path, match in numbered.items() if match}
-    if not files:
-        there = sorted(path.name for path in folder.iterdir())
-        raise FileNotFoundError(f"{folder} must have {prefix}_<epoch>.pth, but has {there}.")
-    return files[max(files)]
+def _newest_epoch(folder: Path) -> int:
+    """The highest epoch of which there are both networks; pre-training leaves an AE alone, often of a higher one."""
+    epochs = {}
+    for prefix in ("AE", "predictor"):
+        matches = [re.fullmatch(rf"{prefix}_(\d+)", path.stem) for path in folder.glob(f"{prefix}_*.pth")]
+        epochs[prefix] = {int(match[1]) for match in matches if match}
+    both = epochs["AE"] & epochs["predictor"]
+    if not both:
+        raise FileNotFoundError(
+            f"{folder} must have AE_<epoch>.pth and predictor_<epoch>.pth of one epoch, but has AE of "
+            f"{sorted(epochs['AE'])} and predictor of {sorted(epochs['predictor'])}."
+        )
+    return max(both)
 
 
 def _folder(folder: str | Path) -> Path:

@@ -38,7 +38,7 @@ class Query:
         """Number of cells."""
         return self.adata.n_obs
 
-    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+    def batches(self, batch_size: int) -> Iterator[tuple[slice, np.ndarray]]:
         """Go through the cells in order; see :func:`hrca._inference.aligned_batches`."""
         counts = get_counts(self.adata, self.layer)
         return aligned_batches(counts, self.match, batch_size=batch_size, source=describe_source(self.layer))
@@ -82,8 +82,8 @@ def get_modality(mdata: MuData, name: str) -> AnnData:
     return mdata.mod[name]
 
 
-def known_labels(obs: pd.DataFrame, labels_key: str) -> pd.Series:
-    """Return the known labels of a query's cells, as objects; missing ones stay missing.
+def known_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) -> pd.Series:
+    """Return the known labels of a query's cells, as objects; missing where there is none or the unlabelled category.
 
     Raises
     ------
@@ -94,7 +94,8 @@ def known_labels(obs: pd.DataFrame, labels_key: str) -> pd.Series:
         raise ValueError(
             f"`labels_key` must name a column of the query's obs, got {labels_key!r}; it has {list(obs.columns)}."
         )
-    return obs[labels_key].astype(object)
+    known = obs[labels_key].astype(object)
+    return known.where(known != unlabeled_category)
 
 
 def write_annotation(

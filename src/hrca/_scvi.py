@@ -111,7 +111,8 @@ def run_phase(
     """Run one phase through scvi's TrainRunner, and add its history to the model's under the phase's name.
 
     scvi keeps, of a second run, only what a first run had logged too, and replaces the rest; of another logger than its
-    own, nothing (scvi_integration.md, trap 4): so the history is HRCA's own. The list of callbacks is scvi's to change.
+    own, nothing (scvi-tools 1.4.2, ``TrainRunner._update_history``): so the history is HRCA's own. The list of callbacks
+    is scvi's to change.
 
     Parameters
     ----------
@@ -132,6 +133,8 @@ def run_phase(
     """
     earlier, was_trained = plain_history(model.history_) or {}, model.is_trained_
     model.history_, model.is_trained_ = None, False
+    # whatever becomes of the run, the weights are no longer those that were fine-tuned
+    model.is_finetuned_, model.model_id_ = False, ""
     try:
         runner = TrainRunner(model, plan, splitter, callbacks=[history, *callbacks], **runner_kwargs)
         runner()
@@ -176,12 +179,14 @@ def stratified_split(codes: np.ndarray, train_size: float, seed: int | None) -> 
 
     Returns
     -------
-    Indices of the training cells and of the validation cells, both sorted. A class with one cell stays in training.
+    Indices of the training cells and of the validation cells, both sorted. Every class has a cell in training.
     """
     classes = pd.Series(codes).groupby(codes)
-    drawn = classes.sample(frac=1 - train_size, random_state=seed).index
-    n_cells = classes.transform("size").to_numpy()
-    validation = np.sort(drawn[n_cells[drawn] > 1])
+    drawn = classes.sample(frac=1 - train_size, random_state=seed)
+    # a class that was drawn whole gives its first cell back
+    n_cells, n_drawn = classes.transform("size")[drawn.index], drawn.groupby(drawn).transform("size")
+    kept = (n_drawn < n_cells) | drawn.duplicated()
+    validation = np.sort(drawn.index[kept].to_numpy())
     return np.setdiff1d(np.arange(len(codes)), validation), validation
 
 

@@ -33,15 +33,29 @@ SIZES: dict[str, dict] = {
         "classifier_widths": (128, 64),
     },
 }
-"""Keyword arguments of :class:`~hrca.HRCA` by the machine that they suit: ``HRCA(adata, **hrca.SIZES["laptop"])``."""
+"""Keyword arguments of :class:`~hrca.HRCA` by the machine that they suit: ``HRCA(adata, **hrca.SIZES["laptop"])``.
+
+What each costs at 1,000 / 5,000 / 20,000 genes, with two CPU cores (benchmarks/results/training_time.csv):
+
+============  =======================  =====================================  =========================
+size          parameters (millions)    seconds an epoch of 10,000 cells       memory in training (GB)
+============  =======================  =====================================  =========================
+document      90 / 130 / 280           55 / 85 / 197                          2.5 / 3.5 / 7.4
+workstation   15 / 32 / 93             19 / 20 / 59                           0.4 / 0.9 / 2.5
+laptop        1.5 / 5.6 / 21           2.4 / 4.2 / 17                         0.1 / 0.2 / 0.6
+============  =======================  =====================================  =========================
+"""
 
 # Multiply-adds forward, and twice as many backward, two operations each.
 OPERATIONS_PER_WEIGHT = 6
 # Cost of one attention score, forward and backward, in operations of a matrix product; and of one parameter's Adam
-# step. Both measured by benchmarks/training_time.py, which compares the estimate with the clock.
+# step. Chosen so that the estimate is within a factor of 2.5 of the clock at every size and number of genes in
+# benchmarks/results/training_time.csv.
 OPERATIONS_PER_SCORE = 300
 SECONDS_PER_PARAMETER_STEP = 1.5e-9
 PROBE_WIDTH = 1024
+# The fastest of a few: the first are slowed by starting threads.
+PROBES = 5
 
 
 def estimate_epoch_seconds(module: nn.Module, *, n_obs: int, batch_size: int) -> float:
@@ -70,7 +84,7 @@ def _operations_per_second(batch_size: int) -> float:
     # ones, not random numbers: a resumed training must find the generators as they were
     rows, weights = torch.ones(batch_size, PROBE_WIDTH), torch.ones(PROBE_WIDTH, PROBE_WIDTH)
     fastest = float("inf")
-    for _ in range(5):
+    for _ in range(PROBES):
         start = time.perf_counter()
         torch.mm(rows, weights)
         fastest = min(fastest, time.perf_counter() - start)

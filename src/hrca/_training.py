@@ -13,7 +13,7 @@ from torch import nn
 
 from . import _scvi
 from ._callbacks import EpochHistory, KeepBest
-from ._checkpoints import Checkpoints, adopt, carried_by, newest_checkpoint
+from ._checkpoints import Checkpoints, adopt, carried_by, check_unused, newest_checkpoint
 from ._sizes import estimate_epoch_seconds
 from ._trainingplan import FinetunePlan, PretrainPlan
 from ._transforms import CORRUPTIONS
@@ -141,14 +141,20 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
     Raises
     ------
     ValueError
-        If the corruption is unknown, there are not two cells for a batch, or a checkpoint is of another model.
+        If a setting is out of its range, there are not two cells for a batch, a checkpoint is of another model, the
+        folder for new checkpoints has old ones, or the loss was NaN in every epoch.
     OSError
         If a checkpoint cannot be written.
     """
     _check_phase(phase)
     state = newest_checkpoint(phase.checkpoint_dir) if phase.resume else None
     if state is not None and adopt(model, phase.name, state, phase.checkpoint_dir):
+        for callback in phase.callbacks:
+            if callback.state_key in state["callbacks"]:
+                callback.load_state_dict(state["callbacks"][callback.state_key])
         return
+    if phase.checkpoint_dir is not None and not phase.resume:
+        check_unused(phase.checkpoint_dir, phase.name)
     train, validation = (cells[takes_part[cells]] for cells in (model.split_["train"], model.split_["validation"]))
     if min(len(train), phase.batch_size) < 2:
         raise ValueError(
@@ -190,6 +196,14 @@ def _check_phase(phase: Phase) -> None:
     corruption = phase.plan_kwargs["corruption"]
     if corruption not in CORRUPTIONS:
         raise ValueError(f"`corruption` must be one of {list(CORRUPTIONS)}, got {corruption!r}.")
+    if phase.max_epochs is not None and phase.max_epochs < 1:
+        raise ValueError(f"`max_epochs` must be at least 1, got {phase.max_epochs}.")
+    strategy = str(phase.trainer_kwargs.get("strategy", "auto"))
+    if phase.plan_kwargs.get("freeze_encoder_epochs") and "ddp" in strategy and "unused" not in strategy:
+        raise ValueError(
+            "A frozen encoder leaves parameters without gradients, which `strategy` must allow, got "
+            f"{strategy!r}: `strategy='ddp_find_unused_parameters_true'` does."
+        )
     if phase.checkpoint_interval < 1:
         raise ValueError(f"`checkpoint_interval` must be at least 1, got {phase.checkpoint_interval}.")
     if phase.resume and phase.checkpoint_dir is None:

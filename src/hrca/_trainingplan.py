@@ -13,7 +13,7 @@ class _HRCAPlan(TrainingPlan):
     """What both phases share; abstract.
 
     scvi's plan brings an ELBO, Adam with ``eps=0.01`` and weight decay, and a plateau on absolute differences
-    (scvi_integration.md, traps 2 and 13); each of these is replaced here by torch's own default.
+    (scvi-tools 1.4.2 and 1.5.1, ``TrainingPlan``); each of these is replaced here by torch's own default.
 
     Parameters
     ----------
@@ -120,13 +120,16 @@ class _HRCAPlan(TrainingPlan):
 
     def configure_optimizers(self) -> dict:
         """Adam as torch has it, with the Document's schedule: hold, then divide when the loss has stopped falling."""
-        # The fused kernel is the same Adam several times faster on large layers (upstream.md, section 4, reading 2);
+        # The fused kernel is the same Adam several times faster on large layers (docs/published_code.md, row 14);
         # torch refuses it together with clipping under mixed precision, and has it for CPU and CUDA only.
         fused = self.trainer.gradient_clip_val is None and self.device.type in ("cpu", "cuda")
         encoder = list(self.module.gene_ae.encoder_parameters())
         ids = {id(parameter) for parameter in encoder}
         others = [p for p in self.module.parameters() if p.requires_grad and id(p) not in ids]
-        groups = [{"params": encoder, "lr": self.encoder_lr or self.lr}, {"params": others}]
+        groups = [
+            {"params": encoder, "lr": self.lr if self.encoder_lr is None else self.encoder_lr},
+            {"params": others},
+        ]
         optimizer = torch.optim.Adam(groups, lr=self.lr, fused=fused)
         scheduler = ReduceLROnPlateau(optimizer, factor=self.lr_factor, patience=self.lr_patience)
         return {
@@ -154,8 +157,8 @@ class PretrainPlan(_HRCAPlan):
 class FinetunePlan(_HRCAPlan):
     """Fine-tuning: both networks, on labels and reconstruction together.
 
-    The weights and the smoothing are the published code's; the Document names none (upstream.md, table 1, rows 14
-    and 15).
+    The weights and the smoothing are the published code's; the Document names none
+    (docs/published_code.md, row 11).
     """
 
     document_epochs = 200

@@ -14,10 +14,10 @@ CORRUPTIONS: tuple[str, ...] = get_args(Corruption)
 
 # Counts per cell after normalisation: the published code's and scanpy's usual 1e4.
 TARGET_SUM = 1e4
-# The published code hides 70 % of the entries of every cell in both phases (upstream.md, table 1, row 11).
+# The published code hides 70 % of the entries of every cell in both phases (docs/published_code.md, row 8).
 MASK_RATE = 0.7
-# Thinning goes down to this many counts a cell, the sparsest that HRCA is for; below, types cannot be told apart, and
-# cells of a shallow reference would mostly be emptied.
+# Thinning goes down to this many counts a cell, the sparsest that HRCA is for (10 to 200 counts). On a reference of a
+# median of 29 counts, thinning to a fixed fraction, 1 in 200, emptied most cells (docs/decisions/0001).
 THINNEST_DEPTH = 10
 
 
@@ -38,7 +38,7 @@ def log_normalize(counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_ob
     Notes
     -----
     Equal to scanpy's ``normalize_total(target_sum=1e4)`` and ``log1p``. The published code divides 0 by 0 for an
-    empty cell, which turns every parameter into NaN (upstream.md, defects 4 and 4b); here it is a cell of zeros.
+    empty cell, which turns every parameter into NaN (docs/published_code.md, row 10); here it is a cell of zeros.
 
     Examples
     --------

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 
 from ._model import HRCA
 from ._module import GeneAE, SEClassifier
-from ._published import load_published, model_of, save_gene_ae, save_published
+from ._published import load_published, model_of, save_published, write_classifier, write_gene_ae
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,9 @@ class _WriteModels(Callback):
 
 
 def _write(model: HRCA, folder: Path, epoch: int) -> None:
-    (save_published if model.labels else save_gene_ae)(model, folder, epoch=epoch)
+    write_gene_ae(model, folder, epoch=epoch)
+    if model.labels:
+        write_classifier(model, folder, epoch=epoch)
 
 
 def pretrain(
@@ -61,8 +63,9 @@ def pretrain(
     train
         The reference: raw counts in X. It is left as it is.
     save_path
-        Folder for ``features.npy`` (the genes), ``AE_<epoch>.pth`` (at each interval and the end), checkpoints that a
-        killed training goes on from, and ``tensorboard``.
+        Folder for ``features.npy`` (the genes), ``AE_<epoch>.pth`` (at each interval and the end), ``tensorboard``, and
+        checkpoints, from which ``hrca.HRCA.pretrain(checkpoint_dir=..., resume=True)`` goes on if it is killed. It must
+        not hold the checkpoints of an earlier training.
     n_epochs
         `max_epochs` of :meth:`hrca.HRCA.pretrain`.
     batch_size
@@ -116,7 +119,7 @@ def pretrain(
         callbacks=[_WriteModels(model, folder, checkpoint_interval)],
         **_shared(folder, checkpoint_interval, n_cpu, tb_writer, use_device),
     )
-    save_gene_ae(model, folder, epoch=n_epochs)
+    _write(model, folder, n_epochs)
     return _named(model)[0]
 
 
@@ -203,7 +206,7 @@ def fine_tune(
         callbacks=[_WriteModels(model, folder, checkpoint_interval)],
         **_shared(folder, checkpoint_interval, n_cpu, tb_writer, use_device),
     )
-    save_published(model, folder, epoch=n_epochs)
+    _write(model, folder, n_epochs)
     return _named(model)
 
 
@@ -233,9 +236,10 @@ def annotate(adata: AnnData, Gene_AE: GeneAE, SE_Classifier: SEClassifier) -> pd
     The published code leaves out cells with fewer than 80 detected genes; here every cell comes out.
     """
     model = model_of(Gene_AE, SE_Classifier)
-    probabilities = model.predict(adata, soft=True, key_added=None)
-    labels = model.predict(adata, key_added=None)
-    return pd.DataFrame({"cell_type": labels, "confidence": probabilities.max(axis=1)}, index=adata.obs_names)
+    result = _untouched(adata)
+    model.predict(result, key_added="cell_type")
+    columns = {"cell_type": "cell_type", "cell_type_confidence": "confidence"}
+    return result.obs[list(columns)].rename(columns=columns)
 
 
 def _untouched(adata: AnnData) -> AnnData:
@@ -257,10 +261,12 @@ def _shared(folder: Path, checkpoint_interval: int, n_cpu: int, tb_writer: bool,
 def _device(use_device: int | str | None) -> dict:
     if use_device in (None, "cpu"):
         return {"accelerator": "cpu"}
+    if not isinstance(use_device, int):
+        raise ValueError(f"`use_device` must be the index of a GPU, 'cpu' or None, got {use_device!r}.")
     if not torch.cuda.is_available():
         logger.warning("use_device=%s: there is no GPU, the CPU is used.", use_device)
         return {"accelerator": "cpu"}
-    return {"accelerator": "gpu", "devices": [int(use_device)]}
+    return {"accelerator": "gpu", "devices": [use_device]}
 
 
 def _named(model: HRCA) -> tuple[GeneAE, SEClassifier | None]:

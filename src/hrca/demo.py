@@ -14,20 +14,22 @@ from . import datasets, metrics, pl
 from ._model import HRCA
 from ._sizes import SIZES
 
-# The split: 70 % of the cells at full depth against the others at 30 % of their counts.
+# 70 % of the cells at full depth against the others at 30 % of their counts: a sparse query of known answer.
 REFERENCE_SHARE = 0.7
 QUERY_DEPTH = 0.3
 # Pixels an inch of the pictures, enough to read the smallest label.
 DPI = 150
-# Optimiser steps of either phase: enough for a laptop-size model on each of our pairs (benchmarks/transfer.py).
+# Optimiser steps of either phase: about a minute on two cores; benchmarks/transfer.py has what that reaches.
 STEPS = 500
 BATCH_SIZE = 128
 # With fewer cells than this, a tenth of them is too few to choose an epoch by, and too many to lose.
 FEW_CELLS = 1000
 # The quick form shows that everything runs, no more.
 QUICK_SHARE = 0.1
-# Area of a cell in the pictures, in points^2, at which a section of 5,000 cells shows each of them.
+# Area of a cell in the pictures, in points^2, at which a section of 5,000 cells shows each of them; for few cells
+# scanpy's own choice is larger.
 POINT_SIZE = 8
+MANY_CELLS = 1000
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def draw(model: HRCA, pair: Pair, out_dir: Path) -> None:
 
 
 def _cells(query: AnnData, basis: str, colors: list[str]) -> Figure:
-    size = POINT_SIZE if query.n_obs > 1000 else None
+    size = POINT_SIZE if query.n_obs > MANY_CELLS else None
     return sc.pl.embedding(query, basis, color=colors, ncols=1, size=size, show=False, return_fig=True)
 
 
