@@ -405,10 +405,10 @@ class HRCA(BaseModelClass):
         ------
         ValueError
             If `corruption` is none of the three, `batch_size` is below 2, `max_epochs` or `checkpoint_interval` is
-            below 1, `train_size` is not in (0, 1] or not the one that an earlier phase used, there are fewer than 2 cells to
-            train on, the model was loaded without its reference, `resume` is asked for without `checkpoint_dir`,
-            without it the folder has checkpoints already, the checkpoint is of another model, or the loss was NaN in
-            every epoch.
+            below 1, `train_size` is not in (0, 1] or not the one that an earlier phase used, there are fewer than 2
+            cells to train on, the model was loaded without its reference, `resume` is asked for without
+            `checkpoint_dir`, without it the folder has checkpoints already, the checkpoint is of another model, or the
+            loss was NaN in every epoch.
         OSError
             If a checkpoint cannot be written.
         """

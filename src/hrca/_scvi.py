@@ -110,9 +110,9 @@ def run_phase(
 ) -> None:
     """Run one phase through scvi's TrainRunner, and add its history to the model's under the phase's name.
 
-    scvi keeps, of a second run, only what a first run had logged too, and replaces the rest; of another logger than its
-    own, nothing (scvi-tools 1.4.2, ``TrainRunner._update_history``): so the history is HRCA's own. The list of callbacks
-    is scvi's to change.
+    scvi keeps, of a second run, only what a first run had logged too, and replaces the rest; of another logger than
+    its own, nothing (scvi-tools 1.4.2, ``TrainRunner._update_history``): so the history is HRCA's own. The list of
+    callbacks is scvi's to change.
 
     Parameters
     ----------
