@@ -1,11 +1,15 @@
 """Optimiser and learning-rate schedule, against torch's own defaults and the Document's rule written out."""
 
+import inspect
+
 import pytest
 import torch
 from conftest import QUIET, TINY
 from lightning.pytorch.callbacks import Callback
 
 import hrca
+from hrca._training import scaled_schedule
+from hrca._trainingplan import FinetunePlan, PretrainPlan
 
 
 class Trace(Callback):
@@ -50,6 +54,29 @@ def test_learning_rate_follows_the_documents_rule(reference, phase, train_size):
     assert trace.rates == pytest.approx(expected)
     assert trace.rates[:5] == [0.05] * 5
     assert trace.rates[-1] < 0.05, "the schedule never acted: this test would prove nothing"
+
+
+@pytest.mark.parametrize(
+    ("plan_cls", "max_epochs", "hold", "patience"),
+    [
+        (PretrainPlan, 1000, 200, 50),
+        (PretrainPlan, None, 200, 50),
+        (FinetunePlan, 200, 20, 10),
+        (FinetunePlan, 40, 4, 2),
+        (FinetunePlan, 1, 0, 1),
+    ],
+)
+def test_train_scales_the_documents_schedule(plan_cls, max_epochs, hold, patience):
+    schedule = scaled_schedule(plan_cls, max_epochs, n_obs=500)
+    assert schedule == {"lr_hold_epochs": hold, "lr_patience": patience}
+
+
+def test_the_documents_numbers_are_the_defaults():
+    for method, numbers in (("pretrain", (50, 200)), ("finetune", (10, 20))):
+        parameters = inspect.signature(getattr(hrca.HRCA, method)).parameters
+        assert (parameters["lr_patience"].default, parameters["lr_hold_epochs"].default) == numbers
+        assert parameters["lr"].default == 1e-3
+        assert parameters["batch_size"].default == 128
 
 
 def test_adam_has_torchs_own_defaults(reference):

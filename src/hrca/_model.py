@@ -26,7 +26,7 @@ from ._module import GeneAE, HRCAModule, SEClassifier
 from ._monitor import TensorBoard, TestMonitor
 from ._query import Query, get_modality, known_labels, open_query, write_annotation
 from ._reference import check_reference
-from ._training import Phase, check_sizes, fit, split_cells
+from ._training import Phase, check_sizes, fit, scaled_schedule, split_cells
 from ._trainingplan import FinetunePlan, PretrainPlan
 from ._transforms import Corruption
 from .metrics import annotation_scores
@@ -343,8 +343,8 @@ class HRCA(BaseModelClass):
         batch_size: int = 128,
         lr: float = 1e-3,
         lr_factor: float = 0.1,
-        lr_patience: int = 50,
-        lr_hold_epochs: int = 200,
+        lr_patience: int = PretrainPlan.document_patience,
+        lr_hold_epochs: int = PretrainPlan.document_hold_epochs,
         corruption: Corruption = "thin",
         train_size: float = 0.9,
         accelerator: str = "auto",
@@ -442,8 +442,8 @@ class HRCA(BaseModelClass):
         batch_size: int = 128,
         lr: float = 1e-3,
         lr_factor: float = 0.1,
-        lr_patience: int = 10,
-        lr_hold_epochs: int = 20,
+        lr_patience: int = FinetunePlan.document_patience,
+        lr_hold_epochs: int = FinetunePlan.document_hold_epochs,
         corruption: Corruption = "thin",
         train_size: float = 0.9,
         freeze_encoder_epochs: int = 0,
@@ -568,6 +568,9 @@ class HRCA(BaseModelClass):
     ) -> None:
         """Pre-train, then fine-tune.
 
+        How long the learning rate is held, and its patience, are in proportion to the epochs: the Document's at its
+        1,000 and 200 epochs, a tenth of that at a tenth of them. :meth:`pretrain` and :meth:`finetune` take any.
+
         Parameters
         ----------
         pretrain_epochs
@@ -625,9 +628,12 @@ class HRCA(BaseModelClass):
             "num_workers": num_workers,
         }
         in_both = {name: value for name, value in trainer_kwargs.items() if not name.startswith(FINETUNING_ONLY)}
+        n_obs = self.summary_stats.n_cells
         if pretrain_epochs != 0:
-            self.pretrain(pretrain_epochs, **shared, **in_both)
-        self.finetune(max_epochs, **shared, callbacks=callbacks, **trainer_kwargs)
+            schedule = scaled_schedule(self._pretrain_plan_cls, pretrain_epochs, n_obs)
+            self.pretrain(pretrain_epochs, **schedule, **shared, **in_both)
+        schedule = scaled_schedule(self._training_plan_cls, max_epochs, n_obs)
+        self.finetune(max_epochs, **schedule, **shared, callbacks=callbacks, **trainer_kwargs)
 
     @property
     def test_scores(self) -> pd.DataFrame:

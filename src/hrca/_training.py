@@ -80,6 +80,33 @@ def split_cells(model: BaseModelClass, codes: np.ndarray | None, train_size: flo
     return model.split_
 
 
+def scaled_schedule(
+    plan_cls: type[PretrainPlan] | type[FinetunePlan], max_epochs: int | None, n_obs: int
+) -> dict[str, int]:
+    """Scale the Document's schedule of the learning rate to a number of epochs.
+
+    Parameters
+    ----------
+    plan_cls
+        The phase's plan, which has the Document's numbers.
+    max_epochs
+        Number of epochs; None: what a phase of `n_obs` cells takes by itself.
+    n_obs
+        Number of cells.
+
+    Returns
+    -------
+    ``lr_hold_epochs`` and ``lr_patience``; the Document's at the Document's number of epochs.
+    """
+    if max_epochs is None:
+        max_epochs = _scvi.scaled_epochs(plan_cls.document_epochs, n_obs)
+    share = max_epochs / plan_cls.document_epochs
+    return {
+        "lr_hold_epochs": round(share * plan_cls.document_hold_epochs),
+        "lr_patience": max(1, round(share * plan_cls.document_patience)),
+    }
+
+
 @dataclass(frozen=True)
 class Phase:
     """How a phase is run: everything but the model and its cells.

@@ -38,6 +38,8 @@ class _HRCAPlan(TrainingPlan):
     """
 
     document_epochs: int
+    document_hold_epochs: int
+    document_patience: int
     classify: bool
     loss_weights: dict[str, float]
 
@@ -150,6 +152,8 @@ class PretrainPlan(_HRCAPlan):
     """
 
     document_epochs = 1000
+    document_hold_epochs = 200
+    document_patience = 50
     classify = False
     loss_weights = {"reconstruction_weight": 1.0, "classification_weight": 0.0, "label_smoothing": 0.0}
 
@@ -162,5 +166,7 @@ class FinetunePlan(_HRCAPlan):
     """
 
     document_epochs = 200
+    document_hold_epochs = 20
+    document_patience = 10
     classify = True
     loss_weights = {"reconstruction_weight": 0.1, "classification_weight": 0.9, "label_smoothing": 0.1}

@@ -20,7 +20,7 @@ QUERY_DEPTH = 0.3
 # Pixels an inch of the pictures, enough to read the smallest label.
 DPI = 150
 # Optimiser steps of either phase: about a minute on two cores; benchmarks/transfer.py has what that reaches.
-STEPS = 500
+STEPS = 700
 BATCH_SIZE = 128
 # With fewer cells than this, a tenth of them is too few to choose an epoch by, and too many to lose.
 FEW_CELLS = 1000
@@ -137,13 +137,13 @@ def training(n_obs: int, *, quick: bool = False) -> dict:
 
     Returns
     -------
-    Keyword arguments of :meth:`hrca.HRCA.train`: epochs that make about 500 steps in either phase, and the share of
+    Keyword arguments of :meth:`hrca.HRCA.train`: epochs that make about 700 steps in either phase, and the share of
     the cells to train on, all of them where they are fewer than 1,000.
 
     Examples
     --------
     >>> training(490)
-    {'pretrain_epochs': 131, 'max_epochs': 131, 'batch_size': 128, 'train_size': 1.0}
+    {'pretrain_epochs': 183, 'max_epochs': 183, 'batch_size': 128, 'train_size': 1.0}
     """
     epochs = max(1, round(STEPS * (QUICK_SHARE if quick else 1) * BATCH_SIZE / n_obs))
     train_size = 1.0 if n_obs < FEW_CELLS else 0.9
