@@ -23,8 +23,9 @@ from lightning.pytorch.callbacks import Callback
 import hrca
 
 EPOCHS = 50
-# Seconds in which a child is killed: from before its first epoch to some epochs on.
-KILLED_WITHIN = (0.1, 1.0)
+# Epochs that a child may add before it is killed, and how long after the last of them it may be.
+EPOCHS_SURVIVED = (0, 1, 2, 3)
+SECONDS_OF_AN_EPOCH = 0.1
 
 
 class Slowly(Callback):
@@ -66,6 +67,14 @@ def forked(folder: Path | None, result: Path) -> int:
     return child
 
 
+def reached(checkpoints: Path) -> tuple[str, int]:
+    """The phase that is being trained, and how many of its epochs are safe."""
+    names = sorted(path.stem for path in checkpoints.glob("finetune-*.ckpt"))
+    phase = "finetune" if names else "pretrain"
+    names = names or sorted(path.stem for path in checkpoints.glob("pretrain-*.ckpt"))
+    return phase, int(names[-1].split("-")[1]) if names else 0
+
+
 def main() -> None:
     """Train once in peace, once not."""
     folder, n_kills = Path(sys.argv[1]), int(sys.argv[2])
@@ -75,13 +84,21 @@ def main() -> None:
     kills = {"pretrain": 0, "finetune": 0}
     while not (folder / "killed.json").exists():
         child = forked(checkpoints, folder / "killed.json")
-        if sum(kills.values()) < n_kills:
-            time.sleep(moments.uniform(*KILLED_WITHIN))
-            os.kill(child, signal.SIGKILL)
-        code = os.waitpid(child, 0)[1]
-        if os.WIFSIGNALED(code):
-            kills["finetune" if list(checkpoints.glob("finetune-*.ckpt")) else "pretrain"] += 1
-        elif code:
+        # some epochs on from where it started, so that a slow machine gets as far as a fast one; then at any moment
+        phase, epoch = reached(checkpoints)
+        further = moments.choice(EPOCHS_SURVIVED)
+        ended = code = 0
+        while not ended:
+            now, progress = reached(checkpoints)
+            if kills[now] < n_kills // 2 and (now != phase or progress >= epoch + further):
+                time.sleep(moments.uniform(0, SECONDS_OF_AN_EPOCH))
+                os.kill(child, signal.SIGKILL)
+                ended, code = os.waitpid(child, 0)
+                kills[reached(checkpoints)[0]] += os.WIFSIGNALED(code)
+                break
+            time.sleep(0.005)
+            ended, code = os.waitpid(child, os.WNOHANG)
+        if os.WIFEXITED(code) and code:
             sys.exit("a resumed training failed")
     results = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("peace", "killed")}
     sys.stdout.write(json.dumps({**results, "kills": kills}))

@@ -55,6 +55,11 @@ def test_few_shared_genes_warn_with_the_way_out():
         match_genes(MODEL_GENES[:3], MODEL_GENES)
 
 
+def test_another_case_is_named():
+    with pytest.warns(UserWarning, match="12 would if case were ignored"):
+        match_genes(pd.Index(["g0", *MODEL_GENES[1:].str.upper()]), MODEL_GENES)
+
+
 def test_duplicated_genes_are_refused_by_name():
     with pytest.raises(ValueError, match=r"`adata.var_names` has 1 duplicated: \['b'\]"):
         check_unique(pd.Index(["a", "b", "b", "b"]), "`adata.var_names`")

@@ -22,12 +22,12 @@ def test_confusion_draws_on_given_axes():
     assert confusion(["B"], ["B"], ax=ax) is ax
 
 
-def test_confusion_leaves_no_figure_open():
+def test_confusion_is_what_pyplot_shows():
     import matplotlib.pyplot as plt
 
-    before = plt.get_fignums()
-    confusion(["B", "T"], ["B", "T"])
-    assert plt.get_fignums() == before
+    ax = confusion(["B", "T"], ["B", "T"])
+    assert plt.gcf() is ax.figure
+    plt.close(ax.figure)
 
 
 def test_confusion_refuses_nothing():

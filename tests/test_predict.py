@@ -254,6 +254,15 @@ def test_evaluate_equals_scikit_learn_and_counts_what_it_leaves_out(tiny_model, 
     assert "hrca" not in cells.obs
 
 
+def test_many_unseen_cells_are_not_passed_over(tiny_model):
+    cells = synthetic(60, seed=6)
+    cells.obs.loc[cells.obs["cell_type"] == "type 0", "cell_type"] = "T cell"
+    with pytest.warns(UserWarning, match=r"20 of 60 labelled cells are not scored.*\['T cell'\]") as record:
+        scores = tiny_model.evaluate(cells, "cell_type")
+    assert record[0].filename == __file__
+    assert scores["n_unseen"] == 20
+
+
 @pytest.mark.parametrize(
     ("column", "words"),
     [("nothing", r"got 'nothing'; it has \['cell_type', 'other'\]"), ("other", r"\['x'\].*the model \['type 0'")],

@@ -20,7 +20,8 @@ def labelled(values) -> ad.AnnData:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        pytest.param(["a", None, "b"] * 3, "is missing for 3 of 9 cells.*fillna", id="NaN"),
+        pytest.param(["a", None, "b"] * 3, "is missing or empty for 3 of 9 cells.*fillna", id="NaN"),
+        pytest.param(["a", " ", "b"] * 3, "is missing or empty for 3 of 9 cells", id="empty"),
         pytest.param(["a"] * 9, r"at least two labels.*\['a'\]", id="one label"),
         pytest.param(["a", "Unknown", "a"] * 3, "at least two labels", id="one label beside the unlabelled"),
         pytest.param([1, 2, 3] * 3, r"Labels must be strings.*astype\(str\)", id="integers"),

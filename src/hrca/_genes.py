@@ -93,7 +93,7 @@ def match_genes(query_genes: pd.Index, model_genes: pd.Index) -> GeneMatch:
     present = source >= 0
     n_shared, n_genes = int(present.sum()), len(model_genes)
     check_shared(n_shared, query_genes, model_genes)
-    _report(n_shared, n_genes, len(query_genes))
+    _report(n_shared, query_genes, model_genes)
     if query_genes.equals(model_genes):
         return GeneMatch(None, present)
     ones = np.ones(n_shared, dtype=np.float32)
@@ -101,13 +101,17 @@ def match_genes(query_genes: pd.Index, model_genes: pd.Index) -> GeneMatch:
     return GeneMatch(sparse.csr_array(cells, shape=(len(query_genes), n_genes)), present)
 
 
-def _report(n_shared: int, n_genes: int, n_query_genes: int) -> None:
+def _report(n_shared: int, query_genes: pd.Index, model_genes: pd.Index) -> None:
+    n_genes, n_query_genes = len(model_genes), len(query_genes)
     share = n_shared / n_genes
     found = f"{n_shared} of the model's {n_genes} genes ({share:.0%}) are among the query's {n_query_genes}"
     logger.info("%s.", found)
     if share < MIN_SHARE_WITHOUT_WARNING:
+        n_folded = int(model_genes.str.upper().isin(query_genes.str.upper()).sum())
+        case = f" {n_folded} would if case were ignored: is it one species?" if n_folded > n_shared else ""
         warnings.warn(
-            f"Only {found}; the others count as absent. A model trained on the shared genes is likely to be better: "
+            f"Only {found}; the others count as absent.{case} "
+            "A model trained on the shared genes is likely to be better: "
             "`reference[:, reference.var_names.isin(query.var_names)].copy()`, then `HRCA.setup_anndata` on that.",
             stacklevel=6,  # the line of the user who called predict or its like
         )

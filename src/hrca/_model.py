@@ -4,6 +4,7 @@ Longer than the other files, for its docstrings: it is the public face, and each
 """
 
 import logging
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 # Cells of a query that are made dense at a time.
 PREDICTION_BATCH = 512
+# Share of unseen cells from which scores of the others may mislead.
+MANY_UNSEEN = 0.1
 # Beginnings of the names of Trainer arguments that `train` gives to fine-tuning alone.
 FINETUNING_ONLY = ("logger", "early_stopping")
 
@@ -824,6 +827,12 @@ class HRCA(BaseModelClass):
         predicted = np.asarray(self._annotate(query, batch_size=batch_size)[0])
         scores = annotation_scores(known[seen], predicted[seen])
         scores["n_unseen"] = int((labelled & ~seen).sum())
+        if scores["n_unseen"] > MANY_UNSEEN * labelled.sum():
+            warnings.warn(
+                f"{scores['n_unseen']:.0f} of {labelled.sum()} labelled cells are not scored: the model does not know "
+                f"{list(known[labelled & ~seen].unique()[:3])}; it knows {self.labels[:3]}. Are they named otherwise?",
+                stacklevel=2,
+            )
         return scores
 
     def save(self, dir_path: str | Path, **kwargs) -> None:

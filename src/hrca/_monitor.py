@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from lightning.pytorch import LightningModule, Trainer
@@ -14,6 +15,9 @@ from ._callbacks import EpochHistory
 from .metrics import annotation_scores, confusion_table
 
 logger = logging.getLogger(__name__)
+
+# Pixels an inch of the confusions, enough to read the smallest label.
+DPI = 150
 
 
 class TestMonitor(Callback):
@@ -73,7 +77,9 @@ class TestMonitor(Callback):
             self.folder.mkdir(parents=True, exist_ok=True)
             pd.DataFrame(self.rows).to_csv(self.folder / "test_scores.csv", index=False)
             confusion_table(self.known, predicted).to_csv(self.folder / f"confusion_{epoch:06d}.csv")
-            self.draw(predicted).savefig(self.folder / f"confusion_{epoch:06d}.png", dpi=150, bbox_inches="tight")
+            figure = self.draw(predicted)
+            figure.savefig(self.folder / f"confusion_{epoch:06d}.png", dpi=DPI, bbox_inches="tight")
+            plt.close(figure)
         self.predicted = predicted
 
     def draw(self, predicted: np.ndarray):

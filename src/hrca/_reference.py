@@ -41,7 +41,7 @@ def check_reference(
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise ValueError(
             f"A reference must have cells and genes, got {adata.n_obs} cells x {adata.n_vars} genes. "
-            "Did a filter leave nothing?"
+            "Did a filter leave nothing, or have reference and query different gene ids?"
         )
     if labels_key is not None:
         check_labels(obs, labels_key, unlabeled_category)
@@ -68,17 +68,19 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
         fewer than two labels beside `unlabeled_category`.
     """
     column = f"`adata.obs[{labels_key!r}]`"
+    own = [name for name in obs.columns if not name.startswith("_scvi")]
     if labels_key not in obs:
         raise ValueError(
-            f"`labels_key` must name a column of `adata.obs`, got {labels_key!r}; it has {list(obs.columns)}. "
+            f"`labels_key` must name a column of `adata.obs`, got {labels_key!r}; it has {own}. "
             "Name one of these, or None to pre-train without labels."
         )
     labels = obs[labels_key]
-    if labels.isna().any():
+    missing = labels.isna() | (labels.astype(str).str.strip() == "")
+    if missing.any():
         raise ValueError(
-            f"Every cell must have a label or {unlabeled_category!r}, but {column} is missing for "
-            f"{labels.isna().sum()} of {len(labels)} cells. `adata.obs[{labels_key!r}] = "
-            f"adata.obs[{labels_key!r}].astype(object).fillna({unlabeled_category!r})` lets them serve pre-training."
+            f"Every cell must have a label or {unlabeled_category!r}, but {column} is missing or empty for "
+            f"{missing.sum()} of {len(labels)} cells. To let them serve pre-training: `adata.obs[{labels_key!r}] = "
+            f"adata.obs[{labels_key!r}].astype(object).replace('', None).fillna({unlabeled_category!r})`."
         )
     counts = labels.value_counts()
     if not all(isinstance(label, str) for label in counts.index):

@@ -176,6 +176,13 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
     _check_phase(phase)
     state = newest_checkpoint(phase.checkpoint_dir) if phase.resume else None
     if state is not None and adopt(model, phase.name, state, phase.checkpoint_dir):
+        if state["phase"] == phase.name and (phase.max_epochs or 0) > state["epoch"]:
+            warnings.warn(
+                f"{phase.name} in {phase.checkpoint_dir} ended after {state['epoch']} epochs; the {phase.max_epochs} "
+                f"asked for are not trained. `model.{phase.name}({phase.max_epochs - state['epoch']})` adds the rest; "
+                "another `checkpoint_dir` begins anew.",
+                stacklevel=4,  # the user's line
+            )
         for callback in phase.callbacks:
             if callback.state_key in state["callbacks"]:
                 callback.load_state_dict(state["callbacks"][callback.state_key])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scanpy as sc
@@ -209,9 +210,13 @@ def draw(model: HRCA, pair: Pair, out_dir: Path) -> None:
 
 
 def _cells(query: AnnData, basis: str, colors: list[str]) -> Figure:
+    # known and predicted labels in the same colors: scanpy would choose for each column anew
+    labels = query.obs["hrca"].cat.categories
+    palette = dict(zip(labels, sc.pl.palettes.default_102, strict=False)) | {labels[-1]: "lightgray"}
     size = POINT_SIZE if query.n_obs > MANY_CELLS else None
-    return sc.pl.embedding(query, basis, color=colors, ncols=1, size=size, show=False, return_fig=True)
+    return sc.pl.embedding(query, basis, color=colors, palette=palette, ncols=1, size=size, show=False, return_fig=True)
 
 
 def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=DPI, bbox_inches="tight")
+    plt.close(figure)

@@ -57,8 +57,8 @@ def confusion_table(labels: Sequence[str], predicted: Sequence[str]) -> pd.DataF
 
     Returns
     -------
-    Cell counts, a row for each known label and a column for each predicted one; labels that are both come first, in
-    the same order.
+    Cell counts: a row for each known label, a column for each of these in the same order, then one for each label that
+    is only predicted.
 
     Raises
     ------
@@ -72,10 +72,8 @@ def confusion_table(labels: Sequence[str], predicted: Sequence[str]) -> pd.DataF
     """
     labels, predicted = _same_cells(labels, predicted)
     table = pd.crosstab(pd.Series(labels, name="label"), pd.Series(predicted, name="predicted"))
-    both = table.index.intersection(table.columns)
-    return table.reindex(
-        index=both.append(table.index.difference(both)), columns=both.append(table.columns.difference(both))
-    ).rename_axis(index="label", columns="predicted")
+    columns = table.index.append(table.columns.difference(table.index))
+    return table.reindex(columns=columns, fill_value=0).rename_axis(columns="predicted")
 
 
 def _same_cells(labels: Sequence[str], predicted: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

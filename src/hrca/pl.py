@@ -23,7 +23,7 @@ def confusion(labels: Sequence[str], predicted: Sequence[str], *, ax: Axes | Non
     predicted
         Predicted label of each cell, shape (n_obs,).
     ax
-        Axes to draw on; new ones if None.
+        Axes to draw on; those of a new pyplot figure if None, for ``plt.show()`` or ``plt.savefig()``.
 
     Returns
     -------
@@ -40,15 +40,15 @@ def confusion(labels: Sequence[str], predicted: Sequence[str], *, ax: Axes | Non
     >>> ax.get_xlabel()
     'predicted'
     """
+    import matplotlib.pyplot as plt
     import seaborn as sns
-    from matplotlib.figure import Figure
 
     table = confusion_table(labels, predicted)
     shares = table.div(table.sum(axis=1), axis=0)
     if ax is None:
         n_rows, n_columns = shares.shape
         size = (INCHES_AROUND + INCHES_PER_LABEL * n_columns, INCHES_AROUND + INCHES_PER_LABEL * n_rows)
-        ax = Figure(figsize=size, layout="constrained").subplots()
+        _, ax = plt.subplots(figsize=size, layout="constrained")
     printed = shares.map(lambda share: f"{share:.2f}" if share >= SMALLEST_SHARE_PRINTED else "")
     n_cells = [f"{label} ({n})" for label, n in table.sum(axis=1).items()]
     sns.heatmap(
