@@ -213,7 +213,9 @@ def _cells(query: AnnData, basis: str, colors: list[str]) -> Figure:
     # known and predicted labels in the same colors: scanpy would choose for each column anew
     labels = query.obs["hrca"].cat.categories
     known = labels[:-1]
-    colors_of_labels = sc.pl.palettes.default_20 if len(known) <= 20 else sc.pl.palettes.default_102
+    colors_of_labels = (
+        sc.pl.palettes.default_20 if len(known) <= len(sc.pl.palettes.default_20) else sc.pl.palettes.default_102
+    )
     palette = dict(zip(known, colors_of_labels, strict=False)) | {labels[-1]: "lightgray"}
     size = POINT_SIZE if query.n_obs > MANY_CELLS else None
     return sc.pl.embedding(query, basis, color=colors, palette=palette, ncols=1, size=size, show=False, return_fig=True)
