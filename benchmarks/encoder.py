@@ -1,6 +1,6 @@
 """Whether a frozen or a slower encoder helps fine-tuning: laptop size, real pairs, three seeds.
 
-    python benchmarks/encoder.py --data ../shared/data
+    python benchmarks/encoder.py --data DATA
 
 pre-trains once for each pair and seed, fine-tunes in each way from there, and writes results/encoder.csv.
 """

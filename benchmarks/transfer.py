@@ -1,6 +1,6 @@
 """Accuracy of a laptop-size HRCA and of logistic regression on real reference -> query pairs, three seeds.
 
-    python benchmarks/transfer.py --data ../shared/data
+    python benchmarks/transfer.py --data DATA
 
 writes results/transfer.csv. Both methods see the same genes and cells. ``hrca.demo.training`` chooses the
 epochs, by one rule for all pairs.

@@ -122,7 +122,7 @@ class _HRCAPlan(TrainingPlan):
 
     def configure_optimizers(self) -> dict:
         """Adam as torch has it, with the Document's schedule: hold, then divide when the loss has stopped falling."""
-        # The fused kernel is the same Adam several times faster on large layers (docs/published_code.md, row 14);
+        # The fused kernel is the same Adam in one pass over the parameters (docs/published_code.md, row 14);
         # torch refuses it together with clipping under mixed precision, and has it for CPU and CUDA only.
         fused = self.trainer.gradient_clip_val is None and self.device.type in ("cpu", "cuda")
         encoder = list(self.module.gene_ae.encoder_parameters())
