@@ -1,6 +1,7 @@
 """Run a network over any number of cells in bounded memory: one aligned, dense batch at a time."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from anndata.abc import CSCDataset
 from scipy import sparse
 
 from ._counts import check_values
+from ._evidence import CountEvidence, fit_platform, judge
 from ._genes import GeneMatch, align
 
 
@@ -63,8 +65,88 @@ def run(
 
     Yields
     ------
-    Which rows a batch is, the network's output for it, and whether each of its cells has counts on the model's genes,
-    shape (n_obs,).
+    Which rows a batch is, the network's output for it, and its counts.
     """
     for rows, counts in batches:
-        yield rows, network(torch.from_numpy(counts)).float().cpu().numpy(), counts.any(axis=1)
+        yield rows, network(torch.from_numpy(counts)).float().cpu().numpy(), counts
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the module says of a query.
+
+    Attributes
+    ----------
+    probabilities
+        Shape (n_obs, n_labels), float32; zeros for a cell without counts on the genes that the model uses.
+    has_counts
+        Which cells have any, shape (n_obs,).
+    platform_spread
+        Standard deviation of the log of the platform factors over the genes used; 0 where none were fitted.
+    """
+
+    probabilities: np.ndarray
+    has_counts: np.ndarray
+    platform_spread: float
+
+
+def judge_cells(
+    module: torch.nn.Module,
+    batches: Iterator[tuple[slice, np.ndarray]],
+    n_obs: int,
+    present: np.ndarray,
+    *,
+    match_platform: bool,
+) -> Judgement:
+    """Label cells by network and counts, in one forward.
+
+    Parameters
+    ----------
+    module
+        The :class:`hrca._module.HRCAModule`.
+    batches
+        From :func:`aligned_batches`.
+    n_obs
+        Number of cells.
+    present
+        Which of the model's genes the query measures, shape (n_genes,).
+    match_platform
+        Whether to fit platform factors to these cells; see :func:`hrca._evidence.fit_platform`.
+    """
+    genes_used = module.genes_used.cpu().numpy() * present
+    n_labels = module.se_classifier.output.out_features
+    fitted = module.evidence is not None and bool(module.evidence.is_fitted)
+    says = np.zeros((n_obs, 2 * n_labels if fitted else n_labels), dtype=np.float32)
+    depth, totals = np.zeros(n_obs), np.zeros(len(genes_used))
+    for rows, output, counts in run(module.judge, batches):
+        says[rows] = output
+        depth[rows] = counts @ genes_used
+        totals += genes_used * counts.sum(axis=0, dtype=np.float64)
+    spread = 0.0
+    if fitted:
+        probabilities, factors = _weigh(module.evidence, says, depth, totals, genes_used, match_platform)
+        spread = float(np.log(factors[genes_used > 0]).std())
+    else:
+        probabilities = np.exp(says)
+    has_counts = depth > 0
+    return Judgement(probabilities * has_counts[:, None], has_counts, spread)
+
+
+@torch.inference_mode()
+def _weigh(
+    evidence: CountEvidence,
+    says: np.ndarray,
+    depth: np.ndarray,
+    totals: np.ndarray,
+    genes_used: np.ndarray,
+    match_platform: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    # double precision, on the CPU: the factors must not depend on the order of the cells
+    on_cpu = CountEvidence(*evidence.log_profiles.shape).double()
+    on_cpu.load_state_dict(evidence.state_dict())
+    network, log_likelihood = torch.from_numpy(says).double().chunk(2, dim=1)
+    depths, totals_, factors = (torch.from_numpy(x).double() for x in (depth, totals, genes_used))
+    if match_platform:
+        factors = fit_platform(on_cpu, network, log_likelihood, depths, totals_, factors)
+    probabilities = judge(on_cpu, network, log_likelihood, depths, factors)
+    return probabilities.float().numpy(), factors.numpy()

@@ -3,6 +3,7 @@
 Longer than the other files, for its docstrings: it is the public face, and each method only parses, calls and returns.
 """
 
+import copy
 import logging
 import warnings
 from pathlib import Path
@@ -20,15 +21,17 @@ from scvi.model.base import BaseModelClass
 from scvi.utils import setup_anndata_dsp
 
 from . import _scvi
+from ._adaptation import Cells, MixedCells, collect, query_targets, reference_targets
 from ._callbacks import EpochHistory
+from ._evidence import CountEvidence, describe_match
 from ._genes import check_shared
-from ._inference import run
+from ._inference import Judgement, judge_cells, run
 from ._module import GeneAE, HRCAModule, SEClassifier
 from ._monitor import TensorBoard, TestMonitor
 from ._query import Query, get_modality, known_labels, open_query, write_annotation
 from ._reference import check_reference
-from ._training import Phase, check_sizes, fit, scaled_schedule, split_cells
-from ._trainingplan import FinetunePlan, PretrainPlan
+from ._training import Phase, check_sizes, default_epochs, fit, fit_evidence, scaled_schedule, split_cells
+from ._trainingplan import AdaptPlan, FinetunePlan, PretrainPlan
 from ._transforms import Corruption
 from .metrics import annotation_scores
 
@@ -36,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 # Cells of a query that are made dense at a time.
 PREDICTION_BATCH = 512
+# Cells of a query that adaptation draws from, at most: 200 steps see each of them less than once.
+MOST_ADAPTED_CELLS = 20_000
 # Share of unseen cells from which scores of the others may mislead.
 MANY_UNSEEN = 0.1
 # Beginnings of the names of Trainer arguments that `train` gives to fine-tuning alone.
@@ -71,6 +76,9 @@ class HRCA(BaseModelClass):
         Dropout in Gene-AE.
     classifier_dropout_rate
         Dropout in the classifier's stages after the first.
+    count_evidence
+        Whether the likelihood of the raw counts under each label's profile stands beside the classifier. False: the
+        Document's networks alone.
 
     Raises
     ------
@@ -100,7 +108,7 @@ class HRCA(BaseModelClass):
     _pretrain_plan_cls, _training_plan_cls = PretrainPlan, FinetunePlan
     _data_splitter_cls = _scvi.FixedSplitter
 
-    # Ten parameters and not eight: each is a size or a rate of the Document's networks.
+    # Eleven parameters and not eight: each is a size, a rate or a part of the model.
     def __init__(
         self,
         adata: AnnData | MuData | None = None,
@@ -114,6 +122,7 @@ class HRCA(BaseModelClass):
         classifier_widths: tuple[int, ...] = (512, 256, 128),
         dropout_rate: float = 0.1,
         classifier_dropout_rate: float = 0.5,
+        count_evidence: bool = True,
     ):
         super().__init__(adata, registry)
         check_sizes(n_latent, n_heads, classifier_widths, n_hidden, n_layers, n_feedforward)
@@ -134,6 +143,7 @@ class HRCA(BaseModelClass):
             )
             if n_labels
             else None,
+            CountEvidence(n_labels, len(self.gene_names)) if n_labels and count_evidence else None,
         )
         self._model_summary_string = (
             f"HRCA with {len(self.gene_names)} genes, {n_labels} labels; n_hidden: {n_hidden}, n_latent: {n_latent}, "
@@ -143,6 +153,7 @@ class HRCA(BaseModelClass):
         self.model_id_ = ""
         self.split_: dict | None = None
         self.test_scores_: list[dict] = []
+        self.matched_: dict | None = None
         self.init_params_ = self._get_init_params(locals())
 
     @classmethod
@@ -336,6 +347,45 @@ class HRCA(BaseModelClass):
     def unlabeled_category(self) -> str:
         """The label of cells without one, and of query cells that cannot be judged."""
         return self.registry["setup_args"]["unlabeled_category"]
+
+    def match(self, query: AnnData | MuData, *, layer: str | None = None) -> pd.Series:
+        """Make the training that follows serve a query: its genes and its depths; labels play no part.
+
+        The networks then see only the genes that the query has, normalised over them. With ``corruption="thin"``,
+        training cells are brought to depths drawn from the query's cells; where these are deeper than the reference,
+        the reference is the limit, and :meth:`predict` thins the query's cells to it. ``train(query=...)`` calls this.
+
+        Parameters
+        ----------
+        query
+            As in :meth:`predict`.
+        layer
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        What was matched, also in :attr:`matched_`: ``n_shared_genes``, of ``n_genes``; ``shared_information``, the
+        share of what all genes tell about the label (Jensen-Shannon divergence of the labels' profiles) that the shared
+        ones tell; ``query_depth`` and ``reference_depth``, the median counts of a cell on the shared genes; and
+        ``thinned``, the share of a reference cell's counts that training keeps on average. NaN where the reference has
+        no labels.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`predict`, for the query; or if no cell of the query has counts on the model's genes, or the model
+            was loaded without its reference.
+        """
+        self._check_has_reference()
+        opened = self._open(query, layer)
+        present = opened.match.present
+        depth = np.concatenate([counts.sum(axis=1) for _, counts in opened.batches(PREDICTION_BATCH)])
+        counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+        codes = self._codes() if self.labels else None
+        quantiles, self.matched_ = describe_match(counts, codes, len(self.labels), present, depth)
+        self.module.match(present.astype(np.float32), quantiles)
+        logger.info("Matched to the query: %s.", self.matched_)
+        return pd.Series(self.matched_)
 
     # More than eight parameters and forty lines, here and below: each is one that the Document's own call names, or
     # that every scvi-tools model has, and the lines hand them on.
@@ -548,6 +598,10 @@ class HRCA(BaseModelClass):
             callbacks=callbacks,
             trainer_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
         )
+        if self.module.evidence is not None:
+            counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+            fit_evidence(self.module, counts, self._codes(), self.split_)
+            self.model_id_ = _scvi.digest(self.module)
         self.is_finetuned_ = True
 
     def train(
@@ -555,6 +609,7 @@ class HRCA(BaseModelClass):
         pretrain_epochs: int | None = None,
         max_epochs: int | None = None,
         *,
+        query: AnnData | MuData | None = None,
         batch_size: int = 128,
         lr: float = 1e-3,
         corruption: Corruption = "thin",
@@ -577,9 +632,14 @@ class HRCA(BaseModelClass):
         Parameters
         ----------
         pretrain_epochs
-            Epochs of :meth:`pretrain`; 0: none; None: the Document's 1,000, fewer for more than 20,000 cells.
+            Epochs of :meth:`pretrain`; 0: none; None: as many as make 700 optimiser steps, at least 10 and at most the
+            Document's 1,000.
         max_epochs
-            Epochs of :meth:`finetune`; None: the Document's 200, fewer for more than 20,000 cells.
+            Epochs of :meth:`finetune`; None: as many as make 1,000 optimiser steps, at least 10 and at most the
+            Document's 200, and fewer where the validation loss has stopped falling.
+        query
+            Cells that the model is to annotate; training is matched to their genes and depths, see :meth:`match`. None:
+            depths are log-uniform between a cell's own and 10 counts.
         batch_size
             As in :meth:`pretrain`, for both phases, as all below.
         lr
@@ -617,6 +677,8 @@ class HRCA(BaseModelClass):
         """
         self._check_has_reference()
         self._check_has_labels()
+        if query is not None:
+            self.match(query)
         shared = {
             "batch_size": batch_size,
             "lr": lr,
@@ -632,11 +694,82 @@ class HRCA(BaseModelClass):
         }
         in_both = {name: value for name, value in trainer_kwargs.items() if not name.startswith(FINETUNING_ONLY)}
         n_obs = self.summary_stats.n_cells
+        if pretrain_epochs is None:
+            pretrain_epochs = default_epochs(self._pretrain_plan_cls, n_obs, batch_size)
         if pretrain_epochs != 0:
-            schedule = scaled_schedule(self._pretrain_plan_cls, pretrain_epochs, n_obs)
+            schedule = scaled_schedule(self._pretrain_plan_cls, pretrain_epochs)
             self.pretrain(pretrain_epochs, **schedule, **shared, **in_both)
-        schedule = scaled_schedule(self._training_plan_cls, max_epochs, n_obs)
-        self.finetune(max_epochs, **schedule, **shared, callbacks=callbacks, **trainer_kwargs)
+        stops = {}
+        if max_epochs is None:
+            max_epochs = default_epochs(self._training_plan_cls, n_obs, batch_size)
+            stops = {"early_stopping": train_size < 1}
+        schedule = scaled_schedule(self._training_plan_cls, max_epochs)
+        # after two reductions of the learning rate in vain
+        stops |= {"early_stopping_patience": 2 * schedule["lr_patience"] + 1} if stops else {}
+        self.finetune(max_epochs, **schedule, **shared, callbacks=callbacks, **{**stops, **trainer_kwargs})
+
+    def adapt(
+        self,
+        query: AnnData | MuData,
+        *,
+        layer: str | None = None,
+        max_steps: int = 200,
+        batch_size: int = 128,
+        lr: float = 3e-4,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        **trainer_kwargs,
+    ) -> "HRCA":
+        """Train a copy of the model a little further, on the query's own cells, without labels.
+
+        The model labels the query; then the networks learn from batches that are half reference, with its labels, and
+        half query, with what the model said, each cell weighed by its confidence (self-training). Not of the Document.
+
+        Parameters
+        ----------
+        query
+            As in :meth:`predict`; of more than 20,000 cells, as many are drawn.
+        layer
+            As in :meth:`predict`.
+        max_steps
+            Optimiser steps.
+        batch_size
+            Cells in a batch, half of each side.
+        lr
+            Highest learning rate of Adam; it rises and falls once.
+        accelerator
+            As in :meth:`pretrain`.
+        devices
+            As in :meth:`pretrain`.
+        trainer_kwargs
+            As in :meth:`pretrain`.
+
+        Returns
+        -------
+        The adapted model; this one stays as it is.
+
+        Raises
+        ------
+        ValueError
+            If the model is not fine-tuned or was loaded without its reference, no cell of the query has counts on its
+            genes, `max_steps` is below 1 or `batch_size` below 4; or as :meth:`predict`, for the query.
+        """
+        self._check_finetuned()
+        self._check_has_reference()
+        if max_steps < 1 or batch_size < 4:
+            raise ValueError(
+                f"`max_steps` must be at least 1 and `batch_size` at least 4, got {max_steps} and {batch_size}."
+            )
+        adapted = copy.copy(self)
+        adapted.module = copy.deepcopy(self.module)
+        adapted._adapt(
+            self._open(query, layer),
+            max_steps=max_steps,
+            batch_size=batch_size,
+            lr=lr,
+            trainer_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
+        )
+        return adapted
 
     @property
     def test_scores(self) -> pd.DataFrame:
@@ -653,6 +786,7 @@ class HRCA(BaseModelClass):
         *,
         key_added: str | None = "hrca",
         soft: bool = False,
+        match_platform: bool = True,
         layer: str | None = None,
         batch_size: int = PREDICTION_BATCH,
     ) -> pd.Categorical | pd.DataFrame:
@@ -673,6 +807,10 @@ class HRCA(BaseModelClass):
             nothing is written.
         soft
             Return the probabilities in place of the labels.
+        match_platform
+            Fit, for each gene, how many times more counts this query has of it than the reference, without labels, and
+            correct the likelihood of the counts by it. A cell's label then depends on the other cells of the query;
+            False: on the cell alone.
         layer
             The query's layer with the raw counts; the one that the reference had if None; "X" for ``adata.X``.
         batch_size
@@ -697,10 +835,16 @@ class HRCA(BaseModelClass):
         """
         self._check_finetuned()
         query = self._open(adata, layer)
-        labels, probabilities = self._annotate(query, batch_size=batch_size)
+        judgement = self._judge(query, batch_size=batch_size, match_platform=match_platform)
+        labels, probabilities = self._labels_of(judgement), self._frame(judgement.probabilities, query)
         if key_added is not None:
-            write_annotation(query, key_added, labels, self._frame(probabilities, query), self.model_id_)
-        return self._frame(probabilities, query) if soft else labels
+            about = {
+                "model_id": self.model_id_,
+                "match_platform": match_platform,
+                "platform_spread": judgement.platform_spread,
+            }
+            write_annotation(query, key_added, labels, probabilities, about)
+        return probabilities if soft else labels
 
     def get_latent_representation(
         self,
@@ -787,6 +931,7 @@ class HRCA(BaseModelClass):
         adata: AnnData | MuData,
         labels_key: str,
         *,
+        match_platform: bool = True,
         layer: str | None = None,
         batch_size: int = PREDICTION_BATCH,
     ) -> pd.Series:
@@ -798,6 +943,8 @@ class HRCA(BaseModelClass):
             As in :meth:`predict`.
         labels_key
             Column of its obs with the known labels. Cells without one, or with the unlabelled category, are not scored.
+        match_platform
+            As in :meth:`predict`.
         layer
             As in :meth:`predict`.
         batch_size
@@ -824,7 +971,8 @@ class HRCA(BaseModelClass):
                 f"{list(known[labelled].unique()[:3])} and the model {self.labels[:3]}. "
                 "Rename the one kind to the other."
             )
-        predicted = np.asarray(self._annotate(query, batch_size=batch_size)[0])
+        judgement = self._judge(query, batch_size=batch_size, match_platform=match_platform)
+        predicted = np.asarray(self._labels_of(judgement))
         scores = annotation_scores(known[seen], predicted[seen])
         scores["n_unseen"] = int((labelled & ~seen).sum())
         if scores["n_unseen"] > MANY_UNSEEN * labelled.sum():
@@ -904,7 +1052,7 @@ class HRCA(BaseModelClass):
         if test is not None:
             query, known = test
             monitor = TestMonitor(
-                lambda: self._annotate(query, batch_size=PREDICTION_BATCH)[0],
+                lambda: self._labels_of(self._judge(query)),
                 known,
                 self.labels,
                 interval=settings["checkpoint_interval"],
@@ -928,15 +1076,43 @@ class HRCA(BaseModelClass):
         if monitor is not None:
             self.test_scores_ = monitor.rows
 
-    def _annotate(self, query: Query, *, batch_size: int) -> tuple[pd.Categorical, np.ndarray]:
-        probabilities = np.zeros((query.n_obs, len(self.labels)), dtype=np.float32)
-        judged = np.zeros(query.n_obs, dtype=bool)
+    def _adapt(self, query: Query, *, max_steps: int, batch_size: int, lr: float, trainer_kwargs: dict) -> None:
+        judgement = self._judge(query)
+        if not judgement.has_counts.any():
+            raise ValueError("A query to adapt to must have cells with counts on the model's genes, but none has.")
+        seed = 0 if scvi_settings.seed is None else scvi_settings.seed
+        drawn = np.flatnonzero(judgement.has_counts)
+        if len(drawn) > MOST_ADAPTED_CELLS:
+            drawn = np.sort(np.random.default_rng(seed).choice(drawn, MOST_ADAPTED_CELLS, replace=False))
+        chosen = np.isin(np.arange(query.n_obs), drawn)
+        codes = self._codes()
+        labelled = np.flatnonzero(codes < len(self.labels))
+        counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+        smoothing = AdaptPlan.loss_weights["label_smoothing"]
+        cells = MixedCells(
+            Cells(counts[labelled], reference_targets(codes[labelled], len(self.labels), smoothing)),
+            Cells(collect(query.batches(PREDICTION_BATCH), chosen), query_targets(judgement.probabilities[chosen])),
+            batch_size=batch_size,
+            n_steps=max_steps,
+            seed=seed,
+        )
+        trainer = {"simple_progress_bar": False, "log_every_n_steps": 1, "max_steps": max_steps, **trainer_kwargs}
+        plan = AdaptPlan(self.module, corruption="thin", lr=lr)
+        _scvi.run_phase(self, "adapt", plan, cells, history=EpochHistory(), callbacks=[], max_epochs=1, **trainer)
+        self.module.is_adapted.fill_(True)
+        self.model_id_ = _scvi.digest(self.module)
+        self.is_finetuned_ = True
+
+    def _judge(
+        self, query: Query, *, batch_size: int = PREDICTION_BATCH, match_platform: bool = True
+    ) -> Judgement:
         batches = query.batches(batch_size)
-        for rows, output, has_counts in run(lambda counts: self.module.classify(counts).softmax(dim=1), batches):
-            probabilities[rows] = output * has_counts[:, None]
-            judged[rows] = has_counts
-        codes = np.where(judged, probabilities.argmax(axis=1), len(self.labels)) if query.n_obs else []
-        return pd.Categorical.from_codes(codes, categories=[*self.labels, self.unlabeled_category]), probabilities
+        return judge_cells(self.module, batches, query.n_obs, query.match.present, match_platform=match_platform)
+
+    def _labels_of(self, judgement: Judgement) -> pd.Categorical:
+        likeliest = judgement.probabilities.argmax(axis=1) if len(judgement.has_counts) else []
+        codes = np.where(judgement.has_counts, likeliest, len(self.labels))
+        return pd.Categorical.from_codes(codes.astype(int), categories=[*self.labels, self.unlabeled_category])
 
     def _test_cells(self, adata: AnnData | MuData, labels_key: str | None) -> tuple[Query, pd.Series]:
         labels_key = labels_key or self.registry["setup_args"]["labels_key"]

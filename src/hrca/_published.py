@@ -117,7 +117,9 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
         for name, value in autoencoder.items():
             if ".attention.output." in name:
                 value.copy_(torch.eye(*value.shape) if value.ndim == 2 else torch.zeros_like(value))
-    model = HRCA(registry=registry_of(HRCA, gene_names, labels), n_heads=n_heads, **sizes)
+    registry = registry_of(HRCA, gene_names, labels)
+    # the published weights bring no counts of their reference
+    model = HRCA(registry=registry, n_heads=n_heads, count_evidence=False, **sizes)
     _load(model.module.gene_ae, autoencoder, "AE")
     _load(model.module.se_classifier, classifier, "predictor")
     mark_trained(model)

@@ -99,7 +99,7 @@ def known_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
 
 
 def write_annotation(
-    query: Query, key_added: str, labels: pd.Categorical, probabilities: pd.DataFrame, model_id: str
+    query: Query, key_added: str, labels: pd.Categorical, probabilities: pd.DataFrame, about: dict
 ) -> None:
     """Write the annotation into the query's obs, obsm and uns.
 
@@ -113,8 +113,8 @@ def write_annotation(
         Label of each cell, shape (n_obs,).
     probabilities
         Shape (n_obs, n_labels), float32.
-    model_id
-        Identifies the model's weights.
+    about
+        What else to note in uns, e.g. the model's id.
     """
     adata = query.adata
     if adata.is_view:
@@ -127,7 +127,7 @@ def write_annotation(
     adata.obsm[f"{key_added}_probabilities"] = probabilities.set_axis(columns, axis=1)
     adata.uns[key_added] = {
         "hrca_version": version("hrca"),
-        "model_id": model_id,
+        **about,
         "labels": probabilities.columns.to_numpy(dtype=str),
         "layer": query.layer or "X",
         "n_genes": len(query.match.present),

@@ -6,22 +6,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from lightning.pytorch.callbacks import Callback
 from scvi import settings
 from scvi.model.base import BaseModelClass
 from torch import nn
+from torch.nn import functional as F
 
 from . import _scvi
 from ._callbacks import EpochHistory, KeepBest
 from ._checkpoints import Checkpoints, adopt, carried_by, check_unused, newest_checkpoint
+from ._evidence import class_profiles, fit_weights, log_norms
+from ._module import HRCAModule
 from ._sizes import estimate_epoch_seconds
 from ._trainingplan import FinetunePlan, PretrainPlan
-from ._transforms import CORRUPTIONS
+from ._transforms import CORRUPTIONS, corrupt
 
 logger = logging.getLogger(__name__)
 
 # A run that is expected to take longer than this on a CPU is announced before it starts.
 LONG_RUN_HOURS = 1.0
+# A training for which no epochs are named has at least these, so that every cell of a large reference is seen often.
+FEWEST_EPOCHS = 10
+# A query's cell with more counts than this share of the reference's cells is judged by thinned draws of it.
+DEEPEST_QUANTILE = 0.9
+# Depths at which each held-out cell stands when the weights of network and counts are learned: its own, and thinned.
+HELD_OUT_DRAWS = 10
+HELD_OUT_SEED = 0
+HELD_OUT_BATCH = 512
 
 
 def check_sizes(n_latent: int, n_heads: int, classifier_widths: tuple[int, ...], *others: int) -> None:
@@ -80,9 +92,27 @@ def split_cells(model: BaseModelClass, codes: np.ndarray | None, train_size: flo
     return model.split_
 
 
-def scaled_schedule(
-    plan_cls: type[PretrainPlan] | type[FinetunePlan], max_epochs: int | None, n_obs: int
-) -> dict[str, int]:
+def default_epochs(plan_cls: type[PretrainPlan] | type[FinetunePlan], n_obs: int, batch_size: int) -> int:
+    """Return the epochs of a training for which none are named: minutes for a laptop size, on any number of cells.
+
+    Parameters
+    ----------
+    plan_cls
+        The phase's plan, which has the Document's number of epochs and the steps that suffice.
+    n_obs
+        Number of cells.
+    batch_size
+        Cells in a batch.
+
+    Returns
+    -------
+    As many as make the plan's number of optimiser steps, at least 10, at most the Document's number.
+    """
+    epochs = round(plan_cls.default_steps * batch_size / n_obs)
+    return min(max(epochs, FEWEST_EPOCHS), plan_cls.document_epochs)
+
+
+def scaled_schedule(plan_cls: type[PretrainPlan] | type[FinetunePlan], max_epochs: int) -> dict[str, int]:
     """Scale the Document's schedule of the learning rate to a number of epochs.
 
     Parameters
@@ -90,16 +120,12 @@ def scaled_schedule(
     plan_cls
         The phase's plan, which has the Document's numbers.
     max_epochs
-        Number of epochs; None: what a phase of `n_obs` cells takes by itself.
-    n_obs
-        Number of cells.
+        Number of epochs.
 
     Returns
     -------
     ``lr_hold_epochs`` and ``lr_patience``; the Document's at the Document's number of epochs.
     """
-    if max_epochs is None:
-        max_epochs = _scvi.scaled_epochs(plan_cls.document_epochs, n_obs)
     share = max_epochs / plan_cls.document_epochs
     return {
         "lr_hold_epochs": round(share * plan_cls.document_hold_epochs),
@@ -224,6 +250,57 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
         **_trainer_defaults(phase, len(validation)),
     )
     logger.info("%s: kept the weights of epoch %s, the lowest %s.", phase.name, best.best_epoch, monitor)
+
+
+@torch.no_grad()
+def fit_evidence(module: HRCAModule, counts, codes: np.ndarray, split: dict) -> None:
+    """Fill the count branch: profiles of the labels, and the weights of network and counts at each depth.
+
+    The weights are learned on cells that neither was trained on, thinned as in training. Without any they stay at their
+    prior. The profiles are then those of all labelled cells.
+
+    Parameters
+    ----------
+    module
+        The fine-tuned module; its networks stay as they are.
+    counts
+        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense.
+    codes
+        Index of each cell's label, shape (n_obs,); n_labels for a cell without.
+    split
+        Indices of the ``train`` and ``validation`` cells.
+    """
+    evidence, n_labels = module.evidence, module.se_classifier.output.out_features
+    train, held_out = (cells[codes[cells] < n_labels] for cells in (split["train"], split["validation"]))
+    used = module.genes_used.cpu().numpy()
+    depth = np.asarray(counts[train] @ used).ravel()
+    deepest = max(float(np.quantile(depth, DEEPEST_QUANTILE)), 1.0)
+    evidence.fit_profiles(class_profiles(counts[train], codes[train], n_labels), deepest)
+    if len(held_out):
+        evidence.weights.copy_(_learn_weights(module, counts[held_out], codes[held_out]))
+    labelled = np.sort(np.concatenate([train, held_out]))
+    evidence.fit_profiles(class_profiles(counts[labelled], codes[labelled], n_labels), deepest)
+    logger.info("Weights of network and counts at 100 counts a cell: %s.", evidence.weights[0].exp().tolist())
+
+
+def _learn_weights(module: HRCAModule, counts, codes: np.ndarray) -> torch.Tensor:
+    module.eval()
+    generator = torch.Generator().manual_seed(HELD_OUT_SEED)
+    quantiles = module.query_depths.cpu() if module.is_matched else None
+    norms = log_norms(module.evidence.log_profiles, module.genes_used).cpu()
+    network, log_likelihood, depths = [], [], []
+    for draw in range(HELD_OUT_DRAWS):
+        for start in range(0, len(codes), HELD_OUT_BATCH):
+            batch = counts[start : start + HELD_OUT_BATCH]
+            batch = torch.from_numpy(np.asarray(batch.todense() if hasattr(batch, "todense") else batch, np.float32))
+            batch = batch * module.genes_used.cpu()
+            batch = corrupt(batch, "thin" if draw else "none", generator, quantiles)
+            depth = batch.sum(dim=1)
+            network.append(F.log_softmax(module.classify(batch).float(), dim=1).cpu())
+            log_likelihood.append(module.evidence(batch.to(module.device)).cpu() - depth[:, None] * norms)
+            depths.append(depth)
+    network, log_likelihood, depths = (torch.cat(parts) for parts in (network, log_likelihood, depths))
+    return fit_weights(network, log_likelihood, depths, torch.from_numpy(codes).long().repeat(HELD_OUT_DRAWS), len(codes))
 
 
 def _check_phase(phase: Phase) -> None:

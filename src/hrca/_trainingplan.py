@@ -38,6 +38,7 @@ class _HRCAPlan(TrainingPlan):
     """
 
     document_epochs: int
+    default_steps: int
     document_hold_epochs: int
     document_patience: int
     classify: bool
@@ -120,8 +121,8 @@ class _HRCAPlan(TrainingPlan):
             sync_dist=self.use_sync_dist,
         )
 
-    def configure_optimizers(self) -> dict:
-        """Adam as torch has it, with the Document's schedule: hold, then divide when the loss has stopped falling."""
+    def make_optimizer(self) -> torch.optim.Adam:
+        """Adam as torch has it, the encoder at its own learning rate."""
         # The fused kernel is the same Adam in one pass over the parameters (docs/published_code.md, row 14);
         # torch refuses it together with clipping under mixed precision, and has it for CPU and CUDA only.
         fused = self.trainer.gradient_clip_val is None and self.device.type in ("cpu", "cuda")
@@ -132,7 +133,11 @@ class _HRCAPlan(TrainingPlan):
             {"params": encoder, "lr": self.lr if self.encoder_lr is None else self.encoder_lr},
             {"params": others},
         ]
-        optimizer = torch.optim.Adam(groups, lr=self.lr, fused=fused)
+        return torch.optim.Adam(groups, lr=self.lr, fused=fused)
+
+    def configure_optimizers(self) -> dict:
+        """Adam with the Document's schedule: hold, then divide when the loss has stopped falling."""
+        optimizer = self.make_optimizer()
         scheduler = ReduceLROnPlateau(optimizer, factor=self.lr_factor, patience=self.lr_patience)
         return {
             "optimizer": optimizer,
@@ -152,10 +157,46 @@ class PretrainPlan(_HRCAPlan):
     """
 
     document_epochs = 1000
+    default_steps = 700
     document_hold_epochs = 200
     document_patience = 50
     classify = False
     loss_weights = {"reconstruction_weight": 1.0, "classification_weight": 0.0, "label_smoothing": 0.0}
+
+
+class AdaptPlan(_HRCAPlan):
+    """Adaptation to a query: as fine-tuning, on cells of both sides, with one rise and fall of the learning rate.
+
+    Not of the Document. The learning rate follows one cycle (Smith, arXiv:1803.09820) up to `lr`, by steps.
+
+    Parameters
+    ----------
+    module
+        The networks.
+    corruption
+        As in the other phases.
+    lr
+        Highest learning rate of Adam.
+    """
+
+    classify = True
+    loss_weights = {"reconstruction_weight": 0.1, "classification_weight": 0.9, "label_smoothing": 0.1}
+
+    def __init__(self, module: BaseModuleClass, *, corruption: str, lr: float):
+        # a plateau that is never looked for: the cycle takes its place
+        plateau = {"lr_factor": 0.0, "lr_patience": 0, "lr_hold_epochs": 0, "monitor": "train_loss"}
+        super().__init__(module, corruption=corruption, lr=lr, **plateau)
+
+    def configure_optimizers(self) -> dict:
+        """Adam, and a cycle over all steps of the training."""
+        optimizer = self.make_optimizer()
+        n_steps = self.trainer.max_steps
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=self.lr, total_steps=n_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def lr_scheduler_step(self, scheduler: torch.optim.lr_scheduler.OneCycleLR, metric: None) -> None:
+        """Go on along the cycle."""
+        scheduler.step()
 
 
 class FinetunePlan(_HRCAPlan):
@@ -166,6 +207,7 @@ class FinetunePlan(_HRCAPlan):
     """
 
     document_epochs = 200
+    default_steps = 1000
     document_hold_epochs = 20
     document_patience = 10
     classify = True

@@ -3,8 +3,10 @@
 No ``from __future__ import annotations`` here: the tests check the shapes in the signatures.
 """
 
+import zlib
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -85,8 +87,38 @@ def thin_counts(
     return thinned
 
 
+def thin_to_depth(
+    counts: Float[Tensor, "n_obs n_genes"], depth: float, draw: int
+) -> Float[Tensor, "n_obs n_genes"]:
+    """Thin cells to a depth, each by a draw of its own: the same whichever cells stand beside it.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, shape (n_obs, n_genes), each cell with more than `depth`.
+    depth
+        Expected counts of a thinned cell.
+    draw
+        Number of the draw: another one gives other counts.
+
+    Returns
+    -------
+    Thinned counts, shape (n_obs, n_genes).
+    """
+    rows = counts.cpu().numpy()
+    thinned = np.zeros_like(rows)
+    for row, into in zip(rows, thinned, strict=True):
+        genes = np.flatnonzero(row)
+        rng = np.random.default_rng((zlib.crc32(row.tobytes()), draw))
+        into[genes] = rng.binomial(row[genes].astype(np.int64), depth / row.sum())
+    return torch.from_numpy(thinned).to(counts)
+
+
 def corrupt(
-    counts: Float[Tensor, "n_obs n_genes"], corruption: Corruption, generator: torch.Generator | None = None
+    counts: Float[Tensor, "n_obs n_genes"],
+    corruption: Corruption,
+    generator: torch.Generator | None = None,
+    query_depths: Float[Tensor, " n_quantiles"] | None = None,
 ) -> Float[Tensor, "n_obs n_genes"]:
     """Make cells sparser than they are, as training does.
 
@@ -100,6 +132,9 @@ def corrupt(
         as they are.
     generator
         Source of the randomness; torch's own if None.
+    query_depths
+        Evenly spaced quantiles of the depth of a query's cells: "thin" brings cells to depths drawn from these; a cell
+        with fewer counts stays as it is. None: see "thin".
 
     Returns
     -------
@@ -112,5 +147,16 @@ def corrupt(
         return mask_counts(counts, uniform > MASK_RATE)
     uniform = torch.rand((len(counts), 1), generator=generator, device=counts.device, dtype=counts.dtype)
     total = counts.sum(dim=1, keepdim=True)
+    if query_depths is not None:
+        depth = _at_quantile(query_depths, uniform)
+        return thin_counts(counts, (depth / total.clamp(min=1)).clamp(max=1), generator)
     kept_fraction = (THINNEST_DEPTH / total.clamp(min=THINNEST_DEPTH)) ** uniform
     return thin_counts(counts, kept_fraction, generator)
+
+
+def _at_quantile(
+    quantiles: Float[Tensor, " n_quantiles"], probability: Float[Tensor, "n_obs 1"]
+) -> Float[Tensor, "n_obs 1"]:
+    position = probability * (len(quantiles) - 1)
+    below = position.long().clamp(max=len(quantiles) - 2)
+    return torch.lerp(quantiles[below], quantiles[below + 1], position - below)

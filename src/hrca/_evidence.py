@@ -1,0 +1,353 @@
+"""What the raw counts say by themselves: the likelihood of a cell under each label's profile, weighed by depth.
+
+Log-normalising throws away how sure a sparse cell can be; the counts keep it. The likelihood stands beside the
+classifier network and is combined with it in log space.
+
+No ``from __future__ import annotations`` here: the tests check the shapes in the signatures.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy import sparse
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Counts that a label's profile is given in advance for each gene, on average, in proportion to the mean profile: one,
+# as in Laplace's rule.
+PROFILE_PSEUDOCOUNT = 1.0
+# A cell's counts are not independent draws, so its likelihood cannot grow with depth for ever: it is divided by
+# 1 + depth / 300 before the weights are learned.
+SATURATION_DEPTH = 300.0
+# The depth at which the weights of a model are as if depth played no part.
+USUAL_DEPTH = 100.0
+# Weights before anything is learned: the network as it is, the likelihood at a quarter; on ten trainings of four pairs
+# of real data sets the learned weight of the likelihood lay between .08 and .3 (benchmarks/accuracy.py, docs).
+NETWORK_WEIGHT, COUNTS_WEIGHT = 1.0, 0.25
+# Standard deviation of the logs of the weights around these, in advance: the spread that was seen there.
+PRIOR_SPREAD = 0.5
+# Gamma prior of a platform factor, in counts: a gene needs more than these before its factor leaves 1.
+PLATFORM_PRIOR_COUNTS = 20.0
+# Both loops settle within these (tests/test_evidence.py): the outer one between labels and factors, the inner one
+# between factors and the profiles' norms.
+PLATFORM_ROUNDS, NORM_ROUNDS = 10, 20
+# Quantiles that describe the depth of a matched query: percentiles, 0 to 100.
+N_DEPTH_QUANTILES = 101
+
+
+class CountEvidence(nn.Module):
+    """The count branch: a profile for each label, and the weights of network and likelihood at each depth.
+
+    Parameters
+    ----------
+    n_labels
+        Number of labels.
+    n_genes
+        Number of genes.
+
+    Attributes
+    ----------
+    log_profiles
+        Log of each label's share of counts by gene, shape (n_labels, n_genes).
+    weights
+        Log weight of the network and of the likelihood, shape (2, 2): at the usual depth, and its slope by log depth.
+    deepest
+        Counts to which a deeper cell is thinned before the network sees it; the network has not learned deeper ones.
+    is_fitted
+        Whether a training has filled these.
+    """
+
+    def __init__(self, n_labels: int, n_genes: int):
+        super().__init__()
+        self.register_buffer("log_profiles", torch.zeros(n_labels, n_genes))
+        self.register_buffer("weights", prior_weights())
+        self.register_buffer("deepest", torch.tensor(float("inf")))
+        self.register_buffer("is_fitted", torch.tensor(False))
+
+    def forward(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_labels"]:
+        """Return the log-likelihood of counts under each profile, but for the profile's norm."""
+        return counts @ self.log_profiles.T.to(counts.dtype)
+
+    def fit_profiles(self, profiles: np.ndarray, deepest: float) -> None:
+        """Take over the profiles of a reference, and its depth."""
+        self.log_profiles.copy_(torch.from_numpy(np.log(profiles)))
+        self.deepest.fill_(deepest)
+        self.is_fitted.fill_(True)
+
+
+def prior_weights() -> Float[Tensor, "2 2"]:
+    """Return the weights before anything is learned; see :class:`CountEvidence`."""
+    return torch.tensor([[NETWORK_WEIGHT, COUNTS_WEIGHT], [1.0, 1.0]]).log()
+
+
+def class_profiles(counts: sparse.csr_array | np.ndarray, codes: np.ndarray, n_labels: int) -> np.ndarray:
+    """Return each label's share of counts by gene, smoothed towards the mean of all labels.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, shape (n_obs, n_genes), sparse or dense.
+    codes
+        Index of each cell's label, shape (n_obs,).
+    n_labels
+        Number of labels.
+
+    Returns
+    -------
+    Shape (n_labels, n_genes), rows that sum to one, all above zero.
+
+    Examples
+    --------
+    >>> class_profiles(np.array([[4.0, 0.0], [0.0, 4.0]]), np.array([0, 1]), 2).round(2)
+    array([[0.83, 0.17],
+           [0.17, 0.83]])
+    """
+    membership = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(n_labels, len(codes)))
+    sums = membership @ counts
+    sums = np.asarray(sums.todense() if sparse.issparse(sums) else sums, dtype=np.float64)
+    n_genes = sums.shape[1]
+    shares = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1)
+    # a gene without counts in the reference keeps a trace, so that a query's counts of it are possible
+    mean = shares.mean(axis=0) + 1e-2 / max(sums.sum(), 1) / n_genes
+    profiles = sums + PROFILE_PSEUDOCOUNT * n_genes * mean / mean.sum()
+    return profiles / profiles.sum(axis=1, keepdims=True)
+
+
+def describe_match(
+    counts: sparse.csr_array | np.ndarray,
+    codes: np.ndarray | None,
+    n_labels: int,
+    present: np.ndarray,
+    query_depth: np.ndarray,
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Describe how a query's genes and depths lie to a reference's.
+
+    Parameters
+    ----------
+    counts
+        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense.
+    codes
+        Index of each cell's label, shape (n_obs,); n_labels for a cell without; None without labels.
+    n_labels
+        Number of labels.
+    present
+        Which of the genes the query has, shape (n_genes,).
+    query_depth
+        Counts of each query cell on them.
+
+    Returns
+    -------
+    The percentiles of the query's depth, 0 to 100, and the entries that :meth:`hrca.HRCA.match` returns.
+
+    Raises
+    ------
+    ValueError
+        If no cell of the query has counts.
+    """
+    query_depth = query_depth[query_depth > 0]
+    if not len(query_depth):
+        raise ValueError(
+            "A query to match must have cells with counts on the model's genes, but none has. Is it the right layer?"
+        )
+    quantiles = np.quantile(query_depth, np.linspace(0, 1, N_DEPTH_QUANTILES))
+    depth = np.asarray(counts @ present.astype(np.float32)).ravel()
+    information = np.nan
+    if codes is not None:
+        labelled = np.flatnonzero(codes < n_labels)
+        by_gene = gene_information(class_profiles(counts[labelled], codes[labelled], n_labels))
+        information = float(by_gene[present].sum() / by_gene.sum())
+    kept = np.minimum(1, np.quantile(query_depth, 0.5) / np.maximum(depth, 1)).mean()
+    return quantiles.astype(np.float32), {
+        "n_shared_genes": int(present.sum()),
+        "n_genes": len(present),
+        "shared_information": information,
+        "query_depth": float(np.median(query_depth)),
+        "reference_depth": float(np.median(depth)),
+        "thinned": float(kept),
+    }
+
+
+def gene_information(profiles: np.ndarray) -> np.ndarray:
+    """Return what each gene adds to the Jensen-Shannon divergence of the profiles, in nats, shape (n_genes,)."""
+    return (profiles * np.log(profiles / profiles.mean(axis=0))).mean(axis=0)
+
+
+def combine(
+    network: Float[Tensor, "n_obs n_labels"],
+    log_likelihood: Float[Tensor, "n_obs n_labels"],
+    depth: Float[Tensor, " n_obs"],
+    weights: Float[Tensor, "2 2"],
+) -> Float[Tensor, "n_obs n_labels"]:
+    """Add the network's log-probabilities and the log-likelihood, each weighed by the depth of the cell.
+
+    Parameters
+    ----------
+    network
+        Log-probabilities, shape (n_obs, n_labels).
+    log_likelihood
+        Shape (n_obs, n_labels).
+    depth
+        Counts of each cell, shape (n_obs,).
+    weights
+        See :class:`CountEvidence`.
+
+    Returns
+    -------
+    Logits, shape (n_obs, n_labels).
+    """
+    log_depth = (depth.clamp(min=1) / USUAL_DEPTH).log()[:, None]
+    weight = (weights[0] + log_depth * weights[1]).exp()
+    return weight[:, :1] * network + weight[:, 1:] * log_likelihood / (1 + depth[:, None] / SATURATION_DEPTH)
+
+
+def fit_weights(
+    network: Float[Tensor, "n_obs n_labels"],
+    log_likelihood: Float[Tensor, "n_obs n_labels"],
+    depth: Float[Tensor, " n_obs"],
+    codes: Int[Tensor, " n_obs"],
+    n_cells: int,
+) -> Float[Tensor, "2 2"]:
+    """Learn the weights of network and likelihood from cells that trained neither.
+
+    The cross-entropy of :func:`combine`, with a normal prior on the logs of the weights: few cells leave them near it.
+
+    Parameters
+    ----------
+    network
+        As in :func:`combine`.
+    log_likelihood
+        As in :func:`combine`.
+    depth
+        As in :func:`combine`.
+    codes
+        Index of the true label, shape (n_obs,).
+    n_cells
+        Number of different cells among these: each stands at several depths.
+
+    Returns
+    -------
+    See :class:`CountEvidence`.
+    """
+    prior = prior_weights().to(network)
+    weights = prior.clone().requires_grad_(True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(combine(network, log_likelihood, depth, weights), codes)
+        loss = loss + (weights - prior).square().sum() / (2 * PRIOR_SPREAD**2 * n_cells)
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(step)
+    return weights.detach()
+
+
+def log_norms(log_profiles: Float[Tensor, "n_labels n_genes"], factors: Float[Tensor, " n_genes"]) -> Tensor:
+    """Return the log of each profile's sum after the factors, shape (n_labels,); a factor 0 is an absent gene."""
+    return (log_profiles.exp() @ factors.to(log_profiles)).log()
+
+
+def platform_factors(
+    totals: Float[Tensor, " n_genes"],
+    expected_depth: Float[Tensor, " n_labels"],
+    profiles: Float[Tensor, "n_labels n_genes"],
+    present: Float[Tensor, " n_genes"],
+) -> Float[Tensor, " n_genes"]:
+    """Return how many times more counts each gene has than its profiles and the query's composition would give.
+
+    As RCTD (Cable et al., Nat Biotechnol 2022) and InSituType fit them, per gene, with a Gamma prior around 1.
+
+    Parameters
+    ----------
+    totals
+        Counts of each gene in the query, shape (n_genes,).
+    expected_depth
+        Counts of the query's cells by label, each cell shared out by its probabilities, shape (n_labels,).
+    profiles
+        Share of counts by gene, shape (n_labels, n_genes).
+    present
+        1 for a gene that the query measures, 0 for the others, shape (n_genes,).
+
+    Returns
+    -------
+    Shape (n_genes,); 0 for absent genes.
+    """
+    factors = present.clone()
+    for _ in range(NORM_ROUNDS):
+        expected = (expected_depth / (profiles @ factors).clamp(min=1e-12)) @ profiles
+        factors = present * (totals + PLATFORM_PRIOR_COUNTS) / (expected + PLATFORM_PRIOR_COUNTS)
+    return factors
+
+
+def judge(
+    evidence: CountEvidence,
+    network: Float[Tensor, "n_obs n_labels"],
+    log_likelihood: Float[Tensor, "n_obs n_labels"],
+    depth: Float[Tensor, " n_obs"],
+    factors: Float[Tensor, " n_genes"],
+) -> Float[Tensor, "n_obs n_labels"]:
+    """Return the probabilities of cells from what network and counts say.
+
+    Parameters
+    ----------
+    evidence
+        The fitted count branch.
+    network
+        Log-probabilities, shape (n_obs, n_labels).
+    log_likelihood
+        What the count branch returned, shape (n_obs, n_labels).
+    depth
+        Counts of each cell, shape (n_obs,).
+    factors
+        Platform factors, shape (n_genes,); 0 for genes that the query lacks.
+
+    Returns
+    -------
+    Probabilities, shape (n_obs, n_labels).
+    """
+    log_likelihood = log_likelihood - depth[:, None] * log_norms(evidence.log_profiles, factors).to(depth)
+    # the network judges a deep cell by thinned draws of it, and the likelihood of a draw is that share of the whole
+    seen = depth.clamp(max=evidence.deepest.to(depth))
+    share = (seen / depth.clamp(min=1))[:, None]
+    return combine(network, log_likelihood * share, seen, evidence.weights.to(depth)).softmax(dim=1)
+
+
+def fit_platform(
+    evidence: CountEvidence,
+    network: Float[Tensor, "n_obs n_labels"],
+    log_likelihood: Float[Tensor, "n_obs n_labels"],
+    depth: Float[Tensor, " n_obs"],
+    totals: Float[Tensor, " n_genes"],
+    present: Float[Tensor, " n_genes"],
+) -> Float[Tensor, " n_genes"]:
+    """Fit the platform factors between reference and query: labels by factors, factors by labels, in turn.
+
+    The network anchors the labels, so that a wrong composition does not feed itself as it does where the likelihood is
+    alone.
+
+    Parameters
+    ----------
+    evidence
+        The fitted count branch.
+    network
+        As in :func:`judge`.
+    log_likelihood
+        As in :func:`judge`.
+    depth
+        As in :func:`judge`.
+    totals
+        As in :func:`platform_factors`.
+    present
+        As in :func:`platform_factors`.
+
+    Returns
+    -------
+    Shape (n_genes,).
+    """
+    profiles, factors = evidence.log_profiles.exp().to(totals), present
+    for _ in range(PLATFORM_ROUNDS):
+        probabilities = judge(evidence, network, log_likelihood, depth, factors)
+        factors = platform_factors(totals, depth @ probabilities, profiles, present)
+    return factors
