@@ -1,5 +1,6 @@
 """What the tests share: a synthetic reference and query, a trained model, the folders with real data and goldens."""
 
+import copy
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import scvi
 from scipy import sparse
 
 import hrca
+from hrca._scvi import digest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -74,6 +76,16 @@ def tiny_model() -> hrca.HRCA:
     model = hrca.HRCA(adata, **TINY)
     model.train(pretrain_epochs=3, max_epochs=30, lr=1e-2, batch_size=32, **QUIET)
     return model
+
+
+@pytest.fixture(scope="session")
+def tiny_networks(tiny_model) -> hrca.HRCA:
+    """The same without its count branch; read only."""
+    networks = copy.copy(tiny_model)
+    networks.module = copy.deepcopy(tiny_model.module)
+    networks.module.evidence = None
+    networks.model_id_ = digest(networks.module)
+    return networks
 
 
 def _folder(path: Path, what: str) -> Path:

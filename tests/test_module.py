@@ -82,7 +82,7 @@ def test_optimisation_steps_equal_golden(golden_dir, plan_cls, monkeypatch):
         REGISTRY_KEYS.LABELS_KEY: torch.from_numpy(golden["labels"])[:, None],
     }
     keep = torch.from_numpy(golden["mask"])
-    monkeypatch.setattr("hrca._module.corrupt", lambda counts, corruption, generator: mask_counts(counts, keep))
+    monkeypatch.setattr("hrca._module.corrupt", lambda counts, *_: mask_counts(counts, keep))
     plan = plan_cls(
         module, corruption="mask", lr=1e-3, lr_factor=0.1, lr_patience=10, lr_hold_epochs=0, monitor="train_loss"
     )

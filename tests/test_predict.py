@@ -110,34 +110,34 @@ def test_cells_come_out_in_their_order(tiny_model, query):
     np.testing.assert_allclose(soft(tiny_model, query[order].copy()), expected, atol=1e-6)
 
 
-def test_a_gene_subset_is_normalised_over_the_genes_that_are_there(tiny_model, query):
+def test_a_gene_subset_is_normalised_over_the_genes_that_are_there(tiny_networks, query):
     panel = query[:, query.var_names[:40]].copy()
     padded = query.copy()
     outside = ~padded.var_names.isin(panel.var_names)
     padded.X = padded.X.multiply(~outside).tocsr()
-    np.testing.assert_allclose(soft(tiny_model, panel), soft(tiny_model, padded), atol=1e-6)
+    np.testing.assert_allclose(soft(tiny_networks, panel), soft(tiny_networks, padded), atol=1e-6)
 
 
-def test_probabilities_are_the_networks_on_an_aligned_matrix(tiny_model, query):
+def test_probabilities_are_the_networks_on_an_aligned_matrix(tiny_networks, query):
     # the oracle: pandas aligns, scanpy's formula normalises, one forward without batches
     import torch
 
     frame = pd.DataFrame(query.X.toarray(), columns=query.var_names).reindex(
-        columns=tiny_model.gene_names, fill_value=0
+        columns=tiny_networks.gene_names, fill_value=0
     )
     total = frame.sum(axis=1).replace(0, 1)
     x_norm = torch.from_numpy(np.log1p(frame.div(total, axis=0) * 1e4).to_numpy(dtype=np.float32))
     with torch.no_grad():
-        z = tiny_model.module.gene_ae.encode(x_norm)
-        probabilities = tiny_model.module.se_classifier(z).softmax(dim=1).numpy()
-        x_hat = tiny_model.module.gene_ae.decode(z).numpy()
+        z = tiny_networks.module.gene_ae.encode(x_norm)
+        probabilities = tiny_networks.module.se_classifier(z).softmax(dim=1).numpy()
+        x_hat = tiny_networks.module.gene_ae.decode(z).numpy()
     probabilities[5] = 0  # the empty cell
-    np.testing.assert_allclose(soft(tiny_model, query), probabilities, atol=1e-5)
-    np.testing.assert_allclose(tiny_model.get_latent_representation(query), z.numpy(), atol=1e-4)
-    expression = tiny_model.get_normalized_expression(query, gene_list=["gene7", "gene50"])
+    np.testing.assert_allclose(soft(tiny_networks, query), probabilities, atol=1e-5)
+    np.testing.assert_allclose(tiny_networks.get_latent_representation(query), z.numpy(), atol=1e-4)
+    expression = tiny_networks.get_normalized_expression(query, gene_list=["gene7", "gene50"])
     assert list(expression.columns) == ["gene7", "gene50"]
     np.testing.assert_allclose(expression.to_numpy(), x_hat[:, [7, 50]], atol=1e-4)
-    assert tiny_model.get_normalized_expression(query).shape == (37, 60)
+    assert tiny_networks.get_normalized_expression(query).shape == (37, 60)
 
 
 def test_what_is_written(tiny_model, query):

@@ -28,9 +28,9 @@ def write_golden(golden_dir, folder: Path, gene_ae="gene_ae_g120_h8_l2") -> dict
 
 
 @pytest.fixture
-def published(tmp_path, tiny_model) -> Path:
+def published(tmp_path, tiny_networks) -> Path:
     """A tiny model as published files: 60 genes, 4 heads, 3 labels."""
-    save_published(tiny_model, tmp_path, epoch=200)
+    save_published(tiny_networks, tmp_path, epoch=200)
     return tmp_path
 
 
@@ -81,12 +81,12 @@ def test_there_and_back_is_the_identity_on_golden_files(golden_dir, tmp_path):
     same_files(tmp_path, tmp_path / "again")
 
 
-def test_there_and_back_is_the_same_model(published, tiny_model, query, tmp_path):
+def test_there_and_back_is_the_same_model(published, tiny_networks, query, tmp_path):
     model = load_published(published, n_heads=4)
-    assert model.model_id_ == tiny_model.model_id_
-    assert model.labels == tiny_model.labels
+    assert model.model_id_ == tiny_networks.model_id_
+    assert model.labels == tiny_networks.labels
     pd.testing.assert_frame_equal(
-        model.predict(query, soft=True, key_added=None), tiny_model.predict(query, soft=True, key_added=None)
+        model.predict(query, soft=True, key_added=None), tiny_networks.predict(query, soft=True, key_added=None)
     )
     save_published(model, tmp_path / "again", epoch=200)
     same_files(published, tmp_path / "again")

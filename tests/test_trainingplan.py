@@ -8,7 +8,7 @@ from conftest import QUIET, TINY
 from lightning.pytorch.callbacks import Callback
 
 import hrca
-from hrca._training import scaled_schedule
+from hrca._training import default_epochs, scaled_schedule
 from hrca._trainingplan import FinetunePlan, PretrainPlan
 
 
@@ -60,15 +60,24 @@ def test_learning_rate_follows_the_documents_rule(reference, phase, train_size):
     ("plan_cls", "max_epochs", "hold", "patience"),
     [
         (PretrainPlan, 1000, 200, 50),
-        (PretrainPlan, None, 200, 50),
+        (PretrainPlan, 100, 20, 5),
         (FinetunePlan, 200, 20, 10),
         (FinetunePlan, 40, 4, 2),
         (FinetunePlan, 1, 0, 1),
     ],
 )
 def test_train_scales_the_documents_schedule(plan_cls, max_epochs, hold, patience):
-    schedule = scaled_schedule(plan_cls, max_epochs, n_obs=500)
+    schedule = scaled_schedule(plan_cls, max_epochs)
     assert schedule == {"lr_hold_epochs": hold, "lr_patience": patience}
+
+
+@pytest.mark.parametrize(
+    ("plan_cls", "n_obs", "epochs"),
+    # 700 and 1,000 steps of 128 cells; at least 10 epochs, at most the Document's
+    [(PretrainPlan, 4480, 20), (FinetunePlan, 6400, 20), (FinetunePlan, 300, 200), (PretrainPlan, 1_000_000, 10)],
+)
+def test_a_training_without_a_number_of_epochs_takes_enough_steps(plan_cls, n_obs, epochs):
+    assert default_epochs(plan_cls, n_obs, 128) == epochs
 
 
 def test_the_documents_numbers_are_the_defaults():

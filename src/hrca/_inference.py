@@ -47,7 +47,8 @@ def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Ite
         counts = x[rows]
         check_values(counts.data if sparse.issparse(counts) else np.asarray(counts), source)
         counts = align(counts, match)
-        yield rows, counts.toarray() if sparse.issparse(counts) else np.asarray(counts)
+        # one memory layout, so that the same counts give the same sums whatever they came in
+        yield rows, counts.toarray() if sparse.issparse(counts) else np.ascontiguousarray(counts)
 
 
 @torch.inference_mode()

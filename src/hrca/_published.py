@@ -129,8 +129,8 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
 def save_published(model: HRCA, folder: str | Path, *, epoch: int = 0) -> None:
     """Write a model as the files that the published code reads; :func:`load_published` reads them back.
 
-    What the files have no place for is lost: the number of heads, the dropout rates, the name of the unlabelled
-    category, the history.
+    What the files have no place for is lost: the count branch, the number of heads, the dropout rates, the name of the
+    unlabelled category, the history.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def model_of(gene_ae: GeneAE, se_classifier: SEClassifier) -> HRCA:
             "`se_classifier.labels`, but do not. `hrca.compat.fine_tune` returns them with these."
         )
     registry = registry_of(HRCA, pd.Index(gene_ae.gene_names), list(se_classifier.labels))
-    model = HRCA(registry=registry, **gene_ae.sizes, **se_classifier.sizes)
+    model = HRCA(registry=registry, count_evidence=False, **gene_ae.sizes, **se_classifier.sizes)
     model.module.gene_ae.load_state_dict(gene_ae.state_dict())
     model.module.se_classifier.load_state_dict(se_classifier.state_dict())
     mark_trained(model)

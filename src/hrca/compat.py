@@ -107,7 +107,8 @@ def pretrain(
     """
     reference = _untouched(train)
     HRCA.setup_anndata(reference)
-    model = HRCA(reference, n_heads=head_num, n_layers=n_layers)
+    # the Document knows the networks alone
+    model = HRCA(reference, n_heads=head_num, n_layers=n_layers, count_evidence=False)
     folder = Path(save_path)
     model.pretrain(
         n_epochs,
