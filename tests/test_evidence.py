@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from conftest import QUIET, TINY
 from scipy import sparse, stats
+from scipy.optimize import minimize
 from scipy.spatial.distance import jensenshannon
 
+import hrca
+from hrca import _training
 from hrca._evidence import (
     COUNTS_WEIGHT,
     N_DEPTH_QUANTILES,
@@ -82,8 +86,9 @@ def test_the_fewer_counts_a_label_has_the_closer_its_profile_is_to_the_mean(labe
     mean, profiles = shares.mean(axis=0), class_profiles(counts, codes, 4)
     way_left = np.abs(profiles - mean).sum(axis=1) / np.abs(shares - mean).sum(axis=1)
     assert way_left.argmin() == 3  # the label of one cell
-    # n_genes pseudocounts beside the label's own counts
-    expected = [total / (total + 12) for total in (counts[codes == label].sum() for label in range(4))]
+    # pseudocounts for 12 genes beside the label's own counts
+    totals = np.array([counts[codes == label].sum() for label in range(4)])
+    expected = totals / (totals + 12 * PROFILE_PSEUDOCOUNT)
     np.testing.assert_allclose(way_left, expected, atol=1e-3)
 
 
@@ -159,7 +164,7 @@ def votes(codes: np.ndarray, strength, seed: int) -> torch.Tensor:
 def fitted(n_cells: int, likelihood_strength, depth) -> np.ndarray:
     codes = np.random.default_rng(0).integers(3, size=n_cells)
     depth = torch.from_numpy(np.broadcast_to(np.asarray(depth, dtype=float), n_cells).copy())
-    # scipy's scale: what `combine` takes away for depth is put back, so that the strengths are as they say
+    # what `combine` divides by is multiplied in, so that the strength is the same at every depth
     likelihood = votes(codes, likelihood_strength, 2) * (1 + depth[:, None] / SATURATION_DEPTH)
     return fit_weights(votes(codes, 1.0, 1), likelihood, depth, torch.from_numpy(codes), n_cells).numpy()
 
@@ -190,8 +195,6 @@ def test_the_weights_depend_on_depth_where_the_cells_do():
 
 def test_the_learned_weights_are_the_lowest_point_of_what_they_minimise():
     # the oracle: the same loss, written out and minimised by scipy
-    from scipy.optimize import minimize
-
     codes = np.random.default_rng(0).integers(3, size=60)
     depth = np.random.default_rng(3).integers(5, 500, 60).astype(float)
     network, likelihood = votes(codes, 1.0, 1), votes(codes, 0.5, 2)
@@ -360,9 +363,8 @@ def test_a_match_is_described_by_what_numpy_counts(labelled, container):
     present = np.arange(12) < 7
     query_depth = np.random.default_rng(4).poisson(6.0, 200).astype(np.float32)
     query_depth[:3] = 0
-    known = np.where(codes == 3, 4, codes)  # of four labels one has no cell; the one cell's is not known
-    known[known == 4] = 3
-    quantiles, described = describe_match(container(counts), known, 3, present, query_depth)
+    # three labels: the cell of code 3 has none
+    quantiles, described = describe_match(container(counts), codes, 3, present, query_depth)
 
     deep_enough = query_depth[query_depth > 0]
     assert quantiles.dtype == np.float32
@@ -392,3 +394,80 @@ def test_a_match_without_labels_has_no_information(labelled):
 def test_a_query_without_counts_cannot_be_matched(labelled):
     with pytest.raises(ValueError, match="must have cells with counts.*none has"):
         describe_match(labelled[0], labelled[1], 4, np.ones(12, dtype=bool), np.zeros(5))
+
+
+# What a training fills -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def partly_labelled(reference):
+    labels = reference.obs["cell_type"].astype(object)
+    labels.iloc[::5] = "Unknown"
+    reference.obs["cell_type"] = labels
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    return hrca.HRCA(reference, **TINY), labels.to_numpy()
+
+
+def test_the_profiles_are_those_of_all_labelled_cells(partly_labelled):
+    model, labels = partly_labelled
+    model.train(1, 2, **QUIET)
+    known = labels != "Unknown"
+    codes = np.array([model.labels.index(label) for label in labels[known]])
+    expected = profiles_in_a_loop(model.adata.X.toarray()[known], codes, 3)
+    np.testing.assert_allclose(model.module.evidence.log_profiles.exp(), expected, rtol=1e-5)
+    trained_on = np.intersect1d(model.split_["train"], np.flatnonzero(known))
+    depth = model.adata.X.toarray()[trained_on].sum(axis=1)
+    assert float(model.module.evidence.deepest) == pytest.approx(np.quantile(depth, 0.9))
+
+
+def test_the_weights_are_learned_on_labelled_cells_that_neither_network_nor_profiles_know(partly_labelled, monkeypatch):
+    model, labels = partly_labelled
+    seen = {}
+
+    def recorded(network, log_likelihood, depth, codes, n_cells):
+        seen.update(network=network, log_likelihood=log_likelihood, depth=depth, codes=codes, n_cells=n_cells)
+        return fit_weights(network, log_likelihood, depth, codes, n_cells)
+
+    monkeypatch.setattr(_training, "fit_weights", recorded)
+    model.train(1, 2, train_size=0.7, **QUIET)
+    held_out, trained_on = (
+        cells[labels[cells] != "Unknown"] for cells in (model.split_["validation"], model.split_["train"])
+    )
+    n, x = len(held_out), model.adata.X.toarray()
+    assert seen["n_cells"] == n > 10
+    assert len(seen["depth"]) == 10 * n
+    np.testing.assert_array_equal(seen["codes"], np.tile([model.labels.index(label) for label in labels[held_out]], 10))
+    # each cell as it is first, then thinned
+    np.testing.assert_array_equal(seen["depth"][:n], x[held_out].sum(axis=1))
+    depths = seen["depth"].reshape(10, n)
+    assert (depths <= depths[0]).all()
+    assert 0.2 < float((depths[1:] / depths[0]).mean()) < 0.8
+    codes = np.array([model.labels.index(label) for label in labels[trained_on]])
+    log_profiles = np.log(profiles_in_a_loop(x[trained_on], codes, 3))
+    np.testing.assert_allclose(seen["log_likelihood"][:n], x[held_out] @ log_profiles.T, rtol=1e-4)
+    network = torch.from_numpy(x[held_out])
+    np.testing.assert_allclose(
+        seen["network"][:n], model.module.classify(network).log_softmax(dim=1).detach(), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        model.module.evidence.weights, fit_weights(*seen.values()), rtol=1e-6, err_msg="what was learned is not kept"
+    )
+    assert (model.module.evidence.weights != prior_weights()).any()
+
+
+def test_without_held_out_cells_the_weights_are_those_known_in_advance(reference):
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    model = hrca.HRCA(reference, **TINY)
+    model.train(1, 1, train_size=1.0, **QUIET)
+    assert model.module.evidence.is_fitted
+    np.testing.assert_array_equal(model.module.evidence.weights, prior_weights())
+
+
+def test_a_second_training_learns_its_own_weights(reference):
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    model = hrca.HRCA(reference, **TINY)
+    model.train(1, 1, **QUIET)
+    before, profiles = model.module.evidence.weights.clone(), model.module.evidence.log_profiles.clone()
+    model.finetune(5, lr=1e-2, **QUIET)
+    assert (model.module.evidence.weights != before).any()
+    np.testing.assert_array_equal(model.module.evidence.log_profiles, profiles)

@@ -7,7 +7,7 @@ import scanpy as sc
 import torch
 from scipy import stats
 
-from hrca._transforms import THINNEST_DEPTH, corrupt, log_normalize, thin_counts
+from hrca._transforms import THINNEST_DEPTH, corrupt, log_normalize, thin_counts, thin_to_depth
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -75,3 +75,68 @@ def test_a_generator_makes_it_repeatable_and_its_input_stays(corruption):
     assert torch.equal(first, second)
     assert not torch.equal(first, corrupt(counts, corruption, torch.Generator().manual_seed(4)))
     assert (counts == 50).all()
+
+
+def test_a_cell_thinned_to_a_depth_is_binomial():
+    # the same cell again and again would be drawn alike: each has a gene of its own beside the two that are looked at
+    n_cells = 3000
+    counts = torch.cat([torch.full((n_cells, 2), 30.0), 40 * torch.eye(n_cells)], dim=1)
+    counts[:, 1] = 0
+    thinned = thin_to_depth(counts, 20.0, draw=0)
+    assert (thinned <= counts).all()
+    observed = np.bincount(thinned[:, 0].int().numpy(), minlength=31)
+    expected = stats.binom.pmf(np.arange(31), 30, 20 / 70) * n_cells
+    likely = expected >= 5
+    observed = np.append(observed[likely], observed[~likely].sum())
+    expected = np.append(expected[likely], expected[~likely].sum())
+    assert stats.chisquare(observed, expected).pvalue > 1e-3
+    depths = thinned.sum(dim=1)
+    assert float(depths.mean()) == pytest.approx(20, abs=4 * np.sqrt(20 * 50 / 70 / n_cells))
+
+
+def test_a_cell_is_thinned_alike_whichever_stand_beside_it():
+    counts = torch.poisson(torch.full((30, 50), 6.0))
+    together = thin_to_depth(counts, 60.0, draw=1)
+    alone = torch.cat([thin_to_depth(counts[i : i + 1], 60.0, draw=1) for i in range(30)])
+    assert torch.equal(together, alone)
+    order = torch.randperm(30)
+    assert torch.equal(thin_to_depth(counts[order], 60.0, draw=1), together[order])
+
+
+def test_another_draw_thins_a_cell_otherwise_and_another_cell_too():
+    counts = torch.full((2, 50), 6.0)
+    counts[1, 0] = 7
+    first, second = (thin_to_depth(counts, 60.0, draw) for draw in (0, 1))
+    assert torch.equal(first, thin_to_depth(counts, 60.0, 0))
+    assert (first != second).any(dim=1).all()
+    assert (first[0, 1:] != first[1, 1:]).any()
+    assert float(torch.corrcoef(torch.stack([first[0], second[0]]))[0, 1]) == pytest.approx(0, abs=0.5)
+
+
+def quantiles_of(depths: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.quantile(depths, np.linspace(0, 1, 101))).float()
+
+
+@pytest.mark.parametrize("spread", [0.2, 0.5, 1.0])
+def test_deep_cells_are_brought_to_the_depths_of_a_query(spread):
+    depths = np.random.default_rng(0).lognormal(np.log(500), spread, 5000)
+    counts = torch.full((8000, 100), 1000.0)
+    thinned = corrupt(counts, "thin", torch.Generator().manual_seed(0), quantiles_of(depths)).sum(dim=1)
+    percentiles = [5, 25, 50, 75, 95]
+    np.testing.assert_allclose(np.percentile(thinned, percentiles), np.percentile(depths, percentiles), rtol=0.05)
+
+
+def test_cells_that_are_shallower_than_a_query_stay_as_they_are():
+    counts = torch.poisson(torch.full((300, 50), 1.0))
+    counts[7] = 0
+    assert torch.equal(corrupt(counts, "thin", None, quantiles_of(np.array([200.0, 400.0]))), counts)
+    # of a query that is sometimes deeper and sometimes not, a cell is as often left alone
+    changed = (corrupt(counts, "thin", None, torch.tensor([1.0, 99.0])) != counts).any(dim=1).float().mean()
+    assert float(changed) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_querys_depths_play_no_part_in_other_corruptions():
+    counts, depths = torch.full((5, 6), 50.0), torch.tensor([10.0, 20.0])
+    assert corrupt(counts, "none", None, depths) is counts
+    masked = [corrupt(counts, "mask", torch.Generator().manual_seed(0), known) for known in (depths, None)]
+    assert torch.equal(*masked)

@@ -1,5 +1,7 @@
 """What happens between epochs."""
 
+import math
+
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -15,6 +17,9 @@ class KeepBest(Callback):
     ----------
     monitor
         The loss, by the name under which it is logged.
+    last
+        Keep the last epoch whose loss is finite, not the best: where the learning rate falls to nothing, the lowest
+        loss comes before the weights have settled.
 
     Attributes
     ----------
@@ -22,16 +27,17 @@ class KeepBest(Callback):
         Index of the epoch whose weights are kept, None before the first.
     """
 
-    def __init__(self, monitor: str):
+    def __init__(self, monitor: str, *, last: bool = False):
         self.monitor = monitor
+        self.last = last
         self.best_epoch: int | None = None
         self._best_loss = float("inf")
         self._best_state: dict[str, torch.Tensor] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Copy the weights if this epoch's loss is the lowest so far."""
+        """Copy the weights if this epoch's loss is the lowest so far, or the last."""
         loss = float(trainer.callback_metrics[self.monitor])
-        if loss < self._best_loss:
+        if loss < self._best_loss or (self.last and math.isfinite(loss)):
             self._best_loss = loss
             self.best_epoch = trainer.current_epoch
             self._best_state = {

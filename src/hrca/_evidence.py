@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 # Counts that a label's profile is given in advance for each gene, on average, in proportion to the mean profile: one,
 # as in Laplace's rule.
-PROFILE_PSEUDOCOUNT = 1.0
+PROFILE_PSEUDOCOUNT = 0.3
 # A cell's counts are not independent draws, so its likelihood cannot grow with depth for ever: it is divided by
 # 1 + depth / 300 before the weights are learned.
 SATURATION_DEPTH = 300.0

@@ -31,7 +31,7 @@ from ._monitor import TensorBoard, TestMonitor
 from ._query import Query, get_modality, known_labels, open_query, write_annotation
 from ._reference import check_reference
 from ._training import Phase, check_sizes, default_epochs, fit, fit_evidence, scaled_schedule, split_cells
-from ._trainingplan import AdaptPlan, FinetunePlan, PretrainPlan
+from ._trainingplan import AdaptPlan, FinetunePlan, LRSchedule, PretrainPlan
 from ._transforms import Corruption
 from .metrics import annotation_scores
 
@@ -398,6 +398,7 @@ class HRCA(BaseModelClass):
         lr_factor: float = 0.1,
         lr_patience: int = PretrainPlan.document_patience,
         lr_hold_epochs: int = PretrainPlan.document_hold_epochs,
+        lr_schedule: LRSchedule = "plateau",
         corruption: Corruption = "thin",
         train_size: float = 0.9,
         accelerator: str = "auto",
@@ -426,6 +427,10 @@ class HRCA(BaseModelClass):
             Epochs without a lower loss before that.
         lr_hold_epochs
             Epochs at the start in which the learning rate is left alone.
+        lr_schedule
+            "plateau": the Document's, by the three above; the weights of the epoch with the lowest loss are kept.
+            "one_cycle": the learning rate rises to `lr` and falls again, once over all epochs (Smith,
+            arXiv:1803.09820); those of the last are kept.
         corruption
             How training cells are made sparser: "thin" (each cell is brought to a depth that is log-uniform between
             its own and 10 counts), "mask" (each entry is hidden with probability 0.7, as in the published code) or
@@ -478,6 +483,7 @@ class HRCA(BaseModelClass):
                 "lr_factor": lr_factor,
                 "lr_patience": lr_patience,
                 "lr_hold_epochs": lr_hold_epochs,
+                "lr_schedule": lr_schedule,
             },
             checkpoint_dir=checkpoint_dir,
             checkpoint_interval=checkpoint_interval,
@@ -497,6 +503,7 @@ class HRCA(BaseModelClass):
         lr_factor: float = 0.1,
         lr_patience: int = FinetunePlan.document_patience,
         lr_hold_epochs: int = FinetunePlan.document_hold_epochs,
+        lr_schedule: LRSchedule = "plateau",
         corruption: Corruption = "thin",
         train_size: float = 0.9,
         freeze_encoder_epochs: int = 0,
@@ -528,6 +535,8 @@ class HRCA(BaseModelClass):
         lr_patience
             As in :meth:`pretrain`.
         lr_hold_epochs
+            As in :meth:`pretrain`.
+        lr_schedule
             As in :meth:`pretrain`.
         corruption
             As in :meth:`pretrain`.
@@ -587,6 +596,7 @@ class HRCA(BaseModelClass):
                 "lr_factor": lr_factor,
                 "lr_patience": lr_patience,
                 "lr_hold_epochs": lr_hold_epochs,
+                "lr_schedule": lr_schedule,
                 "freeze_encoder_epochs": freeze_encoder_epochs,
                 "encoder_lr": encoder_lr,
             },
@@ -612,6 +622,7 @@ class HRCA(BaseModelClass):
         query: AnnData | MuData | None = None,
         batch_size: int = 128,
         lr: float = 1e-3,
+        lr_schedule: LRSchedule = "one_cycle",
         corruption: Corruption = "thin",
         train_size: float = 0.9,
         accelerator: str = "auto",
@@ -626,23 +637,26 @@ class HRCA(BaseModelClass):
     ) -> None:
         """Pre-train, then fine-tune.
 
-        How long the learning rate is held, and its patience, are in proportion to the epochs: the Document's at its
-        1,000 and 200 epochs, a tenth of that at a tenth of them. :meth:`pretrain` and :meth:`finetune` take any.
+        With ``lr_schedule="plateau"``, how long the learning rate is held, and its patience, are in proportion to the
+        epochs: the Document's at its 1,000 and 200 epochs, a tenth of that at a tenth of them. :meth:`pretrain` and
+        :meth:`finetune` take any.
 
         Parameters
         ----------
         pretrain_epochs
-            Epochs of :meth:`pretrain`; 0: none; None: as many as make 700 optimiser steps, at least 10 and at most the
+            Epochs of :meth:`pretrain`; 0: none; None: as many as make 400 optimiser steps, at least 10 and at most the
             Document's 1,000.
         max_epochs
-            Epochs of :meth:`finetune`; None: as many as make 1,000 optimiser steps, at least 10 and at most the
-            Document's 200, and fewer where the validation loss has stopped falling.
+            Epochs of :meth:`finetune`; None: as many as make 700 optimiser steps, at least 10 and at most the
+            Document's 200; with ``lr_schedule="plateau"`` fewer where the validation loss has stopped falling.
         query
             Cells that the model is to annotate; training is matched to their genes and depths, see :meth:`match`. None:
             depths are log-uniform between a cell's own and 10 counts.
         batch_size
             As in :meth:`pretrain`, for both phases, as all below.
         lr
+            As in :meth:`pretrain`.
+        lr_schedule
             As in :meth:`pretrain`.
         corruption
             As in :meth:`pretrain`.
@@ -682,6 +696,7 @@ class HRCA(BaseModelClass):
         shared = {
             "batch_size": batch_size,
             "lr": lr,
+            "lr_schedule": lr_schedule,
             "corruption": corruption,
             "train_size": train_size,
             "accelerator": accelerator,
@@ -702,7 +717,7 @@ class HRCA(BaseModelClass):
         stops = {}
         if max_epochs is None:
             max_epochs = default_epochs(self._training_plan_cls, n_obs, batch_size)
-            stops = {"early_stopping": train_size < 1}
+            stops = {"early_stopping": lr_schedule == "plateau" and train_size < 1}
         schedule = scaled_schedule(self._training_plan_cls, max_epochs)
         # after two reductions of the learning rate in vain
         stops |= {"early_stopping_patience": 2 * schedule["lr_patience"] + 1} if stops else {}
@@ -1097,7 +1112,7 @@ class HRCA(BaseModelClass):
             seed=seed,
         )
         trainer = {"simple_progress_bar": False, "log_every_n_steps": 1, "max_steps": max_steps, **trainer_kwargs}
-        plan = AdaptPlan(self.module, corruption="thin", lr=lr)
+        plan = AdaptPlan(self.module, corruption="thin", lr=lr, lr_schedule="one_cycle", monitor="train_loss")
         _scvi.run_phase(self, "adapt", plan, cells, history=EpochHistory(), callbacks=[], max_epochs=1, **trainer)
         self.module.is_adapted.fill_(True)
         self.model_id_ = _scvi.digest(self.module)

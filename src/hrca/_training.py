@@ -19,7 +19,7 @@ from ._checkpoints import Checkpoints, adopt, carried_by, check_unused, newest_c
 from ._evidence import class_profiles, fit_weights, log_norms
 from ._module import HRCAModule
 from ._sizes import estimate_epoch_seconds
-from ._trainingplan import FinetunePlan, PretrainPlan
+from ._trainingplan import LR_SCHEDULES, FinetunePlan, PretrainPlan
 from ._transforms import CORRUPTIONS, corrupt
 
 logger = logging.getLogger(__name__)
@@ -232,7 +232,7 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
     )
     monitor = "validation_loss" if len(validation) else "train_loss"
     plan = phase.plan_cls(model.module, monitor=monitor, **phase.plan_kwargs)
-    best = KeepBest(monitor)
+    best = KeepBest(monitor, last=phase.plan_kwargs["lr_schedule"] == "one_cycle")
     callbacks = [best, *phase.callbacks]
     if phase.trainer_kwargs.get("enable_progress_bar", True):
         callbacks.append(_scvi.PhaseProgress(phase.name))
@@ -249,7 +249,8 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
         max_epochs=max_epochs,
         **_trainer_defaults(phase, len(validation)),
     )
-    logger.info("%s: kept the weights of epoch %s, the lowest %s.", phase.name, best.best_epoch, monitor)
+    chosen = "the last" if best.last else f"the lowest {monitor}"
+    logger.info("%s: kept the weights of epoch %s, %s.", phase.name, best.best_epoch, chosen)
 
 
 @torch.no_grad()
@@ -307,6 +308,10 @@ def _check_phase(phase: Phase) -> None:
     corruption = phase.plan_kwargs["corruption"]
     if corruption not in CORRUPTIONS:
         raise ValueError(f"`corruption` must be one of {list(CORRUPTIONS)}, got {corruption!r}.")
+    if phase.plan_kwargs["lr_schedule"] not in LR_SCHEDULES:
+        raise ValueError(
+            f"`lr_schedule` must be one of {list(LR_SCHEDULES)}, got {phase.plan_kwargs['lr_schedule']!r}."
+        )
     if phase.max_epochs is not None and phase.max_epochs < 1:
         raise ValueError(f"`max_epochs` must be at least 1, got {phase.max_epochs}.")
     strategy = str(phase.trainer_kwargs.get("strategy", "auto"))

@@ -1,9 +1,14 @@
 """The two training plans: what is minimised, by which optimiser, on which learning-rate schedule."""
 
+from typing import Literal, get_args
+
 import torch
 from scvi.module.base import BaseModuleClass, LossOutput
 from scvi.train import TrainingPlan
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+LRSchedule = Literal["one_cycle", "plateau"]
+LR_SCHEDULES: tuple[str, ...] = get_args(LRSchedule)
 
 # Validation cells are corrupted alike at every epoch, so that their losses can be compared; any fixed number serves.
 VALIDATION_SEED = 0
@@ -22,7 +27,10 @@ class _HRCAPlan(TrainingPlan):
     corruption
         How training cells are made sparser; see :func:`hrca._transforms.corrupt`.
     lr
-        Learning rate of Adam.
+        Learning rate of Adam; the highest of a cycle.
+    lr_schedule
+        "plateau": the Document's, see the next three. "one_cycle": it rises and falls once over all steps (Smith,
+        arXiv:1803.09820).
     lr_factor
         What the learning rate is multiplied with when the monitored loss has stopped falling.
     lr_patience
@@ -50,10 +58,11 @@ class _HRCAPlan(TrainingPlan):
         *,
         corruption: str,
         lr: float,
-        lr_factor: float,
-        lr_patience: int,
-        lr_hold_epochs: int,
         monitor: str,
+        lr_schedule: LRSchedule = "plateau",
+        lr_factor: float = 0.1,
+        lr_patience: int = 0,
+        lr_hold_epochs: int = 0,
         freeze_encoder_epochs: int = 0,
         encoder_lr: float | None = None,
     ):
@@ -69,6 +78,7 @@ class _HRCAPlan(TrainingPlan):
             **self.loss_weights,
         )
         self.corruption = corruption
+        self.lr_schedule = lr_schedule
         self.lr_hold_epochs = lr_hold_epochs
         self.freeze_encoder_epochs = freeze_encoder_epochs
         self.encoder_lr = encoder_lr
@@ -136,17 +146,25 @@ class _HRCAPlan(TrainingPlan):
         return torch.optim.Adam(groups, lr=self.lr, fused=fused)
 
     def configure_optimizers(self) -> dict:
-        """Adam with the Document's schedule: hold, then divide when the loss has stopped falling."""
+        """Adam with one cycle, or with the Document's schedule: hold, then divide when the loss stops falling."""
         optimizer = self.make_optimizer()
+        if self.lr_schedule == "one_cycle":
+            rates = [group["lr"] for group in optimizer.param_groups]
+            cycle = OneCycleLR(optimizer, max_lr=rates, total_steps=self.trainer.estimated_stepping_batches)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
         scheduler = ReduceLROnPlateau(optimizer, factor=self.lr_factor, patience=self.lr_patience)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "monitor": self.lr_scheduler_metric},
         }
 
-    def lr_scheduler_step(self, scheduler: ReduceLROnPlateau, metric: torch.Tensor) -> None:
-        """Leave the learning rate alone in the first `lr_hold_epochs` epochs."""
-        if self.current_epoch >= self.lr_hold_epochs:
+    def lr_scheduler_step(self, scheduler: LRScheduler, metric: torch.Tensor | None) -> None:
+        """Go on along the cycle, or leave the learning rate alone in the first `lr_hold_epochs` epochs."""
+        if isinstance(scheduler, OneCycleLR):
+            # a training that was resumed with more epochs stays at the cycle's end
+            if scheduler.last_epoch < scheduler.total_steps - 1:
+                scheduler.step()
+        elif self.current_epoch >= self.lr_hold_epochs:
             scheduler.step(metric)
 
 
@@ -157,7 +175,7 @@ class PretrainPlan(_HRCAPlan):
     """
 
     document_epochs = 1000
-    default_steps = 700
+    default_steps = 400
     document_hold_epochs = 200
     document_patience = 50
     classify = False
@@ -165,38 +183,13 @@ class PretrainPlan(_HRCAPlan):
 
 
 class AdaptPlan(_HRCAPlan):
-    """Adaptation to a query: as fine-tuning, on cells of both sides, with one rise and fall of the learning rate.
+    """Adaptation to a query: as fine-tuning, on cells of both sides.
 
-    Not of the Document. The learning rate follows one cycle (Smith, arXiv:1803.09820) up to `lr`, by steps.
-
-    Parameters
-    ----------
-    module
-        The networks.
-    corruption
-        As in the other phases.
-    lr
-        Highest learning rate of Adam.
+    Not of the Document.
     """
 
     classify = True
     loss_weights = {"reconstruction_weight": 0.1, "classification_weight": 0.9, "label_smoothing": 0.1}
-
-    def __init__(self, module: BaseModuleClass, *, corruption: str, lr: float):
-        # a plateau that is never looked for: the cycle takes its place
-        plateau = {"lr_factor": 0.0, "lr_patience": 0, "lr_hold_epochs": 0, "monitor": "train_loss"}
-        super().__init__(module, corruption=corruption, lr=lr, **plateau)
-
-    def configure_optimizers(self) -> dict:
-        """Adam, and a cycle over all steps of the training."""
-        optimizer = self.make_optimizer()
-        n_steps = self.trainer.max_steps
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=self.lr, total_steps=n_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def lr_scheduler_step(self, scheduler: torch.optim.lr_scheduler.OneCycleLR, metric: None) -> None:
-        """Go on along the cycle."""
-        scheduler.step()
 
 
 class FinetunePlan(_HRCAPlan):
@@ -207,7 +200,7 @@ class FinetunePlan(_HRCAPlan):
     """
 
     document_epochs = 200
-    default_steps = 1000
+    default_steps = 700
     document_hold_epochs = 20
     document_patience = 10
     classify = True

@@ -1,0 +1,414 @@
+"""Training matched to a query, and prediction from network and counts together."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scvi
+import torch
+from conftest import QUIET, TINY, synthetic
+from scipy import sparse, stats
+
+import hrca
+from hrca import _module
+from hrca._module import DRAWS, GeneAE
+from hrca._transforms import corrupt, log_normalize, thin_to_depth
+
+N_SHARED = 45
+
+
+def cells_of_depth(depth: np.ndarray, seed: int) -> ad.AnnData:
+    """Cells of three labels on 60 genes, each of about the depth that is given."""
+    adata = synthetic(len(depth), seed=seed)
+    shares = np.array([adata.X[label::3].mean(axis=0).A1 for label in range(3)])
+    shares /= shares.sum(axis=1, keepdims=True)
+    rng = np.random.default_rng(seed)
+    counts = [rng.multinomial(int(cell), shares[i % 3]) for i, cell in enumerate(depth)]
+    adata.X = sparse.csr_matrix(np.array(counts, dtype=np.float32))
+    return adata
+
+
+def panel(adata: ad.AnnData) -> ad.AnnData:
+    """The same cells on 45 of their genes and on 5 that the reference lacks, unlabelled and shuffled."""
+    other = ad.AnnData(
+        sparse.csr_matrix(np.full((adata.n_obs, 5), 3, dtype=np.float32)),
+        obs=pd.DataFrame(index=adata.obs_names),
+        var=pd.DataFrame(index=[f"other{i}" for i in range(5)]),
+    )
+    both = ad.concat([adata[:, :N_SHARED], other], axis=1)
+    return both[:, np.random.default_rng(0).permutation(both.n_vars)].copy()
+
+
+@pytest.fixture
+def deep_reference() -> ad.AnnData:
+    return cells_of_depth(np.random.default_rng(0).lognormal(np.log(8000), 0.1, 600), seed=1)
+
+
+@pytest.fixture
+def sparse_query() -> ad.AnnData:
+    return panel(cells_of_depth(np.random.default_rng(2).lognormal(np.log(500), 0.3, 300), seed=3))
+
+
+def new_model(adata, **kwargs) -> hrca.HRCA:
+    hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
+    return hrca.HRCA(adata, **TINY, **kwargs)
+
+
+def soft(model, adata, **kwargs) -> np.ndarray:
+    return model.predict(adata, soft=True, key_added=None, **kwargs).to_numpy()
+
+
+def aligned(model, adata) -> torch.Tensor:
+    """The oracle of alignment: pandas."""
+    frame = pd.DataFrame(adata.X.toarray(), columns=adata.var_names)
+    return torch.from_numpy(frame.reindex(columns=model.gene_names, fill_value=0).to_numpy(dtype=np.float32))
+
+
+@pytest.fixture(scope="module")
+def matched_model() -> hrca.HRCA:
+    """A model that is matched to a query of 45 genes and some 100 counts a cell; read only."""
+    scvi.settings.seed = 0
+    model = new_model(cells_of_depth(np.random.default_rng(0).integers(50, 300, 120), seed=1))
+    query = panel(cells_of_depth(np.random.default_rng(2).integers(20, 200, 50), seed=3))
+    model.train(2, 20, query=query, lr=1e-2, batch_size=32, **QUIET)
+    return model
+
+
+# Training ------------------------------------------------------------------------------------------------------------
+
+
+class Entered:
+    """What goes through the networks while a model is trained."""
+
+    def __init__(self, monkeypatch):
+        self.corrupted, self.normalized, self.encoded = [], [], []
+        encode = GeneAE.encode
+
+        def recorded_corrupt(*args, **kwargs):
+            self.corrupted.append(corrupt(*args, **kwargs))
+            return self.corrupted[-1]
+
+        def recorded_normalize(counts):
+            self.normalized.append(counts)
+            return log_normalize(counts)
+
+        def recorded_encode(gene_ae, x_norm):
+            self.encoded.append(x_norm)
+            return encode(gene_ae, x_norm)
+
+        monkeypatch.setattr(_module, "corrupt", recorded_corrupt)
+        monkeypatch.setattr(_module, "log_normalize", recorded_normalize)
+        monkeypatch.setattr(GeneAE, "encode", recorded_encode)
+
+
+def test_training_sees_only_the_querys_genes_and_depths(deep_reference, sparse_query, monkeypatch):
+    model, entered = new_model(deep_reference), Entered(monkeypatch)
+    model.train(4, 6, query=sparse_query, **QUIET)
+
+    lacking = ~model.gene_names.isin(sparse_query.var_names)
+    assert lacking.sum() == 60 - N_SHARED
+    for batches in (entered.corrupted, entered.normalized, entered.encoded):
+        seen = torch.cat(batches)
+        assert not seen[:, lacking].any()
+        assert seen[:, ~lacking].any(dim=0).all()
+
+    # in training the encoder sees each batch only after the thinning
+    n_batches = len(entered.corrupted)
+    assert n_batches >= 10 * (540 // 128)
+    for thinned, encoded in zip(entered.corrupted, entered.encoded[:n_batches], strict=True):
+        assert torch.equal(log_normalize(thinned), encoded)
+
+    depths, percentiles = aligned(model, sparse_query).sum(dim=1), [5, 25, 50, 75, 95]
+    thinned = torch.cat(entered.corrupted).sum(dim=1)
+    assert float(torch.from_numpy(deep_reference.X[:, :N_SHARED].sum(axis=1)).min()) > float(depths.max())
+    np.testing.assert_allclose(np.percentile(thinned, percentiles), np.percentile(depths, percentiles), rtol=0.05)
+
+
+def test_without_a_query_training_sees_all_genes_down_to_10_counts(deep_reference, monkeypatch):
+    model, entered = new_model(deep_reference), Entered(monkeypatch)
+    model.train(1, 1, **QUIET)
+    seen = torch.cat(entered.corrupted)
+    assert seen.any(dim=0).all()
+    # log-uniform between some 8,000 and 10: as many below the geometric mean as above
+    assert float((seen.sum(dim=1) < np.sqrt(8000 * 10)).float().mean()) == pytest.approx(0.5, abs=0.06)
+    assert model.matched_ is None
+    assert not model.module.is_matched
+
+
+def test_weights_of_network_and_counts_are_learned_at_the_querys_depths(deep_reference, sparse_query, monkeypatch):
+    from hrca import _training
+
+    fit_weights, seen = _training.fit_weights, []
+
+    def recorded(network, log_likelihood, depth, codes, n_cells):
+        seen.append(depth.reshape(-1, n_cells))
+        return fit_weights(network, log_likelihood, depth, codes, n_cells)
+
+    monkeypatch.setattr(_training, "fit_weights", recorded)
+    model = new_model(deep_reference)
+    model.train(1, 1, query=sparse_query, **QUIET)
+    own, thinned = seen[0][0], seen[0][1:]
+    np.testing.assert_array_equal(own, deep_reference.X[model.split_["validation"], :N_SHARED].sum(axis=1).A1)
+    depths = aligned(model, sparse_query).sum(dim=1)
+    assert float(thinned.median()) == pytest.approx(float(depths.median()), rel=0.05)
+
+
+def test_match_returns_and_keeps_how_the_query_lies_to_the_reference(deep_reference, sparse_query):
+    model, before = new_model(deep_reference), sparse_query.copy()
+    returned = model.match(sparse_query)
+    assert isinstance(returned, pd.Series)
+    assert returned.to_dict() == model.matched_
+
+    depth = aligned(model, sparse_query).sum(dim=1).numpy()
+    reference_depth = deep_reference.X[:, :N_SHARED].sum(axis=1).A1
+    assert list(returned.index) == [
+        "n_shared_genes",
+        "n_genes",
+        "shared_information",
+        "query_depth",
+        "reference_depth",
+        "thinned",
+    ]
+    assert (returned["n_shared_genes"], returned["n_genes"]) == (N_SHARED, 60)
+    assert returned["query_depth"] == np.median(depth)
+    assert returned["reference_depth"] == np.median(reference_depth)
+    assert returned["thinned"] == pytest.approx((np.median(depth) / reference_depth).mean(), rel=1e-5)
+    # the 30 genes that tell the labels apart are among the 45
+    assert 0.98 < returned["shared_information"] <= 1
+
+    np.testing.assert_array_equal(model.module.genes_used, model.gene_names.isin(sparse_query.var_names))
+    np.testing.assert_allclose(model.module.query_depths, np.percentile(depth, range(101)), rtol=1e-6)
+    assert sparse_query.var_names.equals(before.var_names)
+    assert not (sparse_query.X != before.X).nnz
+    assert not sparse_query.uns
+    assert list(sparse_query.obs) == list(before.obs)
+
+
+def test_a_panel_without_the_telling_genes_shares_little_information(deep_reference):
+    model = new_model(deep_reference)
+    with_them, without = (model.match(deep_reference[:, genes].copy()) for genes in (np.r_[:30], np.r_[30:60]))
+    assert without["shared_information"] < 0.02
+    assert with_them["shared_information"] + without["shared_information"] == pytest.approx(1)
+
+
+def test_a_layer_of_the_query_is_matched_when_it_is_named(deep_reference, sparse_query):
+    model = new_model(deep_reference)
+    expected = model.match(sparse_query)
+    sparse_query.layers["counts"] = sparse_query.X.copy()
+    sparse_query.X = np.log1p(sparse_query.X)
+    pd.testing.assert_series_equal(model.match(sparse_query, layer="counts"), expected)
+
+
+def test_a_query_deeper_than_the_reference_leaves_the_reference_as_it_is(deep_reference, sparse_query, monkeypatch):
+    shallow = cells_of_depth(np.full(120, 40), seed=4)
+    model, entered = new_model(shallow), Entered(monkeypatch)
+    matched = model.match(deep_reference)
+    assert matched["thinned"] == 1
+    model.pretrain(1, **QUIET)
+    depths = torch.cat(entered.corrupted).sum(dim=1)
+    np.testing.assert_array_equal(depths, 40)
+
+
+def test_a_reference_without_labels_can_be_matched(deep_reference, sparse_query):
+    hrca.HRCA.setup_anndata(deep_reference)
+    model = hrca.HRCA(deep_reference, **TINY)
+    matched = model.match(sparse_query)
+    assert np.isnan(matched["shared_information"])
+    assert matched["n_shared_genes"] == N_SHARED
+    model.pretrain(1, **QUIET)
+
+
+def test_matched_training_is_reproducible_and_match_then_train_is_the_same():
+    sparse_query = panel(cells_of_depth(np.full(50, 12), seed=3))
+    probabilities = []
+    for way in ("train", "train", "match and train", "no query"):
+        scvi.settings.seed = 7
+        model = new_model(cells_of_depth(np.full(100, 100), seed=1))
+        if way == "match and train":
+            model.match(sparse_query)
+        model.train(1, 2, query=sparse_query if way == "train" else None, **QUIET)
+        probabilities.append(soft(model, sparse_query))
+    np.testing.assert_array_equal(probabilities[0], probabilities[1])
+    np.testing.assert_array_equal(probabilities[0], probabilities[2])
+    assert np.abs(probabilities[0] - probabilities[3]).max() > 1e-4
+
+
+def break_query(query, case):
+    if case == "no shared genes":
+        query.var_names = "ENSMUSG" + query.var_names
+    elif case == "no counts":
+        query.X = sparse.csr_matrix(query.shape, dtype=np.float32)
+    elif case == "counts on other genes only":
+        query.X = query.X.multiply(query.var_names.str.startswith("other")).tocsr()
+    elif case == "log":
+        query.X = np.log1p(query.X)
+    return query
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("no shared genes", "share none"),
+        ("no counts", "must have cells with counts on the model's genes, but none has"),
+        ("counts on other genes only", "must have cells with counts on the model's genes, but none has"),
+        ("log", "log-normalised"),
+    ],
+)
+@pytest.mark.parametrize("method", ["match", "train"])
+def test_a_query_that_cannot_be_matched_is_refused_before_any_work(deep_reference, sparse_query, case, words, method):
+    model, query = new_model(deep_reference), break_query(sparse_query, case)
+    with pytest.raises(ValueError, match=words):
+        model.match(query) if method == "match" else model.train(1, 1, query=query, **QUIET)
+    assert model.matched_ is None
+    assert not model.module.is_matched
+    assert model.module.genes_used.all()
+    assert not model.is_trained_
+
+
+def test_a_model_without_its_reference_cannot_be_matched(matched_model, sparse_query, tmp_path):
+    matched_model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="loaded without"):
+        hrca.HRCA.load(tmp_path / "model").match(sparse_query)
+
+
+def test_save_and_load_keep_match_profiles_and_weights(matched_model, sparse_query, tmp_path):
+    matched_model.save(tmp_path / "model")
+    loaded = hrca.HRCA.load(tmp_path / "model")
+    assert loaded.matched_ == matched_model.matched_
+    assert loaded.module.is_matched
+    kept = loaded.module.state_dict()
+    for name, value in matched_model.module.state_dict().items():
+        assert torch.equal(kept[name], value), name
+    assert {"genes_used", "query_depths", "evidence.log_profiles", "evidence.weights", "evidence.deepest"} <= set(kept)
+    assert kept["evidence.is_fitted"]
+    assert int(kept["genes_used"].sum()) == N_SHARED
+    np.testing.assert_array_equal(soft(loaded, sparse_query), soft(matched_model, sparse_query))
+
+
+# Prediction ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def query_of_any_depth(matched_model) -> ad.AnnData:
+    """Cells on both sides of the depth from which they are thinned; one without counts on the model's genes."""
+    query = panel(cells_of_depth(np.geomspace(10, 1000, 60), seed=5))
+    deepest = float(matched_model.module.evidence.deepest)
+    depths = aligned(matched_model, query).sum(dim=1)
+    assert 15 < int((depths > deepest).sum()) < 45
+    own = ~query.var_names.str.startswith("other")
+    counts = query.X.tolil()
+    counts[7, np.flatnonzero(own)] = 0
+    query.X = counts.tocsr()
+    return query
+
+
+def expected_probabilities(model, query, factors=None) -> np.ndarray:
+    """Network, multinomial and weights, a cell at a time."""
+    evidence, x = model.module.evidence, aligned(model, query)
+    present = model.gene_names.isin(query.var_names) & (model.module.genes_used.numpy() > 0)
+    profiles = evidence.log_profiles.double().exp().numpy()[:, present]
+    profiles = profiles / profiles.sum(axis=1, keepdims=True)
+    weights, deepest = evidence.weights.double().numpy(), float(evidence.deepest)
+    rows = []
+    for cell in x * torch.from_numpy(present):
+        depth = float(cell.sum())
+        if depth == 0:
+            rows.append(np.zeros(len(profiles)))
+            continue
+        seen = min(depth, deepest)
+        draws = [thin_to_depth(cell[None], deepest, i) for i in range(DRAWS)] if depth > deepest else [cell[None]]
+        with torch.no_grad():
+            network = np.mean([model.module.classify(draw).log_softmax(dim=1)[0].numpy() for draw in draws], axis=0)
+        counts = cell.numpy()[present].astype(int)
+        likelihood = np.array([stats.multinomial.logpmf(counts, counts.sum(), row) for row in profiles]) * seen / depth
+        weight = np.exp(weights[0] + weights[1] * np.log(max(seen, 1) / 100))
+        logits = weight[0] * network + weight[1] * likelihood / (1 + seen / 300)
+        rows.append(np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum())
+    return np.array(rows)
+
+
+def test_probabilities_are_network_and_counts_together(matched_model, query_of_any_depth):
+    probabilities = soft(matched_model, query_of_any_depth, match_platform=False)
+    np.testing.assert_allclose(probabilities, expected_probabilities(matched_model, query_of_any_depth), atol=1e-5)
+    assert not probabilities[7].any()
+
+
+def test_probabilities_of_a_smaller_panel_than_the_matched_one(matched_model, query_of_any_depth):
+    smaller = query_of_any_depth[:, query_of_any_depth.var_names != "gene3"].copy()
+    probabilities = soft(matched_model, smaller, match_platform=False)
+    np.testing.assert_allclose(probabilities, expected_probabilities(matched_model, smaller), atol=1e-5)
+
+
+def test_genes_beyond_the_matched_ones_change_nothing(matched_model):
+    whole = cells_of_depth(np.full(40, 80), seed=6)
+    for match_platform in (True, False):
+        np.testing.assert_array_equal(
+            soft(matched_model, whole, match_platform=match_platform),
+            soft(matched_model, whole[:, :N_SHARED].copy(), match_platform=match_platform),
+        )
+
+
+def test_without_matching_the_platform_a_cell_is_judged_alone(matched_model, query_of_any_depth):
+    together = soft(matched_model, query_of_any_depth, match_platform=False)
+    some = range(0, 60, 3)
+    alone = [soft(matched_model, query_of_any_depth[i].copy(), match_platform=False) for i in some]
+    np.testing.assert_allclose(np.concatenate(alone), together[some], atol=1e-6)
+
+
+@pytest.mark.parametrize("match_platform", [True, False])
+def test_neither_order_nor_batches_matter(matched_model, query_of_any_depth, match_platform):
+    expected = soft(matched_model, query_of_any_depth, match_platform=match_platform)
+    order = np.random.default_rng(4).permutation(60)
+    shuffled = soft(matched_model, query_of_any_depth[order].copy(), match_platform=match_platform)
+    np.testing.assert_allclose(shuffled, expected[order], atol=1e-6)
+    for batch_size in (1, 7):
+        batched = soft(matched_model, query_of_any_depth, match_platform=match_platform, batch_size=batch_size)
+        np.testing.assert_allclose(batched, expected, atol=1e-6)
+
+
+def test_matching_the_platform_is_told_and_changes_the_probabilities(matched_model):
+    # another platform: it sees each gene by a factor of its own
+    cells = cells_of_depth(np.full(1500, 12), seed=6)
+    factors = np.random.default_rng(0).lognormal(0, 1, 60)
+    cells.X = sparse.csr_matrix(np.random.default_rng(1).poisson(cells.X.toarray() * factors).astype(np.float32))
+    spread, scores = {}, {}
+    for match_platform in (True, False):
+        matched_model.predict(cells, match_platform=match_platform)
+        uns = cells.uns["hrca"]
+        assert uns["match_platform"] is match_platform
+        spread[match_platform] = uns["platform_spread"]
+        scores[match_platform] = matched_model.evaluate(cells, "cell_type", match_platform=match_platform)
+        assert scores[match_platform]["accuracy"] == (cells.obs["hrca"].astype(str) == cells.obs["cell_type"]).mean()
+    assert spread[False] == 0
+    # log-normal with sigma 1; the prior holds the rare genes back
+    assert spread[True] == pytest.approx(np.log(factors[:N_SHARED]).std(), rel=0.3)
+    probabilities = [soft(matched_model, cells, match_platform=value) for value in (True, False)]
+    assert np.abs(probabilities[0] - probabilities[1]).max() > 0.01
+
+
+@pytest.mark.filterwarnings("ignore:Only 15 of the model's 60 genes")
+@pytest.mark.parametrize("matched", [True, False])
+def test_a_query_without_counts_on_the_matched_genes_is_unknown(matched_model, tiny_model, matched):
+    # genes that the model has, but did not use, or that have no counts
+    cells = synthetic(10)
+    cells = cells[:, N_SHARED:].copy() if matched else cells
+    cells.X = cells.X if matched else sparse.csr_matrix(cells.shape, dtype=np.float32)
+    labels = (matched_model if matched else tiny_model).predict(cells)
+    assert (labels == "Unknown").all()
+    assert (cells.obs["hrca_confidence"] == 0).all()
+    assert not cells.obsm["hrca_probabilities"].to_numpy().any()
+    assert cells.uns["hrca"]["platform_spread"] == 0
+
+
+def test_without_count_evidence_the_network_stands_alone(sparse_query, tmp_path):
+    model = new_model(cells_of_depth(np.full(120, 60), seed=1), count_evidence=False)
+    model.train(1, 3, **QUIET)
+    assert model.module.evidence is None
+    with torch.no_grad():
+        expected = model.module.classify(aligned(model, sparse_query)).softmax(dim=1).numpy()
+    for match_platform in (True, False):
+        np.testing.assert_allclose(soft(model, sparse_query, match_platform=match_platform), expected, atol=1e-6)
+    model.save(tmp_path / "model")
+    loaded = hrca.HRCA.load(tmp_path / "model")
+    assert loaded.module.evidence is None
+    np.testing.assert_array_equal(soft(loaded, sparse_query), soft(model, sparse_query))
