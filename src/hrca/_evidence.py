@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy import sparse
+from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,8 +27,13 @@ USUAL_DEPTH = 100.0
 NETWORK_WEIGHT, COUNTS_WEIGHT = 1.0, 0.25
 # Standard deviation of the logs of the weights around these, in advance: the spread that was seen there.
 PRIOR_SPREAD = 0.5
+# How far from their prior the weights may go, in these.
+MOST_SPREADS = 6
 # Gamma prior of a platform factor, in counts: a gene needs more than these before its factor leaves 1.
 PLATFORM_PRIOR_COUNTS = 20.0
+# How much more the likelihood is trusted, alone, than its weight beside the network says; 3 was best of 1 (with the
+# network), 2 and 3 on four pairs of real data (benchmarks/accuracy.py, docs).
+PLATFORM_TRUST = 3.0
 # Both loops settle within these (tests/test_evidence.py): the outer one between labels and factors, the inner one
 # between factors and the profiles' norms.
 PLATFORM_ROUNDS, NORM_ROUNDS = 10, 20
@@ -228,20 +234,22 @@ def fit_weights(
     -------
     See :class:`CountEvidence`.
     """
-    prior = prior_weights().to(network)
-    weights = prior.clone().requires_grad_(True)
-    optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
+    network, log_likelihood, depth = network.double(), log_likelihood.double(), depth.double()
+    prior = prior_weights().double()
 
-    def step() -> Tensor:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(combine(network, log_likelihood, depth, weights), codes)
-        loss = loss + (weights - prior).square().sum() / (2 * PRIOR_SPREAD**2 * n_cells)
-        loss.backward()
-        return loss
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = torch.from_numpy(flat).reshape(2, 2).requires_grad_(True)
+        value = F.cross_entropy(combine(network, log_likelihood, depth, weights), codes)
+        value = value + (weights - prior).square().sum() / (2 * PRIOR_SPREAD**2 * n_cells)
+        (gradient,) = torch.autograd.grad(value, weights)
+        return float(value), gradient.flatten().numpy()
 
+    start = prior.flatten().numpy()
+    reach = MOST_SPREADS * PRIOR_SPREAD
     with torch.enable_grad():
-        optimizer.step(step)
-    return weights.detach()
+        # bounds, since a step of the line search could overflow the exponentials
+        fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(x - reach, x + reach) for x in start])
+    return torch.from_numpy(fit.x).reshape(2, 2).float()
 
 
 def log_norms(log_profiles: Float[Tensor, "n_labels n_genes"], factors: Float[Tensor, " n_genes"]) -> Tensor:
@@ -307,16 +315,21 @@ def judge(
     -------
     Probabilities, shape (n_obs, n_labels).
     """
+    log_likelihood, seen = _as_seen(evidence, log_likelihood, depth, factors)
+    return combine(network, log_likelihood, seen, evidence.weights.to(depth)).softmax(dim=1)
+
+
+def _as_seen(
+    evidence: CountEvidence, log_likelihood: Tensor, depth: Tensor, factors: Tensor
+) -> tuple[Float[Tensor, "n_obs n_labels"], Float[Tensor, " n_obs"]]:
     log_likelihood = log_likelihood - depth[:, None] * log_norms(evidence.log_profiles, factors).to(depth)
     # the network judges a deep cell by thinned draws of it, and the likelihood of a draw is that share of the whole
     seen = depth.clamp(max=evidence.deepest.to(depth))
-    share = (seen / depth.clamp(min=1))[:, None]
-    return combine(network, log_likelihood * share, seen, evidence.weights.to(depth)).softmax(dim=1)
+    return log_likelihood * (seen / depth.clamp(min=1))[:, None], seen
 
 
 def fit_platform(
     evidence: CountEvidence,
-    network: Float[Tensor, "n_obs n_labels"],
     log_likelihood: Float[Tensor, "n_obs n_labels"],
     depth: Float[Tensor, " n_obs"],
     totals: Float[Tensor, " n_genes"],
@@ -324,15 +337,14 @@ def fit_platform(
 ) -> Float[Tensor, " n_genes"]:
     """Fit the platform factors between reference and query: labels by factors, factors by labels, in turn.
 
-    The network anchors the labels, so that a wrong composition does not feed itself as it does where the likelihood is
-    alone.
+    The labels are those of the likelihood alone: the network, which knows no factors, would hold on to what they are to
+    correct. The likelihood is tempered by its learned weight; as it stands it is so sure of itself that a wrong
+    composition feeds itself.
 
     Parameters
     ----------
     evidence
         The fitted count branch.
-    network
-        As in :func:`judge`.
     log_likelihood
         As in :func:`judge`.
     depth
@@ -347,7 +359,9 @@ def fit_platform(
     Shape (n_genes,).
     """
     profiles, factors = evidence.log_profiles.exp().to(totals), present
+    silent, weights = torch.zeros_like(log_likelihood), evidence.weights.to(depth)
     for _ in range(PLATFORM_ROUNDS):
-        probabilities = judge(evidence, network, log_likelihood, depth, factors)
+        corrected, seen = _as_seen(evidence, log_likelihood, depth, factors)
+        probabilities = combine(silent, PLATFORM_TRUST * corrected, seen, weights).softmax(dim=1)
         factors = platform_factors(totals, depth @ probabilities, profiles, present)
     return factors

@@ -148,6 +148,6 @@ def _weigh(
     network, log_likelihood = torch.from_numpy(says).double().chunk(2, dim=1)
     depths, totals_, factors = (torch.from_numpy(x).double() for x in (depth, totals, genes_used))
     if match_platform:
-        factors = fit_platform(on_cpu, network, log_likelihood, depths, totals_, factors)
+        factors = fit_platform(on_cpu, log_likelihood, depths, totals_, factors)
     probabilities = judge(on_cpu, network, log_likelihood, depths, factors)
     return probabilities.float().numpy(), factors.numpy()
