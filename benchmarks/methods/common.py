@@ -8,7 +8,9 @@ A script imports this file, defines ``train(task)`` and ``predict(model, query)`
 
 import argparse
 import json
+import platform
 import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +23,8 @@ import pandas as pd
 
 # Label of a cell without any count: there is nothing to predict from, and no method is asked.
 UNKNOWN = "Unknown"
-KB_PER_GB = 1e6
+GB = 1e9
+KB = 1024
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ def run(
         table = _label(model, query, predict)
         predict_s[name] = time.perf_counter() - start
         table.to_csv(out / f"{name}.csv", index=False)
-    report = {"train_s": train_s, "predict_s": predict_s, "peak_gb": peak_gb(), "version": version}
+    report = {"train_s": train_s, "predict_s": predict_s, "peak_gb": peak_gb()}
+    report |= {"version": version, "python": platform.python_version()}
     (out / "run.json").write_text(json.dumps(report))
 
 
@@ -118,5 +122,6 @@ def peak_gb() -> float:
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / KB_PER_GB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KB_PER_GB
+        return int(line.split()[1]) * KB / GB
+    unit = 1 if sys.platform == "darwin" else KB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GB
