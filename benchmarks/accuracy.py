@@ -107,7 +107,7 @@ def label(job: grid.Job, pair: grid.Pair, queries: dict, run: list[str], timeout
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         reference = pair.reference.copy()
-        reference.obs = reference.obs[[job.source.labels_key]]
+        reference.obs = reference.obs[reference.obs.columns.intersection([job.source.labels_key, "batch"])]
         reference.write_h5ad(folder / "reference.h5ad")
         files = {depth: folder / f"query{i}.h5ad" for i, depth in enumerate(queries)}
         for depth, query in queries.items():

@@ -34,7 +34,8 @@ class Task:
     Attributes
     ----------
     reference
-        Raw counts in X (CSR, float32), no empty cells; labels, as strings, in ``obs[labels_key]``.
+        Raw counts in X (CSR, float32), no empty cells; labels, as strings, in ``obs[labels_key]``; batches, where it
+        has them, in ``obs["batch"]``.
     labels_key
         Column of the reference's obs.
     seed

@@ -1,8 +1,8 @@
 """Likelihood of a cell's counts under the mean profile of each type, four variants.
 
-``multinomial`` and ``negative_binomial`` differ in the noise; with ``_platform``, factors of the genes for the
-difference between the two technologies are fitted to the unlabelled query first, by expectation-maximization, after
-RCTD (doi:10.1038/s41587-021-00830-w) and InSituType (doi:10.1101/2022.10.19.512902). All types are equally likely
+``multinomial`` and ``negative_binomial`` differ in the noise; with ``_platform``, the profiles are first multiplied by
+factors of the genes for the difference between the two technologies, which are fitted to the unlabelled query, once,
+after RCTD (doi:10.1038/s41587-021-00830-w) and InSituType (doi:10.1101/2022.10.19.512902). All types are equally likely
 beforehand; the confidence is the posterior probability.
 """
 
@@ -21,9 +21,8 @@ from scipy.special import softmax
 PSEUDO_COUNT = 1.0
 # Size parameter of the negative binomial: InSituType's default.
 SIZE = 10.0
-# Counts that pull the factor of each gene to one, and steps of its fit.
+# Counts that pull the factor of each gene to one.
 PRIOR_COUNTS = 10.0
-N_STEPS = 20
 # Depths between which the part of the negative binomial that all genes have is interpolated.
 N_KNOTS = 200
 
@@ -73,19 +72,18 @@ def negative_binomial(counts: sparse.csr_matrix, profiles: np.ndarray) -> np.nda
 
 
 def platform_profiles(counts: sparse.csr_matrix, profiles: np.ndarray, likelihood: Likelihood) -> np.ndarray:
-    """Multiply the profiles by factors of the genes that were fitted to unlabelled cells; rows sum to one."""
-    totals = np.asarray(counts.sum(axis=1)).ravel()
-    observed = np.asarray(counts.sum(axis=0)).ravel()
-    fitted, scale = profiles, np.ones(len(profiles))
-    for _ in range(N_STEPS):
-        posterior = softmax(likelihood(counts, fitted), axis=1)
-        # counts of each type before the shares were made to sum to one again
-        expected = (totals @ posterior / scale) @ profiles
-        # the mode under a gamma prior whose mode is one
-        factors = (observed + PRIOR_COUNTS) / (expected + PRIOR_COUNTS)
-        scale = (profiles * factors).sum(axis=1)
-        fitted = profiles * factors / scale[:, None]
-    return fitted
+    """Multiply the profiles by factors of the genes that are fitted to unlabelled cells; rows sum to one.
+
+    A factor is the gene's counts in all cells by those that the cells' posterior types make expect. This is one step of
+    expectation-maximization, and not more: with 20, the factors come to stand for differences between types too (facs
+    to pbmc3k at full depth falls from a macro-F1 of 0.75 to 0.68).
+    """
+    posterior = softmax(likelihood(counts, profiles), axis=1)
+    totals, observed = (np.asarray(counts.sum(axis=axis)).ravel() for axis in (1, 0))
+    expected = totals @ posterior @ profiles
+    # the mode under a gamma prior whose mode is one
+    fitted = profiles * (observed + PRIOR_COUNTS) / (expected + PRIOR_COUNTS)
+    return fitted / fitted.sum(axis=1, keepdims=True)
 
 
 def train(task: common.Task) -> Model:
