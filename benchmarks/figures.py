@@ -8,22 +8,26 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-DPI = 130
+DPI = 100
 OURS = "HRCA"
-# The order in which the methods come gives each the same look in every figure; HRCA is black.
-COLORS = plt.get_cmap("tab20").colors[::2] + plt.get_cmap("Dark2").colors
-MARKERS = "osD^vP*Xhp<>d8"
+# HRCA is black; variants of a method (what follows a comma in its name) have its color and are dashed.
+COLORS = (*plt.get_cmap("tab10").colors, "navy", "gold", "darkgreen")
+MARKERS = "sD^vP*Xhp<>d8"
 ALL_GENES = "all"
 
 
 def looks(methods: list[str]) -> dict[str, dict]:
     """Line style of each method."""
-    others = [method for method in methods if method != OURS]
-    made = {
-        method: {"color": COLORS[i], "marker": MARKERS[i], "markersize": 4, "linewidth": 1.2}
-        for i, method in enumerate(others)
-    }
-    return made | {OURS: {"color": "black", "marker": "o", "markersize": 5, "linewidth": 2.6, "zorder": 5}}
+    families = list(dict.fromkeys(method.split(",")[0] for method in methods if method != OURS))
+    made = {}
+    for method in methods:
+        if method == OURS:
+            made[method] = {"color": "black", "marker": "o", "markersize": 5, "linewidth": 2.6, "zorder": 5}
+        else:
+            place = families.index(method.split(",")[0])
+            look = {"color": COLORS[place], "marker": MARKERS[place], "linestyle": "--" if "," in method else "-"}
+            made[method] = look | {"markersize": 4.5, "linewidth": 1.3}
+    return made
 
 
 def draw_lines(axes: Axes, table: pd.DataFrame, positions: pd.Series, styles: dict[str, dict]) -> None:
@@ -34,9 +38,10 @@ def draw_lines(axes: Axes, table: pd.DataFrame, positions: pd.Series, styles: di
             continue
         spread = own.groupby(positions[own.index])["macro_f1"].agg(["mean", "min", "max"])
         axes.plot(spread.index, spread["mean"], label=method, **style)
-        axes.fill_between(spread.index, spread["min"], spread["max"], color=style["color"], alpha=0.15, linewidth=0)
-    axes.set_ylim(0, 1)
+        axes.fill_between(spread.index, spread["min"], spread["max"], color=style["color"], alpha=0.1, linewidth=0)
     axes.grid(alpha=0.3)
+    if axes.get_subplotspec().is_first_col():
+        axes.set_ylabel("macro-F1")
 
 
 def depths(table: pd.DataFrame, methods: list[str], path: Path) -> None:
@@ -45,8 +50,11 @@ def depths(table: pd.DataFrame, methods: list[str], path: Path) -> None:
     rows = table[shares.notna() & (table["genes"] == ALL_GENES)]
     pairs = [pair for pair in rows["pair"].unique() if rows.loc[rows["pair"] == pair, "depth"].nunique() > 1]
     n_columns = 4
-    n_rows = -(-(len(pairs) + 1) // n_columns)
-    figure, grid = plt.subplots(n_rows, n_columns, figsize=(4 * n_columns, 3.6 * n_rows), sharey=True, squeeze=False)
+    # one place more, for the legend
+    n_rows = len(pairs) // n_columns + 1
+    figure, grid = plt.subplots(
+        n_rows, n_columns, figsize=(4 * n_columns, 4 * n_rows), sharey=True, squeeze=False, layout="constrained"
+    )
     for axes, pair in zip(grid.flat, pairs, strict=False):
         draw_lines(axes, rows[rows["pair"] == pair], shares, looks(methods))
         axes.set_xscale("log")
@@ -54,7 +62,9 @@ def depths(table: pd.DataFrame, methods: list[str], path: Path) -> None:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_title(pair.replace(" -> ", "\n→ "), fontsize=9)
         axes.set_xlabel("share of the counts")
-    _finish(figure, grid, len(pairs))
+    for axes in grid.flat[len(pairs) :]:
+        axes.axis("off")
+    grid.flat[len(pairs)].legend(*_legend(figure), loc="center left", frameon=False, fontsize=10)
     _save(figure, path)
 
 
@@ -63,14 +73,15 @@ def panels(table: pd.DataFrame, methods: list[str], path: Path) -> None:
     rows = table[table["depth"].str.endswith("counts")]
     pairs = list(rows.loc[rows["genes"] != ALL_GENES, "pair"].unique())
     if not pairs:
+        path.unlink(missing_ok=True)
         return
     columns = [(choice, depth) for choice in ("variable", "random") for depth in ("100 counts", "30 counts")]
     sizes = [100, 300, 1000]
     places = {**{f"{size} {choice}": i for i, size in enumerate(sizes) for choice, _ in columns}, ALL_GENES: len(sizes)}
+    shape = (len(pairs), len(columns))
     figure, grid = plt.subplots(
-        len(pairs) + 1, 4, figsize=(16, 3.2 * len(pairs) + 1.6), sharey="row", squeeze=False,
-        height_ratios=[*[1] * len(pairs), 0.4],
-    )  # fmt: skip
+        *shape, figsize=(16, 3.6 * len(pairs) + 1), sharey=True, squeeze=False, layout="constrained"
+    )
     for line, pair in zip(grid, pairs, strict=False):
         for axes, (choice, depth) in zip(line, columns, strict=True):
             shown = rows[(rows["pair"] == pair) & (rows["depth"] == depth)]
@@ -79,7 +90,7 @@ def panels(table: pd.DataFrame, methods: list[str], path: Path) -> None:
             axes.set_xticks(range(len(sizes) + 1), [*map(str, sizes), "all"])
             axes.set_xlabel(f"{choice} genes")
             axes.set_title(f"{pair.replace(' -> ', ' → ')}\nmedian cell: at most {depth}", fontsize=9)
-    _finish(figure, grid, 4 * len(pairs), n_columns=5)
+    figure.legend(*_legend(figure), loc="outside lower center", ncols=5, frameon=False, fontsize=11)
     _save(figure, path)
 
 
@@ -104,18 +115,12 @@ def summary(means: pd.DataFrame, path: Path) -> None:
     _save(figure, path)
 
 
-def _finish(figure: Figure, grid: np.ndarray, n_used: int, n_columns: int = 1) -> None:
-    # the legend, of every line that is in any panel, stands in the first free place
-    for line in grid:
-        line[0].set_ylabel("macro-F1")
+def _legend(figure: Figure) -> tuple[list, list[str]]:
+    # of every line that is in any panel
     found = {}
-    for axes in grid.flat[:n_used]:
+    for axes in figure.axes:
         found |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    for axes in grid.flat[n_used:]:
-        axes.axis("off")
-    free = grid.flat[n_used]
-    free.legend(found.values(), found.keys(), loc="upper left", ncols=n_columns, frameon=False, fontsize=10)
-    figure.tight_layout()
+    return list(found.values()), list(found)
 
 
 def _save(figure: Figure, path: Path) -> None:
