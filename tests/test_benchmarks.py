@@ -160,6 +160,15 @@ def test_the_sparse_half_is_chosen_by_depth_or_genes():
     assert report.is_full(rows).tolist() == [True, False, False, False, False, False]
 
 
+def test_means_are_over_the_queries_that_the_methods_share():
+    depths = ["1", "0.3", "0.1", "0.03"]
+    rows = [("a", depth, seed, float(depth)) for depth in depths for seed in (0, 1)]
+    rows += [("b", depth, 0, 0.5) for depth in depths[:3]] + [("only the hardest", "0.03", 0, 0.1)]
+    rows = pd.DataFrame(rows, columns=["method", "depth", "seed", "macro_f1"]).assign(pair="p", genes="all")
+    queries = report.comparable(rows)
+    assert queries.groupby("method")["depth"].agg(set).to_dict() == {"a": set(depths[:3]), "b": set(depths[:3])}
+
+
 def test_every_method_has_a_name_in_the_report():
     assert report.NAMES.keys() == accuracy.METHODS.keys()
 
