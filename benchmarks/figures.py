@@ -88,6 +88,7 @@ def panels(table: pd.DataFrame, methods: list[str], path: Path) -> None:
             shown = shown[shown["genes"].isin([f"{size} {choice}" for size in sizes] + [ALL_GENES])]
             draw_lines(axes, shown, shown["genes"].map(places), looks(methods))
             axes.set_xticks(range(len(sizes) + 1), [*map(str, sizes), "all"])
+            axes.set_xlim(-0.15, len(sizes) + 0.15)
             axes.set_xlabel(f"{choice} genes")
             axes.set_title(f"{pair.replace(' -> ', ' → ')}\nmedian cell: at most {depth}", fontsize=9)
     figure.legend(*_legend(figure), loc="outside lower center", ncols=5, frameon=False, fontsize=11)
