@@ -10,24 +10,26 @@ from matplotlib.figure import Figure
 
 DPI = 100
 OURS = "HRCA"
-# HRCA is black; variants of a method (what follows a comma in its name) have its color and are dashed.
-COLORS = (*plt.get_cmap("tab10").colors, "navy", "gold", "darkgreen")
-MARKERS = "sD^vP*Xhp<>d8"
+# HRCA is black; variants of a method (what follows a comma in its name) have its color and are not solid.
+COLORS = ("black", *plt.get_cmap("tab10").colors, "navy", "gold", "darkgreen")
+MARKERS = "osD^vP*Xhp<>d8"
+LINES = ("-", "--", ":", "-.")
 ALL_GENES = "all"
 
 
 def looks(methods: list[str]) -> dict[str, dict]:
     """Line style of each method."""
-    families = list(dict.fromkeys(method.split(",")[0] for method in methods if method != OURS))
-    made = {}
+    families = {}
     for method in methods:
-        if method == OURS:
-            made[method] = {"color": "black", "marker": "o", "markersize": 5, "linewidth": 2.6, "zorder": 5}
-        else:
-            place = families.index(method.split(",")[0])
-            look = {"color": COLORS[place], "marker": MARKERS[place], "linestyle": "--" if "," in method else "-"}
-            made[method] = look | {"markersize": 4.5, "linewidth": 1.3}
-    return made
+        families.setdefault(method.split(",")[0], []).append(method)
+    families = {OURS: families.pop(OURS, []), **families}
+    made = {}
+    for color, marker, variants in zip(COLORS, MARKERS, families.values(), strict=False):
+        for line, method in zip(LINES, variants, strict=False):
+            made[method] = {"color": color, "marker": marker, "linestyle": line, "markersize": 4.5, "linewidth": 1.3}
+    if OURS in made:
+        made[OURS] |= {"linewidth": 2.6, "zorder": 5}
+    return {method: made[method] for method in methods}
 
 
 def draw_lines(axes: Axes, table: pd.DataFrame, positions: pd.Series, styles: dict[str, dict]) -> None:

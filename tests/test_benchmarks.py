@@ -114,7 +114,7 @@ def test_a_method_without_its_environment_says_how_to_make_it(tmp_path, monkeypa
     (tmp_path / "methods" / "celltypist.py").touch()
     monkeypatch.setattr(accuracy, "HERE", tmp_path)
     assert f"make.sh {tmp_path} celltypist" in accuracy.command("celltypist", tmp_path)
-    assert "no methods/hrca.py" in accuracy.command("hrca", None)
+    assert "there is no methods/hrca" in accuracy.command("hrca", None)
 
 
 def test_baselines_run_from_end_to_end(pair, monkeypatch):
@@ -170,7 +170,7 @@ def test_means_are_over_the_queries_that_the_methods_share():
 
 
 def test_every_method_has_a_name_in_the_report():
-    assert report.NAMES.keys() == accuracy.METHODS.keys()
+    assert accuracy.METHODS.keys() <= report.NAMES.keys()
 
 
 def test_negative_binomial_matches_scipy():
