@@ -20,6 +20,8 @@ ARCHITECTURE = {
     "dropout_rate": 0.2,
     "n_layers": 2,
 }
+# Epochs without a better validation loss before training ends: scArches' own tutorial's.
+PATIENCE = {"early_stopping": True, "early_stopping_patience": 10, "check_val_every_n_epoch": 1}
 
 
 class Model(NamedTuple):
@@ -38,7 +40,7 @@ def train(task: Task) -> Model:
     reference.obs[BATCH_KEY] = task.reference.obs["batch"].astype(str) if "batch" in task.reference.obs else "reference"
     scvi.model.SCVI.setup_anndata(reference, batch_key=BATCH_KEY)
     pretrained = scvi.model.SCVI(reference, **ARCHITECTURE)
-    pretrained.train(early_stopping=True, enable_progress_bar=False)
+    pretrained.train(**PATIENCE, enable_progress_bar=False)
     scanvi = scvi.model.SCANVI.from_scvi_model(pretrained, unlabeled_category=UNLABELLED, labels_key=LABELS_KEY)
     scanvi.train(max_epochs=20, n_samples_per_label=100, enable_progress_bar=False)
     return Model(scanvi, genes)
@@ -49,7 +51,7 @@ def predict(model: Model, query: AnnData) -> tuple[np.ndarray, np.ndarray]:
     query = _cells(query, model.genes)
     query.obs[BATCH_KEY], query.obs[LABELS_KEY] = "query", UNLABELLED
     scanvi = scvi.model.SCANVI.load_query_data(query, model.scanvi)
-    scanvi.train(max_epochs=100, plan_kwargs={"weight_decay": 0.0}, enable_progress_bar=False)
+    scanvi.train(max_epochs=100, plan_kwargs={"weight_decay": 0.0}, **PATIENCE, enable_progress_bar=False)
     probabilities = scanvi.predict(soft=True)
     return probabilities.idxmax(axis=1).to_numpy(str), probabilities.max(axis=1).to_numpy()
 
