@@ -1,0 +1,164 @@
+"""Tables and figures of the accuracy benchmark, from whatever results are there.
+
+    python benchmarks/report.py
+
+reads results/accuracy and writes docs/benchmarks/*.csv and docs/_static/benchmarks/*.png.
+"""
+
+import argparse
+from pathlib import Path
+
+import figures
+import numpy as np
+import pandas as pd
+from table import KEY
+
+HERE = Path(__file__).resolve().parent
+DOCS = HERE.parent / "docs"
+# At most this share of the counts, or this many genes, is sparse.
+SPARSE_DEPTH = 0.1
+SPARSE_GENES = 300
+# A method with less than this share of the queries does not take them from the means of the others.
+SHARE_TO_DECIDE = 0.5
+QUERY = ["pair", "genes", "depth"]
+NAMES = {
+    "hrca": "HRCA",
+    "hrca_networks": "HRCA, networks only",
+    "hrca_alone": "HRCA, each cell alone",
+    "hrca_matched": "HRCA, trained for the query",
+    "celltypist": "CellTypist",
+    "scanvi": "scANVI",
+    "singler": "SingleR",
+    "tacco": "TACCO",
+    "rctd": "RCTD",
+    "xgboost": "XGBoost",
+    "logistic_regression": "Logistic regression",
+    "logistic_regression_thinned": "Logistic regression, thinned",
+    "linear_svm": "Linear SVM",
+    "knn_pca": "kNN on PCA",
+    "multinomial": "Multinomial",
+    "multinomial_platform": "Multinomial, platform",
+    "negative_binomial": "Neg. binomial",
+    "negative_binomial_platform": "Neg. binomial, platform",
+}
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """Read the rows of all methods; of a key that was run twice, the last."""
+    files = sorted(folder.glob("*.csv"))
+    if not files:
+        raise SystemExit(f"{folder} has no results yet: run benchmarks/accuracy.py")
+    table = pd.concat([pd.read_csv(file, dtype={"depth": str, "genes": str, "error": str}) for file in files])
+    table = table.drop_duplicates(list(KEY), keep="last")
+    return table.assign(method=table["method"].map(lambda name: NAMES.get(name, name))).reset_index(drop=True)
+
+
+def depth_share(table: pd.DataFrame) -> pd.Series:
+    """Share of its counts that each row's query keeps; NaN where a median was asked for instead."""
+    return pd.to_numeric(table["depth"], errors="coerce")
+
+
+def is_sparse(table: pd.DataFrame) -> pd.Series:
+    """Whether each row is in the sparse half: depth at most 0.1, or at most 300 genes."""
+    return (depth_share(table) <= SPARSE_DEPTH) | (table["n_genes"] <= SPARSE_GENES)
+
+
+def is_full(table: pd.DataFrame) -> pd.Series:
+    """Whether each row is a whole scRNA-seq query."""
+    return (depth_share(table) == 1) & (table["genes"] == "all") & ~is_sparse(table)
+
+
+def comparable(table: pd.DataFrame) -> pd.DataFrame:
+    """Average the seeds, and keep the queries that all methods have, but for methods that have less than half of them.
+
+    Means over what each method happens to have would not compare: the sparsest queries come last.
+    """
+    means = table.groupby(["method", *QUERY], as_index=False, sort=False).mean(numeric_only=True)
+    n_queries = means.groupby("method").size()
+    deciding = n_queries.index[n_queries >= SHARE_TO_DECIDE * len(means[QUERY].drop_duplicates())]
+    n_deciding = means[means["method"].isin(deciding)].groupby(QUERY)["method"].transform("size")
+    common = means.loc[n_deciding.index[n_deciding == len(deciding)], QUERY].drop_duplicates()
+    return means.merge(common, on=QUERY)
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Means of each method over comparable queries, best first, and how many of these it has."""
+    done = table[table["error"].isna()]
+    queries = comparable(done)
+    made = pd.DataFrame(index=pd.Index(queries["method"].unique(), name="method"))
+    for name, part in {"sparse": queries[is_sparse(queries)], "full": queries[is_full(queries)]}.items():
+        means = part.groupby("method")
+        made[f"macro-F1, {name}"] = means["macro_f1"].mean()
+        made[f"accuracy, {name}"] = means["accuracy"].mean()
+        made[f"calibration error, {name}"] = means["ece"].mean()
+    made["train, s"] = done.groupby("method")["train_s"].median()
+    made["predict, s"] = done.groupby("method")["predict_s"].median()
+    made["memory, GB"] = done.groupby("method")["peak_gb"].max()
+    made["queries"] = queries.groupby("method").size()
+    return made.sort_values("macro-F1, sparse", ascending=False)
+
+
+def missing(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each method that failed, or that are not there although another method has them."""
+    everything = table[[*QUERY, "seed"]].drop_duplicates()
+    lines = []
+    for name in NAMES.values():
+        own = table[table["method"] == name]
+        errors = own["error"].dropna()
+        line = {"method": name, "rows": len(own) - len(errors), "failed": len(errors)}
+        line["not run"] = len(everything) - len(own)
+        line["first error"] = errors.iloc[0] if len(errors) else ""
+        lines.append(line)
+    return pd.DataFrame(lines).set_index("method")
+
+
+def by_query(table: pd.DataFrame) -> pd.DataFrame:
+    """Macro-F1 of each method on each query, mean over the seeds."""
+    wide = table.pivot_table(index=QUERY, columns="method", values="macro_f1", sort=False)
+    return wide.reindex(columns=[name for name in NAMES.values() if name in wide])
+
+
+def best(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the best method on each query, and how far HRCA is ahead of the best of the others (or behind, if < 0)."""
+    wide = by_query(table)
+    # our own variants are no competitors
+    wide = wide[[name for name in wide if not name.startswith("HRCA,")]].dropna(how="all")
+    others = wide.drop(columns="HRCA", errors="ignore")
+    counts = table.groupby(QUERY)["median_counts"].mean().reindex(wide.index)
+    made = pd.DataFrame({"median counts": counts.round().astype(int)})
+    made["best"], made["macro-F1"] = wide.idxmax(axis=1), wide.max(axis=1)
+    made["HRCA"] = wide.get("HRCA", np.nan)
+    made["HRCA ahead"] = made["HRCA"] - others.max(axis=1)
+    return made
+
+
+def write(table: pd.DataFrame, name: str) -> None:
+    """Write a table for the docs."""
+    path = DOCS / "benchmarks" / f"{name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = table.reset_index().map(lambda value: f"{value:.3f}" if isinstance(value, float) else value)
+    text.replace("nan", "").to_csv(path, index=False, lineterminator="\n")
+
+
+def main() -> None:
+    """Write all tables and figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "accuracy")
+    table = read(parser.parse_args().results)
+    done = table[table["error"].isna()]
+    write(summary(table), "summary")
+    write(missing(table), "missing")
+    write(best(done), "best")
+    native = done[(depth_share(done) == 1) & (done["genes"] == "all")]
+    write(by_query(native).droplevel(["genes", "depth"]).T, "native")
+    folder = DOCS / "_static" / "benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    order = list(NAMES.values())
+    figures.depths(done, order, folder / "depths.png")
+    figures.panels(done, order, folder / "panels.png")
+    figures.summary(summary(table), folder / "summary.png")
+    print(summary(table).round(3).to_string(), missing(table).to_string(), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()
