@@ -7,7 +7,6 @@ import pytest
 import scvi
 import torch
 from conftest import QUIET, TINY, synthetic
-from lightning.pytorch.callbacks import Callback
 from scipy import sparse
 from scvi import REGISTRY_KEYS
 
@@ -20,6 +19,14 @@ from hrca._module import TARGETS_KEY, smoothed_cross_entropy
 from hrca._trainingplan import AdaptPlan
 
 ADAPT = {"max_steps": 5, "batch_size": 16, **QUIET}
+
+
+@pytest.fixture
+def query(query) -> ad.AnnData:
+    """Conftest's query at a fifth of its depth, so that no cell is beyond doubt; the cell 5 is still empty."""
+    query.X.data = np.random.default_rng(5).binomial(query.X.data.astype(int), 0.2).astype(np.float32)
+    query.X.eliminate_zeros()
+    return query
 
 
 def soft(model, adata, **kwargs) -> np.ndarray:
@@ -201,8 +208,8 @@ def test_the_adapted_model_has_trained_both_networks_and_predicts(tiny_model, qu
     adapted = tiny_model.adapt(query, **ADAPT)
     before, after = dict(tiny_model.module.named_parameters()), dict(adapted.module.named_parameters())
     assert [name for name in before if torch.equal(before[name], after[name])] == []
-    kept = {name for name, value in state(tiny_model.module).items() if torch.equal(value, adapted.module.state_dict()[name])}
-    assert {"evidence.log_profiles", "evidence.weights", "genes_used", "query_depths"} <= kept
+    for name in ("log_profiles", "weights", "deepest"):
+        assert torch.equal(getattr(adapted.module.evidence, name), getattr(tiny_model.module.evidence, name))
     assert isinstance(adapted, hrca.HRCA)
     assert adapted.module.is_adapted
     assert not tiny_model.module.is_adapted
@@ -212,10 +219,9 @@ def test_the_adapted_model_has_trained_both_networks_and_predicts(tiny_model, qu
     assert query.uns["hrca"]["model_id"] == adapted.model_id_
     assert (labels == "Unknown").sum() == 1
     assert np.abs(soft(adapted, query) - soft(tiny_model, query)).max() > 1e-4
-    assert set(adapted.history) > set(tiny_model.history)
-    assert {"adapt_train_loss", "adapt_reconstruction_loss", "adapt_lr"} <= {
-        name.replace("adapt_train_reconstruction", "adapt_reconstruction") for name in adapted.history
-    }
+    assert set(tiny_model.history) < set(adapted.history)
+    new = {"adapt_train_loss", "adapt_train_reconstruction_loss", "adapt_train_classification_loss", "adapt_lr"}
+    assert new <= set(adapted.history)
     assert np.isfinite(adapted.history["adapt_train_loss"].to_numpy()).all()
 
 
@@ -269,21 +275,21 @@ def test_few_steps_and_small_batches_train_too(tiny_model, query, max_steps, bat
 
 
 def test_reference_and_query_learn_from_their_targets(tiny_model, query):
-    # the longer, the surer is the adapted network of what the model had said of the query
-    says = soft(tiny_model, query)
-    judged = says.max(axis=1) > 0
+    # the network comes to say what network and counts together had said of the query
+    targets = query_targets(soft(tiny_model, query))
+    adapted = tiny_model.adapt(query, max_steps=60, batch_size=32, lr=1e-2, **QUIET)
     losses = []
-    for model in (tiny_model, tiny_model.adapt(query, max_steps=60, batch_size=32, lr=1e-2, **QUIET)):
+    for model in (tiny_model, adapted):
         with torch.no_grad():
             log_p = model.module.classify(torch.from_numpy(aligned(model, query))).log_softmax(dim=1).numpy()
-        losses.append(-(query_targets(says) * log_p)[judged].sum(axis=1).mean())
-    assert losses[1] < losses[0]
-    assert tiny_model.evaluate(tiny_model.adata, "cell_type")["accuracy"] > 0.9
+        losses.append(-(targets * log_p).sum(axis=1).mean())
+    assert losses[1] < 0.9 * losses[0]
+    assert adapted.evaluate(tiny_model.adata, "cell_type")["accuracy"] > 0.9
 
 
 def test_an_adapted_network_sees_deep_cells_whole(tiny_model, query):
     adapted = tiny_model.adapt(query, **ADAPT)
-    deep = torch.from_numpy(aligned(tiny_model, query)) * 10
+    deep = torch.from_numpy(aligned(tiny_model, query)) * 30
     assert bool((deep.sum(dim=1) > tiny_model.module.evidence.deepest)[np.arange(37) != 5].all())
     with torch.no_grad():
         for model, whole in ((tiny_model, False), (adapted, True)):
@@ -391,14 +397,12 @@ def test_a_query_that_cannot_be_adapted_to_is_refused(tiny_model, query, broken,
     assert tiny_model.is_finetuned_
 
 
-class Stop(Callback):
-    def on_train_batch_end(self, trainer, pl_module, *_):
+def test_an_adaptation_that_fails_leaves_the_original_ready(tiny_model, query, monkeypatch):
+    def stop(*_):
         raise RuntimeError("stopped")
 
-
-def test_an_adaptation_that_fails_leaves_the_original_ready(tiny_model, query, monkeypatch):
     before = soft(tiny_model, query)
-    monkeypatch.setattr(AdaptPlan, "on_train_batch_end", Stop.on_train_batch_end, raising=False)
+    monkeypatch.setattr(AdaptPlan, "on_train_batch_end", stop)
     with pytest.raises(RuntimeError, match="stopped"):
         tiny_model.adapt(query, **ADAPT)
     np.testing.assert_array_equal(soft(tiny_model, query), before)

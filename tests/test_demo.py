@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from hrca.cli import app
 from hrca.datasets import local, pbmc68k
-from hrca.demo import blood, hypothalamus, logistic_regression
+from hrca.demo import blood, count_likelihood, hypothalamus, logistic_regression
 from hrca.metrics import annotation_scores
 
 
@@ -33,10 +33,11 @@ def test_the_query_is_thinned_to_30_percent_and_no_cell_is_in_both():
     assert (pair.query.X > full.X).nnz == 0
 
 
-def test_logistic_regression_beats_the_largest_class():
+@pytest.mark.parametrize("baseline", [logistic_regression, count_likelihood])
+def test_a_baseline_beats_the_largest_class(baseline):
     pair = blood()
     known = pair.query.obs["bulk_labels"].astype(str)
-    scores = annotation_scores(known, logistic_regression(pair))
+    scores = annotation_scores(known, baseline(pair))
     assert scores["accuracy"] > 2 * known.value_counts(normalize=True).iloc[0]
 
 

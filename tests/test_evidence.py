@@ -111,7 +111,10 @@ def test_the_likelihood_is_a_multinomials_on_the_genes_that_are_there(absent):
     ours = evidence(torch.from_numpy(counts)) - depth * log_norms(evidence.log_profiles, torch.from_numpy(factors))
     restricted = profiles[:, present] / profiles[:, present].sum(axis=1, keepdims=True)
     expected = np.array(
-        [[stats.multinomial.logpmf(cell[present], int(cell.sum()), profile) for profile in restricted] for cell in counts]
+        [
+            [stats.multinomial.logpmf(cell[present], int(cell.sum()), profile) for profile in restricted]
+            for cell in counts
+        ]
     )
     # the multinomial coefficient is the same for each label
     np.testing.assert_allclose(ours - ours[:, :1], expected - expected[:, :1], atol=1e-9)

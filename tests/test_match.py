@@ -10,7 +10,7 @@ from conftest import QUIET, TINY, synthetic
 from scipy import sparse, stats
 
 import hrca
-from hrca import _module
+from hrca import _module, _training
 from hrca._module import DRAWS, GeneAE
 from hrca._transforms import corrupt, log_normalize, thin_to_depth
 
@@ -72,6 +72,20 @@ def matched_model() -> hrca.HRCA:
     query = panel(cells_of_depth(np.random.default_rng(2).integers(20, 200, 50), seed=3))
     model.train(2, 20, query=query, lr=1e-2, batch_size=32, **QUIET)
     return model
+
+
+@pytest.fixture
+def query_of_any_depth(matched_model) -> ad.AnnData:
+    """Cells on both sides of the depth from which they are thinned; one without counts on the model's genes."""
+    query = panel(cells_of_depth(np.geomspace(10, 1000, 60), seed=5))
+    deepest = float(matched_model.module.evidence.deepest)
+    depths = aligned(matched_model, query).sum(dim=1)
+    assert 15 < int((depths > deepest).sum()) < 45
+    own = ~query.var_names.str.startswith("other")
+    counts = query.X.tolil()
+    counts[7, np.flatnonzero(own)] = 0
+    query.X = counts.tocsr()
+    return query
 
 
 # Training ------------------------------------------------------------------------------------------------------------
@@ -136,8 +150,6 @@ def test_without_a_query_training_sees_all_genes_down_to_10_counts(deep_referenc
 
 
 def test_weights_of_network_and_counts_are_learned_at_the_querys_depths(deep_reference, sparse_query, monkeypatch):
-    from hrca import _training
-
     fit_weights, seen = _training.fit_weights, []
 
     def recorded(network, log_likelihood, depth, codes, n_cells):
@@ -271,7 +283,7 @@ def test_a_model_without_its_reference_cannot_be_matched(matched_model, sparse_q
         hrca.HRCA.load(tmp_path / "model").match(sparse_query)
 
 
-def test_save_and_load_keep_match_profiles_and_weights(matched_model, sparse_query, tmp_path):
+def test_save_and_load_keep_match_profiles_and_weights(matched_model, query_of_any_depth, tmp_path):
     matched_model.save(tmp_path / "model")
     loaded = hrca.HRCA.load(tmp_path / "model")
     assert loaded.matched_ == matched_model.matched_
@@ -282,24 +294,10 @@ def test_save_and_load_keep_match_profiles_and_weights(matched_model, sparse_que
     assert {"genes_used", "query_depths", "evidence.log_profiles", "evidence.weights", "evidence.deepest"} <= set(kept)
     assert kept["evidence.is_fitted"]
     assert int(kept["genes_used"].sum()) == N_SHARED
-    np.testing.assert_array_equal(soft(loaded, sparse_query), soft(matched_model, sparse_query))
+    np.testing.assert_array_equal(soft(loaded, query_of_any_depth), soft(matched_model, query_of_any_depth))
 
 
 # Prediction ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def query_of_any_depth(matched_model) -> ad.AnnData:
-    """Cells on both sides of the depth from which they are thinned; one without counts on the model's genes."""
-    query = panel(cells_of_depth(np.geomspace(10, 1000, 60), seed=5))
-    deepest = float(matched_model.module.evidence.deepest)
-    depths = aligned(matched_model, query).sum(dim=1)
-    assert 15 < int((depths > deepest).sum()) < 45
-    own = ~query.var_names.str.startswith("other")
-    counts = query.X.tolil()
-    counts[7, np.flatnonzero(own)] = 0
-    query.X = counts.tocsr()
-    return query
 
 
 def expected_probabilities(model, query, factors=None) -> np.ndarray:
@@ -325,6 +323,18 @@ def expected_probabilities(model, query, factors=None) -> np.ndarray:
         logits = weight[0] * network + weight[1] * likelihood / (1 + seen / 300)
         rows.append(np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum())
     return np.array(rows)
+
+
+def test_the_network_judges_a_deep_cell_by_thinned_draws_of_it(matched_model, query_of_any_depth):
+    x, deepest = aligned(matched_model, query_of_any_depth), float(matched_model.module.evidence.deepest)
+    with torch.no_grad():
+        says = matched_model.module.judge(x)[:, :3]
+        for i in range(0, 60, 4):
+            cell = x[i : i + 1]
+            deep = float(cell.sum()) > deepest
+            draws = [thin_to_depth(cell, deepest, draw) for draw in range(DRAWS)] if deep else [cell]
+            expected = [matched_model.module.classify(draw).log_softmax(dim=1) for draw in draws]
+            np.testing.assert_allclose(says[i], torch.cat(expected).mean(dim=0), rtol=1e-4, atol=1e-5)
 
 
 def test_probabilities_are_network_and_counts_together(matched_model, query_of_any_depth):

@@ -242,7 +242,7 @@ def fit_weights(
         value = F.cross_entropy(combine(network, log_likelihood, depth, weights), codes)
         value = value + (weights - prior).square().sum() / (2 * PRIOR_SPREAD**2 * n_cells)
         (gradient,) = torch.autograd.grad(value, weights)
-        return float(value), gradient.flatten().numpy()
+        return value.detach().item(), gradient.flatten().numpy()
 
     start = prior.flatten().numpy()
     reach = MOST_SPREADS * PRIOR_SPREAD
