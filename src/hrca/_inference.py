@@ -126,7 +126,7 @@ def judge_cells(
     spread = 0.0
     if fitted:
         probabilities, factors = _weigh(module.evidence, says, depth, totals, genes_used, match_platform)
-        spread = float(np.log(factors[genes_used > 0]).std())
+        spread = float(np.log(factors[genes_used > 0]).std()) if genes_used.any() else 0.0
     else:
         probabilities = np.exp(says)
     has_counts = depth > 0
