@@ -7,6 +7,7 @@ adata.X or a layer: raw counts (n_obs, any genes, any order)
   -> GeneAE.encode                 latent (n_obs, n_latent)
        -> GeneAE.decode            reconstruction; target: the uncorrupted log_normalize
        -> SEClassifier             logits (n_obs, n_labels)
+  -> _evidence.CountEvidence       log-likelihood of the counts (n_obs, n_labels), weighed with the logits
   -> HRCA.predict                  adata.obs, adata.obsm, adata.uns
 """
 

@@ -89,7 +89,8 @@ class HRCA(BaseModelClass):
     Notes
     -----
     Where the Document is silent, the published code decides (dropouts, norms, feed-forward width); where the
-    published code contradicts the Document (stages of the classifier, weights that are kept), the Document does.
+    published code contradicts the Document (stages of the classifier), the Document does. The count branch,
+    :meth:`match`, :meth:`adapt` and the one cycle of :meth:`train` are not of the Document (docs/decisions/0003).
 
     Examples
     --------
@@ -436,8 +437,9 @@ class HRCA(BaseModelClass):
             its own and 10 counts), "mask" (each entry is hidden with probability 0.7, as in the published code) or
             "none".
         train_size
-            Share of the cells of each type that are trained on; the others choose the epoch whose weights are kept.
-            1: none are held out, and the training loss chooses. One split serves both phases.
+            Share of the cells of each type that are trained on; the others choose the epoch whose weights are kept
+            (with "plateau"), and teach how to weigh network and counts. 1: none are held out, the training loss
+            chooses, and the weights stay at their prior. One split serves both phases.
         accelerator
             Lightning's: "cpu", "gpu", "auto".
         devices

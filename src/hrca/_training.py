@@ -180,7 +180,7 @@ class Phase:
 
 
 def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
-    """Train one phase, and leave the model with the weights of its best epoch.
+    """Train one phase, and leave the model with the weights of its best epoch, or of the last of a cycle.
 
     Parameters
     ----------

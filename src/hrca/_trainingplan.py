@@ -1,4 +1,4 @@
-"""The two training plans: what is minimised, by which optimiser, on which learning-rate schedule."""
+"""The training plans: what is minimised, by which optimiser, on which learning-rate schedule."""
 
 from typing import Literal, get_args
 

@@ -24,10 +24,10 @@ def demo(
         Path | None, typer.Option(help="Folder with the scRNA-seq -> MERFISH pair; without it, blood cells of scanpy.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("hrca_demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the epochs: shows that it runs.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="10 + 18 epochs only: shows that it runs.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
 ) -> None:
-    """Train on a real reference, annotate a real query, and compare with logistic regression."""
+    """Train on a real reference, annotate a real query, and compare with two plain baselines."""
     # what the libraries say of themselves would bury the few lines that matter here
     warnings.simplefilter("ignore")
     for name in ("lightning.pytorch", "lightning.fabric"):

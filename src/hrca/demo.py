@@ -1,4 +1,4 @@
-"""The main job from end to end on real cells, as ``hrca demo`` runs it: train, annotate, score, draw."""
+"""The main job from end to end on real cells, as ``hrca demo`` runs it: train, adapt, annotate, score, draw."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +151,7 @@ def run(pair: Pair, out_dir: str | Path, *, quick: bool = False, seed: int = 0) 
         Folder for ``annotated.h5ad``, ``umap.png``, ``confusion.png`` and, of a query with coordinates,
         ``section.png``.
     quick
-        Train a tenth of the epochs.
+        Train 10 + 18 epochs only.
     seed
         scvi's seed; stays set.
 
