@@ -27,14 +27,14 @@ SATURATION_DEPTH = 300.0
 INFORMATIVE_SHARE, CONTRAST, OTHERS_DEPTH = 1e-4, 1.25, 100.0
 # The depth at which the weights of a model are as if depth played no part.
 USUAL_DEPTH = 100.0
-# Weights before anything is learned: the network as it is, the likelihood at a half, and the standard deviation of their
-# logs around these. Held-out cells of the reference know nothing of another platform, where the likelihood holds better
-# than the network: left to themselves they would give it less. Chosen on five pairs of real data and checked on five
-# others, as the numbers above (docs/benchmarks.md).
+# Weights before anything is learned: the network as it is, the likelihood at a half, and the standard deviation of
+# their logs around these. Held-out cells of the reference know nothing of another platform, where the likelihood holds
+# better than the network: left to themselves they would give it less. Chosen on five pairs of real data and checked on
+# five others, as the thresholds above (docs/benchmarks.md).
 NETWORK_WEIGHT, COUNTS_WEIGHT = 1.0, 0.5
 PRIOR_SPREAD = 0.15
-# How far from their prior the weights may go, in these.
-MOST_SPREADS = 6
+# How far from their prior the logs of the weights may go; beyond, their exponentials overflow.
+FARTHEST = 3.0
 # Gamma prior of a platform factor, in counts: a gene needs more than these before its factor leaves 1.
 PLATFORM_PRIOR_COUNTS = 20.0
 # How much more the likelihood is trusted, alone, than its weight beside the network says; 3 was best of 1 (with the
@@ -80,7 +80,7 @@ class CountEvidence(nn.Module):
         self.register_buffer("is_fitted", torch.tensor(False))
 
     def forward(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_labels"]:
-        """Return the log-likelihood of counts under each profile, but for the profiles' norms; see :func:`normalize`."""
+        """Return the log-likelihood of counts under each profile, but for the norms; see :func:`normalize`."""
         informative = self.informative.to(counts.dtype)
         others = others_weight(counts.sum(dim=1))[:, None]
         return (counts * (informative + others * (1 - informative))) @ self.log_profiles.T.to(counts.dtype)
@@ -290,10 +290,9 @@ def fit_weights(
         return value.detach().item(), gradient.flatten().numpy()
 
     start = prior.flatten().numpy()
-    reach = MOST_SPREADS * PRIOR_SPREAD
     with torch.enable_grad():
         # bounds, since a step of the line search could overflow the exponentials
-        fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(x - reach, x + reach) for x in start])
+        fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(x - FARTHEST, x + FARTHEST) for x in start])
     return torch.from_numpy(fit.x).reshape(2, 2).float()
 
 

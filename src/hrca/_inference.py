@@ -118,11 +118,11 @@ def judge_cells(
     n_labels = module.se_classifier.output.out_features
     fitted = module.evidence is not None and bool(module.evidence.is_fitted)
     says = np.zeros((n_obs, 2 * n_labels if fitted else n_labels), dtype=np.float32)
-    sets = np.stack([genes_used, genes_used * module.evidence.informative.cpu().numpy()]) if fitted else genes_used[None]
+    sets = [genes_used, genes_used * module.evidence.informative.cpu().numpy()] if fitted else [genes_used]
     depth, totals = np.zeros((n_obs, len(sets))), np.zeros(len(genes_used))
     for rows, output, counts in run(module.judge, batches):
         says[rows] = output
-        depth[rows] = counts @ sets.T
+        depth[rows] = counts @ np.stack(sets, axis=1)
         totals += genes_used * counts.sum(axis=0, dtype=np.float64)
     spread = 0.0
     if fitted:
