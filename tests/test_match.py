@@ -301,24 +301,28 @@ def test_save_and_load_keep_match_profiles_and_weights(matched_model, query_of_a
 
 
 def expected_probabilities(model, query, factors=None) -> np.ndarray:
-    """Network, multinomial and weights, a cell at a time."""
+    """Network, both multinomials and weights, a cell at a time."""
     evidence, x = model.module.evidence, aligned(model, query)
     present = model.gene_names.isin(query.var_names) & (model.module.genes_used.numpy() > 0)
-    profiles = evidence.log_profiles.double().exp().numpy()[:, present]
-    profiles = profiles / profiles.sum(axis=1, keepdims=True)
+    all_profiles = evidence.log_profiles.double().exp().numpy()
     weights, deepest = evidence.weights.double().numpy(), float(evidence.deepest)
     rows = []
     for cell in x * torch.from_numpy(present):
         depth = float(cell.sum())
         if depth == 0:
-            rows.append(np.zeros(len(profiles)))
+            rows.append(np.zeros(len(all_profiles)))
             continue
         seen = min(depth, deepest)
         draws = [thin_to_depth(cell[None], deepest, i) for i in range(DRAWS)] if depth > deepest else [cell[None]]
         with torch.no_grad():
             network = np.mean([model.module.classify(draw).log_softmax(dim=1)[0].numpy() for draw in draws], axis=0)
-        counts = cell.numpy()[present].astype(int)
-        likelihood = np.array([stats.multinomial.logpmf(counts, counts.sum(), row) for row in profiles]) * seen / depth
+        likelihood = np.zeros(len(all_profiles))
+        others = 1 / (1 + depth / 100)
+        for genes, share in ((present, others), (present & (evidence.informative.numpy() > 0), 1 - others)):
+            profiles = all_profiles[:, genes] / all_profiles[:, genes].sum(axis=1, keepdims=True)
+            counts = cell.numpy()[genes].astype(int)
+            likelihood += share * np.array([stats.multinomial.logpmf(counts, counts.sum(), row) for row in profiles])
+        likelihood *= seen / depth
         weight = np.exp(weights[0] + weights[1] * np.log(max(seen, 1) / 100))
         logits = weight[0] * network + weight[1] * likelihood / (1 + seen / 300)
         rows.append(np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum())

@@ -20,15 +20,21 @@ PROFILE_PSEUDOCOUNT = 0.3
 # A cell's counts are not independent draws, so its likelihood cannot grow with depth for ever: it is divided by
 # 1 + depth / 300 before the weights are learned.
 SATURATION_DEPTH = 300.0
+# A gene is informative whose share of a label's counts is above 1e-4, and e^CONTRAST times its mean share of the other
+# labels' (the thresholds of RCTD's gene selection are 2e-4 and 0.75; Cable et al., Nat Biotechnol 2022). The small
+# differences of all other genes are as much the platform's or the donor's as the labels': a sparse cell needs them, in
+# a deep one they would outvote the informative genes, so that they count 1 / (1 + depth / 100).
+INFORMATIVE_SHARE, CONTRAST, OTHERS_DEPTH = 1e-4, 1.25, 100.0
 # The depth at which the weights of a model are as if depth played no part.
 USUAL_DEPTH = 100.0
-# Weights before anything is learned: the network as it is, the likelihood at a quarter; on ten trainings of four pairs
-# of real data sets the learned weight of the likelihood lay between .08 and .3 (benchmarks/accuracy.py, docs).
-NETWORK_WEIGHT, COUNTS_WEIGHT = 1.0, 0.25
-# Standard deviation of the logs of the weights around these, in advance: the spread that was seen there.
-PRIOR_SPREAD = 0.5
-# How far from their prior the weights may go, in these.
-MOST_SPREADS = 6
+# Weights before anything is learned: the network as it is, the likelihood at a half, and the standard deviation of
+# their logs around these. Held-out cells of the reference know nothing of another platform, where the likelihood holds
+# better than the network: left to themselves they would give it less. Chosen on five pairs of real data and checked on
+# five others, as the thresholds above (docs/benchmarks.md).
+NETWORK_WEIGHT, COUNTS_WEIGHT = 1.0, 0.5
+PRIOR_SPREAD = 0.15
+# How far from their prior the logs of the weights may go; beyond, their exponentials overflow.
+FARTHEST = 3.0
 # Gamma prior of a platform factor, in counts: a gene needs more than these before its factor leaves 1.
 PLATFORM_PRIOR_COUNTS = 20.0
 # How much more the likelihood is trusted, alone, than its weight beside the network says; 3 was best of 1 (with the
@@ -55,6 +61,8 @@ class CountEvidence(nn.Module):
     ----------
     log_profiles
         Log of each label's share of counts by gene, shape (n_labels, n_genes).
+    informative
+        1 for genes that tell the labels apart on any platform, 0 for the others, shape (n_genes,).
     weights
         Log weight of the network and of the likelihood, shape (2, 2): at the usual depth, and its slope by log depth.
     deepest
@@ -66,17 +74,21 @@ class CountEvidence(nn.Module):
     def __init__(self, n_labels: int, n_genes: int):
         super().__init__()
         self.register_buffer("log_profiles", torch.zeros(n_labels, n_genes))
+        self.register_buffer("informative", torch.ones(n_genes))
         self.register_buffer("weights", prior_weights())
         self.register_buffer("deepest", torch.tensor(float("inf")))
         self.register_buffer("is_fitted", torch.tensor(False))
 
     def forward(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_labels"]:
-        """Return the log-likelihood of counts under each profile, but for the profile's norm."""
-        return counts @ self.log_profiles.T.to(counts.dtype)
+        """Return the log-likelihood of counts under each profile, but for the norms; see :func:`normalize`."""
+        informative = self.informative.to(counts.dtype)
+        others = others_weight(counts.sum(dim=1))[:, None]
+        return (counts * (informative + others * (1 - informative))) @ self.log_profiles.T.to(counts.dtype)
 
-    def fit_profiles(self, profiles: np.ndarray, deepest: float) -> None:
-        """Take over the profiles of a reference, and its depth."""
+    def fit_profiles(self, profiles: np.ndarray, genes_used: np.ndarray, deepest: float) -> None:
+        """Take over the profiles of a reference, which genes tell them apart, and its depth."""
         self.log_profiles.copy_(torch.from_numpy(np.log(profiles)))
+        self.informative.copy_(torch.from_numpy(informative_genes(profiles, genes_used)))
         self.deepest.fill_(deepest)
         self.is_fitted.fill_(True)
 
@@ -117,6 +129,39 @@ def class_profiles(counts: sparse.csr_array | np.ndarray, codes: np.ndarray, n_l
     mean = shares.mean(axis=0) + 1e-2 / max(sums.sum(), 1) / n_genes
     profiles = sums + PROFILE_PSEUDOCOUNT * n_genes * mean / mean.sum()
     return profiles / profiles.sum(axis=1, keepdims=True)
+
+
+def informative_genes(profiles: np.ndarray, genes_used: np.ndarray) -> np.ndarray:
+    """Choose the genes whose share in some label stands out from the other labels' enough to do so on any platform.
+
+    As RCTD (Cable et al., Nat Biotechnol 2022) chooses genes; the thresholds are ours.
+
+    Parameters
+    ----------
+    profiles
+        Share of counts by gene, shape (n_labels, n_genes), all above zero.
+    genes_used
+        Which genes to choose from, shape (n_genes,).
+
+    Returns
+    -------
+    Which genes were chosen, shape (n_genes,): all that are used where none stands out.
+
+    Examples
+    --------
+    >>> informative_genes(np.array([[0.6, 0.4], [0.1, 0.9]]), np.array([True, True]))
+    array([ True, False])
+    """
+    used = genes_used.astype(bool)
+    shares = profiles * used / (profiles * used).sum(axis=1, keepdims=True)
+    others = (shares.sum(axis=0) - shares) / (len(shares) - 1)
+    chosen = used & ((shares > INFORMATIVE_SHARE) & (shares > np.exp(CONTRAST) * others)).any(axis=0)
+    return chosen if chosen.any() else used
+
+
+def others_weight(depth: Float[Tensor, " n_obs"]) -> Float[Tensor, " n_obs"]:
+    """Return the weight of a count on a gene that is not informative, by the depth of the cell."""
+    return 1 / (1 + depth / OTHERS_DEPTH)
 
 
 def describe_match(
@@ -245,16 +290,45 @@ def fit_weights(
         return value.detach().item(), gradient.flatten().numpy()
 
     start = prior.flatten().numpy()
-    reach = MOST_SPREADS * PRIOR_SPREAD
     with torch.enable_grad():
         # bounds, since a step of the line search could overflow the exponentials
-        fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(x - reach, x + reach) for x in start])
+        fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(x - FARTHEST, x + FARTHEST) for x in start])
     return torch.from_numpy(fit.x).reshape(2, 2).float()
 
 
-def log_norms(log_profiles: Float[Tensor, "n_labels n_genes"], factors: Float[Tensor, " n_genes"]) -> Tensor:
-    """Return the log of each profile's sum after the factors, shape (n_labels,); a factor 0 is an absent gene."""
-    return (log_profiles.exp() @ factors.to(log_profiles)).log()
+def normalize(
+    evidence: CountEvidence,
+    log_likelihood: Float[Tensor, "n_obs n_labels"],
+    depth: Float[Tensor, "n_obs 2"],
+    factors: Float[Tensor, " n_genes"],
+) -> Float[Tensor, "n_obs n_labels"]:
+    """Complete what the count branch returned by the norms of the profiles, as the platform sees them.
+
+    It becomes a geometric mean of two multinomial likelihoods: of the counts on all genes, and of those on the
+    informative genes among themselves.
+
+    Parameters
+    ----------
+    evidence
+        The fitted count branch.
+    log_likelihood
+        What the count branch returned, shape (n_obs, n_labels).
+    depth
+        Counts of each cell on all genes and on the informative ones, shape (n_obs, 2).
+    factors
+        Platform factors, shape (n_genes,); 0 for genes that the query lacks.
+
+    Returns
+    -------
+    Shape (n_obs, n_labels).
+    """
+    others = others_weight(depth[:, 0])
+    profiles = evidence.log_profiles.to(depth).exp()
+    sums = torch.stack([profiles @ factors, profiles @ (factors * evidence.informative.to(depth))])
+    # no counts, no matter: a query may lack all informative genes
+    all_genes, informative = sums.clamp(min=torch.finfo(depth.dtype).tiny).log()
+    by_all, by_informative = others * depth[:, 0], (1 - others) * depth[:, 1]
+    return log_likelihood - by_all[:, None] * all_genes - by_informative[:, None] * informative
 
 
 def platform_factors(
@@ -293,7 +367,7 @@ def judge(
     evidence: CountEvidence,
     network: Float[Tensor, "n_obs n_labels"],
     log_likelihood: Float[Tensor, "n_obs n_labels"],
-    depth: Float[Tensor, " n_obs"],
+    depth: Float[Tensor, "n_obs 2"],
     factors: Float[Tensor, " n_genes"],
 ) -> Float[Tensor, "n_obs n_labels"]:
     """Return the probabilities of cells from what network and counts say.
@@ -307,7 +381,7 @@ def judge(
     log_likelihood
         What the count branch returned, shape (n_obs, n_labels).
     depth
-        Counts of each cell, shape (n_obs,).
+        As in :func:`normalize`.
     factors
         Platform factors, shape (n_genes,); 0 for genes that the query lacks.
 
@@ -322,16 +396,16 @@ def judge(
 def _as_seen(
     evidence: CountEvidence, log_likelihood: Tensor, depth: Tensor, factors: Tensor
 ) -> tuple[Float[Tensor, "n_obs n_labels"], Float[Tensor, " n_obs"]]:
-    log_likelihood = log_likelihood - depth[:, None] * log_norms(evidence.log_profiles, factors).to(depth)
+    log_likelihood, counts = normalize(evidence, log_likelihood, depth, factors), depth[:, 0]
     # the network judges a deep cell by thinned draws of it, and the likelihood of a draw is that share of the whole
-    seen = depth.clamp(max=evidence.deepest.to(depth))
-    return log_likelihood * (seen / depth.clamp(min=1))[:, None], seen
+    seen = counts.clamp(max=evidence.deepest.to(depth))
+    return log_likelihood * (seen / counts.clamp(min=1))[:, None], seen
 
 
 def fit_platform(
     evidence: CountEvidence,
     log_likelihood: Float[Tensor, "n_obs n_labels"],
-    depth: Float[Tensor, " n_obs"],
+    depth: Float[Tensor, "n_obs 2"],
     totals: Float[Tensor, " n_genes"],
     present: Float[Tensor, " n_genes"],
 ) -> Float[Tensor, " n_genes"]:
@@ -363,5 +437,5 @@ def fit_platform(
     for _ in range(PLATFORM_ROUNDS):
         corrected, seen = _as_seen(evidence, log_likelihood, depth, factors)
         probabilities = combine(silent, PLATFORM_TRUST * corrected, seen, weights).softmax(dim=1)
-        factors = platform_factors(totals, depth @ probabilities, profiles, present)
+        factors = platform_factors(totals, depth[:, 0] @ probabilities, profiles, present)
     return factors

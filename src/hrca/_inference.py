@@ -118,10 +118,11 @@ def judge_cells(
     n_labels = module.se_classifier.output.out_features
     fitted = module.evidence is not None and bool(module.evidence.is_fitted)
     says = np.zeros((n_obs, 2 * n_labels if fitted else n_labels), dtype=np.float32)
-    depth, totals = np.zeros(n_obs), np.zeros(len(genes_used))
+    sets = [genes_used, genes_used * module.evidence.informative.cpu().numpy()] if fitted else [genes_used]
+    depth, totals = np.zeros((n_obs, len(sets))), np.zeros(len(genes_used))
     for rows, output, counts in run(module.judge, batches):
         says[rows] = output
-        depth[rows] = counts @ genes_used
+        depth[rows] = counts @ np.stack(sets, axis=1)
         totals += genes_used * counts.sum(axis=0, dtype=np.float64)
     spread = 0.0
     if fitted:
@@ -129,7 +130,7 @@ def judge_cells(
         spread = float(np.log(factors[genes_used > 0]).std()) if genes_used.any() else 0.0
     else:
         probabilities = np.exp(says)
-    has_counts = depth > 0
+    has_counts = depth[:, 0] > 0
     return Judgement(probabilities * has_counts[:, None], has_counts, spread)
 
 

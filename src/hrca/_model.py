@@ -1120,9 +1120,7 @@ class HRCA(BaseModelClass):
         self.model_id_ = _scvi.digest(self.module)
         self.is_finetuned_ = True
 
-    def _judge(
-        self, query: Query, *, batch_size: int = PREDICTION_BATCH, match_platform: bool = True
-    ) -> Judgement:
+    def _judge(self, query: Query, *, batch_size: int = PREDICTION_BATCH, match_platform: bool = True) -> Judgement:
         batches = query.batches(batch_size)
         return judge_cells(self.module, batches, query.n_obs, query.match.present, match_platform=match_platform)
 

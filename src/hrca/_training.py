@@ -1,5 +1,6 @@
 """One training phase: its cells, its length, its run."""
 
+import copy
 import logging
 import warnings
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from . import _scvi
 from ._callbacks import EpochHistory, KeepBest
 from ._checkpoints import Checkpoints, adopt, carried_by, check_unused, newest_checkpoint
-from ._evidence import class_profiles, fit_weights, log_norms
+from ._evidence import class_profiles, fit_weights, normalize
 from ._module import HRCAModule
 from ._sizes import estimate_epoch_seconds
 from ._trainingplan import LR_SCHEDULES, FinetunePlan, PretrainPlan
@@ -276,11 +277,11 @@ def fit_evidence(module: HRCAModule, counts, codes: np.ndarray, split: dict) -> 
     used = module.genes_used.cpu().numpy()
     depth = np.asarray(counts[train] @ used).ravel()
     deepest = max(float(np.quantile(depth, DEEPEST_QUANTILE)), 1.0)
-    evidence.fit_profiles(class_profiles(counts[train], codes[train], n_labels), deepest)
+    evidence.fit_profiles(class_profiles(counts[train], codes[train], n_labels), used, deepest)
     if len(held_out):
         evidence.weights.copy_(_learn_weights(module, counts[held_out], codes[held_out]))
     labelled = np.sort(np.concatenate([train, held_out]))
-    evidence.fit_profiles(class_profiles(counts[labelled], codes[labelled], n_labels), deepest)
+    evidence.fit_profiles(class_profiles(counts[labelled], codes[labelled], n_labels), used, deepest)
     logger.info("Weights of network and counts at 100 counts a cell: %s.", evidence.weights[0].exp().tolist())
 
 
@@ -288,20 +289,21 @@ def _learn_weights(module: HRCAModule, counts, codes: np.ndarray) -> torch.Tenso
     module.eval()
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
     quantiles = module.query_depths.cpu() if module.is_matched else None
-    norms = log_norms(module.evidence.log_profiles, module.genes_used).cpu()
+    evidence, used = module.evidence, module.genes_used.cpu()
+    informative = evidence.informative.cpu()
     network, log_likelihood, depths = [], [], []
     for draw in range(HELD_OUT_DRAWS):
         for start in range(0, len(codes), HELD_OUT_BATCH):
             batch = counts[start : start + HELD_OUT_BATCH]
             batch = torch.from_numpy(np.asarray(batch.todense() if hasattr(batch, "todense") else batch, np.float32))
-            batch = batch * module.genes_used.cpu()
-            batch = corrupt(batch, "thin" if draw else "none", generator, quantiles)
-            depth = batch.sum(dim=1)
+            batch = corrupt(batch * used, "thin" if draw else "none", generator, quantiles)
             network.append(F.log_softmax(module.classify(batch).float(), dim=1).cpu())
-            log_likelihood.append(module.evidence(batch.to(module.device)).cpu() - depth[:, None] * norms)
-            depths.append(depth)
-    network, log_likelihood, depths = (torch.cat(parts) for parts in (network, log_likelihood, depths))
-    return fit_weights(network, log_likelihood, depths, torch.from_numpy(codes).long().repeat(HELD_OUT_DRAWS), len(codes))
+            log_likelihood.append(evidence(batch.to(module.device)).cpu())
+            depths.append(torch.stack([batch.sum(dim=1), batch @ informative], dim=1))
+    network, log_likelihood, depth = (torch.cat(parts) for parts in (network, log_likelihood, depths))
+    log_likelihood = normalize(copy.deepcopy(evidence).cpu(), log_likelihood, depth, used)
+    codes = torch.from_numpy(codes).long().repeat(HELD_OUT_DRAWS)
+    return fit_weights(network, log_likelihood, depth[:, 0], codes, len(codes) // HELD_OUT_DRAWS)
 
 
 def _check_phase(phase: Phase) -> None:

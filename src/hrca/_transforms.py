@@ -87,9 +87,7 @@ def thin_counts(
     return thinned
 
 
-def thin_to_depth(
-    counts: Float[Tensor, "n_obs n_genes"], depth: float, draw: int
-) -> Float[Tensor, "n_obs n_genes"]:
+def thin_to_depth(counts: Float[Tensor, "n_obs n_genes"], depth: float, draw: int) -> Float[Tensor, "n_obs n_genes"]:
     """Thin cells to a depth, each by a draw of its own: the same whichever cells stand beside it.
 
     Parameters
