@@ -23,6 +23,7 @@ SHARE_TO_DECIDE = 0.5
 QUERY = ["pair", "genes", "depth"]
 NAMES = {
     "hrca": "HRCA",
+    "hrca_unadapted": "HRCA, unadapted",
     "hrca_networks": "HRCA, networks only",
     "hrca_alone": "HRCA, each cell alone",
     "hrca_matched": "HRCA, trained for the query",

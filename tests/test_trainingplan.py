@@ -73,8 +73,8 @@ def test_train_scales_the_documents_schedule(plan_cls, max_epochs, hold, patienc
 
 @pytest.mark.parametrize(
     ("plan_cls", "n_obs", "epochs"),
-    # 700 and 1,000 steps of 128 cells; at least 10 epochs, at most the Document's
-    [(PretrainPlan, 4480, 20), (FinetunePlan, 6400, 20), (FinetunePlan, 300, 200), (PretrainPlan, 1_000_000, 10)],
+    # 400 and 700 steps of 128 cells; at least 10 epochs, at most the Document's
+    [(PretrainPlan, 2560, 20), (FinetunePlan, 4480, 20), (FinetunePlan, 300, 200), (PretrainPlan, 1_000_000, 10)],
 )
 def test_a_training_without_a_number_of_epochs_takes_enough_steps(plan_cls, n_obs, epochs):
     assert default_epochs(plan_cls, n_obs, 128) == epochs

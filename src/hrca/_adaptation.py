@@ -41,17 +41,18 @@ class Cells:
 class _Mixed(IterableDataset):
     def __init__(self, reference: Cells, query: Cells, *, batch_size: int, n_steps: int, seed: int):
         self.parts = (reference, query)
-        self.batch_size, self.n_steps, self.seed = batch_size, n_steps, seed
+        self.batch_size, self.n_steps = batch_size, n_steps
+        # goes on from epoch to epoch
+        self.rng = np.random.default_rng(seed)
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        rng = np.random.default_rng(self.seed)
         for _ in range(self.n_steps):
-            halves = [part.take(rng.integers(len(part.targets), size=self.batch_size // 2)) for part in self.parts]
+            halves = [part.take(self.rng.integers(len(part.targets), size=self.batch_size // 2)) for part in self.parts]
             yield {name: torch.cat([half[name] for half in halves]) for name in halves[0]}
 
 
 class MixedCells(LightningDataModule):
-    """A given number of batches, each half reference and half query, drawn with replacement.
+    """A given number of batches an epoch, each half reference and half query, drawn with replacement.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class MixedCells(LightningDataModule):
     batch_size
         Cells in a batch; even.
     n_steps
-        Number of batches.
+        Number of batches an epoch.
     seed
         Seed of the draws.
     """

@@ -14,8 +14,7 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Counts that a label's profile is given in advance for each gene, on average, in proportion to the mean profile: one,
-# as in Laplace's rule.
+# Counts that a label's profile is given in advance for each gene, on average, in proportion to the mean profile.
 PROFILE_PSEUDOCOUNT = 0.3
 # A cell's counts are not independent draws, so its likelihood cannot grow with depth for ever: it is divided by
 # 1 + depth / 300 before the weights are learned.

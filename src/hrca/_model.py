@@ -5,6 +5,7 @@ Longer than the other files, for its docstrings: it is the public face, and each
 
 import copy
 import logging
+import math
 import warnings
 from pathlib import Path
 
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 PREDICTION_BATCH = 512
 # Cells of a query that adaptation draws from, at most: 200 steps see each of them less than once.
 MOST_ADAPTED_CELLS = 20_000
+# Steps between two looks of adaptation's progress bar.
+ADAPTATION_EPOCH = 10
 # Share of unseen cells from which scores of the others may mislead.
 MANY_UNSEEN = 0.1
 # Beginnings of the names of Trainer arguments that `train` gives to fine-tuning alone.
@@ -275,6 +278,7 @@ class HRCA(BaseModelClass):
         unlabeled_category: str = "Unknown",
         layer: str | None = None,
         classifier_widths: tuple[int, ...] | None = None,
+        count_evidence: bool = True,
     ) -> "HRCA":
         """Put a new classifier, for the labels of a new reference, on a Gene-AE that is trained already.
 
@@ -295,6 +299,8 @@ class HRCA(BaseModelClass):
             As in :meth:`setup_anndata`.
         classifier_widths
             As in :class:`HRCA`; None: those of `pretrained`, or HRCA's own where it has none.
+        count_evidence
+            As in :class:`HRCA`.
 
         Returns
         -------
@@ -318,7 +324,7 @@ class HRCA(BaseModelClass):
         sizes = {**gene_ae.sizes, **(classifier.sizes if classifier is not None else {})}
         if classifier_widths is not None:
             sizes["classifier_widths"] = classifier_widths
-        new = cls(adata, **sizes)
+        new = cls(adata, count_evidence=count_evidence, **sizes)
         new.module.gene_ae.adopt(gene_ae, shared, where[shared])
         new.module.eval()
         new.is_trained_ = True
@@ -1110,12 +1116,16 @@ class HRCA(BaseModelClass):
             Cells(counts[labelled], reference_targets(codes[labelled], len(self.labels), smoothing)),
             Cells(collect(query.batches(PREDICTION_BATCH), chosen), query_targets(judgement.probabilities[chosen])),
             batch_size=batch_size,
-            n_steps=max_steps,
+            n_steps=min(max_steps, ADAPTATION_EPOCH),
             seed=seed,
         )
+        max_epochs = math.ceil(max_steps / ADAPTATION_EPOCH)
         trainer = {"simple_progress_bar": False, "log_every_n_steps": 1, "max_steps": max_steps, **trainer_kwargs}
+        bar = [_scvi.PhaseProgress("adapt")] if trainer.get("enable_progress_bar", True) else []
         plan = AdaptPlan(self.module, corruption="thin", lr=lr, lr_schedule="one_cycle", monitor="train_loss")
-        _scvi.run_phase(self, "adapt", plan, cells, history=EpochHistory(), callbacks=[], max_epochs=1, **trainer)
+        _scvi.run_phase(
+            self, "adapt", plan, cells, history=EpochHistory(), callbacks=bar, max_epochs=max_epochs, **trainer
+        )
         self.module.is_adapted.fill_(True)
         self.model_id_ = _scvi.digest(self.module)
         self.is_finetuned_ = True

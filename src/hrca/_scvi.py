@@ -75,7 +75,7 @@ class PhaseProgress(ProgressBar):
     Parameters
     ----------
     phase
-        "pretrain" or "finetune".
+        "pretrain", "finetune" or "adapt".
     """
 
     def __init__(self, phase: str):
