@@ -431,7 +431,7 @@ def test_a_match_is_described_by_what_numpy_counts(labelled, container):
             "shared_information": terms[:, :7].sum() / terms.sum(),
             "query_depth": np.median(deep_enough),
             "reference_depth": np.median(depth),
-            "thinned": np.mean([min(1, np.median(deep_enough) / max(one, 1)) for one in depth]),
+            "share_kept": np.mean([min(1, np.median(deep_enough) / max(one, 1)) for one in depth]),
         }
     )
 

@@ -11,6 +11,8 @@ CHECK_BLOCK = 4_000_000
 # Rows of a matrix on disk that are looked at before prediction starts, spread evenly over it.
 ROWS_CHECKED_ON_DISK = 2_000
 ROWS_READ_AT_ONCE = 200
+# Rows of a matrix on disk that are summed in one go.
+ROWS_SUMMED_AT_ONCE = 4_096
 # log1p(CP10k) cannot exceed log1p(1e4) = 9.21; log2(x + 1) of it stays below 13.3.
 LARGEST_LOG_VALUE = 13.3
 
@@ -47,6 +49,47 @@ def describe_source(layer: str | None) -> str:
 def _layers(adata: AnnData) -> list[str]:
     # anndata 0.13 lists X itself among the layers, under the name None
     return [name for name in adata.layers if name is not None]
+
+
+def dense(x) -> np.ndarray:
+    """Return a matrix in memory as an array."""
+    return x.toarray() if sparse.issparse(x) else np.asarray(x)
+
+
+def row_blocks(x) -> Iterator[tuple[slice, sparse.sparray | sparse.spmatrix | np.ndarray]]:
+    """Go through a matrix in order: one in memory as it is, one on disk by a few thousand rows.
+
+    Parameters
+    ----------
+    x
+        Shape (n_obs, n_vars); sparse or dense, in memory or on disk.
+
+    Yields
+    ------
+    Which rows they are, and the rows.
+    """
+    in_memory = sparse.issparse(x) or isinstance(x, np.ndarray)
+    step = max(x.shape[0] if in_memory else ROWS_SUMMED_AT_ONCE, 1)
+    for start in range(0, x.shape[0], step):
+        rows = slice(start, min(start + step, x.shape[0]))
+        yield rows, x if in_memory else x[rows]
+
+
+def weighted_depth(x, weights: np.ndarray) -> np.ndarray:
+    """Return the sum of each cell's counts, each gene's times its weight.
+
+    Parameters
+    ----------
+    x
+        Shape (n_obs, n_genes); sparse or dense, in memory or on disk.
+    weights
+        Shape (n_genes,).
+
+    Returns
+    -------
+    Shape (n_obs,).
+    """
+    return np.concatenate([np.zeros(0), *(np.asarray(block @ weights).ravel() for _, block in row_blocks(x))])
 
 
 def check_counts(x, source: str) -> None:

@@ -14,6 +14,8 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ._counts import dense, row_blocks, weighted_depth
+
 # Counts that a label's profile is given in advance for each gene, on average, in proportion to the mean profile.
 PROFILE_PSEUDOCOUNT = 0.3
 # A cell's counts are not independent draws, so its likelihood cannot grow with depth for ever: it is divided by
@@ -97,15 +99,15 @@ def prior_weights() -> Float[Tensor, "2 2"]:
     return torch.tensor([[NETWORK_WEIGHT, COUNTS_WEIGHT], [1.0, 1.0]]).log()
 
 
-def class_profiles(counts: sparse.csr_array | np.ndarray, codes: np.ndarray, n_labels: int) -> np.ndarray:
+def class_profiles(counts, codes: np.ndarray, n_labels: int) -> np.ndarray:
     """Return each label's share of counts by gene, smoothed towards the mean of all labels.
 
     Parameters
     ----------
     counts
-        Raw counts, shape (n_obs, n_genes), sparse or dense.
+        Raw counts, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
     codes
-        Index of each cell's label, shape (n_obs,).
+        Index of each cell's label, shape (n_obs,); n_labels for a cell that is to be left out.
     n_labels
         Number of labels.
 
@@ -119,10 +121,11 @@ def class_profiles(counts: sparse.csr_array | np.ndarray, codes: np.ndarray, n_l
     array([[0.93, 0.07],
            [0.07, 0.93]])
     """
-    membership = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(n_labels, len(codes)))
-    sums = membership @ counts
-    sums = np.asarray(sums.todense() if sparse.issparse(sums) else sums, dtype=np.float64)
-    n_genes = sums.shape[1]
+    n_obs, n_genes = counts.shape
+    takes_part = np.flatnonzero(codes < n_labels)
+    ones, places = np.ones(len(takes_part)), (codes[takes_part], takes_part)
+    membership = sparse.csr_array((ones, places), shape=(n_labels, n_obs))
+    sums = sum(dense(membership[:, rows] @ block) for rows, block in row_blocks(counts))
     shares = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1)
     # a gene without counts in the reference keeps a trace, so that a query's counts of it are possible
     mean = shares.mean(axis=0) + 1e-2 / max(sums.sum(), 1) / n_genes
@@ -164,18 +167,18 @@ def others_weight(depth: Float[Tensor, " n_obs"]) -> Float[Tensor, " n_obs"]:
 
 
 def describe_match(
-    counts: sparse.csr_array | np.ndarray,
+    counts,
     codes: np.ndarray | None,
     n_labels: int,
     present: np.ndarray,
     query_depth: np.ndarray,
-) -> tuple[np.ndarray, dict[str, float]]:
+) -> tuple[np.ndarray, dict[str, int | float]]:
     """Describe how a query's genes and depths lie to a reference's.
 
     Parameters
     ----------
     counts
-        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense.
+        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
     codes
         Index of each cell's label, shape (n_obs,); n_labels for a cell without; None without labels.
     n_labels
@@ -197,14 +200,14 @@ def describe_match(
     query_depth = query_depth[query_depth > 0]
     if not len(query_depth):
         raise ValueError(
-            "A query to match must have cells with counts on the model's genes, but none has. Is it the right layer?"
+            "A query to match must have cells with counts on the model's genes, but none has: `layer=` names another "
+            "matrix."
         )
     quantiles = np.quantile(query_depth, np.linspace(0, 1, N_DEPTH_QUANTILES))
-    depth = np.asarray(counts @ present.astype(np.float32)).ravel()
+    depth = weighted_depth(counts, present.astype(np.float32))
     information = np.nan
     if codes is not None:
-        labelled = np.flatnonzero(codes < n_labels)
-        by_gene = gene_information(class_profiles(counts[labelled], codes[labelled], n_labels))
+        by_gene = gene_information(class_profiles(counts, codes, n_labels))
         information = float(by_gene[present].sum() / by_gene.sum())
     kept = np.minimum(1, np.quantile(query_depth, 0.5) / np.maximum(depth, 1)).mean()
     return quantiles.astype(np.float32), {
@@ -213,7 +216,7 @@ def describe_match(
         "shared_information": information,
         "query_depth": float(np.median(query_depth)),
         "reference_depth": float(np.median(depth)),
-        "thinned": float(kept),
+        "share_kept": float(kept),
     }
 
 

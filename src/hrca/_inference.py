@@ -1,4 +1,4 @@
-"""Run a network over any number of cells in bounded memory: one aligned, dense batch at a time."""
+"""Run a network over any number of cells: one aligned, dense batch at a time, a few numbers a label kept of each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ def judge_cells(
     *,
     match_platform: bool,
 ) -> Judgement:
-    """Label cells by network and counts, in one forward.
+    """Label cells by network and counts, in one forward; the memory grows with n_obs x n_labels, not with n_genes.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def judge_cells(
     """
     genes_used = module.genes_used.cpu().numpy() * present
     n_labels = module.se_classifier.output.out_features
-    fitted = module.evidence is not None and bool(module.evidence.is_fitted)
+    fitted = module.weighs_counts
     says = np.zeros((n_obs, 2 * n_labels if fitted else n_labels), dtype=np.float32)
     sets = [genes_used, genes_used * module.evidence.informative.cpu().numpy()] if fitted else [genes_used]
     depth, totals = np.zeros((n_obs, len(sets))), np.zeros(len(genes_used))
