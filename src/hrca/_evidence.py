@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from ._counts import dense, row_blocks, weighted_depth
 
-# Counts that a label's profile is given in advance for each gene, on average, in proportion to the mean profile.
-PROFILE_PSEUDOCOUNT = 0.3
+# Counts that a label's profile is given in advance for each gene, on average, in proportion to the mean profile; and
+# how many all genes have that the reference does not have. Both from the first prototype, and not tuned since.
+PROFILE_PSEUDOCOUNT, TRACE = 0.3, 1e-2
 # A cell's counts are not independent draws, so its likelihood cannot grow with depth for ever: it is divided by
-# 1 + depth / 300 before the weights are learned.
+# 1 + depth / 300 before the weights are learned (issue 4's prototype, the best single number of its grid).
 SATURATION_DEPTH = 300.0
 # A gene is informative whose share of a label's counts is above 1e-4, and e^CONTRAST times its mean share of the other
 # labels' (the thresholds of RCTD's gene selection are 2e-4 and 0.75; Cable et al., Nat Biotechnol 2022). The small
@@ -34,9 +35,9 @@ USUAL_DEPTH = 100.0
 # five others, as the thresholds above (docs/benchmarks.md).
 NETWORK_WEIGHT, COUNTS_WEIGHT = 1.0, 0.5
 PRIOR_SPREAD = 0.15
-# How far from their prior the logs of the weights may go; beyond, their exponentials overflow.
+# How far from their prior the logs of the weights may go: e^3 times; far beyond, their exponentials overflow.
 FARTHEST = 3.0
-# Gamma prior of a platform factor, in counts: a gene needs more than these before its factor leaves 1.
+# Gamma prior of a platform factor, in counts: a gene needs more than these before its factor leaves 1. Not tuned.
 PLATFORM_PRIOR_COUNTS = 20.0
 # How much more the likelihood is trusted, alone, than its weight beside the network says; 3 was best of 1 (with the
 # network), 2 and 3 on four pairs of real data (benchmarks/accuracy.py, docs).
@@ -67,7 +68,8 @@ class CountEvidence(nn.Module):
     weights
         Log weight of the network and of the likelihood, shape (2, 2): at the usual depth, and its slope by log depth.
     deepest
-        Counts to which a deeper cell is thinned before the network sees it; the network has not learned deeper ones.
+        Counts to which a deeper cell is thinned before the network sees it: nine tenths of the reference's cells have
+        no more, and few taught it deeper ones.
     is_fitted
         Whether a training has filled these.
     """
@@ -128,7 +130,7 @@ def class_profiles(counts, codes: np.ndarray, n_labels: int) -> np.ndarray:
     sums = sum(dense(membership[:, rows] @ block) for rows, block in row_blocks(counts))
     shares = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1)
     # a gene without counts in the reference keeps a trace, so that a query's counts of it are possible
-    mean = shares.mean(axis=0) + 1e-2 / max(sums.sum(), 1) / n_genes
+    mean = shares.mean(axis=0) + TRACE / max(sums.sum(), 1) / n_genes
     profiles = sums + PROFILE_PSEUDOCOUNT * n_genes * mean / mean.sum()
     return profiles / profiles.sum(axis=1, keepdims=True)
 
@@ -136,7 +138,7 @@ def class_profiles(counts, codes: np.ndarray, n_labels: int) -> np.ndarray:
 def informative_genes(profiles: np.ndarray, genes_used: np.ndarray) -> np.ndarray:
     """Choose the genes whose share in some label stands out from the other labels' enough to do so on any platform.
 
-    As RCTD (Cable et al., Nat Biotechnol 2022) chooses genes; the thresholds are ours.
+    As RCTD (Cable et al., Nat Biotechnol 2022, doi:10.1038/s41587-021-00830-w) chooses genes; the thresholds are ours.
 
     Parameters
     ----------
@@ -341,7 +343,8 @@ def platform_factors(
 ) -> Float[Tensor, " n_genes"]:
     """Return how many times more counts each gene has than its profiles and the query's composition would give.
 
-    As RCTD (Cable et al., Nat Biotechnol 2022) and InSituType fit them, per gene, with a Gamma prior around 1.
+    Per gene, as RCTD (Cable et al., Nat Biotechnol 2022, doi:10.1038/s41587-021-00830-w) and InSituType (Danaher et
+    al., doi:10.1101/2022.10.19.512902) fit them; the Gamma prior around 1 is ours.
 
     Parameters
     ----------

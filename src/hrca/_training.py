@@ -18,7 +18,7 @@ from . import _scvi
 from ._callbacks import EpochHistory, KeepBest
 from ._checkpoints import Checkpoints, adopt, carried_by, check_unused, newest_checkpoint
 from ._counts import dense, weighted_depth
-from ._evidence import class_profiles, fit_weights, normalize
+from ._evidence import USUAL_DEPTH, class_profiles, fit_weights, normalize
 from ._module import HRCAModule
 from ._sizes import estimate_epoch_seconds
 from ._trainingplan import LR_SCHEDULES, FinetunePlan, PretrainPlan
@@ -30,9 +30,10 @@ logger = logging.getLogger(__name__)
 LONG_RUN_HOURS = 1.0
 # A training for which no epochs are named has at least these, so that every cell of a large reference is seen often.
 FEWEST_EPOCHS = 10
-# A query's cell with more counts than this share of the reference's cells is judged by thinned draws of it.
+# A query's cell with more counts than this share of the reference's cells is judged by thinned draws of it; not tuned.
 DEEPEST_QUANTILE = 0.9
-# Depths at which each held-out cell stands when the weights of network and counts are learned: its own, and thinned.
+# Depths at which each held-out cell stands when the weights of network and counts are learned: its own, and thinned;
+# enough that a line over log depth is well determined.
 HELD_OUT_DRAWS = 10
 HELD_OUT_SEED = 0
 HELD_OUT_BATCH = 512
@@ -287,7 +288,8 @@ def fit_evidence(module: HRCAModule, counts, codes: np.ndarray, split: dict) -> 
     if len(held_out):
         evidence.weights.copy_(_learn_weights(module, counts[held_out], codes[held_out]))
     evidence.fit_profiles(class_profiles(counts, codes, n_labels), used, deepest)
-    logger.info("Weights of network and counts at 100 counts a cell: %s.", evidence.weights[0].exp().tolist())
+    weights = evidence.weights[0].exp().tolist()
+    logger.info("Weights of network and counts at %d counts a cell: %s.", USUAL_DEPTH, weights)
 
 
 def _learn_weights(module: HRCAModule, counts, codes: np.ndarray) -> torch.Tensor:
