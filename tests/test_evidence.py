@@ -21,15 +21,12 @@ from hrca._evidence import (
     class_profiles,
     combine,
     describe_match,
-    fit_platform,
     fit_weights,
     gene_information,
     informative_genes,
-    judge,
-    normalize,
-    platform_factors,
     prior_weights,
 )
+from hrca._platform import fit_platform, judge, normalize, platform_factors
 
 
 def random_profiles(n_labels: int, n_genes: int, seed: int = 0) -> np.ndarray:

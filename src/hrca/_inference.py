@@ -9,8 +9,9 @@ from anndata.abc import CSCDataset
 from scipy import sparse
 
 from ._counts import check_values
-from ._evidence import CountEvidence, fit_platform, judge
+from ._evidence import CountEvidence
 from ._genes import GeneMatch, align
+from ._platform import fit_platform, judge
 
 
 def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Iterator[tuple[slice, np.ndarray]]:
@@ -112,7 +113,7 @@ def judge_cells(
     present
         Which of the model's genes the query measures, shape (n_genes,).
     match_platform
-        Whether to fit platform factors to these cells; see :func:`hrca._evidence.fit_platform`.
+        Whether to fit platform factors to these cells; see :func:`hrca._platform.fit_platform`.
     """
     genes_used = module.genes_used.cpu().numpy() * present
     n_labels = module.se_classifier.output.out_features

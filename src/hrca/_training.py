@@ -18,8 +18,9 @@ from . import _scvi
 from ._callbacks import EpochHistory, KeepBest
 from ._checkpoints import Checkpoints, adopt, carried_by, check_unused, newest_checkpoint
 from ._counts import dense, weighted_depth
-from ._evidence import USUAL_DEPTH, class_profiles, fit_weights, normalize
+from ._evidence import USUAL_DEPTH, class_profiles, fit_weights
 from ._module import HRCAModule
+from ._platform import normalize
 from ._sizes import estimate_epoch_seconds
 from ._trainingplan import LR_SCHEDULES, FinetunePlan, PretrainPlan
 from ._transforms import CORRUPTIONS, corrupt
