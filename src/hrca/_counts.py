@@ -1,9 +1,13 @@
 """Find the matrix that holds the counts, and refuse one that does not hold raw counts."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
+from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
 # Values looked at in one go: 32 MB of float64, so that a check never copies a whole matrix.
@@ -11,42 +15,112 @@ CHECK_BLOCK = 4_000_000
 # Rows of a matrix on disk that are looked at before prediction starts, spread evenly over it.
 ROWS_CHECKED_ON_DISK = 2_000
 ROWS_READ_AT_ONCE = 200
+# Cells from which a matrix is told to be counts or not, and in how many blocks they lie. The number of blocks has many
+# divisors, so that a matrix stacked on itself shows cells twice.
+CELLS_LOOKED_AT, BLOCKS_LOOKED_AT = 1_000, 20
 # log1p(CP10k) cannot exceed log1p(1e4) = 9.21; log2(x + 1) of it stays below 13.3.
 LARGEST_LOG_VALUE = 13.3
 
 
-def get_counts(adata: AnnData, layer: str | None):
-    """Return ``adata.X``, or the layer of that name, as it is stored.
+# What to write for `layer=` to mean these, unless a layer has that name.
+X, RAW = "X", "raw"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in an AnnData that may hold the counts: X, raw, or a layer.
+
+    Attributes
+    ----------
+    place
+        "X", "raw" or "layers".
+    name
+        Name of the layer; of the others, the place.
+    """
+
+    place: Literal["X", "raw", "layers"]
+    name: str
+
+    def matrix(self, adata: AnnData):
+        """Return the matrix as it is stored, shape (n_obs, n_vars)."""
+        if self.place == "layers":
+            return adata.layers[self.name]
+        return adata.X if self.place == "X" else adata.raw.X
+
+    def var(self, adata: AnnData) -> pd.DataFrame:
+        """Return the table of its genes."""
+        return adata.raw.var if self.place == "raw" else adata.var
+
+    def __str__(self) -> str:
+        return f"`adata.layers[{self.name!r}]`" if self.place == "layers" else f"`adata.{self.place}`"
+
+
+def all_slots(adata: AnnData) -> list[Slot]:
+    """List the places that hold a matrix: X first, then the layers, then raw."""
+    slots = [Slot("X", X)] if adata.X is not None else []
+    slots += [Slot("layers", name) for name in layer_names(adata)]
+    return slots if adata.raw is None else [*slots, Slot("raw", RAW)]
+
+
+def find_slot(adata: AnnData, layer: str | None) -> Slot:
+    """Return the place that `layer` names: a layer; else, for "X" or None, X; for "raw", raw.
 
     Raises
     ------
     ValueError
         If there is no such layer, or X is empty.
     """
-    if layer is None:
-        if adata.X is None:
-            raise ValueError(
-                "`adata.X` must hold the raw counts, but it is empty. Put them there, or name the layer that has them: "
-                f"`layer=`, one of {_layers(adata)}."
-            )
-        return adata.X
-    if layer not in adata.layers:
+    if layer in layer_names(adata):
+        return Slot("layers", layer)
+    if layer == RAW and adata.raw is not None:
+        return Slot("raw", RAW)
+    if layer not in (None, X):
         raise ValueError(
-            f"`layer` must name a layer of the AnnData, got {layer!r}; it has {_layers(adata)}. "
+            f"`layer` must name a layer of the AnnData, got {layer!r}; it has {layer_names(adata)}. "
             "Name one of these, or copy the raw counts there: "
             f"`adata.layers[{layer!r}] = adata.X.copy()`."
         )
-    return adata.layers[layer]
+    if adata.X is None:
+        raise ValueError(
+            "`adata.X` must hold the raw counts, but it is empty. Put them there, or name the layer that has them: "
+            f"`layer=`, one of {layer_names(adata)}."
+        )
+    return Slot("X", X)
 
 
-def describe_source(layer: str | None) -> str:
-    """Name the matrix in an error, e.g. "`adata.X`"."""
-    return "`adata.X`" if layer is None else f"`adata.layers[{layer!r}]`"
-
-
-def _layers(adata: AnnData) -> list[str]:
+def layer_names(adata: AnnData) -> list[str]:
+    """List the names of the layers."""
     # anndata 0.13 lists X itself among the layers, under the name None
     return [name for name in adata.layers if name is not None]
+
+
+def sample_cells(x) -> sparse.csr_array:
+    """Read up to 1,000 cells, in blocks that lie evenly over a matrix; fewer where it is dense and has many genes.
+
+    Parameters
+    ----------
+    x
+        Shape (n_obs, n_vars), sparse or dense, in memory or on disk.
+
+    Returns
+    -------
+    Shape (at most 1,000, n_vars), float64, sorted indices, without stored zeros.
+    """
+    n_obs, n_vars = x.shape
+    if isinstance(x, CSCDataset):
+        x = x.to_memory()  # stored by column: a row of it cannot be read without reading all
+    if sparse.issparse(x) and x.format not in ("csr", "csc"):
+        x = x.tocsr()
+    is_dense = not sparse.issparse(x) and not isinstance(x, CSRDataset)
+    wanted = min(n_obs, max(50, CHECK_BLOCK // max(1, n_vars)) if is_dense else CELLS_LOOKED_AT, CELLS_LOOKED_AT)
+    # all in one block, or blocks of which none reaches into the next
+    n_blocks = 1 if wanted == n_obs else BLOCKS_LOOKED_AT
+    starts = np.linspace(0, n_obs, n_blocks + 1).astype(int)[:-1]
+    blocks = [sparse.csr_array(x[start : start + wanted // n_blocks], dtype=np.float64) for start in starts]
+    sample = sparse.vstack(blocks, format="csr")
+    sample.eliminate_zeros()
+    sample.sort_indices()
+    return sample
 
 
 def check_counts(x, source: str) -> None:
@@ -79,12 +153,13 @@ def check_values(values: np.ndarray, source: str) -> None:
         bad = bad | ~np.isfinite(values) | (values != np.rint(values))
     if bad.any():
         raise ValueError(
-            f"{source} must hold raw counts (integers, 0 or more), but it holds {_describe(values, values[bad])}. "
+            f"{source} must hold raw counts (integers, 0 or more), but it holds {describe_values(values, values[bad])}. "
             "Give the layer with the counts: `layer=` here, or `adata.layers['counts'] = ...` before normalising."
         )
 
 
-def _describe(values: np.ndarray, bad: np.ndarray) -> str:
+def describe_values(values: np.ndarray, bad: np.ndarray) -> str:
+    """Say in words what values that are no counts are, from all of them and the bad ones."""
     first = bad[0]
     if np.isnan(first):
         return "NaN"

@@ -25,12 +25,13 @@ from . import _scvi
 from ._adaptation import Cells, MixedCells, collect, query_targets, reference_targets
 from ._callbacks import EpochHistory
 from ._evidence import CountEvidence, describe_match
+from ._find_genes import ModelGenes
 from ._genes import check_shared
 from ._inference import Judgement, judge_cells, run
 from ._module import GeneAE, HRCAModule, SEClassifier
 from ._monitor import TensorBoard, TestMonitor
 from ._query import Query, get_modality, known_labels, open_query, write_annotation
-from ._reference import check_reference
+from ._reference import check_reference, layer_to_register
 from ._training import Phase, check_sizes, default_epochs, fit, fit_evidence, scaled_schedule, split_cells
 from ._trainingplan import AdaptPlan, FinetunePlan, LRSchedule, PretrainPlan
 from ._transforms import Corruption
@@ -180,20 +181,24 @@ class HRCA(BaseModelClass):
         unlabeled_category
             The label of cells without one; they serve pre-training and never become a prediction of the classifier.
         layer
-            Layer with the raw counts; ``adata.X`` if None.
+            Layer with the raw counts, or "X"; None: ``adata.X``, or the layer that has them where X does not.
         kwargs
             For scvi-tools, when it repeats the setup of a loaded model.
 
         Raises
         ------
         ValueError
-            If there is no cell, no gene or no such layer, the matrix does not hold raw counts, a gene name is
-            duplicated, `adata` is a view, or the labels cannot be learned: no such column, missing values, no strings,
-            unused categories, fewer than two labels.
+            As :func:`hrca.pp.check`; or if there is no cell or no gene, a gene name is duplicated, `adata` is a view, or
+            the labels cannot be learned: no such column, missing values, no strings, unused categories, fewer than two
+            labels.
         """
+        layer = check_reference(adata, layer, labels_key, adata.obs, unlabeled_category)
         setup_method_args = cls._get_setup_method_args(**locals())
-        check_reference(adata, layer, labels_key, adata.obs, unlabeled_category)
-        fields = [scvi_fields.LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False)]
+        fields = [
+            scvi_fields.LayerField(
+                REGISTRY_KEYS.X_KEY, layer_to_register(adata, layer), is_count_data=False, correct_data_format=False
+            )
+        ]
         if labels_key is not None:
             fields.append(
                 scvi_fields.LabelsWithUnlabeledObsField(REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category)
@@ -223,7 +228,7 @@ class HRCA(BaseModelClass):
         unlabeled_category
             The label of cells without one.
         rna_layer
-            Layer of the RNA modality with the raw counts; its X if None.
+            Layer of the RNA modality with the raw counts, as `layer` in :meth:`setup_anndata`.
         modalities
             Where ``rna_layer`` and ``labels_key`` are: the name of a modality for each; the labels may be left out,
             which means ``mdata.obs``. If None, both are in the modality "rna".
@@ -236,6 +241,10 @@ class HRCA(BaseModelClass):
             As :meth:`setup_anndata`; or if there is no such modality.
         """
         modalities = modalities or {"rna_layer": "rna", "labels_key": "rna"}
+        rna = get_modality(mdata, modalities.get("rna_layer"))
+        in_modality = modalities.get("labels_key")
+        obs = mdata.obs if in_modality is None else get_modality(mdata, in_modality).obs
+        rna_layer = check_reference(rna, rna_layer, labels_key, obs, unlabeled_category)
         setup_method_args = cls._get_setup_method_args(
             cls=cls,
             mdata=mdata,
@@ -245,13 +254,10 @@ class HRCA(BaseModelClass):
             modalities=modalities,
         )
         where = cls._create_modalities_attr_dict(modalities, setup_method_args)
-        rna = get_modality(mdata, where.rna_layer)
-        obs = mdata.obs if where.labels_key is None else get_modality(mdata, where.labels_key).obs
-        check_reference(rna, rna_layer, labels_key, obs, unlabeled_category)
         fields = [
             scvi_fields.MuDataLayerField(
                 REGISTRY_KEYS.X_KEY,
-                rna_layer,
+                layer_to_register(rna, rna_layer),
                 mod_key=where.rna_layer,
                 is_count_data=False,
                 correct_data_format=False,
@@ -835,7 +841,8 @@ class HRCA(BaseModelClass):
             correct the likelihood of the counts by it. A cell's label then depends on the other cells of the query;
             False: on the cell alone.
         layer
-            The query's layer with the raw counts; the one that the reference had if None; "X" for ``adata.X``.
+            Where the query's raw counts are: a layer, "X" or "raw". None: they are found, as :func:`hrca.pp.check` does:
+            the layer that the reference had, else X, if that holds counts, else another place that alone does.
         batch_size
             Cells in a batch; one batch at a time is made dense.
 
@@ -848,9 +855,8 @@ class HRCA(BaseModelClass):
         Raises
         ------
         ValueError
-            If the model is not fine-tuned, the query's matrix does not hold raw counts or does not exist, a gene name
-            is duplicated, no gene is shared, a MuData lacks the RNA modality, `batch_size` is below 1, or `adata` is
-            None and the model was loaded without its reference.
+            As :func:`hrca.pp.check`; or if the model is not fine-tuned, a MuData lacks the RNA modality, `batch_size` is
+            below 1, or `adata` is None and the model was loaded without its reference.
 
         Notes
         -----
@@ -1155,9 +1161,14 @@ class HRCA(BaseModelClass):
         setup_args = self.registry["setup_args"]
         if isinstance(adata, MuData):
             adata = get_modality(adata, (setup_args.get("modalities") or {"rna_layer": "rna"})["rna_layer"])
-        if layer is None:
-            layer = setup_args.get("layer", setup_args.get("rna_layer"))
-        return open_query(adata, None if layer == "X" else layer, self.gene_names)
+        usual = setup_args.get("layer", setup_args.get("rna_layer"))
+        return open_query(adata, layer, self._genes_to_find(), usual=usual)
+
+    def _genes_to_find(self) -> ModelGenes:
+        evidence, used = self.module.evidence, self.module.genes_used.cpu().numpy()
+        if evidence is None or not evidence.is_fitted:
+            return ModelGenes(self.gene_names, used)
+        return ModelGenes(self.gene_names, used * evidence.informative.cpu().numpy(), "informative genes")
 
     def _frame(self, probabilities: np.ndarray, query: Query) -> pd.DataFrame:
         return pd.DataFrame(probabilities, index=query.adata.obs_names, columns=pd.Index(self.labels))

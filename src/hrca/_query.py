@@ -10,8 +10,10 @@ from anndata import AnnData
 from anndata.utils import make_index_unique
 from mudata import MuData
 
-from ._counts import check_counts, describe_source, get_counts
-from ._genes import GeneMatch, match_genes
+from ._check import Report, check, warn_of_little
+from ._counts import Slot
+from ._find_genes import ModelGenes
+from ._genes import GeneMatch
 from ._inference import aligned_batches
 
 
@@ -23,15 +25,18 @@ class Query:
     ----------
     adata
         The query itself, or the RNA modality of one.
-    layer
-        Its layer with the raw counts; X if None.
+    slot
+        Where its raw counts are.
     match
         Where the model's genes are.
+    report
+        What was found of it.
     """
 
     adata: AnnData
-    layer: str | None
+    slot: Slot
     match: GeneMatch
+    report: Report
 
     @property
     def n_obs(self) -> int:
@@ -40,30 +45,32 @@ class Query:
 
     def batches(self, batch_size: int) -> Iterator[tuple[slice, np.ndarray]]:
         """Go through the cells in order; see :func:`hrca._inference.aligned_batches`."""
-        counts = get_counts(self.adata, self.layer)
-        return aligned_batches(counts, self.match, batch_size=batch_size, source=describe_source(self.layer))
+        counts = self.slot.matrix(self.adata)
+        return aligned_batches(counts, self.match, batch_size=batch_size, source=str(self.slot))
 
 
-def open_query(adata: AnnData, layer: str | None, model_genes: pd.Index) -> Query:
-    """Check a query, and find the model's genes in it.
+def open_query(adata: AnnData, layer: str | None, model_genes: ModelGenes, *, usual: str | None = None) -> Query:
+    """Check a query, and find its counts and the model's genes in it.
 
     Parameters
     ----------
     adata
         The query, or its RNA modality.
     layer
-        Its layer with the raw counts; X if None.
+        See :func:`hrca._choose.choose_counts`.
     model_genes
-        The model's genes, in its order.
+        The model's genes.
+    usual
+        See :func:`hrca._choose.choose_counts`.
 
     Raises
     ------
     ValueError
-        If there is no such matrix, it does not hold raw counts, a gene name is duplicated, or no gene is shared.
+        See :func:`hrca._check.check`.
     """
-    match = match_genes(adata.var_names, model_genes)
-    check_counts(get_counts(adata, layer), describe_source(layer))
-    return Query(adata, layer, match)
+    checked = check(adata, model_genes, layer, usual=usual)
+    warn_of_little(checked.report, stacklevel=4)  # the line of the user who called predict or its like
+    return Query(adata, checked.slot, checked.found.match, checked.report)
 
 
 def get_modality(mdata: MuData, name: str) -> AnnData:
@@ -129,7 +136,10 @@ def write_annotation(
         "hrca_version": version("hrca"),
         **about,
         "labels": probabilities.columns.to_numpy(dtype=str),
-        "layer": query.layer or "X",
+        "layer": query.report.layer,
+        "gene_column": query.report.gene_column,
         "n_genes": len(query.match.present),
         "n_shared_genes": query.match.n_shared,
+        "share": query.report.share,
+        "share_of": query.report.share_of,
     }
