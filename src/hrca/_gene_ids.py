@@ -155,12 +155,12 @@ def locate(names: pd.Index, model_genes: pd.Index, is_gene: np.ndarray, *, fold:
     fold
         Whether names that differ in case alone are the same gene.
     """
-    first = ~names.duplicated() & is_gene
-    places = np.flatnonzero(first)
-    where = names[first].get_indexer(model_genes)
+    genes = np.flatnonzero(is_gene)
+    again = names[genes].duplicated()
+    places = genes[~again]
+    where = names[places].get_indexer(model_genes)
     source = np.where(where >= 0, places[where], -1) if len(places) else np.full(len(model_genes), -1)
-    twice = names[names.duplicated() & is_gene]
-    repeated = list(model_genes[model_genes.isin(twice)]) if len(twice) else []
+    repeated = list(model_genes[model_genes.isin(names[genes[again]])]) if again.any() else []
     n_exact = n_found = int((source >= 0).sum())
     for key in (tidy, lambda genes: tidy(genes).str.upper())[: 1 + fold]:
         lacking, free = np.flatnonzero(source < 0), np.setdiff1d(places, source)
