@@ -575,7 +575,7 @@ def _(adata):
 
 @case("nine shared genes")
 def _(adata):
-    others = [f"LINC{i:05}" for i in range(adata.n_vars - 9)]
+    others = [f"NOGENE{i:05}" for i in range(adata.n_vars - 9)]
     del adata.var["ensembl"]
     adata.var_names = [*adata.var_names[:9], *others]
 
@@ -583,7 +583,7 @@ def _(adata):
 @case("no shared gene")
 def _(adata):
     del adata.var["ensembl"]
-    adata.var_names = [f"LINC{i:05}" for i in range(adata.n_vars)]
+    adata.var_names = [f"NOGENE{i:05}" for i in range(adata.n_vars)]
 
 
 @case("a gene of the model twice")

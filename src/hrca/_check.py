@@ -18,10 +18,10 @@ from ._scales import DETECTED
 logger = logging.getLogger(__name__)
 
 # Below this share of what tells the labels apart, a model trained on the shared genes is likely to do better: an atlas
-# model of which a panel had 7 % of the genes left 98 % of the cells below p = 0.5 (documentation of SpatialCore 2026-01).
+# model of which a panel had 7 % of the genes left 98 % of the cells below p = 0.5 (SpatialCore's documentation, 2026-01).
 MIN_SHARE_WITHOUT_WARNING = 0.5
-# Of the model's genes that a query names, the share without a single count from which they were filled in, not measured;
-# and the cells, and counts in each, without which genes without a count are no surprise.
+# Share of the shared genes that have no count, from which they may have been filled in and not measured; and the cells
+# among fewer of which such genes are no surprise.
 FILLED_IN, CELLS_TO_TELL = 0.5, 200
 
 
@@ -187,9 +187,7 @@ def _refuse_transposed(adata: AnnData) -> None:
         )
 
 
-def _notes(
-    adata: AnnData, slot: Slot, sample: sparse.csr_array, found: FoundGenes | None
-) -> Iterator[str]:
+def _notes(adata: AnnData, slot: Slot, sample: sparse.csr_array, found: FoundGenes | None) -> Iterator[str]:
     var = slot.var(adata)
     if not adata.obs_names.is_unique:
         yield "`adata.obs_names` are not unique; labels are in the order of the cells."

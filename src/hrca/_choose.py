@@ -7,7 +7,7 @@ from typing import NoReturn
 from anndata import AnnData
 from scipy import sparse
 
-from ._counts import X, Slot, all_slots, find_slot, layer_names, sample_cells
+from ._counts import Slot, X, all_slots, find_slot, layer_names, sample_cells
 from ._scales import Scale, describe_scale
 
 # Layers of RNA velocity: counts, but of a part of the molecules.
@@ -163,12 +163,25 @@ def _refuse(first: Look | None, looks: tuple[Look, ...], others: list[Look]) -> 
             f"{_state(looks)} The counts can be had back exactly: {before}"
             f"`adata.layers['counts'] = hrca.pp.recover_counts(adata{layer})`."
         )
-    if first is not None and first.scale.is_odd:
+    if first is not None and first.scale.is_odd and first.sample.nnz:
         raise ValueError(
             f"{_state(looks)} If these are the counts, say so: `layer={first.slot.name!r}`. If not, put the counts "
             "into `adata.layers['counts']`, from the file that they came in."
         )
-    raise ValueError(
-        f"{_state(looks)} Put the counts into a layer, from the file that they came in: "
-        "`adata.layers['counts'] = ...` before normalising, or name another place: `layer=`."
+    raise ValueError(f"{_state(looks)} {_way_out(first)}")
+
+
+def _way_out(first: Look | None) -> str:
+    if first is not None and first.scale.text == "NaN":
+        return (
+            "NaN comes of joining samples with different genes: `anndata.concat(..., join='inner')` keeps those that "
+            "all have. If it means no counts: `adata.X = np.nan_to_num(adata.X)`, or of its `data` if sparse."
+        )
+    if first is not None and first.scale.is_nearly_counts:
+        return (
+            f"If they are counts but for that, round them: `adata.layers['counts'] = np.rint({str(first.slot)[1:-1]})`."
+        )
+    return (
+        "Put the counts into a layer, from the file that they came in: `adata.layers['counts'] = ...`, before "
+        "normalising."
     )

@@ -82,8 +82,8 @@ def find_slot(adata: AnnData, layer: str | None) -> Slot:
         )
     if adata.X is None:
         raise ValueError(
-            "`adata.X` must hold the raw counts, but it is empty. Put them there, or name the layer that has them: "
-            f"`layer=`, one of {layer_names(adata)}."
+            "`adata.X` must hold the raw counts, but it is empty, and no other place was named or found. "
+            "Put them there: `adata.X = ...`, or into a layer: `adata.layers['counts'] = ...`."
         )
     return Slot("X", X)
 
@@ -153,8 +153,9 @@ def check_values(values: np.ndarray, source: str) -> None:
         bad = bad | ~np.isfinite(values) | (values != np.rint(values))
     if bad.any():
         raise ValueError(
-            f"{source} must hold raw counts (integers, 0 or more), but it holds {describe_values(values, values[bad])}. "
-            "Give the layer with the counts: `layer=` here, or `adata.layers['counts'] = ...` before normalising."
+            f"{source} must hold raw counts (integers, 0 or more), but it holds "
+            f"{describe_values(values, values[bad])}. Name the layer with the counts: `layer=`, or put them into one: "
+            "`adata.layers['counts'] = ...`, before normalising."
         )
 
 

@@ -167,9 +167,9 @@ def _notes(located: Located, where: str, column: str) -> Iterator[str]:
         if located.repeated:
             yield f"{where} names {len(located.repeated)} genes twice, e.g. {located.repeated[0]}: the first was taken."
     if located.n_tidied:
-        yield f"{located.n_tidied} names were matched without their version, genome or blanks."
+        yield f"{located.n_tidied:,} names were matched without their version, genome or blanks."
     if located.n_folded:
-        yield f"{located.n_folded} names were matched in another case."
+        yield f"{located.n_folded:,} names were matched in another case."
 
 
 def _explain_repeated(repeated: list[str], var: pd.DataFrame, where: str) -> str:
@@ -212,7 +212,8 @@ def _reason(adata: AnnData, names: pd.Index, where: str, model: ModelGenes, n_in
     if rows.isin(model.names).sum() > max(n_informative, MIN_DISTINCT * min(len(rows), len(model.names))):
         return "The model's genes are the rows: the matrix is transposed. `adata = adata.T` turns it."
     folded = int(model.names.str.upper().isin(names.str.upper()).sum())
-    if folded > MORE_IN_ANY_CASE * n_informative and ours.kind == theirs.kind == "symbols":
+    many = MIN_DISTINCT * min(len(names), len(model.names))
+    if folded > max(MORE_IN_ANY_CASE * n_informative, many) and ours.kind == theirs.kind == "symbols":
         change = {"upper": "str.upper()", "title": "str.capitalize()", "lower": "str.lower()"}.get(ours.style)
         way_out = f": `adata.var_names = {where.strip('`')}.{change}`" if change else ""
         return (
@@ -226,10 +227,16 @@ def _reason(adata: AnnData, names: pd.Index, where: str, model: ModelGenes, n_in
     if theirs.kind in ("transcripts", "proteins"):
         return f"These are {theirs}: sum them by gene, and name the sums by the genes."
     if theirs.kind != ours.kind:
+        what = "symbols" if ours.kind == "symbols" else str(ours)
         return (
-            f"These are {theirs}, the model's are {ours}. Put {ours} into a column of var, where they are found, "
-            "e.g. `adata.var['gene_ids'] = ...`, from the file that the counts came in, or "
+            f"These are {theirs}, the model's are {ours}. Put {what} into a column of var, where they are "
+            "found: `adata.var['gene'] = ...`, from the file that the counts came in, or from "
             "`scanpy.queries.biomart_annotations`."
+        )
+    if theirs.style != ours.style and theirs.style and ours.style:
+        return (
+            f"These are {theirs}, the model's are {ours}: are the cells of the model's species? If not, map the names to "
+            "it by a table of orthologs."
         )
     if theirs.species != ours.species:
         return f"These are {theirs}, the model's {ours}: map them to the model's species by a table of orthologs."

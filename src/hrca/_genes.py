@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+
 @dataclass(frozen=True)
 class GeneMatch:
     """Which of the model's genes a matrix has, and where.

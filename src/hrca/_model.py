@@ -188,9 +188,9 @@ class HRCA(BaseModelClass):
         Raises
         ------
         ValueError
-            As :func:`hrca.pp.check`; or if there is no cell or no gene, a gene name is duplicated, `adata` is a view, or
-            the labels cannot be learned: no such column, missing values, no strings, unused categories, fewer than two
-            labels.
+            As :func:`hrca.pp.check`; or if there is no cell or no gene, a gene name is duplicated, `adata` is a view,
+            or the labels cannot be learned: no such column, missing values, no strings, unused categories, fewer than
+            two labels.
         """
         layer = check_reference(adata, layer, labels_key, adata.obs, unlabeled_category)
         setup_method_args = cls._get_setup_method_args(**locals())
@@ -841,8 +841,8 @@ class HRCA(BaseModelClass):
             correct the likelihood of the counts by it. A cell's label then depends on the other cells of the query;
             False: on the cell alone.
         layer
-            Where the query's raw counts are: a layer, "X" or "raw". None: they are found, as :func:`hrca.pp.check` does:
-            the layer that the reference had, else X, if that holds counts, else another place that alone does.
+            Where the query's raw counts are: a layer, "X" or "raw". None: in the layer that the reference had, else in
+            X; where these hold no counts, in another place that alone does, see :func:`hrca.pp.check`.
         batch_size
             Cells in a batch; one batch at a time is made dense.
 
@@ -855,8 +855,8 @@ class HRCA(BaseModelClass):
         Raises
         ------
         ValueError
-            As :func:`hrca.pp.check`; or if the model is not fine-tuned, a MuData lacks the RNA modality, `batch_size` is
-            below 1, or `adata` is None and the model was loaded without its reference.
+            As :func:`hrca.pp.check`; or if the model is not fine-tuned, a MuData lacks the RNA modality, `batch_size`
+            is below 1, or `adata` is None and the model was loaded without its reference.
 
         Notes
         -----

@@ -14,6 +14,8 @@ DETECTED = 20
 MIN_CELLS = 50
 # Sums of normalised cells differ by rounding alone; those of thinned or filtered ones by far more.
 SAME_SUM = 1e-3
+# Means of centred genes in a sample of the cells that they were centred over, of standard deviation 1.
+AROUND_ZERO = 0.2
 # Share of entries above zero that only imputed or denoised values reach.
 DENSE = 0.8
 # Share of integers among the values above which these are counts, some of them changed.
@@ -47,6 +49,8 @@ class Scale:
         Whether these are integers, 0 or more.
     is_odd
         Whether they are, but do not look like counts.
+    is_nearly_counts
+        Whether most are integers, 0 or more, and the others fractions.
     undo
         Which of :data:`UNDO` leads back to integers, exactly; None: none does.
     """
@@ -54,6 +58,7 @@ class Scale:
     text: str
     is_counts: bool = False
     is_odd: bool = False
+    is_nearly_counts: bool = False
     undo: str | None = None
 
 
@@ -99,7 +104,7 @@ def recover(sample: sparse.csr_array, undo: str) -> sparse.csr_array | None:
     >>> recover(sparse.csr_array(np.log1p([[0.0, 3333.3333, 6666.6667]])), "log1p").toarray()
     array([[0., 1., 2.]], dtype=float32)
     """
-    if sample.nnz == 0 or (undo not in ("", "square root") and sample.data.max() > LARGEST_EXPONENT):
+    if sample.nnz == 0 or not _may_undo(undo, sample.data):
         return None
     values = UNDO[undo](sample.data.astype(np.float64))
     if undo and _near_integers(values).all():
@@ -117,6 +122,10 @@ def recover(sample: sparse.csr_array, undo: str) -> sparse.csr_array | None:
         if not open_.any():
             return sparse.csr_array((counts.astype(np.float32), sample.indices, sample.indptr), shape=sample.shape)
     return None
+
+
+def _may_undo(undo: str, values: np.ndarray) -> bool:
+    return undo in ("", "square root") or values.max() <= LARGEST_EXPONENT
 
 
 def _near_integers(values: np.ndarray) -> np.ndarray:
@@ -155,22 +164,24 @@ def _negative(sample: sparse.csr_array) -> Scale | None:
     values = sample.data
     if not (values < 0).any():
         return None
+    such = f"such as {values.min():.4g}"
     if sample.nnz > DENSE * np.prod(sample.shape) and sample.shape[0] >= MIN_CELLS:
-        means = np.asarray(sample.mean(axis=0)).ravel()
-        if np.median(np.abs(means)) < 0.2:
-            return Scale(f"values around 0 for each gene, such as {values.min():.4g} (scaled data: z-scores)")
-    return Scale(f"negative values such as {values.min():.4g} (scaled data, residuals or CLR?)")
+        if np.abs(sample.mean(axis=1)).max() < AROUND_ZERO / 100:
+            return Scale(f"values around 0 within each cell, {such} (centred log ratios, CLR?)")
+        if np.median(np.abs(sample.mean(axis=0))) < AROUND_ZERO:
+            return Scale(f"values around 0 for each gene, {such} (scaled data: z-scores or residuals?)")
+    return Scale(f"negative values {such} (scaled data, residuals or CLR?)")
 
 
 def _normalised(sample: sparse.csr_array) -> Scale | None:
     for name, undo in UNDO.items():
-        if name == "square root" or (name and sample.data.max() > LARGEST_EXPONENT):
+        if name == "square root" or not _may_undo(name, sample.data):
             continue
         sums, _ = _rows(sample, np.add, undo(sample.data))
         # of one or two cells, only a round sum tells
         alike = sums.std() < SAME_SUM * sums.mean() and (len(sums) > 2 or np.isclose(sums.mean(), [1, 1e4, 1e6]).any())
         if alike:
-            whole = "the cell's sum" if np.isclose(sums.mean(), 1) else f"{sums.mean():,.5g}".removesuffix(".0")
+            whole = f"{sums.mean():,.0f}" if sums.mean() > 10 else f"{sums.mean():.3g}"
             within = f" (within these {sample.shape[1]:,} genes)" if sample.shape[1] < 2_000 else ""
             text = f"{name} of counts per {whole}" if name else f"counts per {whole}"
             return Scale(text + within, undo=name if recover(sample, name) is not None else None)
@@ -180,9 +191,10 @@ def _normalised(sample: sparse.csr_array) -> Scale | None:
 def _transformed(sample: sparse.csr_array) -> Scale | None:
     mostly_integers = np.mean(sample.data == np.rint(sample.data)) > MOSTLY
     for name, undo in UNDO.items():
+        if _may_undo(name, sample.data) and name and _near_integers(undo(sample.data)).all():
+            return Scale(f"{name} of counts", undo=name)
         if not mostly_integers and recover(sample, name) is not None:
-            kind = "counts" if _near_integers(undo(sample.data)).all() else "normalised counts"
-            return Scale(f"{name} of {kind}".removeprefix(" of "), undo=name)
+            return Scale(f"{name} of normalised counts".removeprefix(" of "), undo=name)
     return None
 
 
@@ -190,7 +202,8 @@ def _other(sample: sparse.csr_array) -> Scale:
     values = sample.data
     fractions = values[values != np.rint(values)]
     if len(fractions) < (1 - MOSTLY) * len(values):
-        return Scale(f"counts and fractions such as {fractions[0]:.4g} (expected or ambient-corrected counts?)")
+        text = f"counts and fractions such as {fractions[0]:.4g} (expected or ambient-corrected counts?)"
+        return Scale(text, is_nearly_counts=True)
     if sample.nnz > DENSE * np.prod(sample.shape):
         share = sample.nnz / np.prod(sample.shape)
         return Scale(f"fractions such as {fractions[0]:.4g}, {share:.0%} of them above 0 (imputed or denoised?)")
