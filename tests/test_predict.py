@@ -296,7 +296,7 @@ def break_query(query, case):
         ("negative", "negative values such as -1"),
         ("NaN", "holds NaN"),
         ("duplicated genes", "duplicated"),
-        ("no shared genes", r"it has none.*ENSMUSG.*'gene0', 'gene1', 'gene2'"),
+        ("no shared genes", r"it has 0 of its 60 genes.*ENSMUSG.*'gene0', 'gene1', 'gene2'"),
     ],
 )
 def test_a_bad_query_is_refused_before_any_work_and_left_alone(tiny_model, query, case, words, monkeypatch):

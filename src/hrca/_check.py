@@ -10,7 +10,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from ._choose import Choice, choose_counts
-from ._counts import Slot, check_counts
+from ._counts import Slot, check_counts, check_values, in_memory
 from ._find_genes import VAR_NAMES, FoundGenes, ModelGenes, find_genes, name_of, refuse_two_species
 from ._gene_ids import describe_ids, genes_among, not_genes
 from ._scales import DETECTED
@@ -18,7 +18,7 @@ from ._scales import DETECTED
 logger = logging.getLogger(__name__)
 
 # Below this share of what tells the labels apart, a model trained on the shared genes is likely to do better: an atlas
-# model of which a panel had 7 % of the genes left 98 % of the cells below p = 0.5 (SpatialCore's documentation, 2026-01).
+# model of which a panel had 7 % of the genes left 98 % of the cells below p = 0.5 (SpatialCore's docs, 2026-01).
 MIN_SHARE_WITHOUT_WARNING = 0.5
 # Share of the shared genes that have no count, from which they may have been filled in and not measured; and the cells
 # among fewer of which such genes are no surprise.
@@ -155,8 +155,10 @@ def check(
         refuse_two_species(slot.var(adata).index.astype(str), name_of(VAR_NAMES, slot))
     else:
         found = find_genes(adata, slot, model)
-    check_counts(slot.matrix(adata), str(slot))
-    sample = sample if sample is not None else sparse.csr_array((0, len(slot.var(adata))))
+    if in_memory(slot.matrix(adata)):
+        check_counts(slot.matrix(adata), str(slot))
+    else:
+        check_values(sample.data, str(slot))
     notes = [*choice.notes, *(found.notes if found else ()), *_notes(adata, slot, sample, found)]
     report = _report(adata, choice, sample, found, model, notes)
     if notes:
@@ -251,6 +253,6 @@ def _report(
         share_of=model.what if model else "",
         n_looked_at=sample.shape[0],
         n_empty_cells=int((np.diff(sample.indptr) == 0).sum()),
-        n_empty_genes=n_vars - len(np.unique(sample.indices)),
+        n_empty_genes=int((np.bincount(sample.indices, minlength=n_vars) == 0).sum()),
         notes=tuple(notes),
     )

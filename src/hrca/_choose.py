@@ -27,7 +27,7 @@ class Look:
     scale
         What it holds.
     sample
-        The cells, where they are counts; else None, not to keep them.
+        The cells, where they are counts or the user named them; else None, not to keep them.
     """
 
     slot: Slot
@@ -96,15 +96,15 @@ def choose_counts(adata: AnnData, layer: str | None, *, usual: str | None = None
 
 
 def _as_said(adata: AnnData, layer: str) -> Choice:
-    look = _look(adata, find_slot(adata, layer))
+    look = _look(adata, find_slot(adata, layer), keep=True)
     odd = f"{look.slot} was named, so it is taken for counts, but it holds {look.scale.text}."
     return Choice(look, (look,), (odd,) if look.scale.is_odd else ())
 
 
-def _look(adata: AnnData, slot: Slot) -> Look:
+def _look(adata: AnnData, slot: Slot, *, keep: bool = False) -> Look:
     sample = sample_cells(slot.matrix(adata))
     scale = describe_scale(sample)
-    return Look(slot, scale, sample if scale.is_counts else None)
+    return Look(slot, scale, sample if keep or scale.is_counts else None)
 
 
 def _is_plain(look: Look) -> bool:

@@ -8,7 +8,7 @@ import pandas as pd
 from anndata import AnnData
 
 from ._counts import Slot
-from ._gene_ids import Ids, Located, describe_ids, genes_among, locate, same_letters, two_species
+from ._gene_ids import Ids, Located, describe_ids, genes_among, locate, not_genes, same_letters, two_species
 from ._genes import GeneMatch, make_selector
 
 VAR_NAMES = "var_names"
@@ -19,7 +19,7 @@ CLEARLY_MORE = 1.05
 # Below both, labels are no better than guesses: nine shared genes made one type of all cells (celltypist#55), while a
 # panel of some hundred genes is a few per cent of a model of all genes, and its labels can be right.
 MIN_SHARE, MIN_SHARED = 0.05, 50
-# Genes that may tell more when case is ignored, for a mismatch of case to be the reason.
+# As many times the genes would be shared if case were ignored, for the case, or the species, to be the wrong one.
 MORE_IN_ANY_CASE = 2
 # Columns with other text, such as chromosomes, are not ids.
 MIN_DISTINCT = 0.5
@@ -121,9 +121,14 @@ def find_genes(adata: AnnData, slot: Slot, model: ModelGenes) -> FoundGenes:
     located, share = found[column]
     present = located.source >= 0
     where = name_of(column, slot)
-    informative = int((present & (model.weights > 0)).sum())
-    if not present.any() or (share < MIN_SHARE and informative < MIN_SHARED):
-        raise ValueError(explain_few(adata, columns, column, where, model, share, informative))
+    n_shared = int(present.sum())
+    in_any_case = _in_any_case(columns[column], model.names) if share < ENOUGH else 0
+    if (
+        not n_shared
+        or (share < MIN_SHARE and n_shared < MIN_SHARED)
+        or in_any_case > max(MORE_IN_ANY_CASE * n_shared, MIN_DISTINCT * min(len(index), len(model.names)))
+    ):
+        raise ValueError(explain_few(adata, columns[column], where, model, present))
     if located.repeated and column == VAR_NAMES:
         raise ValueError(_explain_repeated(located.repeated, var, where))
     match = GeneMatch(make_selector(located.source, len(index)), present)
@@ -185,35 +190,35 @@ def _explain_repeated(repeated: list[str], var: pd.DataFrame, where: str) -> str
     )
 
 
-def explain_few(
-    adata: AnnData,
-    columns: dict[str, pd.Index],
-    column: str,
-    where: str,
-    model: ModelGenes,
-    share: float,
-    n_informative: int,
-) -> str:
+def explain_few(adata: AnnData, names: pd.Index, where: str, model: ModelGenes, present: np.ndarray) -> str:
     """Say that a query has too few of a model's genes, why that may be, and the way out."""
-    names = columns[column]
-    n_model = int((model.weights > 0).sum())
-    has = "none" if not n_informative else f"{n_informative:,} ({share:.1%} of what they tell)"
+    n_shared, informative = int(present.sum()), model.weights > 0
+    has = f"{n_shared:,} of its {len(model.names):,} genes"
+    if model.what != "genes":
+        has += (
+            f", and {(present & informative).sum():,} ({model.share(present):.1%}) of the {informative.sum():,} "
+            "informative ones, which tell its labels apart"
+        )
     shown = where.strip("`") + "[:3]"
     return (
-        f"The query must share genes with the model, but of the model's {n_model:,} {model.what} it has {has}. "
+        f"The query must have enough of the model's genes, but it has {has}. "
         f"{shown} = {list(names[:3])}, the model's genes[:3] = {list(model.names[:3])}. "
-        + _reason(adata, names, where, model, n_informative)
+        + _reason(adata, names, where, model, n_shared)
     )
 
 
-def _reason(adata: AnnData, names: pd.Index, where: str, model: ModelGenes, n_informative: int) -> str:
+def _in_any_case(names: pd.Index, model_genes: pd.Index) -> int:
+    return int(model_genes.str.upper().isin(names.str.upper()).sum())
+
+
+def _reason(adata: AnnData, names: pd.Index, where: str, model: ModelGenes, n_shared: int) -> str:
     ours, theirs = describe_ids(model.names), describe_ids(names)
     rows = adata.obs_names.astype(str)
-    if rows.isin(model.names).sum() > max(n_informative, MIN_DISTINCT * min(len(rows), len(model.names))):
+    if rows.isin(model.names).sum() > max(n_shared, MIN_DISTINCT * min(len(rows), len(model.names))):
         return "The model's genes are the rows: the matrix is transposed. `adata = adata.T` turns it."
-    folded = int(model.names.str.upper().isin(names.str.upper()).sum())
+    folded = _in_any_case(names, model.names)
     many = MIN_DISTINCT * min(len(names), len(model.names))
-    if folded > max(MORE_IN_ANY_CASE * n_informative, many) and ours.kind == theirs.kind == "symbols":
+    if folded > max(MORE_IN_ANY_CASE * n_shared, many) and ours.kind == theirs.kind == "symbols":
         change = {"upper": "str.upper()", "title": "str.capitalize()", "lower": "str.lower()"}.get(ours.style)
         way_out = f": `adata.var_names = {where.strip('`')}.{change}`" if change else ""
         return (
@@ -222,6 +227,10 @@ def _reason(adata: AnnData, names: pd.Index, where: str, model: ModelGenes, n_in
         )
     if theirs.kind == "numbers":
         return "These are numbers: where are the names? `adata.var_names = adata.var['...']` sets them."
+    n_other = {what: len(listed) for what, listed in not_genes(names).items()}
+    what = max(n_other, key=lambda name: n_other[name])
+    if n_other[what] > MIN_DISTINCT * len(names):
+        return f"Most of these are {what}: give the modality that has the genes."
     if theirs.kind == "barcodes":
         return "These look like cells' barcodes: is the matrix transposed? `adata = adata.T` turns it."
     if theirs.kind in ("transcripts", "proteins"):
@@ -235,12 +244,12 @@ def _reason(adata: AnnData, names: pd.Index, where: str, model: ModelGenes, n_in
         )
     if theirs.style != ours.style and theirs.style and ours.style:
         return (
-            f"These are {theirs}, the model's are {ours}: are the cells of the model's species? If not, map the names to "
-            "it by a table of orthologs."
+            f"These are {theirs}, the model's are {ours}: are the cells of the model's species? If not, map the names "
+            "to it by a table of orthologs."
         )
     if theirs.species != ours.species:
         return f"These are {theirs}, the model's {ours}: map them to the model's species by a table of orthologs."
     return (
-        "Are both of one species? A model trained on the genes of this panel would know them: "
+        "Are both of one species and tissue? A model trained on the genes of this panel would know them: "
         "`reference[:, reference.var_names.isin(query.var_names)].copy()`, then `HRCA.setup_anndata` on that."
     )

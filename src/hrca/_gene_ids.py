@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 ENSEMBL = re.compile(r"ENS([A-Z]{3,4})?([GTP])\d{11}(?:\.\d+)?")
+GENE_ID = re.compile(r"ENS[A-Z]{0,4}G(?=\d{11})")
+LETTERS = re.compile(r"[A-Za-z].*[A-Za-z]")
 SPECIES = {
     "": "human",
     "MUS": "mouse",
@@ -29,7 +31,7 @@ CONTROL = re.compile(
 )
 PROTEIN = re.compile(r"(?i)(hto[-_]|hashtag|adt[-_]|anti[-_]|.*([-_](totalseq[-_]?[a-d]|adt|prot|protein)$))")
 # Names looked at to tell of what kind all are; and the share of them that decides.
-NAMES_LOOKED_AT, MOST = 1_000, 0.6
+NAMES_LOOKED_AT, MOST = 500, 0.6
 # Share of the names that a second species must have: stray ones are transgenes or viruses.
 SECOND_SPECIES = 0.05
 # Share of the names that stand there in two cases ("ACTB", "Actb"), of two species; one has next to none.
@@ -85,7 +87,7 @@ class Located:
 
 
 def describe_ids(names: pd.Index) -> Ids:
-    """Say what kind of ids these are, from up to 1,000 of them.
+    """Say what kind of ids these are, from some 500 of them.
 
     Examples
     --------
@@ -94,8 +96,7 @@ def describe_ids(names: pd.Index) -> Ids:
     >>> print(describe_ids(pd.Index(["Gad1", "Slc17a6", "Mbp"])))
     symbols with one capital
     """
-    step = max(1, len(names) // NAMES_LOOKED_AT)
-    looked_at = [GENOME.sub("", str(name).strip(), count=1) for name in names[::step]]
+    looked_at = [GENOME.sub("", name.strip(), count=1) for name in _some(names)]
     if not looked_at:
         return Ids("symbols")
     ensembl = [match for name in looked_at if (match := ENSEMBL.fullmatch(name))]
@@ -112,15 +113,23 @@ def describe_ids(names: pd.Index) -> Ids:
     return Ids("symbols", style=_style(looked_at))
 
 
+def _some(names: pd.Index) -> list[str]:
+    return [str(name) for name in names[:: max(1, len(names) // NAMES_LOOKED_AT)]]
+
+
 def _style(names: list[str]) -> str:
-    words = [name for name in names if sum(letter.isalpha() for letter in name) > 1]
-    styles = {
+    styles = _styles(names)
+    style = max(styles, key=lambda name: styles[name])
+    return style if styles[style] > MOST * sum(styles.values()) else ""
+
+
+def _styles(names: list[str]) -> dict[str, int]:
+    words = [name for name in names if LETTERS.search(name)]
+    return {
         "upper": sum(name.isupper() for name in words),
         "lower": sum(name.islower() for name in words),
         "title": sum(name[0].isupper() and not name.isupper() for name in words),
     }
-    style = max(styles, key=lambda name: styles[name])
-    return style if styles[style] > MOST * len(words) else ""
 
 
 def same_letters(query: Ids, model: Ids, query_species: str) -> bool:
@@ -163,7 +172,9 @@ def locate(names: pd.Index, model_genes: pd.Index, is_gene: np.ndarray, *, fold:
     repeated = list(model_genes[model_genes.isin(names[genes[again]])]) if again.any() else []
     n_exact = n_found = int((source >= 0).sum())
     for key in (tidy, lambda genes: tidy(genes).str.upper())[: 1 + fold]:
-        lacking, free = np.flatnonzero(source < 0), np.setdiff1d(places, source)
+        taken = np.zeros(len(names) + 1, dtype=bool)
+        taken[source] = True  # -1 is the last place, which is no name
+        lacking, free = np.flatnonzero(source < 0), places[~taken[places]]
         if len(lacking) and len(free):
             ours, theirs = key(model_genes[lacking]), key(names[free])
             # a name that two genes come to have is no name
@@ -191,18 +202,25 @@ def tidy(names: pd.Index) -> pd.Index:
 
 def two_species(names: pd.Index) -> dict[str, str]:
     """Return a beginning of names for each of two species, or a name of each, if there are two; else nothing."""
-    genomes = names.str.extract(f"^({GENOME.pattern})")[0].value_counts()
-    if (genomes > SECOND_SPECIES * len(names)).sum() > 1:
-        return {str(genome).strip("_"): str(genome) for genome in genomes.index[:2]}
-    prefixes = names.str.extract(r"^(ENS[A-Z]{0,4}G)\d{11}")[0].value_counts()
-    if (prefixes > SECOND_SPECIES * len(names)).sum() > 1:
-        return {SPECIES.get(prefix[3:-1], prefix): prefix for prefix in prefixes.index[:2]}
-    folded = names.str.upper()
-    twins = folded.duplicated() & ~names.duplicated()
-    if twins.sum() > CASE_TWINS * len(names) / 2:
-        second = names[np.flatnonzero(twins)[0]]
-        return {names[folded == second.upper()][0]: "", second: ""}
+    looked_at = _some(names)
+    for pattern, meaning in ((GENOME, lambda found: found.strip("_")), (GENE_ID, _species_of)):
+        found = pd.Series([match[0] for name in looked_at if (match := pattern.match(name))], dtype=object)
+        counts = found.value_counts()
+        if (counts > SECOND_SPECIES * len(looked_at)).sum() > 1:
+            return {meaning(beginning): beginning for beginning in counts.index[:2]}
+    styles = _styles(looked_at)
+    if min(styles["upper"], styles["title"]) > SECOND_SPECIES * len(looked_at):
+        folded = names.str.upper()
+        twins = folded.duplicated() & ~names.duplicated()
+        if twins.sum() > CASE_TWINS * len(names) / 2:
+            second = names[np.flatnonzero(twins)[0]]
+            return {names[folded == second.upper()][0]: "", second: ""}
     return {}
+
+
+def _species_of(beginning: str) -> str:
+    prefix = beginning.removeprefix("ENS")[:-1]
+    return SPECIES.get(prefix, beginning)
 
 
 def genes_among(var: pd.DataFrame) -> np.ndarray:

@@ -18,7 +18,7 @@ def check(adata: AnnData | MuData, model: HRCA | None = None, *, layer: str | No
     """Look at cells before any work: where their raw counts and their genes are, and what else is odd with them.
 
     :meth:`hrca.HRCA.setup_anndata` and :meth:`hrca.HRCA.predict` do the same. Up to 1,000 cells of X, of each layer and
-    of raw are looked at; the matrix that is taken is then looked at whole, on disk at 2,000 cells. Nothing is changed.
+    of raw are looked at; the matrix that is taken is then looked at whole, if it is in memory. Nothing is changed.
 
     Parameters
     ----------
