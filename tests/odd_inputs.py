@@ -586,6 +586,12 @@ def _(adata):
     adata.var_names = [f"NOGENE{i:05}" for i in range(adata.n_vars)]
 
 
+@case("a panel of 300 genes, and zeros for the model's others")
+def _(adata):
+    panel = np.random.default_rng(0).permutation(adata.n_vars) < 300
+    adata.X = sparse.csr_matrix(adata.X.multiply(panel[None, :]))
+
+
 @case("a gene of the model twice")
 def _(adata):
     adata.var_names = [*adata.var_names[:-1], adata.var_names[0]]

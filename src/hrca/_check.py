@@ -11,7 +11,7 @@ from scipy import sparse
 
 from ._choose import Choice, choose_counts
 from ._counts import Slot, check_counts, check_values, in_memory
-from ._find_genes import VAR_NAMES, FoundGenes, ModelGenes, find_genes, name_of, refuse_two_species
+from ._find_genes import VAR_NAMES, FoundGenes, ModelGenes, find_genes, name_of, refuse_filled_in, refuse_two_species
 from ._gene_ids import describe_ids, genes_among, not_genes
 from ._scales import DETECTED
 
@@ -20,9 +20,6 @@ logger = logging.getLogger(__name__)
 # Below this share of what tells the labels apart, a model trained on the shared genes is likely to do better: an atlas
 # model of which a panel had 7 % of the genes left 98 % of the cells below p = 0.5 (SpatialCore's docs, 2026-01).
 MIN_SHARE_WITHOUT_WARNING = 0.5
-# Share of the shared genes that have no count, from which they may have been filled in and not measured; and the cells
-# among fewer of which such genes are no surprise.
-FILLED_IN, CELLS_TO_TELL = 0.5, 200
 
 
 @dataclass(frozen=True, repr=False)
@@ -145,7 +142,7 @@ def check(
     ------
     ValueError
         See :func:`hrca._choose.choose_counts`, :func:`hrca._find_genes.find_genes` and
-        :func:`hrca._counts.check_counts`; or if the matrix is transposed.
+        :func:`hrca._counts.check_counts`; or if the matrix is transposed, or genes were filled in.
     """
     _refuse_transposed(adata)
     choice = choose_counts(adata, layer, usual=usual, with_raw=with_raw)
@@ -159,6 +156,8 @@ def check(
         check_counts(slot.matrix(adata), str(slot))
     else:
         check_values(sample.data, str(slot))
+    if found is not None:
+        refuse_filled_in(sample, found.match, model)
     notes = [*choice.notes, *(found.notes if found else ()), *_notes(adata, slot, sample, found)]
     report = _report(adata, choice, sample, found, model, notes)
     if notes:
@@ -202,24 +201,10 @@ def _notes(adata: AnnData, slot: Slot, sample: sparse.csr_array, found: FoundGen
     if not is_gene.all():
         yield f"{(~is_gene).sum():,} features are no genes by their type, and play no part in finding genes."
     used = np.zeros(len(var), dtype=bool) if found is None else found.match.used(len(var))
-    if found is not None:
-        yield from _filled_in(sample, used)
     for what, names in not_genes(var.index[~used & is_gene].astype(str)).items():
         if names:
             part = "they play no part" if found else "they would be learned as genes: leave them out"
             yield f"{len(names):,} of the names are {what}, such as {names[0]!r}: {part}."
-
-
-def _filled_in(sample: sparse.csr_array, used: np.ndarray) -> Iterator[str]:
-    if sample.shape[0] < CELLS_TO_TELL:
-        return
-    totals = np.asarray(sample.sum(axis=0)).ravel()[used]
-    if (totals == 0).mean() > FILLED_IN:
-        yield (
-            f"{(totals == 0).sum():,} of the {used.sum():,} shared genes have no count in {sample.shape[0]:,} cells: "
-            "if they were filled in and not measured, leave them out, "
-            "`query = query[:, np.asarray(query.X.sum(axis=0)).ravel() > 0].copy()`."
-        )
 
 
 def _n_repeated(sample: sparse.csr_array) -> int:

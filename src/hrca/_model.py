@@ -1168,7 +1168,8 @@ class HRCA(BaseModelClass):
         evidence, used = self.module.evidence, self.module.genes_used.cpu().numpy()
         if evidence is None or not evidence.is_fitted:
             return ModelGenes(self.gene_names, used)
-        return ModelGenes(self.gene_names, used * evidence.informative.cpu().numpy(), "informative genes")
+        informative, profiles = evidence.informative.cpu().numpy(), evidence.log_profiles.exp().cpu().numpy()
+        return ModelGenes(self.gene_names, used * informative, "informative genes", used * profiles.mean(axis=0))
 
     def _frame(self, probabilities: np.ndarray, query: Query) -> pd.DataFrame:
         return pd.DataFrame(probabilities, index=query.adata.obs_names, columns=pd.Index(self.labels))

@@ -39,8 +39,9 @@ def check(adata: AnnData | MuData, model: HRCA | None = None, *, layer: str | No
     ------
     ValueError
         If no place, or more than one, holds raw counts; values are NaN, infinite, negative or not integers; rows and
-        columns are swapped; genes are of two species; a gene of the model is there twice; or the cells have fewer than
-        50 of the model's informative genes and less than 5 % of these.
+        columns are swapped; genes are of two species, or of another case than the model's; a gene of the model is there
+        twice; zeros were filled in for absent genes; or the cells have fewer than 50 of the model's genes, and less
+        than 5 % of its informative ones.
 
     Examples
     --------
