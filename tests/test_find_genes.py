@@ -53,6 +53,7 @@ def test_a_name_twice_in_a_column_is_the_first_and_is_said():
     assert found.match.selector.tocoo().row.tolist() == list(range(60))
 
 
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
 def test_a_name_twice_in_the_index_is_refused_if_the_model_knows_it():
     with pytest.raises(ValueError, match=r"1 of the model's genes duplicated: \['GENEA0'\].*make_unique"):
         find_genes(query([*GENES, GENES[0]]), X, model())
