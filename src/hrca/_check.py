@@ -10,9 +10,10 @@ from anndata import AnnData
 from scipy import sparse
 
 from ._choose import Choice, choose_counts
-from ._counts import Slot, check_counts, check_values, in_memory
+from ._counts import Slot, check_counts, check_values
 from ._find_genes import VAR_NAMES, FoundGenes, ModelGenes, find_genes, name_of, refuse_filled_in, refuse_two_species
 from ._gene_ids import describe_ids, genes_among, not_genes
+from ._rows import in_memory
 from ._scales import DETECTED
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from anndata.abc import CSCDataset, CSRDataset
+from anndata.abc import CSCDataset
 from scipy import sparse
+
+from ._rows import in_memory, is_dense, read_rows
 
 # Values looked at in one go: 32 MB of float64, so that a check never copies a whole matrix.
 CHECK_BLOCK = 4_000_000
@@ -48,7 +50,7 @@ class Slot:
 
     def var(self, adata: AnnData) -> pd.DataFrame:
         """Return the table of its genes."""
-        return adata.raw.var if self.place == "raw" else adata.var
+        return table_in_memory(adata.raw.var if self.place == "raw" else adata.var)
 
     def __str__(self) -> str:
         return f"`adata.layers[{self.name!r}]`" if self.place == "layers" else f"`adata.{self.place}`"
@@ -93,53 +95,53 @@ def layer_names(adata: AnnData) -> list[str]:
     return [name for name in adata.layers if name is not None]
 
 
+def table_in_memory(table) -> pd.DataFrame:
+    """Return obs or var as a table, read where anndata had not yet."""
+    return table if isinstance(table, pd.DataFrame) else table.to_memory()
+
+
 def sample_cells(x) -> sparse.csr_array:
     """Read up to 1,000 cells, in blocks that lie evenly over a matrix; fewer where it is dense and has many genes.
 
     Parameters
     ----------
     x
-        Shape (n_obs, n_vars), sparse or dense, in memory or on disk.
+        Shape (n_obs, n_vars), sparse or dense, in memory or not.
 
     Returns
     -------
     Shape (at most 1,000, n_vars), float64, sorted indices, without stored zeros.
     """
     n_obs, n_vars = x.shape
-    if isinstance(x, CSCDataset):
-        x = x.to_memory()  # stored by column: a row of it cannot be read without reading all
     if sparse.issparse(x) and x.format not in ("csr", "csc"):
         x = x.tocsr()
-    is_dense = not sparse.issparse(x) and not isinstance(x, CSRDataset)
-    wanted = min(n_obs, max(50, CHECK_BLOCK // max(1, n_vars)) if is_dense else CELLS_LOOKED_AT, CELLS_LOOKED_AT)
+    wanted = min(n_obs, max(50, CHECK_BLOCK // max(1, n_vars)) if is_dense(x) else CELLS_LOOKED_AT, CELLS_LOOKED_AT)
     # all in one block, or blocks of which none reaches into the next
     n_blocks = 1 if wanted == n_obs else BLOCKS_LOOKED_AT
     if not in_memory(x):
         n_blocks = min(n_blocks, BLOCKS_ON_DISK)
         if n_obs * n_vars <= CHECK_BLOCK:
-            x = x[:]
+            x = read_rows(x, slice(0, n_obs))
     starts = np.linspace(0, n_obs, n_blocks + 1).astype(int)[:-1]
-    blocks = [sparse.csr_array(x[start : start + wanted // n_blocks], dtype=np.float64) for start in starts]
-    sample = sparse.vstack(blocks, format="csr")
+    rows = [slice(start, start + wanted // n_blocks) for start in starts]
+    if isinstance(x, CSCDataset):
+        # stored by column: each read is one of the whole file
+        rows = [np.concatenate([np.arange(block.start, block.stop) for block in rows])]
+    sample = sparse.vstack([sparse.csr_array(read_rows(x, block), dtype=np.float64) for block in rows], format="csr")
     sample.eliminate_zeros()
     sample.sort_indices()
     return sample
 
 
-def in_memory(x) -> bool:
-    """Say whether a matrix is in memory, and not on disk."""
-    return sparse.issparse(x) or isinstance(x, np.ndarray)
-
-
 def check_counts(x, source: str) -> None:
     """Refuse a matrix that does not hold raw counts.
 
-    A matrix in memory is looked at whole, a matrix on disk at the cells of :func:`sample_cells`.
+    A matrix in memory is looked at whole, another at the cells of :func:`sample_cells`.
 
     Parameters
     ----------
     x
-        Shape (n_obs, n_vars); sparse or dense, in memory or on disk.
+        Shape (n_obs, n_vars); sparse or dense, in memory or not.
     source
         What to call the matrix in an error, e.g. "`adata.X`".
 

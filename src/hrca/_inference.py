@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from anndata.abc import CSCDataset
 from scipy import sparse
 
 from ._counts import check_values
 from ._evidence import CountEvidence, fit_platform, judge
 from ._genes import GeneMatch, align
+from ._rows import row_batches
 
 
 def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Iterator[tuple[slice, np.ndarray]]:
@@ -19,9 +19,9 @@ def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Ite
     Parameters
     ----------
     x
-        Raw counts, shape (n_obs, n_vars), sparse or dense, in memory or on disk.
+        Raw counts, shape (n_obs, n_vars), sparse or dense, in memory or not.
     match
-        What :func:`hrca._genes.match_genes` found for its genes.
+        What :func:`hrca._find_genes.find_genes` found for its genes.
     batch_size
         Rows in a batch.
     source
@@ -38,17 +38,14 @@ def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Ite
     """
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
-    if isinstance(x, CSCDataset):
-        x = x.to_memory()  # stored by column: a row of it cannot be read without reading all
-    if sparse.issparse(x) and x.format != "csr":
-        x = x.tocsr()
-    for start in range(0, x.shape[0], batch_size):
-        rows = slice(start, min(start + batch_size, x.shape[0]))
-        counts = x[rows]
-        check_values(counts.data if sparse.issparse(counts) else np.asarray(counts), source)
+    start = 0
+    for counts in row_batches(x, batch_size):
+        rows = slice(start, start + counts.shape[0])
+        check_values(counts.data if sparse.issparse(counts) else counts, source)
         counts = align(counts, match)
         # one memory layout, so that the same counts give the same sums whatever they came in
         yield rows, counts.toarray() if sparse.issparse(counts) else np.ascontiguousarray(counts)
+        start = rows.stop
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from ._check import Report
 from ._check import check as check_cells
 from ._counts import find_slot, sample_cells
 from ._model import HRCA
+from ._rows import in_memory, read_rows
 from ._scales import describe_scale, recover
 
 __all__ = ["Report", "check", "recover_counts"]
@@ -94,7 +95,7 @@ def recover_counts(adata: AnnData, *, layer: str | None = None) -> sparse.csr_ar
     scale = describe_scale(sample_cells(x))
     if scale.is_counts:
         raise ValueError(f"There must be something to undo, but {slot} holds {scale.text}.")
-    values = sparse.csr_array(x[:] if not sparse.issparse(x) else x)
+    values = sparse.csr_array(x if in_memory(x) else read_rows(x, slice(0, x.shape[0])))
     values.eliminate_zeros()
     counts = None if scale.undo is None else recover(values, scale.undo)
     if counts is None:
