@@ -6,11 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import sparse
+from tqdm.auto import tqdm
 
 from ._counts import check_values
 from ._evidence import CountEvidence, fit_platform, judge
 from ._genes import GeneMatch, align
 from ._rows import row_batches
+
+# Seconds after which a bar is shown: what ends sooner needs none.
+BAR_AFTER_S = 3
 
 
 def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Iterator[tuple[slice, np.ndarray]]:
@@ -46,6 +50,14 @@ def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Ite
         # one memory layout, so that the same counts give the same sums whatever they came in
         yield rows, counts.toarray() if sparse.issparse(counts) else np.ascontiguousarray(counts)
         start = rows.stop
+
+
+def with_bar(batches: Iterator[tuple[slice, np.ndarray]], n_obs: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Pass batches of :func:`aligned_batches` on, and show a progress bar of their cells, if that takes long."""
+    with tqdm(total=n_obs, unit=" cells", unit_scale=True, delay=BAR_AFTER_S) as bar:
+        for rows, counts in batches:
+            yield rows, counts
+            bar.update(rows.stop - rows.start)
 
 
 @torch.inference_mode()

@@ -2,7 +2,6 @@
 
 import numpy as np
 from anndata import AnnData
-from mudata import MuData
 from scipy import sparse
 
 from ._check import Report
@@ -11,11 +10,12 @@ from ._counts import find_slot, sample_cells
 from ._model import HRCA
 from ._rows import in_memory, read_rows
 from ._scales import describe_scale, recover
+from ._sources import Source, open_source
 
 __all__ = ["Report", "check", "recover_counts"]
 
 
-def check(adata: AnnData | MuData, model: HRCA | None = None, *, layer: str | None = None) -> Report:
+def check(adata: Source, model: HRCA | None = None, *, layer: str | None = None) -> Report:
     """Look at cells before any work: where their raw counts and their genes are, and what else is odd with them.
 
     :meth:`hrca.HRCA.setup_anndata` and :meth:`hrca.HRCA.predict` do the same. Up to 1,000 cells of X, of each layer and
@@ -24,7 +24,8 @@ def check(adata: AnnData | MuData, model: HRCA | None = None, *, layer: str | No
     Parameters
     ----------
     adata
-        The cells; of a MuData, with a model, its RNA modality.
+        The cells, as in :meth:`hrca.HRCA.predict`, but for a list or dict. Without a model, the RNA modality of a
+        MuData is "rna".
     model
         The model that is to label them; None: no genes are asked for.
     layer
@@ -52,7 +53,7 @@ def check(adata: AnnData | MuData, model: HRCA | None = None, *, layer: str | No
     'X'
     """
     if model is None:
-        return check_cells(adata, None, layer).report
+        return check_cells(open_source(adata, "rna")[0], None, layer).report
     return model._open(adata, layer).report
 
 
