@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
@@ -114,6 +116,19 @@ def test_a_file_that_has_changed_is_refused_and_stays(tmp_path, format):
         write_into_file(path, annotation(pd.Index(["x", "y", "z"])))
     assert content(path) == before
     assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_room_and_no_right_to_write_are_told_before_any_work(tmp_path, format, tiny_model, monkeypatch):
+    path = write(cells(), tmp_path, format)
+    monkeypatch.setattr(type(tiny_model.module), "judge", lambda *_: pytest.fail("work had started"))
+    if format == "h5ad":
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
+        with pytest.raises(OSError, match="needs 0.0 GB in .* but 0.0 GB are free. `key_added=None`"):
+            tiny_model.predict(path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError, match="cannot be written to. `key_added=None`"):
+        tiny_model.predict(path)
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -31,7 +31,7 @@ MADE = {
     "raw counts": lambda x: x,
     "counts per 10,000 (within these 400 genes)": lambda x: per(x, 1e4),
     "counts per 1,000,000 (within these 400 genes)": lambda x: per(x, 1e6),
-    "counts per 1 (within these 400 genes)": lambda x: per(x, 1),
+    "shares of each cell's counts (within these 400 genes)": lambda x: per(x, 1),
     "log1p of counts per 10,000 (within these 400 genes)": lambda x: np.log1p(per(x, 1e4)),
     "log1p of counts per 300 (within these 400 genes)": lambda x: np.log1p(per(x, 300)),
     "log2(x + 1) of counts per 10,000 (within these 400 genes)": lambda x: np.log2(per(x, 1e4) + 1),

@@ -23,6 +23,29 @@ ZARR_METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zmetadata")
 RENAME_EXCHANGE, RENAME_SWAP, AT_FDCWD = 2, 2, -100
 
 
+def check_room(path: Path) -> None:
+    """Refuse a file beside which there is no room for a copy, or into whose folder nothing can be written.
+
+    Raises
+    ------
+    OSError
+        If so.
+    """
+    folder = _root(path).parent if path.is_dir() else path.parent
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(
+            f"The results are written into a copy beside the file, but {str(folder)!r} cannot be written to. "
+            "`key_added=None` writes nothing, and returns the labels."
+        )
+    needed, free = 0 if path.is_dir() else path.stat().st_size, shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            f"The results are written into a copy beside the file, which needs {needed / 1e9:.1f} GB in "
+            f"{str(folder)!r}, but {free / 1e9:.1f} GB are free. `key_added=None` writes nothing, and returns the "
+            "labels."
+        )
+
+
 def write_into_file(path: Path, annotation: Annotation) -> None:
     """Write an annotation into a file: into a copy beside it, which then takes its place in one step.
 

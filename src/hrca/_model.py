@@ -890,6 +890,8 @@ class HRCA(BaseModelClass):
         for name, sample in samples.items():
             with naming_sample(name if several else None):
                 queries[name] = self._open(sample, layer)
+                if key_added is not None:
+                    queries[name].check_target()
         settings = {"match_platform": match_platform, "batch_size": batch_size}
         for name, query in queries.items():
             judgement = self._judge(query, enable_progress_bar=enable_progress_bar, **settings)

@@ -13,7 +13,7 @@ from anndata import AnnData
 from ._annotation import Annotation, write_into
 from ._check import Report, check, warn_of_little
 from ._counts import Slot, table_in_memory
-from ._files import write_into_file
+from ._files import check_room, write_into_file
 from ._find_genes import ModelGenes
 from ._genes import GeneMatch
 from ._inference import aligned_batches
@@ -48,6 +48,11 @@ class Query:
     def n_obs(self) -> int:
         """Number of cells."""
         return self.adata.n_obs
+
+    def check_target(self) -> None:
+        """Refuse a query whose annotation could not be written; see :func:`hrca._files.check_room`."""
+        if isinstance(self.target, Path):
+            check_room(self.target)
 
     def batches(self, batch_size: int) -> Iterator[tuple[slice, np.ndarray]]:
         """Go through the cells in order; see :func:`hrca._inference.aligned_batches`."""

@@ -183,7 +183,8 @@ def _normalised(sample: sparse.csr_array) -> Scale | None:
         if alike:
             whole = f"{sums.mean():,.0f}" if sums.mean() > 10 else f"{sums.mean():.3g}"
             within = f" (within these {sample.shape[1]:,} genes)" if sample.shape[1] < 2_000 else ""
-            text = f"{name} of counts per {whole}" if name else f"counts per {whole}"
+            content = "shares of each cell's counts" if whole == "1" else f"counts per {whole}"
+            text = f"{name} of {content}" if name else content
             return Scale(text + within, undo=name if recover(sample, name) is not None else None)
     return None
 
