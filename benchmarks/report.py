@@ -90,13 +90,22 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for name, part in {"sparse": queries[is_sparse(queries)], "full": queries[is_full(queries)]}.items():
         means = part.groupby("method")
         made[f"macro-F1, {name}"] = means["macro_f1"].mean()
+        made[f"spread, {name}"] = spread(done.merge(part[["method", *QUERY]], on=["method", *QUERY]))
         made[f"accuracy, {name}"] = means["accuracy"].mean()
         made[f"calibration error, {name}"] = means["ece"].mean()
     made["train, s"] = done.groupby("method")["train_s"].median()
     made["predict, s"] = done.groupby("method")["predict_s"].median()
     made["memory, GB"] = done.groupby("method")["peak_gb"].max()
     made["queries"] = queries.groupby("method").size()
+    made["seeds"] = done.groupby("method")["seed"].nunique()
     return made.sort_values("macro-F1, sparse", ascending=False)
+
+
+def spread(table: pd.DataFrame) -> pd.Series:
+    """Standard deviation over the seeds of each method's mean macro-F1, of the seeds that have all of its queries."""
+    by_seed = table.groupby(["method", "seed"])["macro_f1"].agg(["mean", "size"])
+    whole = by_seed["size"] == by_seed.groupby("method")["size"].transform("max")
+    return by_seed.loc[whole, "mean"].groupby("method").std()
 
 
 def missing(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import pytest
 import scvi
 import torch
 from conftest import QUIET, TINY, synthetic
+from lightning.pytorch.callbacks import Callback
 from scipy import sparse
 from scvi import REGISTRY_KEYS
 
@@ -267,12 +268,24 @@ def test_the_learning_rate_rises_and_falls_once(tiny_model, query, monkeypatch):
     np.testing.assert_allclose(adapted.history["adapt_lr"].to_numpy().ravel(), [*rates[10::10, 0], 4e-9])
 
 
-@pytest.mark.parametrize(("max_steps", "batch_size"), [(1, 4), (2, 5), (3, 4), (4, 100)])
+@pytest.mark.parametrize(("max_steps", "batch_size"), [(1, 4), (2, 6), (3, 4), (4, 100)])
 def test_few_steps_and_small_batches_train_too(tiny_model, query, max_steps, batch_size, monkeypatch):
     steps = Steps(monkeypatch)
     adapted = tiny_model.adapt(query, max_steps=max_steps, batch_size=batch_size, **QUIET)
-    assert steps.sizes == [batch_size - batch_size % 2] * max_steps
+    assert steps.sizes == [batch_size] * max_steps
     assert np.isfinite(soft(adapted, query)).all()
+
+
+def test_a_callback_sees_every_step(tiny_model, query):
+    class Watch(Callback):
+        n_batches = 0
+
+        def on_train_batch_end(self, *_):
+            self.n_batches += 1
+
+    watch = Watch()
+    tiny_model.adapt(query, max_steps=3, callbacks=[watch], **QUIET)
+    assert watch.n_batches == 3
 
 
 def test_reference_and_query_learn_from_their_targets(tiny_model, query):
@@ -349,7 +362,8 @@ def test_an_adapted_model_survives_a_file(tiny_model, query, tmp_path):
     ("settings", "words"),
     [
         ({"max_steps": 0}, "`max_steps` must be at least 1.*got 0 and 16"),
-        ({"batch_size": 2}, "`batch_size` at least 4, got 5 and 2"),
+        ({"batch_size": 2}, "`batch_size` at least 4 and even, got 5 and 2"),
+        ({"batch_size": 7}, "`batch_size` at least 4 and even, got 5 and 7"),
     ],
 )
 def test_too_few_steps_or_cells_are_refused(tiny_model, query, settings, words):
@@ -385,7 +399,7 @@ def log_normalised(query: ad.AnnData) -> ad.AnnData:
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
-        (without_counts, "must have cells with counts on the model's genes, but none has"),
+        (without_counts, "must have cells with counts on the model's genes, but none of its 37 cells has"),
         (of_another_species, "share none"),
         (log_normalised, "log-normalised"),
     ],

@@ -169,6 +169,12 @@ def test_means_are_over_the_queries_that_the_methods_share():
     assert queries.groupby("method")["depth"].agg(set).to_dict() == {"a": set(depths[:3]), "b": set(depths[:3])}
 
 
+def test_the_spread_is_that_of_whole_seeds():
+    rows = [("a", seed, depth, seed + depth) for seed in (0, 1, 2) for depth in (0.0, 0.5)][:-1]
+    rows = pd.DataFrame(rows, columns=["method", "seed", "depth", "macro_f1"])
+    assert report.spread(rows)["a"] == pytest.approx(np.std([0.25, 1.25], ddof=1))
+
+
 def test_every_method_has_a_name_in_the_report():
     assert accuracy.METHODS.keys() <= report.NAMES.keys()
 

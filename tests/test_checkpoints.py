@@ -97,6 +97,12 @@ def test_another_schedule_cannot_go_on(tmp_path):
         new_model().train(8, 4, checkpoint_dir=tmp_path, resume=True, **QUIET)
 
 
+def test_a_cycle_cannot_end_elsewhere(tmp_path):
+    broken_off(tmp_path, lr_schedule="one_cycle")
+    with pytest.raises(ValueError, match=r"of a cycle of 8 epochs, which cannot end after 11\. Give the same"):
+        new_model().train(11, 4, checkpoint_dir=tmp_path, resume=True, **QUIET)
+
+
 def test_a_finished_training_is_not_trained_again(tmp_path):
     first = new_model()
     first.train(3, 3, checkpoint_dir=tmp_path, **QUIET)
@@ -206,6 +212,8 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path):
         ("genes", "other genes"),
         ("labels", "other labels"),
         ("sizes", "other sizes"),
+        ("count_evidence", "other count evidence"),
+        ("query", "other matched genes and matched depths"),
         ("train_size", "train_size=0.9.*got 0.8"),
     ],
 )
@@ -216,10 +224,13 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, change, words):
         adata.var_names = adata.var_names[::-1]
     elif change == "labels":
         adata.obs["cell_type"] = adata.obs["cell_type"].str.upper()
-    sizes = {**TINY, "n_hidden": 33} if change == "sizes" else TINY
+    sizes = {"sizes": {**TINY, "n_hidden": 33}, "count_evidence": {**TINY, "count_evidence": False}}.get(change, TINY)
     train_size = 0.8 if change == "train_size" else 0.9
+    model = new_model(adata, sizes)
+    if change == "query":
+        model.match(synthetic(20, seed=5)[:, :50].copy())
     with pytest.raises(ValueError, match=words):
-        new_model(adata, sizes).pretrain(8, train_size=train_size, checkpoint_dir=tmp_path, resume=True, **QUIET)
+        model.pretrain(8, train_size=train_size, checkpoint_dir=tmp_path, resume=True, **QUIET)
 
 
 def test_finetuning_does_not_start_on_half_a_pretraining(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from hrca._counts import all_slots, check_counts, find_slot, sample_cells
+from hrca._counts import all_slots, check_counts, find_slot, row_blocks, sample_cells, weighted_depth
 
 GOOD = np.array([[0, 3, 1], [0, 0, 0]])
 CONTAINERS = [np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.csc_array]
@@ -103,3 +103,23 @@ def test_a_sample_of_many_dense_genes_is_bounded():
 def test_a_matrix_stacked_on_itself_shows_cells_twice():
     x = np.random.default_rng(0).random((3_000, 1))
     assert len(np.unique(sample_cells(np.vstack([x, x])).toarray())) == 500
+
+
+@pytest.mark.parametrize("container", [*CONTAINERS, "backed"])
+def test_rows_come_in_order_and_their_sums_are_numpys(container, tmp_path, monkeypatch):
+    monkeypatch.setattr("hrca._counts.ROWS_SUMMED_AT_ONCE", 7)
+    counts, weights = np.random.default_rng(0).poisson(1, (30, 5)).astype(np.float32), np.array([1, 0, 1, 0.5, 1])
+    if container == "backed":
+        ad.AnnData(sparse.csr_matrix(counts)).write_h5ad(tmp_path / "a.h5ad")
+        x = ad.read_h5ad(tmp_path / "a.h5ad", backed="r").X
+    else:
+        x = container(counts)
+    blocks = list(row_blocks(x))
+    assert len(blocks) == (5 if container == "backed" else 1)
+    found = np.vstack([block.toarray() if sparse.issparse(block) else block for _, block in blocks])
+    np.testing.assert_array_equal(found, counts)
+    np.testing.assert_allclose(weighted_depth(x, weights), counts @ weights)
+
+
+def test_no_rows_have_no_sums():
+    assert weighted_depth(sparse.csr_matrix((0, 5)), np.ones(5)).shape == (0,)

@@ -21,15 +21,12 @@ from hrca._evidence import (
     class_profiles,
     combine,
     describe_match,
-    fit_platform,
     fit_weights,
     gene_information,
     informative_genes,
-    judge,
-    normalize,
-    platform_factors,
     prior_weights,
 )
+from hrca._platform import fit_platform, judge, normalize, platform_factors
 
 
 def random_profiles(n_labels: int, n_genes: int, seed: int = 0) -> np.ndarray:
@@ -431,7 +428,7 @@ def test_a_match_is_described_by_what_numpy_counts(labelled, container):
             "shared_information": terms[:, :7].sum() / terms.sum(),
             "query_depth": np.median(deep_enough),
             "reference_depth": np.median(depth),
-            "thinned": np.mean([min(1, np.median(deep_enough) / max(one, 1)) for one in depth]),
+            "share_kept": np.mean([min(1, np.median(deep_enough) / max(one, 1)) for one in depth]),
         }
     )
 

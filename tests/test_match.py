@@ -50,7 +50,8 @@ def sparse_query() -> ad.AnnData:
 
 
 def new_model(adata, **kwargs) -> hrca.HRCA:
-    hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
+    # named, since counts so deep that no cell has a 1 are taken for rounded values
+    hrca.HRCA.setup_anndata(adata, labels_key="cell_type", layer="X")
     return hrca.HRCA(adata, **TINY, **kwargs)
 
 
@@ -179,12 +180,12 @@ def test_match_returns_and_keeps_how_the_query_lies_to_the_reference(deep_refere
         "shared_information",
         "query_depth",
         "reference_depth",
-        "thinned",
+        "share_kept",
     ]
     assert (returned["n_shared_genes"], returned["n_genes"]) == (N_SHARED, 60)
     assert returned["query_depth"] == np.median(depth)
     assert returned["reference_depth"] == np.median(reference_depth)
-    assert returned["thinned"] == pytest.approx((np.median(depth) / reference_depth).mean(), rel=1e-5)
+    assert returned["share_kept"] == pytest.approx((np.median(depth) / reference_depth).mean(), rel=1e-5)
     # the 30 genes that tell the labels apart are among the 45
     assert 0.98 < returned["shared_information"] <= 1
 
@@ -215,7 +216,7 @@ def test_a_query_deeper_than_the_reference_leaves_the_reference_as_it_is(deep_re
     shallow = cells_of_depth(np.full(120, 40), seed=4)
     model, entered = new_model(shallow), Entered(monkeypatch)
     matched = model.match(deep_reference)
-    assert matched["thinned"] == 1
+    assert matched["share_kept"] == 1
     model.pretrain(1, **QUIET)
     depths = torch.cat(entered.corrupted).sum(dim=1)
     np.testing.assert_array_equal(depths, 40)
@@ -275,6 +276,36 @@ def test_a_query_that_cannot_be_matched_is_refused_before_any_work(deep_referenc
     assert not model.module.is_matched
     assert model.module.genes_used.all()
     assert not model.is_trained_
+
+
+def test_a_query_without_cells_cannot_be_matched(deep_reference, sparse_query):
+    with pytest.raises(ValueError, match="must have cells with counts"):
+        new_model(deep_reference).match(sparse_query[:0].copy())
+
+
+def test_a_matched_model_predicts_only_after_a_new_training(deep_reference, sparse_query):
+    model = new_model(deep_reference)
+    model.train(0, 1, **QUIET)
+    adapted = model.adapt(sparse_query, max_steps=1, **QUIET)
+    adapted.match(sparse_query)
+    with pytest.raises(ValueError, match="must be trained on labels before it predicts"):
+        adapted.predict(sparse_query)
+    adapted.finetune(1, **QUIET)
+    assert not adapted.module.is_adapted
+    assert adapted.module.weighs_counts
+    assert len(adapted.predict(sparse_query)) == sparse_query.n_obs
+    # the model that was adapted is as it was
+    assert model.matched_ is None
+    assert len(model.predict(sparse_query)) == sparse_query.n_obs
+
+
+def test_a_reference_on_disk_is_matched_as_one_in_memory(deep_reference, sparse_query, tmp_path):
+    expected = new_model(deep_reference).match(sparse_query)
+    deep_reference.write_h5ad(tmp_path / "reference.h5ad")
+    backed = ad.read_h5ad(tmp_path / "reference.h5ad", backed="r")
+    matched = new_model(backed).match(sparse_query)
+    assert matched["shared_information"] == pytest.approx(expected["shared_information"])
+    pd.testing.assert_series_equal(matched.drop("shared_information"), expected.drop("shared_information"))
 
 
 def test_a_model_without_its_reference_cannot_be_matched(matched_model, sparse_query, tmp_path):

@@ -82,6 +82,17 @@ def test_unlabelled_cells_take_part_in_pretraining_only(reference):
     assert sum(seen["finetune"].sizes) == 75
 
 
+def test_default_epochs_of_fine_tuning_are_by_the_labelled_cells(reference, monkeypatch):
+    reference.obs["cell_type"] = reference.obs["cell_type"].astype(object)
+    reference.obs.loc[reference.obs_names[20:], "cell_type"] = "Unknown"
+    asked = []
+    monkeypatch.setattr(hrca.HRCA, "finetune", lambda model, max_epochs, **_: asked.append(max_epochs))
+    for batch_size in (2, 4):
+        hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+        hrca.HRCA(reference, **TINY).train(0, batch_size=batch_size)
+    assert asked == [round(700 * 2 / 20), round(700 * 4 / 20)]
+
+
 def test_both_phases_share_one_split(reference):
     model = new_model(reference)
     model.pretrain(1, **QUIET)

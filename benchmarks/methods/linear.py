@@ -1,6 +1,6 @@
 """Linear classifiers on log1p(counts per 10,000), three variants.
 
-``logistic_regression`` (as in ``hrca demo``), ``logistic_regression_thinned`` (the same, trained on thinned copies of
+``logistic_regression``, ``logistic_regression_thinned`` (the same, trained on thinned copies of
 the reference too) and ``linear_svm``. The penalty is chosen by cross-validation within the reference.
 """
 

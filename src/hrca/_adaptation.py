@@ -10,6 +10,7 @@ from scipy import sparse
 from scvi import REGISTRY_KEYS
 from torch.utils.data import DataLoader, IterableDataset
 
+from ._counts import dense
 from ._module import TARGETS_KEY
 
 
@@ -30,10 +31,9 @@ class Cells:
 
     def take(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """Return some of the cells, dense."""
-        counts = self.counts[rows]
-        counts = counts.toarray() if sparse.issparse(counts) else np.asarray(counts)
+        counts = dense(self.counts[rows]).astype(np.float32, copy=False)
         return {
-            REGISTRY_KEYS.X_KEY: torch.from_numpy(counts.astype(np.float32, copy=False)),
+            REGISTRY_KEYS.X_KEY: torch.from_numpy(counts),
             TARGETS_KEY: torch.from_numpy(self.targets[rows]),
         }
 

@@ -102,6 +102,7 @@ class Checkpoints(Callback):
             "module": pl_module.module.state_dict(),
             "optimizer": trainer.optimizers[0].state_dict(),
             "lr_schedule": pl_module.lr_schedule,
+            "max_epochs": trainer.max_epochs,
             "scheduler": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
             "callbacks": _states(trainer.callbacks),
             "random_states": get_random_states(),
@@ -193,12 +194,18 @@ def set_random_states(states: dict) -> None:
 def carried_by(model: BaseModelClass) -> dict:
     """Return what a checkpoint holds of the model beside its weights, in plain values."""
     split = {name: value if name == "train_size" else value.tolist() for name, value in model.split_.items()}
+    return {"split": split, "history": _scvi.plain_history(model.history_) or {}, **_identity(model)}
+
+
+def _identity(model: BaseModelClass) -> dict:
+    # by the names that an error gives them
     return {
-        "split": split,
-        "history": _scvi.plain_history(model.history_) or {},
         "labels": model.labels,
         "genes": list(model.gene_names),
         "sizes": sizes_of(model),
+        "count evidence": model.module.evidence is not None,
+        "matched genes": np.flatnonzero(model.module.genes_used.cpu()).tolist(),
+        "matched depths": model.module.query_depths.tolist(),
     }
 
 
@@ -225,7 +232,7 @@ def check_unused(folder: Path, phase: str) -> None:
         )
 
 
-def adopt(model: BaseModelClass, phase: str, lr_schedule: str, state: dict, folder: Path) -> bool:
+def adopt(model: BaseModelClass, phase: str, *, lr_schedule: str, max_epochs: int, state: dict, folder: Path) -> bool:
     """Give a model what a checkpoint has of it, up to the beginning of what is still to be trained.
 
     Parameters
@@ -236,6 +243,8 @@ def adopt(model: BaseModelClass, phase: str, lr_schedule: str, state: dict, fold
         The phase that is to run.
     lr_schedule
         The schedule of its learning rate.
+    max_epochs
+        Number of epochs asked for.
     state
         The newest checkpoint.
     folder
@@ -248,16 +257,15 @@ def adopt(model: BaseModelClass, phase: str, lr_schedule: str, state: dict, fold
     Raises
     ------
     ValueError
-        If the checkpoint is of another reference, other sizes, another split or another schedule, or pre-training has
-        not ended when fine-tuning is to start.
+        If the checkpoint is of another reference, another query that was matched, other sizes, another split or another
+        schedule, or pre-training has not ended when fine-tuning is to start.
     """
     carried = state["carried"]
-    own = {"labels": model.labels, "genes": list(model.gene_names), "sizes": sizes_of(model)}
-    differing = [name for name, value in own.items() if carried[name] != value]
+    differing = [name for name, value in _identity(model).items() if carried.get(name) != value]
     if differing:
         raise ValueError(
-            f"The checkpoints in {folder} are of a model with other {' and '.join(differing)}. Give the reference and "
-            "the sizes that they were trained with, or another `checkpoint_dir`."
+            f"The checkpoints in {folder} are of a model with other {' and '.join(differing)}. Give the reference, the "
+            "query to match and the sizes that they were trained with, or another `checkpoint_dir`."
         )
     if carried["split"]["train_size"] != model.split_["train_size"]:
         raise ValueError(
@@ -269,6 +277,11 @@ def adopt(model: BaseModelClass, phase: str, lr_schedule: str, state: dict, fold
         raise ValueError(
             f"The checkpoints in {folder} were trained with `lr_schedule={state['lr_schedule']!r}`, got "
             f"{lr_schedule!r}. Give the same to go on."
+        )
+    if goes_on and lr_schedule == "one_cycle" and state["max_epochs"] != max_epochs:
+        raise ValueError(
+            f"The checkpoints in {folder} are of a cycle of {state['max_epochs']} epochs, which cannot end after "
+            f"{max_epochs}. Give the same number to go on."
         )
     model.split_ = {
         name: value if name == "train_size" else np.array(value, dtype=int) for name, value in carried["split"].items()

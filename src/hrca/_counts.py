@@ -10,7 +10,7 @@ from anndata import AnnData
 from anndata.abc import CSCDataset
 from scipy import sparse
 
-from ._rows import in_memory, is_dense, read_rows
+from ._rows import in_memory, is_dense, read_rows, row_batches
 
 # Values looked at in one go: 32 MB of float64, so that a check never copies a whole matrix.
 CHECK_BLOCK = 4_000_000
@@ -19,6 +19,8 @@ CHECK_BLOCK = 4_000_000
 CELLS_LOOKED_AT, BLOCKS_LOOKED_AT = 1_000, 20
 # anndata takes 10 ms for each read of a sparse matrix on disk.
 BLOCKS_ON_DISK = 6
+# Rows of a matrix on disk that are summed in one go.
+ROWS_SUMMED_AT_ONCE = 4_096
 # log1p(CP10k) cannot exceed log1p(1e4) = 9.21; log2(x + 1) of it stays below 13.3.
 LARGEST_LOG_VALUE = 13.3
 
@@ -98,6 +100,46 @@ def layer_names(adata: AnnData) -> list[str]:
 def table_in_memory(table) -> pd.DataFrame:
     """Return obs or var as a table, read where anndata had not yet."""
     return table if isinstance(table, pd.DataFrame) else table.to_memory()
+
+
+def dense(x) -> np.ndarray:
+    """Return a matrix in memory as an array."""
+    return x.toarray() if sparse.issparse(x) else np.asarray(x)
+
+
+def row_blocks(x) -> Iterator[tuple[slice, sparse.sparray | sparse.spmatrix | np.ndarray]]:
+    """Go through a matrix in order: one in memory as it is, another by a few thousand rows.
+
+    Parameters
+    ----------
+    x
+        Shape (n_obs, n_vars); sparse or dense, in memory or not.
+
+    Yields
+    ------
+    Which rows they are, and the rows.
+    """
+    start = 0
+    for block in (x,) if in_memory(x) and x.shape[0] else row_batches(x, ROWS_SUMMED_AT_ONCE):
+        yield slice(start, start + block.shape[0]), block
+        start += block.shape[0]
+
+
+def weighted_depth(x, weights: np.ndarray) -> np.ndarray:
+    """Return the sum of each cell's counts, each gene's times its weight.
+
+    Parameters
+    ----------
+    x
+        Shape (n_obs, n_genes); sparse or dense, in memory or on disk.
+    weights
+        Shape (n_genes,).
+
+    Returns
+    -------
+    Shape (n_obs,).
+    """
+    return np.concatenate([np.zeros(0), *(np.asarray(block @ weights).ravel() for _, block in row_blocks(x))])
 
 
 def sample_cells(x) -> sparse.csr_array:

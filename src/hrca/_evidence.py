@@ -14,10 +14,13 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Counts that a label's profile is given in advance for each gene, on average, in proportion to the mean profile.
-PROFILE_PSEUDOCOUNT = 0.3
+from ._counts import dense, row_blocks, weighted_depth
+
+# Counts that a label's profile is given in advance for each gene, on average, in proportion to the mean profile; and
+# how many all genes have that the reference does not have. Both from the first prototype, and not tuned since.
+PROFILE_PSEUDOCOUNT, TRACE = 0.3, 1e-2
 # A cell's counts are not independent draws, so its likelihood cannot grow with depth for ever: it is divided by
-# 1 + depth / 300 before the weights are learned.
+# 1 + depth / 300 before the weights are learned (issue 4's prototype, the best single number of its grid).
 SATURATION_DEPTH = 300.0
 # A gene is informative whose share of a label's counts is above 1e-4, and e^CONTRAST times its mean share of the other
 # labels' (the thresholds of RCTD's gene selection are 2e-4 and 0.75; Cable et al., Nat Biotechnol 2022). The small
@@ -32,16 +35,8 @@ USUAL_DEPTH = 100.0
 # five others, as the thresholds above (docs/benchmarks.md).
 NETWORK_WEIGHT, COUNTS_WEIGHT = 1.0, 0.5
 PRIOR_SPREAD = 0.15
-# How far from their prior the logs of the weights may go; beyond, their exponentials overflow.
+# How far from their prior the logs of the weights may go: e^3 times; far beyond, their exponentials overflow.
 FARTHEST = 3.0
-# Gamma prior of a platform factor, in counts: a gene needs more than these before its factor leaves 1.
-PLATFORM_PRIOR_COUNTS = 20.0
-# How much more the likelihood is trusted, alone, than its weight beside the network says; 3 was best of 1 (with the
-# network), 2 and 3 on four pairs of real data (benchmarks/accuracy.py, docs).
-PLATFORM_TRUST = 3.0
-# Both loops settle within these (tests/test_evidence.py): the outer one between labels and factors, the inner one
-# between factors and the profiles' norms.
-PLATFORM_ROUNDS, NORM_ROUNDS = 10, 20
 # Quantiles that describe the depth of a matched query: percentiles, 0 to 100.
 N_DEPTH_QUANTILES = 101
 
@@ -65,7 +60,8 @@ class CountEvidence(nn.Module):
     weights
         Log weight of the network and of the likelihood, shape (2, 2): at the usual depth, and its slope by log depth.
     deepest
-        Counts to which a deeper cell is thinned before the network sees it; the network has not learned deeper ones.
+        Counts to which a deeper cell is thinned before the network sees it: nine tenths of the reference's cells have
+        no more, and few taught it deeper ones.
     is_fitted
         Whether a training has filled these.
     """
@@ -97,15 +93,15 @@ def prior_weights() -> Float[Tensor, "2 2"]:
     return torch.tensor([[NETWORK_WEIGHT, COUNTS_WEIGHT], [1.0, 1.0]]).log()
 
 
-def class_profiles(counts: sparse.csr_array | np.ndarray, codes: np.ndarray, n_labels: int) -> np.ndarray:
+def class_profiles(counts, codes: np.ndarray, n_labels: int) -> np.ndarray:
     """Return each label's share of counts by gene, smoothed towards the mean of all labels.
 
     Parameters
     ----------
     counts
-        Raw counts, shape (n_obs, n_genes), sparse or dense.
+        Raw counts, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
     codes
-        Index of each cell's label, shape (n_obs,).
+        Index of each cell's label, shape (n_obs,); n_labels for a cell that is to be left out.
     n_labels
         Number of labels.
 
@@ -119,13 +115,14 @@ def class_profiles(counts: sparse.csr_array | np.ndarray, codes: np.ndarray, n_l
     array([[0.93, 0.07],
            [0.07, 0.93]])
     """
-    membership = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(n_labels, len(codes)))
-    sums = membership @ counts
-    sums = np.asarray(sums.todense() if sparse.issparse(sums) else sums, dtype=np.float64)
-    n_genes = sums.shape[1]
+    n_obs, n_genes = counts.shape
+    takes_part = np.flatnonzero(codes < n_labels)
+    ones, places = np.ones(len(takes_part)), (codes[takes_part], takes_part)
+    membership = sparse.csr_array((ones, places), shape=(n_labels, n_obs))
+    sums = sum(dense(membership[:, rows] @ block) for rows, block in row_blocks(counts))
     shares = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1)
     # a gene without counts in the reference keeps a trace, so that a query's counts of it are possible
-    mean = shares.mean(axis=0) + 1e-2 / max(sums.sum(), 1) / n_genes
+    mean = shares.mean(axis=0) + TRACE / max(sums.sum(), 1) / n_genes
     profiles = sums + PROFILE_PSEUDOCOUNT * n_genes * mean / mean.sum()
     return profiles / profiles.sum(axis=1, keepdims=True)
 
@@ -133,7 +130,7 @@ def class_profiles(counts: sparse.csr_array | np.ndarray, codes: np.ndarray, n_l
 def informative_genes(profiles: np.ndarray, genes_used: np.ndarray) -> np.ndarray:
     """Choose the genes whose share in some label stands out from the other labels' enough to do so on any platform.
 
-    As RCTD (Cable et al., Nat Biotechnol 2022) chooses genes; the thresholds are ours.
+    As RCTD (Cable et al., Nat Biotechnol 2022, doi:10.1038/s41587-021-00830-w) chooses genes; the thresholds are ours.
 
     Parameters
     ----------
@@ -164,18 +161,18 @@ def others_weight(depth: Float[Tensor, " n_obs"]) -> Float[Tensor, " n_obs"]:
 
 
 def describe_match(
-    counts: sparse.csr_array | np.ndarray,
+    counts,
     codes: np.ndarray | None,
     n_labels: int,
     present: np.ndarray,
     query_depth: np.ndarray,
-) -> tuple[np.ndarray, dict[str, float]]:
+) -> tuple[np.ndarray, dict[str, int | float]]:
     """Describe how a query's genes and depths lie to a reference's.
 
     Parameters
     ----------
     counts
-        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense.
+        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
     codes
         Index of each cell's label, shape (n_obs,); n_labels for a cell without; None without labels.
     n_labels
@@ -197,14 +194,14 @@ def describe_match(
     query_depth = query_depth[query_depth > 0]
     if not len(query_depth):
         raise ValueError(
-            "A query to match must have cells with counts on the model's genes, but none has. Is it the right layer?"
+            "A query to match must have cells with counts on the model's genes, but none has: `layer=` names another "
+            "matrix."
         )
     quantiles = np.quantile(query_depth, np.linspace(0, 1, N_DEPTH_QUANTILES))
-    depth = np.asarray(counts @ present.astype(np.float32)).ravel()
+    depth = weighted_depth(counts, present.astype(np.float32))
     information = np.nan
     if codes is not None:
-        labelled = np.flatnonzero(codes < n_labels)
-        by_gene = gene_information(class_profiles(counts[labelled], codes[labelled], n_labels))
+        by_gene = gene_information(class_profiles(counts, codes, n_labels))
         information = float(by_gene[present].sum() / by_gene.sum())
     kept = np.minimum(1, np.quantile(query_depth, 0.5) / np.maximum(depth, 1)).mean()
     return quantiles.astype(np.float32), {
@@ -213,7 +210,7 @@ def describe_match(
         "shared_information": information,
         "query_depth": float(np.median(query_depth)),
         "reference_depth": float(np.median(depth)),
-        "thinned": float(kept),
+        "share_kept": float(kept),
     }
 
 
@@ -293,148 +290,3 @@ def fit_weights(
         # bounds, since a step of the line search could overflow the exponentials
         fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(x - FARTHEST, x + FARTHEST) for x in start])
     return torch.from_numpy(fit.x).reshape(2, 2).float()
-
-
-def normalize(
-    evidence: CountEvidence,
-    log_likelihood: Float[Tensor, "n_obs n_labels"],
-    depth: Float[Tensor, "n_obs 2"],
-    factors: Float[Tensor, " n_genes"],
-) -> Float[Tensor, "n_obs n_labels"]:
-    """Complete what the count branch returned by the norms of the profiles, as the platform sees them.
-
-    It becomes a geometric mean of two multinomial likelihoods: of the counts on all genes, and of those on the
-    informative genes among themselves.
-
-    Parameters
-    ----------
-    evidence
-        The fitted count branch.
-    log_likelihood
-        What the count branch returned, shape (n_obs, n_labels).
-    depth
-        Counts of each cell on all genes and on the informative ones, shape (n_obs, 2).
-    factors
-        Platform factors, shape (n_genes,); 0 for genes that the query lacks.
-
-    Returns
-    -------
-    Shape (n_obs, n_labels).
-    """
-    others = others_weight(depth[:, 0])
-    profiles = evidence.log_profiles.to(depth).exp()
-    sums = torch.stack([profiles @ factors, profiles @ (factors * evidence.informative.to(depth))])
-    # no counts, no matter: a query may lack all informative genes
-    all_genes, informative = sums.clamp(min=torch.finfo(depth.dtype).tiny).log()
-    by_all, by_informative = others * depth[:, 0], (1 - others) * depth[:, 1]
-    return log_likelihood - by_all[:, None] * all_genes - by_informative[:, None] * informative
-
-
-def platform_factors(
-    totals: Float[Tensor, " n_genes"],
-    expected_depth: Float[Tensor, " n_labels"],
-    profiles: Float[Tensor, "n_labels n_genes"],
-    present: Float[Tensor, " n_genes"],
-) -> Float[Tensor, " n_genes"]:
-    """Return how many times more counts each gene has than its profiles and the query's composition would give.
-
-    As RCTD (Cable et al., Nat Biotechnol 2022) and InSituType fit them, per gene, with a Gamma prior around 1.
-
-    Parameters
-    ----------
-    totals
-        Counts of each gene in the query, shape (n_genes,).
-    expected_depth
-        Counts of the query's cells by label, each cell shared out by its probabilities, shape (n_labels,).
-    profiles
-        Share of counts by gene, shape (n_labels, n_genes).
-    present
-        1 for a gene that the query measures, 0 for the others, shape (n_genes,).
-
-    Returns
-    -------
-    Shape (n_genes,); 0 for absent genes.
-    """
-    factors = present.clone()
-    for _ in range(NORM_ROUNDS):
-        expected = (expected_depth / (profiles @ factors).clamp(min=1e-12)) @ profiles
-        factors = present * (totals + PLATFORM_PRIOR_COUNTS) / (expected + PLATFORM_PRIOR_COUNTS)
-    return factors
-
-
-def judge(
-    evidence: CountEvidence,
-    network: Float[Tensor, "n_obs n_labels"],
-    log_likelihood: Float[Tensor, "n_obs n_labels"],
-    depth: Float[Tensor, "n_obs 2"],
-    factors: Float[Tensor, " n_genes"],
-) -> Float[Tensor, "n_obs n_labels"]:
-    """Return the probabilities of cells from what network and counts say.
-
-    Parameters
-    ----------
-    evidence
-        The fitted count branch.
-    network
-        Log-probabilities, shape (n_obs, n_labels).
-    log_likelihood
-        What the count branch returned, shape (n_obs, n_labels).
-    depth
-        As in :func:`normalize`.
-    factors
-        Platform factors, shape (n_genes,); 0 for genes that the query lacks.
-
-    Returns
-    -------
-    Probabilities, shape (n_obs, n_labels).
-    """
-    log_likelihood, seen = _as_seen(evidence, log_likelihood, depth, factors)
-    return combine(network, log_likelihood, seen, evidence.weights.to(depth)).softmax(dim=1)
-
-
-def _as_seen(
-    evidence: CountEvidence, log_likelihood: Tensor, depth: Tensor, factors: Tensor
-) -> tuple[Float[Tensor, "n_obs n_labels"], Float[Tensor, " n_obs"]]:
-    log_likelihood, counts = normalize(evidence, log_likelihood, depth, factors), depth[:, 0]
-    # the network judges a deep cell by thinned draws of it, and the likelihood of a draw is that share of the whole
-    seen = counts.clamp(max=evidence.deepest.to(depth))
-    return log_likelihood * (seen / counts.clamp(min=1))[:, None], seen
-
-
-def fit_platform(
-    evidence: CountEvidence,
-    log_likelihood: Float[Tensor, "n_obs n_labels"],
-    depth: Float[Tensor, "n_obs 2"],
-    totals: Float[Tensor, " n_genes"],
-    present: Float[Tensor, " n_genes"],
-) -> Float[Tensor, " n_genes"]:
-    """Fit the platform factors between reference and query: labels by factors, factors by labels, in turn.
-
-    The labels are those of the likelihood alone: the network, which knows no factors, would hold on to what they are to
-    correct. The likelihood is tempered by its learned weight; as it stands it is so sure of itself that a wrong
-    composition feeds itself.
-
-    Parameters
-    ----------
-    evidence
-        The fitted count branch.
-    log_likelihood
-        As in :func:`judge`.
-    depth
-        As in :func:`judge`.
-    totals
-        As in :func:`platform_factors`.
-    present
-        As in :func:`platform_factors`.
-
-    Returns
-    -------
-    Shape (n_genes,).
-    """
-    profiles, factors = evidence.log_profiles.exp().to(totals), present
-    silent, weights = torch.zeros_like(log_likelihood), evidence.weights.to(depth)
-    for _ in range(PLATFORM_ROUNDS):
-        corrected, seen = _as_seen(evidence, log_likelihood, depth, factors)
-        probabilities = combine(silent, PLATFORM_TRUST * corrected, seen, weights).softmax(dim=1)
-        factors = platform_factors(totals, depth[:, 0] @ probabilities, profiles, present)
-    return factors

@@ -1,4 +1,4 @@
-"""Run a network over any number of cells in bounded memory: one aligned, dense batch at a time."""
+"""Run a network over any number of cells: one aligned, dense batch at a time, a few numbers a label kept of each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from ._counts import check_values
-from ._evidence import CountEvidence, fit_platform, judge
+from ._evidence import CountEvidence
 from ._genes import GeneMatch, align
+from ._platform import fit_platform, judge
 from ._rows import row_batches
 
 # Seconds after which a bar is shown: what ends sooner needs none.
@@ -108,7 +109,7 @@ def judge_cells(
     *,
     match_platform: bool,
 ) -> Judgement:
-    """Label cells by network and counts, in one forward.
+    """Label cells by network and counts, in one forward; the memory grows with n_obs x n_labels, not with n_genes.
 
     Parameters
     ----------
@@ -121,11 +122,11 @@ def judge_cells(
     present
         Which of the model's genes the query measures, shape (n_genes,).
     match_platform
-        Whether to fit platform factors to these cells; see :func:`hrca._evidence.fit_platform`.
+        Whether to fit platform factors to these cells; see :func:`hrca._platform.fit_platform`.
     """
     genes_used = module.genes_used.cpu().numpy() * present
     n_labels = module.se_classifier.output.out_features
-    fitted = module.evidence is not None and bool(module.evidence.is_fitted)
+    fitted = module.weighs_counts
     says = np.zeros((n_obs, 2 * n_labels if fitted else n_labels), dtype=np.float32)
     sets = [genes_used, genes_used * module.evidence.informative.cpu().numpy()] if fitted else [genes_used]
     depth, totals = np.zeros((n_obs, len(sets))), np.zeros(len(genes_used))

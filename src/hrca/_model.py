@@ -370,6 +370,7 @@ class HRCA(BaseModelClass):
         The networks then see only the genes that the query has, normalised over them. With ``corruption="thin"``,
         training cells are brought to depths drawn from the query's cells; where these are deeper than the reference,
         the reference is the limit, and :meth:`predict` thins the query's cells to it. ``train(query=...)`` calls this.
+        A model that was fine-tuned before predicts again after :meth:`train` or :meth:`finetune`.
 
         Parameters
         ----------
@@ -380,11 +381,11 @@ class HRCA(BaseModelClass):
 
         Returns
         -------
-        What was matched, also in :attr:`matched_`: ``n_shared_genes``, of ``n_genes``; ``shared_information``, the
-        share of what all genes tell about the label (Jensen-Shannon divergence of the labels' profiles) that the shared
-        ones tell; ``query_depth`` and ``reference_depth``, the median counts of a cell on the shared genes; and
-        ``thinned``, the share of a reference cell's counts that training keeps on average. NaN where the reference has
-        no labels.
+        What was matched, as objects: ``n_shared_genes``, of ``n_genes``; ``shared_information``, the share of what all
+        genes tell about the label (Jensen-Shannon divergence of the labels' profiles) that the shared ones tell, NaN
+        where the reference has no labels; ``query_depth`` and ``reference_depth``, the median counts of
+        a cell on the shared genes; and ``share_kept``, the share of a reference cell's counts that remain at the
+        query's median depth, on average.
 
         Raises
         ------
@@ -395,13 +396,15 @@ class HRCA(BaseModelClass):
         self._check_has_reference()
         opened = self._open(query, layer)
         present = opened.match.present
-        depth = np.concatenate([counts.sum(axis=1) for _, counts in opened.batches(PREDICTION_BATCH)])
+        depth = np.concatenate([np.zeros(0), *(x.sum(axis=1) for _, x in opened.batches(PREDICTION_BATCH))])
         counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
         codes = self._codes() if self.labels else None
         quantiles, self.matched_ = describe_match(counts, codes, len(self.labels), present, depth)
         self.module.match(present.astype(np.float32), quantiles)
+        # the networks have not learned on these genes and depths
+        self.is_finetuned_, self.model_id_ = False, ""
         logger.info("Matched to the query: %s.", self.matched_)
-        return pd.Series(self.matched_)
+        return pd.Series(self.matched_, dtype=object)
 
     # More than eight parameters and forty lines, here and below: each is one that the Document's own call names, or
     # that every scvi-tools model has, and the lines hand them on.
@@ -445,8 +448,8 @@ class HRCA(BaseModelClass):
             Epochs at the start in which the learning rate is left alone.
         lr_schedule
             "plateau": the Document's, by the three above; the weights of the epoch with the lowest loss are kept.
-            "one_cycle": the learning rate rises to `lr` and falls again, once over all epochs (Smith,
-            arXiv:1803.09820); those of the last are kept.
+            "one_cycle": the learning rate rises to `lr` and falls again, once over all epochs, and Adam's first beta
+            falls and rises against it (Smith, arXiv:1803.09820, with torch's defaults); those of the last are kept.
         corruption
             How training cells are made sparser: "thin" (each cell is brought to a depth that is log-uniform between
             its own and 10 counts), "mask" (each entry is hidden with probability 0.7, as in the published code) or
@@ -564,9 +567,10 @@ class HRCA(BaseModelClass):
         encoder_lr
             Learning rate of the encoder at the start; None: `lr`.
         test_adata
-            Labelled cells that are annotated every `checkpoint_interval` epochs, with any genes in any order: their
-            scores are in :attr:`test_scores`, and with `checkpoint_dir` also in ``test_scores.csv``, beside the
-            confusions as ``confusion_<epoch>.csv`` and ``.png``. They play no part in training.
+            Labelled cells that the networks annotate every `checkpoint_interval` epochs, with any genes in any order;
+            the counts join in only after training. Their scores are in :attr:`test_scores`, and with `checkpoint_dir`
+            also in ``test_scores.csv``, beside the confusions as ``confusion_<epoch>.csv`` and ``.png``. They play no
+            part in training.
         test_labels_key
             Column of its obs with the known labels; None: `labels_key` of the setup. Labels that the reference lacks
             are counted, not scored.
@@ -661,14 +665,15 @@ class HRCA(BaseModelClass):
         Parameters
         ----------
         pretrain_epochs
-            Epochs of :meth:`pretrain`; 0: none; None: as many as make 400 optimiser steps, at least 10 and at most the
-            Document's 1,000.
+            Epochs of :meth:`pretrain`; 0: none; None: as many as make about 400 optimiser steps, at least 10 and at
+            most the Document's 1,000.
         max_epochs
-            Epochs of :meth:`finetune`; None: as many as make 700 optimiser steps, at least 10 and at most the
+            Epochs of :meth:`finetune`; None: as many as make about 700 optimiser steps, at least 10 and at most the
             Document's 200; with ``lr_schedule="plateau"`` fewer where the validation loss has stopped falling.
         query
-            Cells that the model is to annotate; training is matched to their genes and depths, see :meth:`match`. None:
-            depths are log-uniform between a cell's own and 10 counts.
+            Cells that the model is to annotate; training is matched to their genes and depths, see :meth:`match`; their
+            counts are where the reference's were, or else call :meth:`match` with a `layer` before. None: as matched
+            before; if nothing was, all genes, and depths that are log-uniform between a cell's own and 10 counts.
         batch_size
             As in :meth:`pretrain`, for both phases, as all below.
         lr
@@ -725,15 +730,15 @@ class HRCA(BaseModelClass):
             "num_workers": num_workers,
         }
         in_both = {name: value for name, value in trainer_kwargs.items() if not name.startswith(FINETUNING_ONLY)}
-        n_obs = self.summary_stats.n_cells
         if pretrain_epochs is None:
-            pretrain_epochs = default_epochs(self._pretrain_plan_cls, n_obs, batch_size)
+            pretrain_epochs = default_epochs(self._pretrain_plan_cls, self.summary_stats.n_cells, batch_size)
         if pretrain_epochs != 0:
             schedule = scaled_schedule(self._pretrain_plan_cls, pretrain_epochs)
             self.pretrain(pretrain_epochs, **schedule, **shared, **in_both)
         stops = {}
         if max_epochs is None:
-            max_epochs = default_epochs(self._training_plan_cls, n_obs, batch_size)
+            n_labelled = int((self._codes() < len(self.labels)).sum())
+            max_epochs = default_epochs(self._training_plan_cls, n_labelled, batch_size)
             stops = {"early_stopping": lr_schedule == "plateau" and train_size < 1}
         schedule = scaled_schedule(self._training_plan_cls, max_epochs)
         # after two reductions of the learning rate in vain
@@ -750,12 +755,15 @@ class HRCA(BaseModelClass):
         lr: float = 3e-4,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
+        callbacks: list[Callback] | None = None,
         **trainer_kwargs,
     ) -> "HRCA":
         """Train a copy of the model a little further, on the query's own cells, without labels.
 
         The model labels the query; then the networks learn from batches that are half reference, with its labels, and
-        half query, with what the model said, each cell weighed by its confidence (self-training). Not of the Document.
+        half query, with what the model said, each cell weighed by its confidence (self-training: Lee, "Pseudo-Label",
+        ICML 2013 workshop). All labelled cells of the reference take part, those too that training had held out. Not of
+        the Document.
 
         Parameters
         ----------
@@ -766,12 +774,14 @@ class HRCA(BaseModelClass):
         max_steps
             Optimiser steps.
         batch_size
-            Cells in a batch, half of each side.
+            Cells in a batch, half of each side; even.
         lr
             Highest learning rate of Adam; it rises and falls once.
         accelerator
             As in :meth:`pretrain`.
         devices
+            As in :meth:`pretrain`.
+        callbacks
             As in :meth:`pretrain`.
         trainer_kwargs
             As in :meth:`pretrain`.
@@ -784,13 +794,14 @@ class HRCA(BaseModelClass):
         ------
         ValueError
             If the model is not fine-tuned or was loaded without its reference, no cell of the query has counts on its
-            genes, `max_steps` is below 1 or `batch_size` below 4; or as :meth:`predict`, for the query.
+            genes, `max_steps` is below 1, or `batch_size` is odd or below 4; or as :meth:`predict`, for the query.
         """
         self._check_finetuned()
         self._check_has_reference()
-        if max_steps < 1 or batch_size < 4:
+        if max_steps < 1 or batch_size < 4 or batch_size % 2:
             raise ValueError(
-                f"`max_steps` must be at least 1 and `batch_size` at least 4, got {max_steps} and {batch_size}."
+                "`max_steps` must be at least 1, and `batch_size` at least 4 and even, got "
+                f"{max_steps} and {batch_size}."
             )
         adapted = copy.copy(self)
         adapted.module = copy.deepcopy(self.module)
@@ -799,13 +810,14 @@ class HRCA(BaseModelClass):
             max_steps=max_steps,
             batch_size=batch_size,
             lr=lr,
+            callbacks=callbacks,
             trainer_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
         )
         return adapted
 
     @property
     def test_scores(self) -> pd.DataFrame:
-        """Scores of fine-tuning's test cells: a row for each look at them, empty without.
+        """Scores of fine-tuning's test cells, by the networks alone: a row for each look at them, empty without.
 
         ``epoch``, the scores of :func:`hrca.metrics.annotation_scores`, and ``n_unseen``, the number of cells whose
         label the reference lacks.
@@ -1135,10 +1147,22 @@ class HRCA(BaseModelClass):
         if monitor is not None:
             self.test_scores_ = monitor.rows
 
-    def _adapt(self, query: Query, *, max_steps: int, batch_size: int, lr: float, trainer_kwargs: dict) -> None:
+    def _adapt(
+        self,
+        query: Query,
+        *,
+        max_steps: int,
+        batch_size: int,
+        lr: float,
+        callbacks: list[Callback] | None,
+        trainer_kwargs: dict,
+    ) -> None:
         judgement = self._judge(query)
         if not judgement.has_counts.any():
-            raise ValueError("A query to adapt to must have cells with counts on the model's genes, but none has.")
+            raise ValueError(
+                "A query to adapt to must have cells with counts on the model's genes, but none of its "
+                f"{query.n_obs} cells has. Is it the right layer?"
+            )
         seed = 0 if scvi_settings.seed is None else scvi_settings.seed
         drawn = np.flatnonzero(judgement.has_counts)
         if len(drawn) > MOST_ADAPTED_CELLS:
@@ -1160,7 +1184,14 @@ class HRCA(BaseModelClass):
         bar = [_scvi.PhaseProgress("adapt")] if trainer.get("enable_progress_bar", True) else []
         plan = AdaptPlan(self.module, corruption="thin", lr=lr, lr_schedule="one_cycle", monitor="train_loss")
         _scvi.run_phase(
-            self, "adapt", plan, cells, history=EpochHistory(), callbacks=bar, max_epochs=max_epochs, **trainer
+            self,
+            "adapt",
+            plan,
+            cells,
+            history=EpochHistory(),
+            callbacks=[*bar, *(callbacks or [])],
+            max_epochs=max_epochs,
+            **trainer,
         )
         self.module.is_adapted.fill_(True)
         self.model_id_ = _scvi.digest(self.module)
@@ -1218,6 +1249,7 @@ class HRCA(BaseModelClass):
             "labels": np.array(self.labels, dtype=str),
             "platform_spread": judgement.platform_spread,
             **settings,
+            "match_platform": settings["match_platform"] and self.module.weighs_counts,
             **seed,
         }
 

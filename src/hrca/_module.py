@@ -183,14 +183,31 @@ class HRCAModule(BaseModuleClass):
         self.register_buffer("is_adapted", torch.tensor(False))
 
     def match(self, genes_used: np.ndarray, query_depths: np.ndarray) -> None:
-        """See only these genes, and thin training cells to these depths."""
+        """See only these genes, and thin training cells to these depths; what was fitted on others no longer holds."""
+        self.forget()
         self.genes_used.copy_(torch.from_numpy(genes_used))
         self.query_depths.copy_(torch.from_numpy(query_depths))
+
+    def forget(self) -> None:
+        """Let go of what was fitted to the networks as they are, before they change."""
+        self.is_adapted.fill_(False)
+        if self.evidence is not None:
+            self.evidence.is_fitted.fill_(False)
 
     @property
     def is_matched(self) -> bool:
         """Whether a query has been matched."""
         return bool(self.query_depths.any())
+
+    @property
+    def matched_depths(self) -> Float[Tensor, " n_quantiles"] | None:
+        """Quantiles of the depth of a matched query's cells, None without one."""
+        return self.query_depths if self.is_matched else None
+
+    @property
+    def weighs_counts(self) -> bool:
+        """Whether the count branch has been fitted, and stands beside the classifier."""
+        return self.evidence is not None and bool(self.evidence.is_fitted)
 
     def _get_inference_input(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"counts": tensors[REGISTRY_KEYS.X_KEY]}
@@ -209,8 +226,7 @@ class HRCAModule(BaseModuleClass):
         uncorrupted counts, shape (n_obs, n_genes), the target of the reconstruction.
         """
         counts = counts * self.genes_used
-        depths = self.query_depths if self.is_matched else None
-        x_norm = log_normalize(counts)
+        x_norm, depths = log_normalize(counts), self.matched_depths
         x_corrupt = x_norm if corruption == "none" else log_normalize(corrupt(counts, corruption, generator, depths))
         return {"z": self.gene_ae.encode(x_corrupt), "x_norm": x_norm}
 
@@ -281,7 +297,7 @@ class HRCAModule(BaseModuleClass):
         The network's log-probabilities; with a fitted count branch, those of a cell deeper than the reference are the
         mean of thinned draws of it, and the likelihood follows. Shape (n_obs, n_labels) or (n_obs, 2 n_labels).
         """
-        if self.evidence is None or not self.evidence.is_fitted:
+        if not self.weighs_counts:
             return self.classify(counts).log_softmax(dim=1)
         counts = counts * self.genes_used
         deepest = float(self.evidence.deepest)

@@ -17,8 +17,10 @@ from torch.nn import functional as F
 from . import _scvi
 from ._callbacks import EpochHistory, KeepBest
 from ._checkpoints import Checkpoints, adopt, carried_by, check_unused, newest_checkpoint
-from ._evidence import class_profiles, fit_weights, normalize
+from ._counts import dense, weighted_depth
+from ._evidence import USUAL_DEPTH, class_profiles, fit_weights
 from ._module import HRCAModule
+from ._platform import normalize
 from ._sizes import estimate_epoch_seconds
 from ._trainingplan import LR_SCHEDULES, FinetunePlan, PretrainPlan
 from ._transforms import CORRUPTIONS, corrupt
@@ -29,9 +31,10 @@ logger = logging.getLogger(__name__)
 LONG_RUN_HOURS = 1.0
 # A training for which no epochs are named has at least these, so that every cell of a large reference is seen often.
 FEWEST_EPOCHS = 10
-# A query's cell with more counts than this share of the reference's cells is judged by thinned draws of it.
+# A query's cell with more counts than this share of the reference's cells is judged by thinned draws of it; not tuned.
 DEEPEST_QUANTILE = 0.9
-# Depths at which each held-out cell stands when the weights of network and counts are learned: its own, and thinned.
+# Depths at which each held-out cell stands when the weights of network and counts are learned: its own, and thinned;
+# enough that a line over log depth is well determined.
 HELD_OUT_DRAWS = 10
 HELD_OUT_SEED = 0
 HELD_OUT_BATCH = 512
@@ -202,8 +205,10 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
     """
     _check_phase(phase)
     state = newest_checkpoint(phase.checkpoint_dir) if phase.resume else None
-    lr_schedule = phase.plan_kwargs["lr_schedule"]
-    if state is not None and adopt(model, phase.name, lr_schedule, state, phase.checkpoint_dir):
+    lr_schedule, max_epochs = phase.plan_kwargs["lr_schedule"], _choose_epochs(phase, int(takes_part.sum()))
+    if state is not None and adopt(
+        model, phase.name, lr_schedule=lr_schedule, max_epochs=max_epochs, state=state, folder=phase.checkpoint_dir
+    ):
         if state["phase"] == phase.name and (phase.max_epochs or 0) > state["epoch"]:
             warnings.warn(
                 f"{phase.name} in {phase.checkpoint_dir} ended after {state['epoch']} epochs; the {phase.max_epochs} "
@@ -223,7 +228,6 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
             f"A batch must have at least 2 cells, but there are {len(train)} to train on and `batch_size` is "
             f"{phase.batch_size}. Give more cells of known type, or a larger `batch_size` or `train_size`."
         )
-    max_epochs = _choose_epochs(phase, len(train))
     splitter = model._data_splitter_cls(
         model.adata_manager,
         train_indices=train,
@@ -241,6 +245,7 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
     if phase.checkpoint_dir is not None:
         callbacks.append(_checkpoints(model, phase, state))
     _announce(phase, model.module, len(train), max_epochs)
+    model.module.forget()
     _scvi.run_phase(
         model,
         phase.name,
@@ -259,15 +264,16 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
 def fit_evidence(module: HRCAModule, counts, codes: np.ndarray, split: dict) -> None:
     """Fill the count branch: profiles of the labels, and the weights of network and counts at each depth.
 
-    The weights are learned on cells that neither was trained on, thinned as in training. Without any they stay at their
-    prior. The profiles are then those of all labelled cells.
+    The weights are learned on cells that neither was trained on: as they are, and thinned to the depths of a matched
+    query or to log-uniform ones, whatever the corruption of training was. Without any they stay at their prior. The
+    profiles are then those of all labelled cells.
 
     Parameters
     ----------
     module
         The fine-tuned module; its networks stay as they are.
     counts
-        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense.
+        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
     codes
         Index of each cell's label, shape (n_obs,); n_labels for a cell without.
     split
@@ -276,27 +282,27 @@ def fit_evidence(module: HRCAModule, counts, codes: np.ndarray, split: dict) -> 
     evidence, n_labels = module.evidence, module.se_classifier.output.out_features
     train, held_out = (cells[codes[cells] < n_labels] for cells in (split["train"], split["validation"]))
     used = module.genes_used.cpu().numpy()
-    depth = np.asarray(counts[train] @ used).ravel()
-    deepest = max(float(np.quantile(depth, DEEPEST_QUANTILE)), 1.0)
-    evidence.fit_profiles(class_profiles(counts[train], codes[train], n_labels), used, deepest)
+    deepest = max(float(np.quantile(weighted_depth(counts, used)[train], DEEPEST_QUANTILE)), 1.0)
+    codes_train = np.full_like(codes, n_labels)
+    codes_train[train] = codes[train]
+    evidence.fit_profiles(class_profiles(counts, codes_train, n_labels), used, deepest)
     if len(held_out):
         evidence.weights.copy_(_learn_weights(module, counts[held_out], codes[held_out]))
-    labelled = np.sort(np.concatenate([train, held_out]))
-    evidence.fit_profiles(class_profiles(counts[labelled], codes[labelled], n_labels), used, deepest)
-    logger.info("Weights of network and counts at 100 counts a cell: %s.", evidence.weights[0].exp().tolist())
+    evidence.fit_profiles(class_profiles(counts, codes, n_labels), used, deepest)
+    weights = evidence.weights[0].exp().tolist()
+    logger.info("Weights of network and counts at %d counts a cell: %s.", USUAL_DEPTH, weights)
 
 
 def _learn_weights(module: HRCAModule, counts, codes: np.ndarray) -> torch.Tensor:
     module.eval()
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
-    quantiles = module.query_depths.cpu() if module.is_matched else None
+    quantiles = None if module.matched_depths is None else module.matched_depths.cpu()
     evidence, used = module.evidence, module.genes_used.cpu()
     informative = evidence.informative.cpu()
     network, log_likelihood, depths = [], [], []
     for draw in range(HELD_OUT_DRAWS):
         for start in range(0, len(codes), HELD_OUT_BATCH):
-            batch = counts[start : start + HELD_OUT_BATCH]
-            batch = torch.from_numpy(np.asarray(batch.todense() if hasattr(batch, "todense") else batch, np.float32))
+            batch = torch.from_numpy(dense(counts[start : start + HELD_OUT_BATCH]).astype(np.float32, copy=False))
             batch = corrupt(batch * used, "thin" if draw else "none", generator, quantiles)
             network.append(F.log_softmax(module.classify(batch).float(), dim=1).cpu())
             log_likelihood.append(evidence(batch.to(module.device)).cpu())
@@ -332,7 +338,7 @@ def _check_phase(phase: Phase) -> None:
 def _choose_epochs(phase: Phase, n_obs: int) -> int:
     if phase.max_epochs is not None:
         return phase.max_epochs
-    max_epochs = _scvi.scaled_epochs(phase.plan_cls.document_epochs, n_obs)
+    max_epochs = _scvi.scaled_epochs(phase.plan_cls.document_epochs, max(n_obs, 1))
     why = "the Training Document's number"
     if max_epochs < phase.plan_cls.document_epochs:
         why += f", {phase.plan_cls.document_epochs}, scaled down by scvi-tools' rule for {n_obs} cells"

@@ -161,7 +161,7 @@ class _HRCAPlan(TrainingPlan):
     def lr_scheduler_step(self, scheduler: LRScheduler, metric: torch.Tensor | None) -> None:
         """Go on along the cycle, or leave the learning rate alone in the first `lr_hold_epochs` epochs."""
         if isinstance(scheduler, OneCycleLR):
-            # a training that was resumed with more epochs stays at the cycle's end
+            # torch would step once more after the last batch, past the end of the cycle
             if scheduler.last_epoch < scheduler.total_steps - 1:
                 scheduler.step()
         elif self.current_epoch >= self.lr_hold_epochs:
@@ -182,16 +182,6 @@ class PretrainPlan(_HRCAPlan):
     loss_weights = {"reconstruction_weight": 1.0, "classification_weight": 0.0, "label_smoothing": 0.0}
 
 
-class AdaptPlan(_HRCAPlan):
-    """Adaptation to a query: as fine-tuning, on cells of both sides.
-
-    Not of the Document.
-    """
-
-    classify = True
-    loss_weights = {"reconstruction_weight": 0.1, "classification_weight": 0.9, "label_smoothing": 0.1}
-
-
 class FinetunePlan(_HRCAPlan):
     """Fine-tuning: both networks, on labels and reconstruction together.
 
@@ -205,3 +195,13 @@ class FinetunePlan(_HRCAPlan):
     document_patience = 10
     classify = True
     loss_weights = {"reconstruction_weight": 0.1, "classification_weight": 0.9, "label_smoothing": 0.1}
+
+
+class AdaptPlan(_HRCAPlan):
+    """Adaptation to a query: as fine-tuning, on cells of both sides.
+
+    Not of the Document.
+    """
+
+    classify = True
+    loss_weights = FinetunePlan.loss_weights

@@ -1,0 +1,165 @@
+"""What differs between the reference's platform and the query's, gene by gene, and the judgement that takes it in.
+
+No ``from __future__ import annotations`` here: the tests check the shapes in the signatures.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ._evidence import CountEvidence, combine, others_weight
+
+# Gamma prior of a platform factor, in counts: a gene needs more than these before its factor leaves 1. Not tuned.
+PLATFORM_PRIOR_COUNTS = 20.0
+# How much more the likelihood is trusted, alone, than its weight beside the network says; 3 was best of 1 (with the
+# network), 2 and 3 on four pairs of real data (benchmarks/accuracy.py, docs).
+PLATFORM_TRUST = 3.0
+# Both loops settle within these (tests/test_evidence.py): the outer one between labels and factors, the inner one
+# between factors and the profiles' norms.
+PLATFORM_ROUNDS, NORM_ROUNDS = 10, 20
+
+
+def normalize(
+    evidence: CountEvidence,
+    log_likelihood: Float[Tensor, "n_obs n_labels"],
+    depth: Float[Tensor, "n_obs 2"],
+    factors: Float[Tensor, " n_genes"],
+) -> Float[Tensor, "n_obs n_labels"]:
+    """Complete what the count branch returned by the norms of the profiles, as the platform sees them.
+
+    It becomes a geometric mean of two multinomial likelihoods: of the counts on all genes, and of those on the
+    informative genes among themselves.
+
+    Parameters
+    ----------
+    evidence
+        The fitted count branch.
+    log_likelihood
+        What the count branch returned, shape (n_obs, n_labels).
+    depth
+        Counts of each cell on all genes and on the informative ones, shape (n_obs, 2).
+    factors
+        Platform factors, shape (n_genes,); 0 for genes that the query lacks.
+
+    Returns
+    -------
+    Shape (n_obs, n_labels).
+    """
+    others = others_weight(depth[:, 0])
+    profiles = evidence.log_profiles.to(depth).exp()
+    sums = torch.stack([profiles @ factors, profiles @ (factors * evidence.informative.to(depth))])
+    # no counts, no matter: a query may lack all informative genes
+    all_genes, informative = sums.clamp(min=torch.finfo(depth.dtype).tiny).log()
+    by_all, by_informative = others * depth[:, 0], (1 - others) * depth[:, 1]
+    return log_likelihood - by_all[:, None] * all_genes - by_informative[:, None] * informative
+
+
+def platform_factors(
+    totals: Float[Tensor, " n_genes"],
+    expected_depth: Float[Tensor, " n_labels"],
+    profiles: Float[Tensor, "n_labels n_genes"],
+    present: Float[Tensor, " n_genes"],
+) -> Float[Tensor, " n_genes"]:
+    """Return how many times more counts each gene has than its profiles and the query's composition would give.
+
+    Per gene, as RCTD (Cable et al., Nat Biotechnol 2022, doi:10.1038/s41587-021-00830-w) and InSituType (Danaher et
+    al., doi:10.1101/2022.10.19.512902) fit them; the Gamma prior around 1 is ours.
+
+    Parameters
+    ----------
+    totals
+        Counts of each gene in the query, shape (n_genes,).
+    expected_depth
+        Counts of the query's cells by label, each cell shared out by its probabilities, shape (n_labels,).
+    profiles
+        Share of counts by gene, shape (n_labels, n_genes).
+    present
+        1 for a gene that the query measures, 0 for the others, shape (n_genes,).
+
+    Returns
+    -------
+    Shape (n_genes,); 0 for absent genes.
+    """
+    factors = present.clone()
+    for _ in range(NORM_ROUNDS):
+        expected = (expected_depth / (profiles @ factors).clamp(min=1e-12)) @ profiles
+        factors = present * (totals + PLATFORM_PRIOR_COUNTS) / (expected + PLATFORM_PRIOR_COUNTS)
+    return factors
+
+
+def judge(
+    evidence: CountEvidence,
+    network: Float[Tensor, "n_obs n_labels"],
+    log_likelihood: Float[Tensor, "n_obs n_labels"],
+    depth: Float[Tensor, "n_obs 2"],
+    factors: Float[Tensor, " n_genes"],
+) -> Float[Tensor, "n_obs n_labels"]:
+    """Return the probabilities of cells from what network and counts say.
+
+    Parameters
+    ----------
+    evidence
+        The fitted count branch.
+    network
+        Log-probabilities, shape (n_obs, n_labels).
+    log_likelihood
+        What the count branch returned, shape (n_obs, n_labels).
+    depth
+        As in :func:`normalize`.
+    factors
+        Platform factors, shape (n_genes,); 0 for genes that the query lacks.
+
+    Returns
+    -------
+    Probabilities, shape (n_obs, n_labels).
+    """
+    log_likelihood, seen = _as_seen(evidence, log_likelihood, depth, factors)
+    return combine(network, log_likelihood, seen, evidence.weights.to(depth)).softmax(dim=1)
+
+
+def _as_seen(
+    evidence: CountEvidence, log_likelihood: Tensor, depth: Tensor, factors: Tensor
+) -> tuple[Float[Tensor, "n_obs n_labels"], Float[Tensor, " n_obs"]]:
+    log_likelihood, counts = normalize(evidence, log_likelihood, depth, factors), depth[:, 0]
+    # the network judges a deep cell by thinned draws of it, and the likelihood of a draw is that share of the whole
+    seen = counts.clamp(max=evidence.deepest.to(depth))
+    return log_likelihood * (seen / counts.clamp(min=1))[:, None], seen
+
+
+def fit_platform(
+    evidence: CountEvidence,
+    log_likelihood: Float[Tensor, "n_obs n_labels"],
+    depth: Float[Tensor, "n_obs 2"],
+    totals: Float[Tensor, " n_genes"],
+    present: Float[Tensor, " n_genes"],
+) -> Float[Tensor, " n_genes"]:
+    """Fit the platform factors between reference and query: labels by factors, factors by labels, in turn.
+
+    The labels are those of the likelihood alone: the network, which knows no factors, would hold on to what they are to
+    correct. The likelihood is tempered by its learned weight; as it stands it is so sure of itself that a wrong
+    composition feeds itself.
+
+    Parameters
+    ----------
+    evidence
+        The fitted count branch.
+    log_likelihood
+        As in :func:`judge`.
+    depth
+        As in :func:`judge`.
+    totals
+        As in :func:`platform_factors`.
+    present
+        As in :func:`platform_factors`.
+
+    Returns
+    -------
+    Shape (n_genes,).
+    """
+    profiles, factors = evidence.log_profiles.exp().to(totals), present
+    silent, weights = torch.zeros_like(log_likelihood), evidence.weights.to(depth)
+    for _ in range(PLATFORM_ROUNDS):
+        corrected, seen = _as_seen(evidence, log_likelihood, depth, factors)
+        probabilities = combine(silent, PLATFORM_TRUST * corrected, seen, weights).softmax(dim=1)
+        factors = platform_factors(totals, depth[:, 0] @ probabilities, profiles, present)
+    return factors
