@@ -104,9 +104,7 @@ def test_extra_genes(tiny_model, query, data):
 
 
 @invariant
-@given(
-    query=queries(), held=st.sampled_from(list(HELD)), dtype=st.sampled_from(DTYPES), batch_size=st.integers(1, 15)
-)
+@given(query=queries(), held=st.sampled_from(list(HELD)), dtype=st.sampled_from(DTYPES), batch_size=st.integers(1, 15))
 def test_container_dtype_and_batch_size(tiny_model, query, held, dtype, batch_size):
     expected = predict(tiny_model, query)
     query.X = HELD[held](query.X.toarray().astype(dtype))

@@ -8,7 +8,6 @@ from scipy import sparse
 
 import hrca
 
-
 # of scanpy, which warns of a cell without counts
 pytestmark = pytest.mark.filterwarnings("ignore:Some cells have zero counts")
 

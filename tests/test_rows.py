@@ -91,8 +91,6 @@ def test_nothing_is_read_of_nothing(shape, container, tmp_path):
 def test_of_a_matrix_by_column_no_more_than_a_band_is_held(tmp_path, monkeypatch):
     monkeypatch.setattr(_rows, "BAND", 2_000)
     held = []
-    monkeypatch.setattr(
-        _rows, "read_rows", lambda x, rows: held.append(rows.stop - rows.start) or read_rows(x, rows)
-    )
+    monkeypatch.setattr(_rows, "read_rows", lambda x, rows: held.append(rows.stop - rows.start) or read_rows(x, rows))
     list(row_batches(SOURCES["h5 csc"](tmp_path), 1))
     assert max(held) * 11 * 0.4 * _rows.BYTES_A_VALUE < 2 * 2_000

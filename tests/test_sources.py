@@ -147,7 +147,9 @@ def test_the_results_are_written_to_where_the_query_came_from(tiny_model, query,
     for obs, n_skipped in written(source):
         column = obs["hrca"]
         values = column.to_numpy() if isinstance(column, pd.Series) else column.values
-        np.testing.assert_array_equal(np.asarray(values, dtype=str), np.asarray(expected, dtype=str)[n_skipped:][: len(obs.index)])
+        np.testing.assert_array_equal(
+            np.asarray(values, dtype=str), np.asarray(expected, dtype=str)[n_skipped:][: len(obs.index)]
+        )
 
 
 def written(source):
@@ -200,7 +202,9 @@ def test_spatialdata_gives_its_table(tiny_model, query, tmp_path):
 def test_bins_of_several_sizes_are_asked_for_by_name(tiny_model, query):
     spatialdata = pytest.importorskip("spatialdata")
     sdata = spatialdata.SpatialData(tables={f"square_{size}um": query.copy() for size in ("002", "008")})
-    with pytest.raises(ValueError, match=r"has 2: \['square_002um', 'square_008um'\].*`sdata.tables\['square_002um'\]`"):
+    with pytest.raises(
+        ValueError, match=r"has 2: \['square_002um', 'square_008um'\].*`sdata.tables\['square_002um'\]`"
+    ):
         tiny_model.predict(sdata)
     with pytest.raises(ValueError, match="must have one table, but it has 0"):
         tiny_model.predict(spatialdata.SpatialData())

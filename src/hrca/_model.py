@@ -33,8 +33,8 @@ from ._inference import Judgement, judge_cells, run, with_bar
 from ._module import GeneAE, HRCAModule, SEClassifier
 from ._monitor import TensorBoard, TestMonitor
 from ._query import Query, known_labels, naming_sample, open_query, write_annotation
-from ._sources import Source, get_modality
 from ._reference import check_reference, layer_to_register
+from ._sources import Source, get_modality
 from ._training import Phase, check_sizes, default_epochs, fit, fit_evidence, scaled_schedule, split_cells
 from ._trainingplan import AdaptPlan, FinetunePlan, LRSchedule, PretrainPlan
 from ._transforms import Corruption
@@ -394,7 +394,8 @@ class HRCA(BaseModelClass):
             was loaded without its reference.
         """
         self._check_has_reference()
-        opened = self._open(query, layer)
+        # all genes: which were used before is of no matter to the training that follows
+        opened = self._open(query, layer, ModelGenes(self.gene_names, np.ones(len(self.gene_names))))
         present = opened.match.present
         depth = np.concatenate([np.zeros(0), *(x.sum(axis=1) for _, x in opened.batches(PREDICTION_BATCH))])
         counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
@@ -1224,14 +1225,14 @@ class HRCA(BaseModelClass):
         """Index of each reference cell's label, shape (n_obs,); n_labels for the unlabelled category."""
         return self.adata_manager.get_from_registry(REGISTRY_KEYS.LABELS_KEY).ravel()
 
-    def _open(self, adata: Source | None, layer: str | None) -> Query:
+    def _open(self, adata: Source | None, layer: str | None, genes: ModelGenes | None = None) -> Query:
         adata = self.adata if adata is None else adata
         if adata is None:
             raise ValueError("A query must be given: `adata=`. This model was loaded without its reference.")
         setup_args = self.registry["setup_args"]
         modality = (setup_args.get("modalities") or {"rna_layer": "rna"})["rna_layer"]
         usual = setup_args.get("layer", setup_args.get("rna_layer"))
-        return open_query(adata, layer, self._genes_to_find(), modality=modality, usual=usual)
+        return open_query(adata, layer, genes or self._genes_to_find(), modality=modality, usual=usual)
 
     def _genes_to_find(self) -> ModelGenes:
         evidence, used = self.module.evidence, self.module.genes_used.cpu().numpy()
