@@ -32,7 +32,7 @@ def measure(model: hrca.HRCA, query: ad.AnnData, repeats: int) -> dict[str, floa
         hrca.pp.check(query, model)
         checks.append(time.perf_counter() - start)
         start = time.perf_counter()
-        model.predict(query, key_added=None)
+        model.predict(query, key_added=None, enable_progress_bar=False)
         whole.append(time.perf_counter() - start)
     predict_s, check_s = statistics.median(whole), statistics.median(checks)
     return {"predict_s": round(predict_s, 3), "check_s": round(check_s, 4), "share": round(check_s / predict_s, 4)}
