@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from hrca._counts import check_counts, get_counts, row_blocks, weighted_depth
+from hrca._counts import all_slots, check_counts, find_slot, row_blocks, sample_cells, weighted_depth
 
 GOOD = np.array([[0, 3, 1], [0, 0, 0]])
 CONTAINERS = [np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.csc_array]
@@ -61,14 +61,48 @@ def test_a_backed_matrix_is_looked_at_on_disk(container, tmp_path):
 def test_a_missing_layer_lists_those_that_are_there():
     adata = ad.AnnData(GOOD.astype(np.float32), layers={"raw_counts": GOOD})
     with pytest.raises(ValueError, match=r"got 'counts'; it has \['raw_counts'\]"):
-        get_counts(adata, "counts")
-    assert get_counts(adata, "raw_counts").sum() == 4
+        find_slot(adata, "counts")
+    assert find_slot(adata, "raw_counts").matrix(adata).sum() == 4
 
 
 def test_an_empty_x_is_refused():
     adata = ad.AnnData(obs={"a": [1, 2]}, layers={})
     with pytest.raises(ValueError, match="it is empty"):
-        get_counts(adata, None)
+        find_slot(adata, None)
+
+
+def test_places_are_x_then_layers_then_raw():
+    adata = ad.AnnData(GOOD.astype(np.float32), layers={"a": GOOD})
+    assert [str(slot) for slot in all_slots(adata)] == ["`adata.X`", "`adata.layers['a']`"]
+    with pytest.raises(ValueError, match="got 'raw'"):
+        find_slot(adata, "raw")
+    adata.raw = adata[:, :2].copy()
+    assert str(all_slots(adata)[-1]) == "`adata.raw`"
+    raw = find_slot(adata, "raw")
+    assert (raw.matrix(adata).shape[1], len(raw.var(adata))) == (2, 2)
+    # a layer of that name is meant before the place
+    adata.layers["X"] = GOOD + 1
+    assert find_slot(adata, "X").matrix(adata).min() == 1
+    assert find_slot(adata, None).matrix(adata).min() == 0
+
+
+@pytest.mark.parametrize("n_obs", [0, 1, 7, 999, 1000, 1001, 20_000])
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_sample_lies_evenly_over_the_cells(n_obs, container):
+    x = np.arange(n_obs, dtype=np.float32)[:, None] + 1
+    cells = sample_cells(container(x)).toarray().ravel() - 1
+    assert len(np.unique(cells)) == len(cells) == min(n_obs, 1000)
+    if n_obs > 1000:
+        assert np.histogram(cells, bins=20, range=(0, n_obs))[0].min() >= 49
+
+
+def test_a_sample_of_many_dense_genes_is_bounded():
+    assert sample_cells(np.ones((400, 40_000), dtype=np.int8)).shape[0] == 100
+
+
+def test_a_matrix_stacked_on_itself_shows_cells_twice():
+    x = np.random.default_rng(0).random((3_000, 1))
+    assert len(np.unique(sample_cells(np.vstack([x, x])).toarray())) == 500
 
 
 @pytest.mark.parametrize("container", [*CONTAINERS, "backed"])

@@ -77,3 +77,31 @@ def test_few_cells_of_a_type_are_named(reference, caplog):
         setup(reference, labels_key="cell_type")
     assert "Fewer than the recommended 300 cells" in caplog.text
     assert "'type 0': 34" in caplog.text
+
+
+def test_counts_in_a_layer_are_found_and_registered(reference, query):
+    expected = reference.X.copy()
+    reference.layers["umi"] = reference.X.copy()
+    reference.X = reference.X.log1p()
+    setup(reference, labels_key="cell_type")
+    model = hrca.HRCA(reference, n_hidden=8, n_latent=8, n_heads=2, n_layers=1, n_feedforward=8, classifier_widths=(4,))
+    assert model.registry["setup_args"]["layer"] == "umi"
+    assert (model.adata_manager.get_from_registry("X") != expected).nnz == 0
+
+
+def test_counts_in_raw_alone_are_refused_with_the_way_out(reference):
+    reference.raw = reference
+    reference.X = reference.X.log1p()
+    with pytest.raises(ValueError, match=r"`adata.layers\['counts'\] = adata.raw\[:, adata.var_names\].X.copy\(\)`"):
+        setup(reference, labels_key="cell_type")
+
+
+def test_x_can_be_named(reference):
+    reference.X.data[:] = 1
+    setup(reference, labels_key="cell_type", layer="X")
+
+
+def test_genes_as_rows_are_refused(reference):
+    reference.obs_names = [f"ENSG{i:011}" for i in range(100)]
+    with pytest.raises(ValueError, match=r"Rows must be cells.*adata = adata.T"):
+        setup(reference, labels_key="cell_type")

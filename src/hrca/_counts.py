@@ -1,54 +1,105 @@
 """Find the matrix that holds the counts, and refuse one that does not hold raw counts."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
+from anndata.abc import CSCDataset
 from scipy import sparse
+
+from ._rows import in_memory, is_dense, read_rows, row_batches
 
 # Values looked at in one go: 32 MB of float64, so that a check never copies a whole matrix.
 CHECK_BLOCK = 4_000_000
-# Rows of a matrix on disk that are looked at before prediction starts, spread evenly over it.
-ROWS_CHECKED_ON_DISK = 2_000
-ROWS_READ_AT_ONCE = 200
+# Cells from which a matrix is told to be counts or not, and in how many blocks they lie. The number of blocks has many
+# divisors, so that a matrix stacked on itself shows cells twice.
+CELLS_LOOKED_AT, BLOCKS_LOOKED_AT = 1_000, 20
+# anndata takes 10 ms for each read of a sparse matrix on disk.
+BLOCKS_ON_DISK = 6
 # Rows of a matrix on disk that are summed in one go.
 ROWS_SUMMED_AT_ONCE = 4_096
 # log1p(CP10k) cannot exceed log1p(1e4) = 9.21; log2(x + 1) of it stays below 13.3.
 LARGEST_LOG_VALUE = 13.3
 
 
-def get_counts(adata: AnnData, layer: str | None):
-    """Return ``adata.X``, or the layer of that name, as it is stored.
+# What to write for `layer=` to mean these, unless a layer has that name.
+X, RAW = "X", "raw"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in an AnnData that may hold the counts: X, raw, or a layer.
+
+    Attributes
+    ----------
+    place
+        "X", "raw" or "layers".
+    name
+        Name of the layer; of the others, the place.
+    """
+
+    place: Literal["X", "raw", "layers"]
+    name: str
+
+    def matrix(self, adata: AnnData):
+        """Return the matrix as it is stored, shape (n_obs, n_vars)."""
+        if self.place == "layers":
+            return adata.layers[self.name]
+        return adata.X if self.place == "X" else adata.raw.X
+
+    def var(self, adata: AnnData) -> pd.DataFrame:
+        """Return the table of its genes."""
+        return table_in_memory(adata.raw.var if self.place == "raw" else adata.var)
+
+    def __str__(self) -> str:
+        return f"`adata.layers[{self.name!r}]`" if self.place == "layers" else f"`adata.{self.place}`"
+
+
+def all_slots(adata: AnnData) -> list[Slot]:
+    """List the places that hold a matrix: X first, then the layers, then raw."""
+    slots = [Slot("X", X)] if adata.X is not None else []
+    slots += [Slot("layers", name) for name in layer_names(adata)]
+    return slots if adata.raw is None else [*slots, Slot("raw", RAW)]
+
+
+def find_slot(adata: AnnData, layer: str | None) -> Slot:
+    """Return the place that `layer` names: a layer; else, for "X" or None, X; for "raw", raw.
 
     Raises
     ------
     ValueError
         If there is no such layer, or X is empty.
     """
-    if layer is None:
-        if adata.X is None:
-            raise ValueError(
-                "`adata.X` must hold the raw counts, but it is empty. Put them there, or name the layer that has them: "
-                f"`layer=`, one of {_layers(adata)}."
-            )
-        return adata.X
-    if layer not in adata.layers:
+    if layer in layer_names(adata):
+        return Slot("layers", layer)
+    if layer == RAW and adata.raw is not None:
+        return Slot("raw", RAW)
+    if layer not in (None, X):
         raise ValueError(
-            f"`layer` must name a layer of the AnnData, got {layer!r}; it has {_layers(adata)}. "
+            f"`layer` must name a layer of the AnnData, got {layer!r}; it has {layer_names(adata)}. "
             "Name one of these, or copy the raw counts there: "
             f"`adata.layers[{layer!r}] = adata.X.copy()`."
         )
-    return adata.layers[layer]
+    if adata.X is None:
+        raise ValueError(
+            "`adata.X` must hold the raw counts, but it is empty, and no other place was named or found. "
+            "Put them there: `adata.X = ...`, or into a layer: `adata.layers['counts'] = ...`."
+        )
+    return Slot("X", X)
 
 
-def describe_source(layer: str | None) -> str:
-    """Name the matrix in an error, e.g. "`adata.X`"."""
-    return "`adata.X`" if layer is None else f"`adata.layers[{layer!r}]`"
-
-
-def _layers(adata: AnnData) -> list[str]:
+def layer_names(adata: AnnData) -> list[str]:
+    """List the names of the layers."""
     # anndata 0.13 lists X itself among the layers, under the name None
     return [name for name in adata.layers if name is not None]
+
+
+def table_in_memory(table) -> pd.DataFrame:
+    """Return obs or var as a table, read where anndata had not yet."""
+    return table if isinstance(table, pd.DataFrame) else table.to_memory()
 
 
 def dense(x) -> np.ndarray:
@@ -57,22 +108,21 @@ def dense(x) -> np.ndarray:
 
 
 def row_blocks(x) -> Iterator[tuple[slice, sparse.sparray | sparse.spmatrix | np.ndarray]]:
-    """Go through a matrix in order: one in memory as it is, one on disk by a few thousand rows.
+    """Go through a matrix in order: one in memory as it is, another by a few thousand rows.
 
     Parameters
     ----------
     x
-        Shape (n_obs, n_vars); sparse or dense, in memory or on disk.
+        Shape (n_obs, n_vars); sparse or dense, in memory or not.
 
     Yields
     ------
     Which rows they are, and the rows.
     """
-    in_memory = sparse.issparse(x) or isinstance(x, np.ndarray)
-    step = max(x.shape[0] if in_memory else ROWS_SUMMED_AT_ONCE, 1)
-    for start in range(0, x.shape[0], step):
-        rows = slice(start, min(start + step, x.shape[0]))
-        yield rows, x if in_memory else x[rows]
+    start = 0
+    for block in (x,) if in_memory(x) and x.shape[0] else row_batches(x, ROWS_SUMMED_AT_ONCE):
+        yield slice(start, start + block.shape[0]), block
+        start += block.shape[0]
 
 
 def weighted_depth(x, weights: np.ndarray) -> np.ndarray:
@@ -92,15 +142,48 @@ def weighted_depth(x, weights: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros(0), *(np.asarray(block @ weights).ravel() for _, block in row_blocks(x))])
 
 
-def check_counts(x, source: str) -> None:
-    """Refuse a matrix that does not hold raw counts.
-
-    A matrix in memory is looked at whole, a matrix on disk at up to 2,000 rows spread evenly over it.
+def sample_cells(x) -> sparse.csr_array:
+    """Read up to 1,000 cells, in blocks that lie evenly over a matrix; fewer where it is dense and has many genes.
 
     Parameters
     ----------
     x
-        Shape (n_obs, n_vars); sparse or dense, in memory or on disk.
+        Shape (n_obs, n_vars), sparse or dense, in memory or not.
+
+    Returns
+    -------
+    Shape (at most 1,000, n_vars), float64, sorted indices, without stored zeros.
+    """
+    n_obs, n_vars = x.shape
+    if sparse.issparse(x) and x.format not in ("csr", "csc"):
+        x = x.tocsr()
+    wanted = min(n_obs, max(50, CHECK_BLOCK // max(1, n_vars)) if is_dense(x) else CELLS_LOOKED_AT, CELLS_LOOKED_AT)
+    # all in one block, or blocks of which none reaches into the next
+    n_blocks = 1 if wanted == n_obs else BLOCKS_LOOKED_AT
+    if not in_memory(x):
+        n_blocks = min(n_blocks, BLOCKS_ON_DISK)
+        if n_obs * n_vars <= CHECK_BLOCK:
+            x = read_rows(x, slice(0, n_obs))
+    starts = np.linspace(0, n_obs, n_blocks + 1).astype(int)[:-1]
+    rows = [slice(start, start + wanted // n_blocks) for start in starts]
+    if isinstance(x, CSCDataset):
+        # stored by column: each read is one of the whole file
+        rows = [np.concatenate([np.arange(block.start, block.stop) for block in rows])]
+    sample = sparse.vstack([sparse.csr_array(read_rows(x, block), dtype=np.float64) for block in rows], format="csr")
+    sample.eliminate_zeros()
+    sample.sort_indices()
+    return sample
+
+
+def check_counts(x, source: str) -> None:
+    """Refuse a matrix that does not hold raw counts.
+
+    A matrix in memory is looked at whole, another at the cells of :func:`sample_cells`.
+
+    Parameters
+    ----------
+    x
+        Shape (n_obs, n_vars); sparse or dense, in memory or not.
     source
         What to call the matrix in an error, e.g. "`adata.X`".
 
@@ -122,12 +205,14 @@ def check_values(values: np.ndarray, source: str) -> None:
         bad = bad | ~np.isfinite(values) | (values != np.rint(values))
     if bad.any():
         raise ValueError(
-            f"{source} must hold raw counts (integers, 0 or more), but it holds {_describe(values, values[bad])}. "
-            "Give the layer with the counts: `layer=` here, or `adata.layers['counts'] = ...` before normalising."
+            f"{source} must hold raw counts (integers, 0 or more), but it holds "
+            f"{describe_values(values, values[bad])}. Name the layer with the counts: `layer=`, or put them into one: "
+            "`adata.layers['counts'] = ...`, before normalising."
         )
 
 
-def _describe(values: np.ndarray, bad: np.ndarray) -> str:
+def describe_values(values: np.ndarray, bad: np.ndarray) -> str:
+    """Say in words what values that are no counts are, from all of them and the bad ones."""
     first = bad[0]
     if np.isnan(first):
         return "NaN"
@@ -144,13 +229,9 @@ def _blocks(x) -> Iterator[np.ndarray]:
     if sparse.issparse(x):
         yield from (x.data[start : start + CHECK_BLOCK] for start in range(0, x.nnz, CHECK_BLOCK))
         return
-    n_obs, n_vars = x.shape
-    if isinstance(x, np.ndarray):
-        n_rows = max(1, CHECK_BLOCK // max(1, n_vars))
-        yield from (np.asarray(x[start : start + n_rows]).ravel() for start in range(0, n_obs, n_rows))
+    if not in_memory(x):
+        yield sample_cells(x).data
         return
-    rows = np.unique(np.linspace(0, n_obs - 1, min(n_obs, ROWS_CHECKED_ON_DISK)).astype(int)) if n_obs else []
-    for part in np.array_split(rows, max(1, len(rows) // ROWS_READ_AT_ONCE)):
-        if len(part):
-            block = x[part]
-            yield block.data if sparse.issparse(block) else np.asarray(block).ravel()
+    n_obs, n_vars = x.shape
+    n_rows = max(1, CHECK_BLOCK // max(1, n_vars))
+    yield from (np.asarray(x[start : start + n_rows]).ravel() for start in range(0, n_obs, n_rows))

@@ -1,19 +1,10 @@
 """Put any matrix into the model's gene order: sparse stays sparse, absent genes are empty."""
 
-import logging
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-
-logger = logging.getLogger(__name__)
-
-# Below this share of the model's genes most of what it learned is out of sight, and a model trained on the shared
-# genes does better: an atlas model of which a panel had 7 % of the genes left 98 % of the cells below p = 0.5
-# (documentation of SpatialCore 2026-01).
-MIN_SHARE_WITHOUT_WARNING = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,6 +28,12 @@ class GeneMatch:
     def n_shared(self) -> int:
         """Number of the model's genes that the matrix has."""
         return int(self.present.sum())
+
+    def used(self, n_vars: int) -> np.ndarray:
+        """Say which genes of the matrix are genes of the model, shape (n_vars,)."""
+        if self.selector is None:
+            return np.ones(n_vars, dtype=bool)
+        return np.diff(self.selector.indptr) > 0
 
 
 def check_unique(gene_names: pd.Index, owner: str) -> None:
@@ -73,48 +70,21 @@ def check_shared(n_shared: int, genes: pd.Index, model_genes: pd.Index) -> None:
         )
 
 
-def match_genes(query_genes: pd.Index, model_genes: pd.Index) -> GeneMatch:
-    """Find the model's genes in a query by name.
+def make_selector(source: np.ndarray, n_vars: int) -> sparse.csr_array | None:
+    """Return the selector of :class:`GeneMatch` for where the model's genes are.
 
     Parameters
     ----------
-    query_genes
-        Gene names of the query, in its order.
-    model_genes
-        Gene names of the model, in its order.
-
-    Raises
-    ------
-    ValueError
-        If the query's gene names are not unique, or none of them is a gene of the model.
+    source
+        Position of each of the model's genes in the query, shape (n_genes,); -1 where absent.
+    n_vars
+        Number of the query's genes.
     """
-    check_unique(query_genes, "`adata.var_names`")
-    source = query_genes.get_indexer(model_genes)
+    if np.array_equal(source, np.arange(n_vars)):
+        return None
     present = source >= 0
-    n_shared, n_genes = int(present.sum()), len(model_genes)
-    check_shared(n_shared, query_genes, model_genes)
-    _report(n_shared, query_genes, model_genes)
-    if query_genes.equals(model_genes):
-        return GeneMatch(None, present)
-    ones = np.ones(n_shared, dtype=np.float32)
-    cells = (ones, (source[present], np.flatnonzero(present)))
-    return GeneMatch(sparse.csr_array(cells, shape=(len(query_genes), n_genes)), present)
-
-
-def _report(n_shared: int, query_genes: pd.Index, model_genes: pd.Index) -> None:
-    n_genes, n_query_genes = len(model_genes), len(query_genes)
-    share = n_shared / n_genes
-    found = f"{n_shared} of the model's {n_genes} genes ({share:.0%}) are among the query's {n_query_genes}"
-    logger.info("%s.", found)
-    if share < MIN_SHARE_WITHOUT_WARNING:
-        n_folded = int(model_genes.str.upper().isin(query_genes.str.upper()).sum())
-        case = f" {n_folded} would if case were ignored: is it one species?" if n_folded > n_shared else ""
-        warnings.warn(
-            f"Only {found}; the others count as absent.{case} "
-            "A model trained on the shared genes is likely to be better: "
-            "`reference[:, reference.var_names.isin(query.var_names)].copy()`, then `HRCA.setup_anndata` on that.",
-            stacklevel=6,  # the line of the user who called predict or its like
-        )
+    cells = (np.ones(int(present.sum()), dtype=np.float32), (source[present], np.flatnonzero(present)))
+    return sparse.csr_array(cells, shape=(n_vars, len(source)))
 
 
 def align(x, match: GeneMatch):
@@ -125,7 +95,7 @@ def align(x, match: GeneMatch):
     x
         Counts, shape (n_obs, n_vars of the query), sparse or dense.
     match
-        What :func:`match_genes` found for the same genes.
+        What :func:`hrca._find_genes.find_genes` found for the same genes.
 
     Returns
     -------

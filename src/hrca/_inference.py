@@ -5,13 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from anndata.abc import CSCDataset
 from scipy import sparse
+from tqdm.auto import tqdm
 
 from ._counts import check_values
 from ._evidence import CountEvidence
 from ._genes import GeneMatch, align
 from ._platform import fit_platform, judge
+from ._rows import row_batches
+
+# Seconds after which a bar is shown: what ends sooner needs none.
+BAR_AFTER_S = 3
 
 
 def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Iterator[tuple[slice, np.ndarray]]:
@@ -20,9 +24,9 @@ def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Ite
     Parameters
     ----------
     x
-        Raw counts, shape (n_obs, n_vars), sparse or dense, in memory or on disk.
+        Raw counts, shape (n_obs, n_vars), sparse or dense, in memory or not.
     match
-        What :func:`hrca._genes.match_genes` found for its genes.
+        What :func:`hrca._find_genes.find_genes` found for its genes.
     batch_size
         Rows in a batch.
     source
@@ -39,17 +43,22 @@ def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Ite
     """
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
-    if isinstance(x, CSCDataset):
-        x = x.to_memory()  # stored by column: a row of it cannot be read without reading all
-    if sparse.issparse(x) and x.format != "csr":
-        x = x.tocsr()
-    for start in range(0, x.shape[0], batch_size):
-        rows = slice(start, min(start + batch_size, x.shape[0]))
-        counts = x[rows]
-        check_values(counts.data if sparse.issparse(counts) else np.asarray(counts), source)
+    start = 0
+    for counts in row_batches(x, batch_size):
+        rows = slice(start, start + counts.shape[0])
+        check_values(counts.data if sparse.issparse(counts) else counts, source)
         counts = align(counts, match)
         # one memory layout, so that the same counts give the same sums whatever they came in
         yield rows, counts.toarray() if sparse.issparse(counts) else np.ascontiguousarray(counts)
+        start = rows.stop
+
+
+def with_bar(batches: Iterator[tuple[slice, np.ndarray]], n_obs: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Pass batches of :func:`aligned_batches` on, and show a progress bar of their cells, if that takes long."""
+    with tqdm(total=n_obs, unit=" cells", unit_scale=True, delay=BAR_AFTER_S) as bar:
+        for rows, counts in batches:
+            yield rows, counts
+            bar.update(rows.stop - rows.start)
 
 
 @torch.inference_mode()

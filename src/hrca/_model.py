@@ -7,6 +7,7 @@ import copy
 import logging
 import math
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,17 @@ from scvi.utils import setup_anndata_dsp
 
 from . import _scvi
 from ._adaptation import Cells, MixedCells, collect, query_targets, reference_targets
+from ._annotation import cellxgene_columns, check_terms, make_annotation
 from ._callbacks import EpochHistory
 from ._evidence import CountEvidence, describe_match
+from ._find_genes import ModelGenes
 from ._genes import check_shared
-from ._inference import Judgement, judge_cells, run
+from ._inference import Judgement, judge_cells, run, with_bar
 from ._module import GeneAE, HRCAModule, SEClassifier
 from ._monitor import TensorBoard, TestMonitor
-from ._query import Query, get_modality, known_labels, open_query, write_annotation
-from ._reference import check_reference
+from ._query import Query, known_labels, naming_sample, open_query, write_annotation
+from ._reference import check_reference, layer_to_register
+from ._sources import Source, get_modality
 from ._training import Phase, check_sizes, default_epochs, fit, fit_evidence, scaled_schedule, split_cells
 from ._trainingplan import AdaptPlan, FinetunePlan, LRSchedule, PretrainPlan
 from ._transforms import Corruption
@@ -187,20 +191,24 @@ class HRCA(BaseModelClass):
         unlabeled_category
             The label of cells without one; they serve pre-training and never become a prediction of the classifier.
         layer
-            Layer with the raw counts; ``adata.X`` if None.
+            Layer with the raw counts, or "X"; None: ``adata.X``, or the layer that has them where X does not.
         kwargs
             For scvi-tools, when it repeats the setup of a loaded model.
 
         Raises
         ------
         ValueError
-            If there is no cell, no gene or no such layer, the matrix does not hold raw counts, a gene name is
-            duplicated, `adata` is a view, or the labels cannot be learned: no such column, missing values, no strings,
-            unused categories, fewer than two labels.
+            As :func:`hrca.pp.check`; or if there is no cell or no gene, a gene name is duplicated, `adata` is a view,
+            or the labels cannot be learned: no such column, missing values, no strings, unused categories, fewer than
+            two labels.
         """
+        layer = check_reference(adata, layer, labels_key, adata.obs, unlabeled_category)
         setup_method_args = cls._get_setup_method_args(**locals())
-        check_reference(adata, layer, labels_key, adata.obs, unlabeled_category)
-        fields = [scvi_fields.LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False)]
+        fields = [
+            scvi_fields.LayerField(
+                REGISTRY_KEYS.X_KEY, layer_to_register(adata, layer), is_count_data=False, correct_data_format=False
+            )
+        ]
         if labels_key is not None:
             fields.append(
                 scvi_fields.LabelsWithUnlabeledObsField(REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category)
@@ -230,7 +238,7 @@ class HRCA(BaseModelClass):
         unlabeled_category
             The label of cells without one.
         rna_layer
-            Layer of the RNA modality with the raw counts; its X if None.
+            Layer of the RNA modality with the raw counts, as `layer` in :meth:`setup_anndata`.
         modalities
             Where ``rna_layer`` and ``labels_key`` are: the name of a modality for each; the labels may be left out,
             which means ``mdata.obs``. If None, both are in the modality "rna".
@@ -243,6 +251,10 @@ class HRCA(BaseModelClass):
             As :meth:`setup_anndata`; or if there is no such modality.
         """
         modalities = modalities or {"rna_layer": "rna", "labels_key": "rna"}
+        rna = get_modality(mdata, modalities.get("rna_layer"))
+        in_modality = modalities.get("labels_key")
+        obs = mdata.obs if in_modality is None else get_modality(mdata, in_modality).obs
+        rna_layer = check_reference(rna, rna_layer, labels_key, obs, unlabeled_category)
         setup_method_args = cls._get_setup_method_args(
             cls=cls,
             mdata=mdata,
@@ -252,13 +264,10 @@ class HRCA(BaseModelClass):
             modalities=modalities,
         )
         where = cls._create_modalities_attr_dict(modalities, setup_method_args)
-        rna = get_modality(mdata, where.rna_layer)
-        obs = mdata.obs if where.labels_key is None else get_modality(mdata, where.labels_key).obs
-        check_reference(rna, rna_layer, labels_key, obs, unlabeled_category)
         fields = [
             scvi_fields.MuDataLayerField(
                 REGISTRY_KEYS.X_KEY,
-                rna_layer,
+                layer_to_register(rna, rna_layer),
                 mod_key=where.rna_layer,
                 is_count_data=False,
                 correct_data_format=False,
@@ -392,7 +401,8 @@ class HRCA(BaseModelClass):
             was loaded without its reference.
         """
         self._check_has_reference()
-        opened = self._open(query, layer)
+        # all genes: which were used before is of no matter to the training that follows
+        opened = self._open(query, layer, ModelGenes(self.gene_names, np.ones(len(self.gene_names))))
         present = opened.match.present
         depth = np.concatenate([np.zeros(0), *(x.sum(axis=1) for _, x in opened.batches(PREDICTION_BATCH))])
         counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
@@ -824,14 +834,16 @@ class HRCA(BaseModelClass):
 
     def predict(
         self,
-        adata: AnnData | MuData | None = None,
+        adata: Source | Sequence[Source] | Mapping[str, Source] | None = None,
         *,
         key_added: str | None = "hrca",
         soft: bool = False,
         match_platform: bool = True,
         layer: str | None = None,
         batch_size: int = PREDICTION_BATCH,
-    ) -> pd.Categorical | pd.DataFrame:
+        ontology_terms: Mapping[str, str] | None = None,
+        enable_progress_bar: bool = True,
+    ) -> pd.Categorical | pd.DataFrame | list | dict:
         """Label each cell of a query, with a confidence.
 
         The query is not registered and its matrices are not changed. Its genes are found by name, whatever their
@@ -840,13 +852,15 @@ class HRCA(BaseModelClass):
         Parameters
         ----------
         adata
-            The query: raw counts, shape (n_obs, any genes), sparse or dense, in memory or backed. For a MuData, its
-            RNA modality is the query. The reference itself if None.
+            The query: raw counts, shape (n_obs, any genes), sparse or dense, in memory, backed or of dask: an AnnData,
+            the RNA modality of a MuData, the one table of a SpatialData, an AnnCollection, or the path of an h5ad file
+            or a zarr folder. A list or dict of such is predicted one by one, after all have been checked. The reference
+            itself if None. What is not in memory is read some thousand cells at a time.
         key_added
             Where the results are written, here for "hrca": ``obs["hrca"]``, the label (categorical);
             ``obs["hrca_confidence"]``, its probability (float32, 0 to 1); ``obsm["hrca_probabilities"]``, all of them
-            (float32 DataFrame, n_obs x n_labels); ``uns["hrca"]``, version, model, gene overlap and settings. None:
-            nothing is written.
+            (float32 DataFrame, n_obs x n_labels); ``uns["hrca"]``, version, model, matrix, gene overlap, settings and
+            seed. For a path, into the file, all of it in one step (docs/decisions/0004). None: nothing is written.
         soft
             Return the probabilities in place of the labels.
         match_platform
@@ -854,43 +868,66 @@ class HRCA(BaseModelClass):
             correct the likelihood of the counts by it. A cell's label then depends on the other cells of the query;
             False: on the cell alone.
         layer
-            The query's layer with the raw counts; the one that the reference had if None; "X" for ``adata.X``.
+            Where the query's raw counts are: a layer, "X" or "raw". None: in the layer that the reference had, else in
+            X; where these hold no counts, in another place that alone does, see :func:`hrca.pp.check`.
         batch_size
             Cells in a batch; one batch at a time is made dense.
+        ontology_terms
+            Cell Ontology id of each label, or "unknown": ``obs["cell_type"]`` and
+            ``obs["cell_type_ontology_term_id"]`` are written, too, as CELLxGENE's schema names them; cells that cannot
+            be judged are "unknown". None: they are not.
+        enable_progress_bar
+            Whether to show a bar if prediction takes more than some seconds.
 
         Returns
         -------
         The label of each cell, in the query's order. With `soft`, the probabilities: a DataFrame, n_obs x n_labels,
         index ``adata.obs_names``. A cell without counts on the model's genes cannot be judged: it gets the unlabelled
-        category, confidence 0 and probabilities 0.
+        category, confidence 0 and probabilities 0. For a list or dict, a list or dict of these.
 
         Raises
         ------
         ValueError
-            If the model is not fine-tuned, the query's matrix does not hold raw counts or does not exist, a gene name
-            is duplicated, no gene is shared, a MuData lacks the RNA modality, `batch_size` is below 1, or `adata` is
-            None and the model was loaded without its reference.
+            As :func:`hrca.pp.check`; or if the model is not fine-tuned, a MuData lacks the RNA modality, a SpatialData
+            has not one table, a file does not hold an AnnData or was changed meanwhile, `batch_size` is below 1,
+            `ontology_terms` lacks a label or has what is no id, or `adata` is None and the model was loaded without its
+            reference.
+        TypeError
+            If `adata` is of another type.
+        OSError
+            If there is no such file, or the results cannot be written into it.
 
         Notes
         -----
         In the columns of ``obsm``, "/" is replaced by "|": a name with a slash cannot be written to h5ad or zarr.
         """
         self._check_finetuned()
-        query = self._open(adata, layer)
-        judgement = self._judge(query, batch_size=batch_size, match_platform=match_platform)
-        labels, probabilities = self._labels_of(judgement), self._frame(judgement.probabilities, query)
-        if key_added is not None:
-            about = {
-                "model_id": self.model_id_,
-                "match_platform": match_platform and self.module.weighs_counts,
-                "platform_spread": judgement.platform_spread,
-            }
-            write_annotation(query, key_added, labels, probabilities, about)
-        return probabilities if soft else labels
+        if ontology_terms is not None:
+            check_terms(ontology_terms, self.labels)
+        several = isinstance(adata, Mapping | list | tuple)
+        samples = adata if isinstance(adata, Mapping) else dict(enumerate(adata if several else [adata]))
+        queries, results = {}, {}
+        for name, sample in samples.items():
+            with naming_sample(name if several else None):
+                queries[name] = self._open(sample, layer)
+                if key_added is not None:
+                    queries[name].check_target()
+        settings = {"match_platform": match_platform, "batch_size": batch_size}
+        for name, query in queries.items():
+            judgement = self._judge(query, enable_progress_bar=enable_progress_bar, **settings)
+            labels, probabilities = self._labels_of(judgement), self._frame(judgement.probabilities, query)
+            if key_added is not None:
+                annotation = make_annotation(key_added, labels, probabilities, self._about(query, judgement, settings))
+                more = {} if ontology_terms is None else cellxgene_columns(labels, ontology_terms)
+                write_annotation(query, annotation.with_columns(more))
+            results[name] = probabilities if soft else labels
+        if isinstance(adata, Mapping):
+            return results
+        return list(results.values()) if several else results[0]
 
     def get_latent_representation(
         self,
-        adata: AnnData | MuData | None = None,
+        adata: Source | None = None,
         *,
         layer: str | None = None,
         batch_size: int = PREDICTION_BATCH,
@@ -900,7 +937,7 @@ class HRCA(BaseModelClass):
         Parameters
         ----------
         adata
-            As in :meth:`predict`.
+            As in :meth:`predict`, but for a list or dict.
         layer
             As in :meth:`predict`.
         batch_size
@@ -924,7 +961,7 @@ class HRCA(BaseModelClass):
 
     def get_normalized_expression(
         self,
-        adata: AnnData | MuData | None = None,
+        adata: Source | None = None,
         *,
         gene_list: list[str] | None = None,
         layer: str | None = None,
@@ -935,7 +972,7 @@ class HRCA(BaseModelClass):
         Parameters
         ----------
         adata
-            As in :meth:`predict`.
+            As in :meth:`predict`, but for a list or dict.
         gene_list
             The genes to return, in this order; all of the model's if None, a dense table of n_obs x n_genes.
         layer
@@ -970,7 +1007,7 @@ class HRCA(BaseModelClass):
 
     def evaluate(
         self,
-        adata: AnnData | MuData,
+        adata: Source,
         labels_key: str,
         *,
         match_platform: bool = True,
@@ -982,7 +1019,7 @@ class HRCA(BaseModelClass):
         Parameters
         ----------
         adata
-            As in :meth:`predict`.
+            As in :meth:`predict`, but for a list or dict.
         labels_key
             Column of its obs with the known labels. Cells without one, or with the unlabelled category, are not scored.
         match_platform
@@ -1168,8 +1205,17 @@ class HRCA(BaseModelClass):
         self.model_id_ = _scvi.digest(self.module)
         self.is_finetuned_ = True
 
-    def _judge(self, query: Query, *, batch_size: int = PREDICTION_BATCH, match_platform: bool = True) -> Judgement:
+    def _judge(
+        self,
+        query: Query,
+        *,
+        batch_size: int = PREDICTION_BATCH,
+        match_platform: bool = True,
+        enable_progress_bar: bool = False,
+    ) -> Judgement:
         batches = query.batches(batch_size)
+        if enable_progress_bar:
+            batches = with_bar(batches, query.n_obs)
         return judge_cells(self.module, batches, query.n_obs, query.match.present, match_platform=match_platform)
 
     def _labels_of(self, judgement: Judgement) -> pd.Categorical:
@@ -1177,7 +1223,7 @@ class HRCA(BaseModelClass):
         codes = np.where(judgement.has_counts, likeliest, len(self.labels))
         return pd.Categorical.from_codes(codes.astype(int), categories=[*self.labels, self.unlabeled_category])
 
-    def _test_cells(self, adata: AnnData | MuData, labels_key: str | None) -> tuple[Query, pd.Series]:
+    def _test_cells(self, adata: Source, labels_key: str | None) -> tuple[Query, pd.Series]:
         labels_key = labels_key or self.registry["setup_args"]["labels_key"]
         query = self._open(adata, None)
         return query, known_labels(query.adata.obs, labels_key, self.unlabeled_category)
@@ -1186,16 +1232,34 @@ class HRCA(BaseModelClass):
         """Index of each reference cell's label, shape (n_obs,); n_labels for the unlabelled category."""
         return self.adata_manager.get_from_registry(REGISTRY_KEYS.LABELS_KEY).ravel()
 
-    def _open(self, adata: AnnData | MuData | None, layer: str | None) -> Query:
+    def _open(self, adata: Source | None, layer: str | None, genes: ModelGenes | None = None) -> Query:
         adata = self.adata if adata is None else adata
         if adata is None:
             raise ValueError("A query must be given: `adata=`. This model was loaded without its reference.")
         setup_args = self.registry["setup_args"]
-        if isinstance(adata, MuData):
-            adata = get_modality(adata, (setup_args.get("modalities") or {"rna_layer": "rna"})["rna_layer"])
-        if layer is None:
-            layer = setup_args.get("layer", setup_args.get("rna_layer"))
-        return open_query(adata, None if layer == "X" else layer, self.gene_names)
+        modality = (setup_args.get("modalities") or {"rna_layer": "rna"})["rna_layer"]
+        usual = setup_args.get("layer", setup_args.get("rna_layer"))
+        return open_query(adata, layer, genes or self._genes_to_find(), modality=modality, usual=usual)
+
+    def _genes_to_find(self) -> ModelGenes:
+        evidence, used = self.module.evidence, self.module.genes_used.cpu().numpy()
+        if evidence is None or not evidence.is_fitted:
+            return ModelGenes(self.gene_names, used)
+        informative, profiles = evidence.informative.cpu().numpy(), evidence.log_profiles.exp().cpu().numpy()
+        return ModelGenes(self.gene_names, used * informative, "informative genes", used * profiles.mean(axis=0))
+
+    def _about(self, query: Query, judgement: Judgement, settings: dict) -> dict:
+        """What uns notes of a prediction."""
+        seed = {} if scvi_settings.seed is None else {"seed": int(scvi_settings.seed)}
+        return {
+            **query.about(),
+            "model_id": self.model_id_,
+            "labels": np.array(self.labels, dtype=str),
+            "platform_spread": judgement.platform_spread,
+            **settings,
+            "match_platform": settings["match_platform"] and self.module.weighs_counts,
+            **seed,
+        }
 
     def _frame(self, probabilities: np.ndarray, query: Query) -> pd.DataFrame:
         return pd.DataFrame(probabilities, index=query.adata.obs_names, columns=pd.Index(self.labels))

@@ -1,18 +1,23 @@
 """A query on its way in, and its annotation on the way out."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from anndata.utils import make_index_unique
-from mudata import MuData
 
-from ._counts import check_counts, describe_source, get_counts
-from ._genes import GeneMatch, match_genes
+from ._annotation import Annotation, write_into
+from ._check import Report, check, warn_of_little
+from ._counts import Slot, table_in_memory
+from ._files import check_room, write_into_file
+from ._find_genes import ModelGenes
+from ._genes import GeneMatch
 from ._inference import aligned_batches
+from ._sources import Cells, Target, open_source
 
 
 @dataclass(frozen=True)
@@ -22,64 +27,93 @@ class Query:
     Attributes
     ----------
     adata
-        The query itself, or the RNA modality of one.
-    layer
-        Its layer with the raw counts; X if None.
+        The cells.
+    target
+        Where their annotation goes.
+    slot
+        Where its raw counts are.
     match
         Where the model's genes are.
+    report
+        What was found of it.
     """
 
-    adata: AnnData
-    layer: str | None
+    adata: AnnData | Cells
+    target: Target
+    slot: Slot
     match: GeneMatch
+    report: Report
 
     @property
     def n_obs(self) -> int:
         """Number of cells."""
         return self.adata.n_obs
 
+    def check_target(self) -> None:
+        """Refuse a query whose annotation could not be written; see :func:`hrca._files.check_room`."""
+        if isinstance(self.target, Path):
+            check_room(self.target)
+
     def batches(self, batch_size: int) -> Iterator[tuple[slice, np.ndarray]]:
         """Go through the cells in order; see :func:`hrca._inference.aligned_batches`."""
-        counts = get_counts(self.adata, self.layer)
-        return aligned_batches(counts, self.match, batch_size=batch_size, source=describe_source(self.layer))
+        counts = self.slot.matrix(self.adata)
+        return aligned_batches(counts, self.match, batch_size=batch_size, source=str(self.slot))
+
+    def about(self) -> dict:
+        """Return what to note of it in uns, in types that h5ad and zarr can hold."""
+        return {
+            "hrca_version": version("hrca"),
+            "layer": self.report.layer,
+            "gene_column": self.report.gene_column,
+            "n_genes": len(self.match.present),
+            "n_shared_genes": self.match.n_shared,
+            "share": self.report.share,
+            "share_of": self.report.share_of,
+        }
 
 
-def open_query(adata: AnnData, layer: str | None, model_genes: pd.Index) -> Query:
-    """Check a query, and find the model's genes in it.
+def open_query(
+    source, layer: str | None, model_genes: ModelGenes, *, modality: str = "rna", usual: str | None = None
+) -> Query:
+    """Check a query, and find its counts and the model's genes in it.
 
     Parameters
     ----------
-    adata
-        The query, or its RNA modality.
+    source
+        See :func:`hrca._sources.open_source`.
     layer
-        Its layer with the raw counts; X if None.
+        See :func:`hrca._choose.choose_counts`.
     model_genes
-        The model's genes, in its order.
+        The model's genes.
+    modality
+        See :func:`hrca._sources.open_source`.
+    usual
+        See :func:`hrca._choose.choose_counts`.
 
     Raises
     ------
     ValueError
-        If there is no such matrix, it does not hold raw counts, a gene name is duplicated, or no gene is shared.
+        See :func:`hrca._check.check` and :func:`hrca._sources.open_source`.
+    FileNotFoundError
+        See :func:`hrca._sources.open_source`.
+    TypeError
+        Likewise.
     """
-    match = match_genes(adata.var_names, model_genes)
-    check_counts(get_counts(adata, layer), describe_source(layer))
-    return Query(adata, layer, match)
+    adata, target = open_source(source, modality)
+    checked = check(adata, model_genes, layer, usual=usual)
+    warn_of_little(checked.report, stacklevel=4)  # the line of the user who called predict or its like
+    return Query(adata, target, checked.slot, checked.found.match, checked.report)
 
 
-def get_modality(mdata: MuData, name: str) -> AnnData:
-    """Return a modality.
-
-    Raises
-    ------
-    ValueError
-        If there is no such modality.
-    """
-    if name not in mdata.mod:
-        raise ValueError(
-            f"The MuData must have the modality {name!r}, but it has {list(mdata.mod)}. "
-            "Name the one with the counts: `modalities={'rna_layer': ...}` in the setup, `mdata['...']` as a query."
-        )
-    return mdata.mod[name]
+@contextmanager
+def naming_sample(name: object) -> Iterator[None]:
+    """Say in an error which of several samples it is of; None: there is one."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        if name is not None:
+            error.add_note(f"This was sample {name!r} of those that were given.")
+        raise
 
 
 def known_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) -> pd.Series:
@@ -94,42 +128,23 @@ def known_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
         raise ValueError(
             f"`labels_key` must name a column of the query's obs, got {labels_key!r}; it has {list(obs.columns)}."
         )
-    known = obs[labels_key].astype(object)
+    known = table_in_memory(obs)[labels_key].astype(object)
     return known.where(known != unlabeled_category)
 
 
-def write_annotation(
-    query: Query, key_added: str, labels: pd.Categorical, probabilities: pd.DataFrame, about: dict
-) -> None:
-    """Write the annotation into the query's obs, obsm and uns.
+def write_annotation(query: Query, annotation: Annotation) -> None:
+    """Write an annotation to where the query came from: into the object or the file.
 
-    Parameters
-    ----------
-    query
-        The cells.
-    key_added
-        Name of the entries, and the beginning of their names.
-    labels
-        Label of each cell, shape (n_obs,).
-    probabilities
-        Shape (n_obs, n_labels), float32.
-    about
-        What else to note in uns, e.g. the model's id.
+    Raises
+    ------
+    ValueError
+        See :func:`hrca._files.write_into_file`.
+    OSError
+        Likewise.
     """
-    adata = query.adata
-    if adata.is_view:
-        # what anndata would do at the first write, with a warning; the object that the user holds becomes actual
-        adata._init_as_actual(adata.copy())
-    adata.obs[key_added] = labels
-    adata.obs[f"{key_added}_confidence"] = probabilities.to_numpy().max(axis=1, initial=0)
-    # "/" in a column's name cannot be written: anndata 0.13 refuses it (docs/decisions/0002)
-    columns = make_index_unique(probabilities.columns.str.replace("/", "|"))
-    adata.obsm[f"{key_added}_probabilities"] = probabilities.set_axis(columns, axis=1)
-    adata.uns[key_added] = {
-        "hrca_version": version("hrca"),
-        **about,
-        "labels": probabilities.columns.to_numpy(dtype=str),
-        "layer": query.layer or "X",
-        "n_genes": len(query.match.present),
-        "n_shared_genes": query.match.n_shared,
-    }
+    if not isinstance(query.target, Path):
+        write_into(query.target, annotation)
+        return
+    if query.adata.file is not None:
+        query.adata.file.close()  # some systems do not replace a file that is open
+    write_into_file(query.target, annotation)

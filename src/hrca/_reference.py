@@ -5,7 +5,8 @@ import logging
 import pandas as pd
 from anndata import AnnData
 
-from ._counts import check_counts, describe_source, get_counts
+from ._check import check
+from ._counts import layer_names
 from ._genes import check_unique
 
 logger = logging.getLogger(__name__)
@@ -16,7 +17,7 @@ RECOMMENDED_CELLS_PER_LABEL = 300
 
 def check_reference(
     adata: AnnData, layer: str | None, labels_key: str | None, obs: pd.DataFrame, unlabeled_category: str
-) -> None:
+) -> str | None:
     """Refuse a reference whose genes, counts or labels cannot be learned from.
 
     Parameters
@@ -24,7 +25,7 @@ def check_reference(
     adata
         The reference, or its RNA modality.
     layer
-        Layer with the raw counts; X if None.
+        Layer with the raw counts, or "X"; None: to be found.
     labels_key
         Column of `obs` with the labels; None: without labels.
     obs
@@ -32,11 +33,15 @@ def check_reference(
     unlabeled_category
         The label of cells without one.
 
+    Returns
+    -------
+    `layer`; if that is None, the layer that was found, or None for X.
+
     Raises
     ------
     ValueError
-        See :func:`hrca._counts.check_counts`, :func:`hrca._genes.check_unique` and :func:`check_labels`; or if there is
-        no cell or no gene.
+        See :func:`hrca._check.check`, :func:`hrca._genes.check_unique` and :func:`check_labels`; or if there is no cell
+        or no gene.
     """
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise ValueError(
@@ -46,7 +51,13 @@ def check_reference(
     if labels_key is not None:
         check_labels(obs, labels_key, unlabeled_category)
     check_unique(adata.var_names, "`adata.var_names`")
-    check_counts(get_counts(adata, layer), describe_source(layer))
+    slot = check(adata, None, layer, with_raw=False).slot
+    return slot.name if layer is None and slot.place == "layers" else layer
+
+
+def layer_to_register(adata: AnnData, layer: str | None) -> str | None:
+    """Return what scvi-tools calls the layer: None for X."""
+    return layer if layer in layer_names(adata) else None
 
 
 def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) -> None:

@@ -1,0 +1,131 @@
+"""What a prediction adds to cells, made once, whatever it is then written into."""
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from anndata.experimental import AnnCollection
+from anndata.utils import make_index_unique
+
+# What CELLxGENE's schema (5.2, obs) calls a cell whose type is not known, and its ids.
+UNKNOWN = "unknown"
+TERM = re.compile(r"CL:\d{7}")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Entries for obs, obsm and uns.
+
+    Attributes
+    ----------
+    obs
+        A column for each entry, index: the cells' names, shape (n_obs, n_columns).
+    obsm
+        Tables of the same index.
+    uns
+        What to note of the prediction.
+    """
+
+    obs: pd.DataFrame
+    obsm: dict[str, pd.DataFrame]
+    uns: dict[str, dict]
+
+    def with_columns(self, columns: dict[str, pd.Categorical]) -> "Annotation":
+        """Return it with more columns of obs."""
+        return Annotation(self.obs.assign(**columns), self.obsm, self.uns)
+
+    def of(self, rows: slice) -> "Annotation":
+        """Return that of some of the cells."""
+        return Annotation(self.obs.iloc[rows], {name: table.iloc[rows] for name, table in self.obsm.items()}, self.uns)
+
+
+def make_annotation(key_added: str, labels: pd.Categorical, probabilities: pd.DataFrame, about: dict) -> Annotation:
+    """Make the entries of a prediction.
+
+    Parameters
+    ----------
+    key_added
+        Name of the entries, and the beginning of their names.
+    labels
+        Label of each cell, shape (n_obs,).
+    probabilities
+        Shape (n_obs, n_labels), float32.
+    about
+        What to note in uns.
+    """
+    confidence = probabilities.to_numpy().max(axis=1, initial=0)
+    obs = pd.DataFrame({key_added: labels, f"{key_added}_confidence": confidence}, index=probabilities.index)
+    # "/" in a column's name cannot be written: anndata 0.13 refuses it (docs/decisions/0002)
+    columns = make_index_unique(probabilities.columns.str.replace("/", "|"))
+    return Annotation(obs, {f"{key_added}_probabilities": probabilities.set_axis(columns, axis=1)}, {key_added: about})
+
+
+def check_terms(terms: Mapping[str, str], labels: list[str]) -> None:
+    """Refuse ids of the Cell Ontology that are none, or that are not there for every label.
+
+    Raises
+    ------
+    ValueError
+        If a label has no id, or an id is not like "CL:0000236".
+    """
+    missing = [label for label in labels if label not in terms]
+    if missing:
+        raise ValueError(
+            f"`ontology_terms` must have an id for each of the model's {len(labels)} labels, but it lacks {missing[:3]}"
+            f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}. {UNKNOWN!r} stands for one without an id."
+        )
+    wrong = {label: terms[label] for label in labels if terms[label] != UNKNOWN and not TERM.fullmatch(terms[label])}
+    if wrong:
+        raise ValueError(
+            "`ontology_terms` must hold ids of the Cell Ontology such as 'CL:0000236', or 'unknown', but it has "
+            f"{dict(list(wrong.items())[:3])}."
+        )
+
+
+def cellxgene_columns(labels: pd.Categorical, terms: Mapping[str, str]) -> dict[str, pd.Categorical]:
+    """Return the columns `cell_type` and `cell_type_ontology_term_id` of CELLxGENE's schema.
+
+    Parameters
+    ----------
+    labels
+        Label of each cell, shape (n_obs,); its last category is that of cells that cannot be judged.
+    terms
+        Id of each label.
+    """
+    *known, _ = labels.categories
+    names = np.array([*known, UNKNOWN], dtype=object)
+    ids = np.array([*(terms[label] for label in known), UNKNOWN], dtype=object)
+    return {
+        "cell_type": pd.Categorical(names[labels.codes]),
+        "cell_type_ontology_term_id": pd.Categorical(ids[labels.codes]),
+    }
+
+
+def write_into(target: AnnData | AnnCollection, annotation: Annotation) -> None:
+    """Write an annotation into an object; of a collection, into itself and into the AnnData that it is of."""
+    if isinstance(target, AnnCollection):
+        if target.obs is not None:
+            for name in annotation.obs:
+                target.obs[name] = values_of(annotation.obs[name])
+        start = 0
+        for part in target.adatas:
+            write_into(part, annotation.of(slice(start, start + part.n_obs)))
+            start += part.n_obs
+        return
+    if target.is_view:
+        # what anndata would do at the first write, with a warning; the object that the user holds becomes actual
+        target._init_as_actual(target.copy())
+    for name in annotation.obs:
+        target.obs[name] = values_of(annotation.obs[name])
+    for name, table in annotation.obsm.items():
+        target.obsm[name] = table.set_axis(target.obs_names)
+    target.uns.update(copy.deepcopy(annotation.uns))
+
+
+def values_of(column: pd.Series) -> np.ndarray | pd.Categorical:
+    """Return a column without its index."""
+    return column.array if isinstance(column.dtype, pd.CategoricalDtype) else column.to_numpy()

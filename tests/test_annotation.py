@@ -1,0 +1,75 @@
+"""What a prediction adds to cells: the names of CELLxGENE's schema, and that it survives h5ad and zarr."""
+
+import anndata as ad
+import numpy as np
+import pytest
+import scvi
+
+import hrca
+
+TERMS = {"type 0": "CL:0000236", "type 1": "CL:0000084", "type 2": "unknown"}
+
+
+def test_columns_as_cellxgene_names_them(tiny_model, query):
+    labels = np.asarray(tiny_model.predict(query, ontology_terms=TERMS))
+    assert list(query.obs.columns) == ["hrca", "hrca_confidence", "cell_type", "cell_type_ontology_term_id"]
+    empty = labels == "Unknown"
+    assert empty.sum() == 1
+    np.testing.assert_array_equal(query.obs["cell_type"][~empty], labels[~empty])
+    expected = [TERMS.get(label, "unknown") for label in labels]
+    np.testing.assert_array_equal(query.obs["cell_type_ontology_term_id"], expected)
+    assert list(query.obs["cell_type"][empty]) == ["unknown"]
+    assert all(query.obs[name].dtype == "category" for name in ("cell_type", "cell_type_ontology_term_id"))
+
+
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ({"type 0": "CL:0000236"}, r"each of the model's 3 labels, but it lacks \['type 1', 'type 2'\]"),
+        ({**TERMS, "type 1": "T cell"}, r"such as 'CL:0000236'.*has \{'type 1': 'T cell'\}"),
+    ],
+)
+def test_ids_that_are_none_are_refused_before_any_work(tiny_model, query, terms, words, monkeypatch):
+    monkeypatch.setattr(type(tiny_model.module), "judge", lambda *_: pytest.fail("work had started"))
+    with pytest.raises(ValueError, match=words):
+        tiny_model.predict(query, ontology_terms=terms)
+
+
+@pytest.mark.parametrize("format", ["h5ad", "zarr"])
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_all_of_it_survives_a_file(tiny_model, query, format, tmp_path):
+    scvi.settings.seed = 3
+    query.layers["umi"] = query.X.copy()
+    query.X = query.X.log1p()
+    tiny_model.predict(query, match_platform=False, batch_size=20, ontology_terms=TERMS)
+    getattr(query, f"write_{format}")(tmp_path / "query")
+    read = getattr(ad, f"read_{format}")(tmp_path / "query")
+    uns, written = query.uns["hrca"], read.uns["hrca"]
+    assert set(written) == set(uns)
+    assert written == {
+        "hrca_version": hrca.__version__,
+        "model_id": tiny_model.model_id_,
+        "layer": "umi",
+        "gene_column": "var_names",
+        "n_genes": 60,
+        "n_shared_genes": 45,
+        "share": uns["share"],
+        "share_of": "informative genes",
+        "labels": written["labels"],
+        "platform_spread": uns["platform_spread"],
+        "match_platform": False,
+        "batch_size": 20,
+        "seed": 3,
+    }
+    assert list(written["labels"]) == tiny_model.labels
+    np.testing.assert_array_equal(read.obsm["hrca_probabilities"], query.obsm["hrca_probabilities"])
+    for name in query.obs:
+        np.testing.assert_array_equal(read.obs[name], query.obs[name])
+
+
+def test_predicting_again_replaces_what_was_there(tiny_model, query):
+    tiny_model.predict(query, match_platform=False)
+    before = list(query.obs.columns)
+    tiny_model.predict(query)
+    assert list(query.obs.columns) == before
+    assert query.uns["hrca"]["match_platform"]

@@ -1,0 +1,58 @@
+"""Which matrix is taken for the counts; more cases, on real cells, are in odd_inputs.py."""
+
+import numpy as np
+import pytest
+
+from hrca._choose import choose_counts
+
+
+@pytest.fixture
+def adata(reference):
+    reference.layers["counts"] = reference.X.copy()
+    reference.raw = reference
+    return reference
+
+
+def names(choice) -> tuple[str, int]:
+    return choice.look.slot.name, len(choice.notes)
+
+
+def test_x_comes_first_and_nothing_is_said(adata):
+    assert names(choose_counts(adata, None)) == ("X", 0)
+
+
+def test_the_usual_layer_comes_before_x(adata):
+    assert names(choose_counts(adata, None, usual="counts")) == ("counts", 0)
+    assert names(choose_counts(adata, None, usual="nothing")) == ("X", 0)
+
+
+def test_what_the_user_names_is_taken(adata):
+    adata.layers["log"] = adata.X.log1p()
+    assert names(choose_counts(adata, "log")) == ("log", 0)
+    assert names(choose_counts(adata, "raw")) == ("raw", 0)
+    adata.layers["zeros"] = adata.X * 0
+    assert names(choose_counts(adata, "zeros")) == ("zeros", 1)
+
+
+def test_another_place_is_taken_and_named(adata):
+    adata.X = adata.X.log1p()
+    choice = choose_counts(adata, None)
+    assert names(choice) == ("counts", 1)
+    assert choice.notes[0] == "The counts were taken from `adata.layers['counts']`: `adata.X` holds log1p of counts."
+    del adata.layers["counts"]
+    assert names(choose_counts(adata, None)) == ("raw", 1)
+    with pytest.raises(ValueError, match=r"adata.raw.to_adata\(\)"):
+        choose_counts(adata, None, with_raw=False)
+
+
+def test_raw_with_more_genes_is_named(adata):
+    few = adata[:, :20].copy()
+    assert "`layer='raw'` takes them" in choose_counts(few, None).notes[0]
+
+
+def test_nothing_is_taken_where_two_differ(adata):
+    adata.layers["a"], adata.layers["b"] = adata.X.copy(), adata.X.minimum(3)
+    del adata.layers["counts"], adata.raw
+    adata.X = np.log1p(adata.X)
+    with pytest.raises(ValueError, match="they differ: `adata.layers\\['a'\\]`, `adata.layers\\['b'\\]`. Name one"):
+        choose_counts(adata, None)

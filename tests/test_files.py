@@ -1,0 +1,259 @@
+"""Writing into a file: all or nothing, whenever the process is killed, and all that was there stays."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import SimpleNamespace
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import synthetic
+
+from hrca._annotation import make_annotation
+from hrca._files import write_into_file
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Consolidated metadata"),
+    # the child only writes files, and is killed
+    pytest.mark.filterwarnings("ignore:This process.*multi-threaded, use of fork:DeprecationWarning"),
+]
+FORMATS = ["h5ad", "zarr", "zarr 3"]
+
+
+def write(adata: ad.AnnData, folder: Path, format: str) -> Path:
+    path = folder / f"cells.{format[:4]}"
+    if format == "h5ad":
+        adata.write_h5ad(path)
+    else:
+        with ad.settings.override(zarr_write_format=3 if format == "zarr 3" else 2):
+            adata.write_zarr(path)
+    return path
+
+
+def read(path: Path) -> ad.AnnData:
+    return ad.read_h5ad(path) if path.suffix == ".h5ad" else ad.read_zarr(path)
+
+
+def cells(n_obs: int = 200) -> ad.AnnData:
+    adata = synthetic(n_obs)
+    adata.obsm["spatial"] = np.arange(2.0 * n_obs).reshape(-1, 2)
+    adata.uns["source"] = {"title": "synthetic"}
+    adata.layers["more"] = adata.X.toarray()
+    return adata
+
+
+def annotation(obs_names: pd.Index, label: str = "a"):
+    n_obs = len(obs_names)
+    labels = pd.Categorical([label] * n_obs, categories=["a", "b", "Unknown"])
+    chances = pd.DataFrame({"a": np.linspace(0, 1, n_obs), "b/c": 0}, index=obs_names, dtype=np.float32)
+    return make_annotation("hrca", labels, chances, {"seed": 1, "labels": np.array(["a", "b/c"])})
+
+
+def content(path: Path) -> dict[str, str]:
+    """Digest of every file, as it is seen by its name."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return {str(file.relative_to(path.parent)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def assert_only_annotated(path: Path, before: ad.AnnData, label: str = "a") -> None:
+    after = read(path)
+    assert (after.obs["hrca"] == label).all()
+    np.testing.assert_allclose(after.obsm["hrca_probabilities"]["a"], np.linspace(0, 1, after.n_obs), rtol=1e-6)
+    assert after.uns["hrca"]["seed"] == 1
+    for name in ("hrca", "hrca_confidence"):
+        del after.obs[name]
+    del after.obsm["hrca_probabilities"], after.uns["hrca"]
+    pd.testing.assert_frame_equal(after.obs, before.obs)
+    pd.testing.assert_frame_equal(after.var, before.var)
+    assert (after.X != before.X).nnz == 0
+    np.testing.assert_array_equal(after.layers["more"], before.layers["more"])
+    np.testing.assert_array_equal(after.obsm["spatial"], before.obsm["spatial"])
+    assert after.uns == before.uns
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_annotation_is_added_and_all_else_stays(tmp_path, format):
+    path = write(cells(), tmp_path, format)
+    before = read(path)
+    write_into_file(path, annotation(before.obs_names))
+    assert_only_annotated(path, before)
+    write_into_file(path, annotation(before.obs_names, "b"))
+    assert_only_annotated(path, before, "b")
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_format_and_the_right_to_read_stay(tmp_path, format):
+    path = write(cells(), tmp_path, format)
+    os.chmod(path, 0o750)
+    write_into_file(path, annotation(read(path).obs_names))
+    assert path.stat().st_mode & 0o777 == 0o750
+    if format != "h5ad":
+        assert (path / "obs" / "hrca" / "zarr.json").exists() == (format == "zarr 3")
+
+
+def test_matrices_of_a_store_are_not_copied(tmp_path):
+    path = write(cells(), tmp_path, "zarr")
+    matrix = next(file for file in (path / "X").rglob("*") if file.is_file() and not file.name.startswith(".z"))
+    inode = matrix.stat().st_ino
+    write_into_file(path, annotation(read(path).obs_names))
+    assert matrix.stat().st_ino == inode
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_file_that_has_changed_is_refused_and_stays(tmp_path, format):
+    path = write(cells(), tmp_path, format)
+    before = content(path)
+    with pytest.raises(ValueError, match=r"obs has changed since: 200 cells.*and not 3,.*Predict again"):
+        write_into_file(path, annotation(pd.Index(["x", "y", "z"])))
+    assert content(path) == before
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_room_and_no_right_to_write_are_told_before_any_work(tmp_path, format, tiny_model, monkeypatch):
+    path = write(cells(), tmp_path, format)
+    monkeypatch.setattr(type(tiny_model.module), "judge", lambda *_: pytest.fail("work had started"))
+    if format == "h5ad":
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
+        with pytest.raises(OSError, match="needs 0.0 GB in .* but 0.0 GB are free. `key_added=None`"):
+            tiny_model.predict(path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError, match="cannot be written to. `key_added=None`"):
+        tiny_model.predict(path)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_link_stays_a_link(tmp_path, format, tiny_model):
+    (tmp_path / "data").mkdir()
+    path = write(cells(), tmp_path / "data", format)
+    link = tmp_path / f"link{path.suffix}"
+    link.symlink_to(path)
+    tiny_model.predict(link)
+    assert link.is_symlink()
+    assert "hrca" in read(path).obs
+
+
+@pytest.mark.parametrize("format", ["zarr", "zarr 3"])
+def test_where_the_system_cannot_exchange_folders_they_are_renamed(tmp_path, format, monkeypatch):
+    path = write(cells(), tmp_path, format)
+    monkeypatch.setattr(sys, "platform", "an old one")
+    before = read(path)
+    write_into_file(path, annotation(before.obs_names))
+    assert_only_annotated(path, before)
+
+
+def test_where_there_are_no_links_files_are_copied(tmp_path, monkeypatch):
+    path = write(cells(), tmp_path, "zarr")
+    before, link, refused = read(path), os.link, []
+
+    def refuse(source, target, **kwargs):
+        if not Path(source).is_relative_to(path):
+            return link(source, target, **kwargs)  # zarr's own
+        refused.append(source)
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write_into_file(path, annotation(before.obs_names))
+    assert_only_annotated(path, before)
+    assert refused
+
+
+def test_a_store_that_cannot_be_put_in_place_is_put_back(tmp_path, monkeypatch):
+    path = write(cells(), tmp_path, "zarr")
+    before, rename, calls = content(path), os.rename, []
+
+    def second_fails(*names):
+        calls.append(names)
+        if len(calls) == 2:
+            raise OSError("the disk is gone")
+        rename(*names)
+
+    monkeypatch.setattr(sys, "platform", "an old one")
+    monkeypatch.setattr(os, "rename", second_fails)
+    with pytest.raises(OSError, match="the disk is gone"):
+        write_into_file(path, annotation(read(path).obs_names))
+    assert content(path) == before
+
+
+def killed_at(step: int, path: Path, obs_names: pd.Index) -> bool:
+    """Write in a child that kills itself at a step of what it asks of the system; say whether it came so far."""
+    child = os.fork()
+    if child == 0:
+        steps = iter(range(step))
+
+        def kill(event, _):
+            asks = event.startswith(("open", "os.", "shutil.", "tempfile.", "ctypes.")) and event != "os.kill"
+            if asks and next(steps, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        try:
+            made = annotation(obs_names, "b")
+            sys.addaudithook(kill)
+            write_into_file(path, made)
+            os._exit(0)
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL)
+    return status == signal.SIGKILL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("format", FORMATS)
+def test_whenever_it_is_killed_the_file_is_as_it_was_or_complete(tmp_path, format):
+    path = write(cells(), tmp_path, format)
+    original = read(path)
+    before, was_killed, n_complete = content(path), True, 0
+    step = 0
+    while was_killed:
+        was_killed = killed_at(step, path, original.obs_names)
+        if content(path) == before:
+            assert was_killed
+        else:
+            assert_only_annotated(path, original, "b")
+            n_complete += 1
+        step += 1 if format == "h5ad" else 41  # a prime: of a store there are some hundred steps
+    assert step > 8
+    assert n_complete >= 1
+    # what it left beside the file does not hinder the next
+    write_into_file(path, annotation(original.obs_names))
+    assert_only_annotated(path, original)
+
+
+PREDICTS = """
+import sys
+import hrca
+model = hrca.HRCA.load(sys.argv[1])
+model.predict(sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("format", ["h5ad", "zarr"])
+def test_a_prediction_that_is_killed_leaves_a_file_that_can_be_read(tmp_path, tiny_model, format):
+    tiny_model.save(tmp_path / "model")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    path = write(cells(20_000), folder, format)
+    original = read(path)
+    command = [sys.executable, "-c", PREDICTS, str(tmp_path / "model"), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as child:
+        until = time.monotonic() + 120
+        while child.poll() is None and time.monotonic() < until:
+            if any(name.endswith(".tmp") for name in os.listdir(folder)):
+                break
+            time.sleep(0.001)
+        child.kill()
+    assert any(name.endswith(".tmp") for name in os.listdir(folder)), "it was killed in the midst of writing"
+    after = read(path)
+    assert list(after.obs) == list(original.obs)
+    assert (after.X != original.X).nnz == 0

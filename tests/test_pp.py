@@ -1,0 +1,90 @@
+"""The public face of the checks: with a model, without one, and counts had back."""
+
+import anndata as ad
+import numpy as np
+import pytest
+import scanpy as sc
+from scipy import sparse
+
+import hrca
+
+# of scanpy, which warns of a cell without counts
+pytestmark = pytest.mark.filterwarnings("ignore:Some cells have zero counts")
+
+
+def log_normalised(adata):
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    return adata
+
+
+def test_check_says_what_predict_takes(tiny_model, query):
+    query.layers["umi"] = query.X.copy()
+    log_normalised(query)
+    report = hrca.pp.check(query, tiny_model)
+    tiny_model.predict(query)
+    uns = query.uns["hrca"]
+    assert report.layer == uns["layer"] == "umi"
+    assert (
+        (report.n_shared_genes, report.gene_column) == (uns["n_shared_genes"], uns["gene_column"]) == (45, "var_names")
+    )
+    assert report.share == uns["share"]
+    assert report.share_of == uns["share_of"] == "informative genes"
+
+
+def test_the_share_of_a_model_without_counts_is_of_its_genes(tiny_networks, query):
+    report = hrca.pp.check(query, tiny_networks)
+    assert (report.share, report.share_of) == (0.75, "genes")
+
+
+def test_check_refuses_as_predict_does(tiny_model, query):
+    query.X = query.X.log1p()
+    with pytest.raises(ValueError, match="log1p of counts.*recover_counts") as by_check:
+        hrca.pp.check(query, tiny_model)
+    with pytest.raises(ValueError) as by_predict:
+        tiny_model.predict(query)
+    assert str(by_check.value) == str(by_predict.value)
+
+
+@pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csc_array, np.asarray])
+def test_counts_come_back_exactly_in_the_container_that_they_were_in(container):
+    adata = hrca.datasets.pbmc68k()
+    counts = adata.X.toarray()
+    log_normalised(adata)
+    adata.X = container(adata.X.toarray())
+    before = adata.X.copy()
+    recovered = hrca.pp.recover_counts(adata)
+    assert sparse.issparse(recovered) == (container is not np.asarray)
+    np.testing.assert_array_equal(recovered.toarray() if sparse.issparse(recovered) else recovered, counts)
+    assert abs(adata.X - before).max() == 0
+
+
+def test_counts_come_back_from_a_layer_and_from_disk(tmp_path):
+    adata = hrca.datasets.pbmc68k()
+    counts = adata.X.copy()
+    adata.layers["log"] = log_normalised(adata.copy()).X
+    assert (hrca.pp.recover_counts(adata, layer="log") != counts).nnz == 0
+    log_normalised(adata).write_h5ad(tmp_path / "log.h5ad")
+    backed = ad.read_h5ad(tmp_path / "log.h5ad", backed="r")
+    assert (hrca.pp.recover_counts(backed) != counts).nnz == 0
+
+
+def test_what_cannot_come_back_is_refused(query):
+    with pytest.raises(ValueError, match="something to undo, but `adata.X` holds raw counts"):
+        hrca.pp.recover_counts(query)
+    query.X.data *= np.random.default_rng(0).random(query.X.nnz).astype(np.float32)
+    with pytest.raises(ValueError, match="ratio of integers.*cannot be had back"):
+        hrca.pp.recover_counts(query)
+    query.X = query.X.log1p()
+    with pytest.raises(ValueError, match="cannot be had back"):
+        hrca.pp.recover_counts(query)
+
+
+def test_one_bad_cell_outside_the_sample_is_found():
+    adata = hrca.datasets.pbmc68k()
+    adata = log_normalised(ad.concat([adata] * 4, index_unique="-"))
+    looked_at = np.concatenate([start + np.arange(50) for start in np.linspace(0, adata.n_obs, 21).astype(int)[:-1]])
+    unseen = np.setdiff1d(np.arange(adata.n_obs), looked_at)[0]
+    adata.X[unseen] = adata.X[unseen] * 0.77
+    with pytest.raises(ValueError, match="cannot be had back"):
+        hrca.pp.recover_counts(adata)
