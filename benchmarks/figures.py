@@ -106,14 +106,14 @@ def summary(means: pd.DataFrame, path: Path) -> None:
         text = {"sparse": "sparse: depth ≤ 0.1 or ≤ 300 genes", "full": "whole scRNA-seq queries"}[name]
         bars = axes.barh(places + offset, means[f"macro-F1, {name}"].fillna(0), height=0.38, color=color, label=text)
         axes.bar_label(bars, fmt=lambda value: f"{value:.3f}" if value else "none", fontsize=8, padding=2)
-    n_queries = means["queries"]
-    most = n_queries.max()
-    labels = [f"{name} ({n} of {most} queries)" if n < most else name for name, n in n_queries.items()]
+    n_rows = means["rows"]
+    most = n_rows.max()
+    labels = [f"{name} ({n} of {most} rows)" if n < most else name for name, n in n_rows.items()]
     axes.set_yticks(places, labels)
     for label, method in zip(axes.get_yticklabels(), means.index, strict=True):
         label.set_fontweight("bold" if method == OURS else "normal")
     axes.set_xlim(0, 1)
-    axes.set_xlabel(f"mean macro-F1 over the {most} queries that the methods share")
+    axes.set_xlabel(f"mean macro-F1 over the {most} rows, of query and seed, that the methods share")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.5 / len(means) - 0.06), ncols=2, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)

@@ -160,19 +160,32 @@ def test_the_sparse_half_is_chosen_by_depth_or_genes():
     assert report.is_full(rows).tolist() == [True, False, False, False, False, False]
 
 
-def test_means_are_over_the_queries_that_the_methods_share():
+@pytest.fixture
+def results() -> pd.DataFrame:
+    """HRCA on four depths and two seeds; one method lacks a row, another has but one."""
     depths = ["1", "0.3", "0.1", "0.03"]
-    rows = [("a", depth, seed, float(depth)) for depth in depths for seed in (0, 1)]
-    rows += [("b", depth, 0, 0.5) for depth in depths[:3]] + [("only the hardest", "0.03", 0, 0.1)]
-    rows = pd.DataFrame(rows, columns=["method", "depth", "seed", "macro_f1"]).assign(pair="p", genes="all")
-    queries = report.comparable(rows)
-    assert queries.groupby("method")["depth"].agg(set).to_dict() == {"a": set(depths[:3]), "b": set(depths[:3])}
+    rows = [("HRCA", depth, seed, float(depth) + seed / 10) for depth in depths for seed in (0, 1)]
+    rows += [("b", depth, seed, 0.5) for depth in depths for seed in (0, 1)][:-1] + [
+        ("only the hardest", "0.03", 1, 0.1)
+    ]
+    rows = pd.DataFrame(rows, columns=["method", "depth", "seed", "macro_f1"])
+    return rows.assign(pair="p", genes="all", n_genes=2000, median_counts=100.0)
 
 
-def test_the_spread_is_that_of_whole_seeds():
-    rows = [("a", seed, depth, seed + depth) for seed in (0, 1, 2) for depth in (0.0, 0.5)][:-1]
-    rows = pd.DataFrame(rows, columns=["method", "seed", "depth", "macro_f1"])
-    assert report.spread(rows)["a"] == pytest.approx(np.std([0.25, 1.25], ddof=1))
+def test_means_are_over_the_rows_that_the_methods_share(results):
+    rows = report.comparable(results)
+    assert set(rows["method"]) == {"HRCA", "b"}
+    for _, own in rows.groupby("method"):
+        kept = set(zip(own["depth"], own["seed"], strict=True))
+        assert kept == {(depth, seed) for depth in ("1", "0.3", "0.1", "0.03") for seed in (0, 1)} - {("0.03", 1)}
+
+
+def test_how_far_hrca_is_ahead_is_of_the_rows_that_both_have(results):
+    # at the depth 0.03, HRCA has 0.03 and 0.13; b has the first seed only, the third method the second only
+    hardest = report.best(results).loc[("p", "all", "0.03")]
+    assert (hardest["best other"], hardest["HRCA ahead"]) == ("b", pytest.approx(0.03 - 0.5))
+    easiest = report.best(results).loc[("p", "all", "1")]
+    assert (easiest["HRCA"], easiest["HRCA ahead"]) == (pytest.approx(1.05), pytest.approx(1.05 - 0.5))
 
 
 def test_every_method_has_a_name_in_the_report():

@@ -21,7 +21,7 @@ class Cells:
     Attributes
     ----------
     counts
-        Raw counts in the model's gene order, shape (n_obs, n_genes), sparse or dense.
+        Raw counts in the model's gene order, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
     targets
         Shape (n_obs, n_labels): a cell's probabilities times its weight.
     """
@@ -102,5 +102,9 @@ def collect(batches: Iterator[tuple[slice, np.ndarray]], chosen: np.ndarray) -> 
         From :func:`hrca._inference.aligned_batches`.
     chosen
         Which cells, shape (n_obs,).
+
+    Returns
+    -------
+    Their counts, shape (number of chosen cells, n_genes).
     """
     return sparse.vstack([sparse.csr_array(counts[chosen[rows]]) for rows, counts in batches], format="csr")

@@ -123,6 +123,10 @@ def judge_cells(
         Which of the model's genes the query measures, shape (n_genes,).
     match_platform
         Whether to fit platform factors to these cells; see :func:`hrca._platform.fit_platform`.
+
+    Returns
+    -------
+    What the module says of each cell, in order.
     """
     genes_used = module.genes_used.cpu().numpy() * present
     n_labels = module.se_classifier.output.out_features

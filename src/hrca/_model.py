@@ -87,6 +87,13 @@ class HRCA(BaseModelClass):
         Whether the likelihood of the raw counts under each label's profile stands beside the classifier. False: the
         Document's networks alone.
 
+    Attributes
+    ----------
+    matched_
+        What :meth:`match` returned, as a dict; None where no query was matched.
+    history
+        Every logged number of both phases and of adaptation, by epoch.
+
     Raises
     ------
     ValueError

@@ -266,16 +266,15 @@ class HRCAModule(BaseModuleClass):
         loss = reconstruction_weight * reconstruction_loss
         metrics = {"reconstruction_loss": reconstruction_loss.detach()}
         logits = generative_outputs.get("logits")
-        if TARGETS_KEY in tensors:
-            classification_loss = -(tensors[TARGETS_KEY] * logits.log_softmax(dim=1)).sum(dim=1).mean()
+        if logits is not None:
+            if TARGETS_KEY in tensors:
+                classification_loss = -(tensors[TARGETS_KEY] * logits.log_softmax(dim=1)).sum(dim=1).mean()
+            else:
+                labels = tensors[REGISTRY_KEYS.LABELS_KEY][:, 0].long()
+                classification_loss = smoothed_cross_entropy(logits, labels, label_smoothing)
+                metrics["accuracy"] = (logits.argmax(dim=1) == labels).float().mean()
             loss = loss + classification_weight * classification_loss
             metrics["classification_loss"] = classification_loss.detach()
-        elif logits is not None:
-            labels = tensors[REGISTRY_KEYS.LABELS_KEY][:, 0].long()
-            classification_loss = smoothed_cross_entropy(logits, labels, label_smoothing)
-            loss = loss + classification_weight * classification_loss
-            metrics["classification_loss"] = classification_loss.detach()
-            metrics["accuracy"] = (logits.argmax(dim=1) == labels).float().mean()
         return LossOutput(loss=loss, n_obs_minibatch=len(x_norm), extra_metrics=metrics)
 
     @auto_move_data

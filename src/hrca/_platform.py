@@ -56,7 +56,7 @@ def normalize(
 
 def platform_factors(
     totals: Float[Tensor, " n_genes"],
-    expected_depth: Float[Tensor, " n_labels"],
+    counts_by_label: Float[Tensor, " n_labels"],
     profiles: Float[Tensor, "n_labels n_genes"],
     present: Float[Tensor, " n_genes"],
 ) -> Float[Tensor, " n_genes"]:
@@ -69,7 +69,7 @@ def platform_factors(
     ----------
     totals
         Counts of each gene in the query, shape (n_genes,).
-    expected_depth
+    counts_by_label
         Counts of the query's cells by label, each cell shared out by its probabilities, shape (n_labels,).
     profiles
         Share of counts by gene, shape (n_labels, n_genes).
@@ -82,7 +82,7 @@ def platform_factors(
     """
     factors = present.clone()
     for _ in range(NORM_ROUNDS):
-        expected = (expected_depth / (profiles @ factors).clamp(min=1e-12)) @ profiles
+        expected = (counts_by_label / (profiles @ factors).clamp(min=1e-12)) @ profiles
         factors = present * (totals + PLATFORM_PRIOR_COUNTS) / (expected + PLATFORM_PRIOR_COUNTS)
     return factors
 
