@@ -14,7 +14,7 @@ from scvi import REGISTRY_KEYS
 import hrca
 from hrca import _model
 from hrca._adaptation import Cells, MixedCells, collect, query_targets, reference_targets
-from hrca._genes import match_genes
+from hrca._genes import GeneMatch, make_selector
 from hrca._inference import aligned_batches
 from hrca._module import TARGETS_KEY, smoothed_cross_entropy
 from hrca._trainingplan import AdaptPlan
@@ -122,7 +122,9 @@ def test_collected_cells_are_sparse_aligned_and_in_order(query):
     genes = pd.Index([f"gene{i}" for i in range(60)])
     chosen = np.random.default_rng(0).random(query.n_obs) < 0.4
     chosen[10:20] = False  # a batch without any
-    batches = aligned_batches(query.X, match_genes(query.var_names, genes), batch_size=10, source="X")
+    source = query.var_names.get_indexer(genes)
+    match = GeneMatch(make_selector(source, query.n_vars), source >= 0)
+    batches = aligned_batches(query.X, match, batch_size=10, source="X")
     collected = collect(batches, chosen)
     assert isinstance(collected, sparse.csr_array)
     expected = pd.DataFrame(query.X.toarray(), columns=query.var_names).reindex(columns=genes, fill_value=0)
