@@ -22,6 +22,9 @@ from hrca._files import write_into_file
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Consolidated metadata"),
+    # of anndata 0.13, of the setting that chooses zarr's format 2
+    pytest.mark.filterwarnings("ignore:This setting will be removed in 0.14"),
+    pytest.mark.filterwarnings("ignore:zarr v3 will become the only option"),
     # the child only writes files, and is killed
     pytest.mark.filterwarnings("ignore:This process.*multi-threaded, use of fork:DeprecationWarning"),
 ]
