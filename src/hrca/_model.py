@@ -34,7 +34,7 @@ from ._reference import check_reference
 from ._training import Phase, check_sizes, default_epochs, fit, fit_evidence, scaled_schedule, split_cells
 from ._trainingplan import AdaptPlan, FinetunePlan, LRSchedule, PretrainPlan
 from ._transforms import Corruption
-from .metrics import annotation_scores
+from .metrics import annotation_scores, calibration_error, risk_coverage_area
 
 logger = logging.getLogger(__name__)
 
@@ -975,8 +975,9 @@ class HRCA(BaseModelClass):
 
         Returns
         -------
-        The scores of :func:`hrca.metrics.annotation_scores` over the cells whose label the model knows, ``n_obs`` of
-        them, and ``n_unseen``, the number of cells whose label the reference did not have; those are not scored.
+        Over the cells whose label the model knows, ``n_obs`` of them, the scores of
+        :func:`hrca.metrics.annotation_scores`, ``calibration_error`` and ``risk_coverage_area``; and ``n_unseen``, the
+        number of cells whose label the reference did not have; those are not scored.
 
         Raises
         ------
@@ -997,6 +998,9 @@ class HRCA(BaseModelClass):
         judgement = self._judge(query, batch_size=batch_size, match_platform=match_platform)
         predicted = np.asarray(self._labels_of(judgement))
         scores = annotation_scores(known[seen], predicted[seen])
+        answers = known[seen], predicted[seen], judgement.probabilities[seen].max(axis=1)
+        scores["calibration_error"] = calibration_error(*answers)
+        scores["risk_coverage_area"] = risk_coverage_area(*answers)
         scores["n_unseen"] = int((labelled & ~seen).sum())
         if scores["n_unseen"] > MANY_UNSEEN * labelled.sum():
             warnings.warn(
