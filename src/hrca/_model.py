@@ -31,7 +31,7 @@ from ._module import GeneAE, HRCAModule, SEClassifier
 from ._monitor import TensorBoard, TestMonitor
 from ._query import Query, get_modality, known_labels, open_query, write_annotation
 from ._reference import check_reference
-from ._training import Phase, check_sizes, default_epochs, fit, fit_evidence, scaled_schedule, split_cells
+from ._training import Phase, check_sizes, default_epochs, fit, fit_judgement, scaled_schedule, split_cells
 from ._trainingplan import AdaptPlan, FinetunePlan, LRSchedule, PretrainPlan
 from ._transforms import Corruption
 from .metrics import annotation_scores, calibration_error, risk_coverage_area
@@ -616,10 +616,9 @@ class HRCA(BaseModelClass):
             callbacks=callbacks,
             trainer_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
         )
-        if self.module.evidence is not None:
-            counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
-            fit_evidence(self.module, counts, self._codes(), self.split_)
-            self.model_id_ = _scvi.digest(self.module)
+        counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+        fit_judgement(self.module, counts, self._codes(), self.split_)
+        self.model_id_ = _scvi.digest(self.module)
         self.is_finetuned_ = True
 
     def train(
@@ -1104,7 +1103,8 @@ class HRCA(BaseModelClass):
             self.test_scores_ = monitor.rows
 
     def _adapt(self, query: Query, *, max_steps: int, batch_size: int, lr: float, trainer_kwargs: dict) -> None:
-        judgement = self._judge(query)
+        # adaptation was measured with these; calibrated, it would weigh unsure cells less
+        judgement = self._judge(query, calibrated=False)
         if not judgement.has_counts.any():
             raise ValueError("A query to adapt to must have cells with counts on the model's genes, but none has.")
         seed = 0 if scvi_settings.seed is None else scvi_settings.seed
@@ -1134,9 +1134,17 @@ class HRCA(BaseModelClass):
         self.model_id_ = _scvi.digest(self.module)
         self.is_finetuned_ = True
 
-    def _judge(self, query: Query, *, batch_size: int = PREDICTION_BATCH, match_platform: bool = True) -> Judgement:
-        batches = query.batches(batch_size)
-        return judge_cells(self.module, batches, query.n_obs, query.match.present, match_platform=match_platform)
+    def _judge(
+        self, query: Query, *, batch_size: int = PREDICTION_BATCH, match_platform: bool = True, calibrated: bool = True
+    ) -> Judgement:
+        return judge_cells(
+            self.module,
+            query.batches(batch_size),
+            query.n_obs,
+            query.match.present,
+            match_platform=match_platform,
+            calibrated=calibrated,
+        )
 
     def _labels_of(self, judgement: Judgement) -> pd.Categorical:
         likeliest = judgement.probabilities.argmax(axis=1) if len(judgement.has_counts) else []

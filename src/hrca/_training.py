@@ -3,6 +3,7 @@
 import copy
 import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from . import _scvi
 from ._callbacks import EpochHistory, KeepBest
 from ._checkpoints import Checkpoints, adopt, carried_by, check_unused, newest_checkpoint
 from ._evidence import class_profiles, fit_weights, normalize
+from ._inference import judge_cells
 from ._module import HRCAModule
 from ._sizes import estimate_epoch_seconds
 from ._trainingplan import LR_SCHEDULES, FinetunePlan, PretrainPlan
@@ -255,11 +257,12 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
 
 
 @torch.no_grad()
-def fit_evidence(module: HRCAModule, counts, codes: np.ndarray, split: dict) -> None:
-    """Fill the count branch: profiles of the labels, and the weights of network and counts at each depth.
+def fit_judgement(module: HRCAModule, counts, codes: np.ndarray, split: dict) -> None:
+    """Fill the count branch, if there is one, and the calibration.
 
-    The weights are learned on cells that neither was trained on, thinned as in training. Without any they stay at their
-    prior. The profiles are then those of all labelled cells.
+    The weights of network and counts at each depth, and then the temperature, are learned on cells that neither was
+    trained on, thinned as in training. Without any they stay as they are in advance. The profiles are then those of all
+    labelled cells.
 
     Parameters
     ----------
@@ -272,34 +275,64 @@ def fit_evidence(module: HRCAModule, counts, codes: np.ndarray, split: dict) -> 
     split
         Indices of the ``train`` and ``validation`` cells.
     """
+    module.eval()
     evidence, n_labels = module.evidence, module.se_classifier.output.out_features
     train, held_out = (cells[codes[cells] < n_labels] for cells in (split["train"], split["validation"]))
+    if evidence is None:
+        _calibrate(module, counts[held_out], codes[held_out])
+        return
     used = module.genes_used.cpu().numpy()
     depth = np.asarray(counts[train] @ used).ravel()
     deepest = max(float(np.quantile(depth, DEEPEST_QUANTILE)), 1.0)
     evidence.fit_profiles(class_profiles(counts[train], codes[train], n_labels), used, deepest)
     if len(held_out):
         evidence.weights.copy_(_learn_weights(module, counts[held_out], codes[held_out]))
+    # before the profiles know the held-out cells
+    _calibrate(module, counts[held_out], codes[held_out])
     labelled = np.sort(np.concatenate([train, held_out]))
     evidence.fit_profiles(class_profiles(counts[labelled], codes[labelled], n_labels), used, deepest)
     logger.info("Weights of network and counts at 100 counts a cell: %s.", evidence.weights[0].exp().tolist())
 
 
-def _learn_weights(module: HRCAModule, counts, codes: np.ndarray) -> torch.Tensor:
-    module.eval()
+def _thinned_batches(module: HRCAModule, counts) -> Iterator[torch.Tensor]:
+    """Go through held-out cells as often as there are draws: as they are first, then thinned as in training."""
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
-    quantiles = module.query_depths.cpu() if module.is_matched else None
+    quantiles, used = module.query_depths.cpu() if module.is_matched else None, module.genes_used.cpu()
+    for draw in range(HELD_OUT_DRAWS):
+        for start in range(0, counts.shape[0], HELD_OUT_BATCH):
+            batch = counts[start : start + HELD_OUT_BATCH]
+            batch = torch.from_numpy(np.asarray(batch.todense() if hasattr(batch, "todense") else batch, np.float32))
+            yield corrupt(batch * used, "thin" if draw else "none", generator, quantiles)
+
+
+def _calibrate(module: HRCAModule, counts, codes: np.ndarray) -> None:
+    def numbered() -> Iterator[tuple[slice, np.ndarray]]:
+        start = 0
+        for batch in _thinned_batches(module, counts):
+            yield slice(start, start + len(batch)), batch.numpy()
+            start += len(batch)
+
+    n_obs, every_gene = HELD_OUT_DRAWS * len(codes), np.ones(counts.shape[1], dtype=np.float32)
+    judgement = judge_cells(module, numbered(), n_obs, every_gene, match_platform=False, calibrated=False)
+    judged = judgement.has_counts
+    if judged.any():
+        module.calibration.fit(
+            torch.from_numpy(judgement.log_probabilities[judged]),
+            torch.from_numpy(judgement.depth[judged]),
+            torch.from_numpy(np.tile(codes, HELD_OUT_DRAWS)[judged]).long(),
+            len(codes),
+        )
+    logger.info("Temperature at 100 counts a cell: %.2f.", module.calibration.log_temperature[0].exp())
+
+
+def _learn_weights(module: HRCAModule, counts, codes: np.ndarray) -> torch.Tensor:
     evidence, used = module.evidence, module.genes_used.cpu()
     informative = evidence.informative.cpu()
     network, log_likelihood, depths = [], [], []
-    for draw in range(HELD_OUT_DRAWS):
-        for start in range(0, len(codes), HELD_OUT_BATCH):
-            batch = counts[start : start + HELD_OUT_BATCH]
-            batch = torch.from_numpy(np.asarray(batch.todense() if hasattr(batch, "todense") else batch, np.float32))
-            batch = corrupt(batch * used, "thin" if draw else "none", generator, quantiles)
-            network.append(F.log_softmax(module.classify(batch).float(), dim=1).cpu())
-            log_likelihood.append(evidence(batch.to(module.device)).cpu())
-            depths.append(torch.stack([batch.sum(dim=1), batch @ informative], dim=1))
+    for batch in _thinned_batches(module, counts):
+        network.append(F.log_softmax(module.classify(batch).float(), dim=1).cpu())
+        log_likelihood.append(evidence(batch.to(module.device)).cpu())
+        depths.append(torch.stack([batch.sum(dim=1), batch @ informative], dim=1))
     network, log_likelihood, depth = (torch.cat(parts) for parts in (network, log_likelihood, depths))
     log_likelihood = normalize(copy.deepcopy(evidence).cpu(), log_likelihood, depth, used)
     codes = torch.from_numpy(codes).long().repeat(HELD_OUT_DRAWS)
