@@ -31,6 +31,7 @@ from ._module import GeneAE, HRCAModule, SEClassifier
 from ._monitor import TensorBoard, TestMonitor
 from ._query import Query, get_modality, known_labels, open_query, write_annotation
 from ._reference import check_reference
+from ._sets import draws_of, prediction_sets
 from ._training import Phase, check_sizes, default_epochs, fit, fit_judgement, scaled_schedule, split_cells
 from ._trainingplan import AdaptPlan, FinetunePlan, LRSchedule, PretrainPlan
 from ._transforms import Corruption
@@ -158,6 +159,7 @@ class HRCA(BaseModelClass):
         self.split_: dict | None = None
         self.test_scores_: list[dict] = []
         self.matched_: dict | None = None
+        self.held_out_: dict[str, np.ndarray] | None = None
         self.init_params_ = self._get_init_params(locals())
 
     @classmethod
@@ -617,7 +619,7 @@ class HRCA(BaseModelClass):
             trainer_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
         )
         counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
-        fit_judgement(self.module, counts, self._codes(), self.split_)
+        self.held_out_ = fit_judgement(self.module, counts, self._codes(), self.split_)
         self.model_id_ = _scvi.digest(self.module)
         self.is_finetuned_ = True
 
@@ -808,6 +810,8 @@ class HRCA(BaseModelClass):
         *,
         key_added: str | None = "hrca",
         soft: bool = False,
+        coverage: float | None = None,
+        class_conditional: bool = False,
         match_platform: bool = True,
         layer: str | None = None,
         batch_size: int = PREDICTION_BATCH,
@@ -824,11 +828,18 @@ class HRCA(BaseModelClass):
             RNA modality is the query. The reference itself if None.
         key_added
             Where the results are written, here for "hrca": ``obs["hrca"]``, the label (categorical);
-            ``obs["hrca_confidence"]``, its probability (float32, 0 to 1); ``obsm["hrca_probabilities"]``, all of them
+            ``obs["hrca_confidence"]``, its calibrated probability (float32, 0 to 1); ``obsm["hrca_probabilities"]``, all of them
             (float32 DataFrame, n_obs x n_labels); ``uns["hrca"]``, version, model, gene overlap and settings. None:
             nothing is written.
         soft
             Return the probabilities in place of the labels.
+        coverage
+            Write, for each cell, the set of labels that holds the true one with this probability:
+            ``obs["hrca_set_size"]``, how many there are, and ``obsm["hrca_set"]``, which (boolean DataFrame, n_obs x
+            n_labels). None: no sets. It holds for cells like the reference's, at the depth of the query; not across
+            platforms, and not for types that the reference lacks.
+        class_conditional
+            Choose the sets so that `coverage` is nearly kept for each label, not only over all cells; they are larger.
         match_platform
             Fit, for each gene, how many times more counts this query has of it than the reference, without labels, and
             correct the likelihood of the counts by it. A cell's label then depends on the other cells of the query;
@@ -849,13 +860,16 @@ class HRCA(BaseModelClass):
         ValueError
             If the model is not fine-tuned, the query's matrix does not hold raw counts or does not exist, a gene name
             is duplicated, no gene is shared, a MuData lacks the RNA modality, `batch_size` is below 1, or `adata` is
-            None and the model was loaded without its reference.
+            None and the model was loaded without its reference; or if `coverage` is not between 0 and 1, there is no
+            `key_added` to write sets to, or no cells were held out from training.
 
         Notes
         -----
         In the columns of ``obsm``, "/" is replaced by "|": a name with a slash cannot be written to h5ad or zarr.
         """
         self._check_finetuned()
+        if coverage is not None:
+            self._check_sets(coverage, key_added)
         query = self._open(adata, layer)
         judgement = self._judge(query, batch_size=batch_size, match_platform=match_platform)
         labels, probabilities = self._labels_of(judgement), self._frame(judgement.probabilities, query)
@@ -865,7 +879,19 @@ class HRCA(BaseModelClass):
                 "match_platform": match_platform,
                 "platform_spread": judgement.platform_spread,
             }
-            write_annotation(query, key_added, labels, probabilities, about)
+            sets = None
+            if coverage is not None:
+                draws = draws_of(query.adata.obs_names)
+                sets = prediction_sets(
+                    self.held_out_,
+                    judgement.probabilities,
+                    judgement.depth,
+                    draws,
+                    coverage=coverage,
+                    class_conditional=class_conditional,
+                )
+                about |= {"coverage": coverage, "class_conditional": class_conditional}
+            write_annotation(query, key_added, labels, probabilities, sets, about)
         return probabilities if soft else labels
 
     def get_latent_representation(
@@ -1173,6 +1199,17 @@ class HRCA(BaseModelClass):
 
     def _frame(self, probabilities: np.ndarray, query: Query) -> pd.DataFrame:
         return pd.DataFrame(probabilities, index=query.adata.obs_names, columns=pd.Index(self.labels))
+
+    def _check_sets(self, coverage: float, key_added: str | None) -> None:
+        if not 0 < coverage < 1:
+            raise ValueError(f"`coverage` must be between 0 and 1, got {coverage}. The usual is 0.9.")
+        if key_added is None:
+            raise ValueError("Sets of labels are written to the query: `coverage` needs a `key_added`, got None.")
+        if self.held_out_ is None:
+            raise ValueError(
+                "Sets of labels need cells that were held out from training, but this model has none. Train it with "
+                "`train_size` below 1; published weights have no sets."
+            )
 
     def _check_has_reference(self) -> None:
         if self.adata_manager is None:

@@ -99,7 +99,12 @@ def known_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
 
 
 def write_annotation(
-    query: Query, key_added: str, labels: pd.Categorical, probabilities: pd.DataFrame, about: dict
+    query: Query,
+    key_added: str,
+    labels: pd.Categorical,
+    probabilities: pd.DataFrame,
+    sets: np.ndarray | None,
+    about: dict,
 ) -> None:
     """Write the annotation into the query's obs, obsm and uns.
 
@@ -113,6 +118,9 @@ def write_annotation(
         Label of each cell, shape (n_obs,).
     probabilities
         Shape (n_obs, n_labels), float32.
+    sets
+        Whether a label is in the cell's set, shape (n_obs, n_labels); None: none were asked for, and those of an
+        earlier annotation of this name are removed.
     about
         What else to note in uns, e.g. the model's id.
     """
@@ -125,6 +133,11 @@ def write_annotation(
     # "/" in a column's name cannot be written: anndata 0.13 refuses it (docs/decisions/0002)
     columns = make_index_unique(probabilities.columns.str.replace("/", "|"))
     adata.obsm[f"{key_added}_probabilities"] = probabilities.set_axis(columns, axis=1)
+    if sets is not None:
+        adata.obs[f"{key_added}_set_size"] = sets.sum(axis=1)
+        adata.obsm[f"{key_added}_set"] = pd.DataFrame(sets, index=adata.obs_names, columns=columns)
+    elif f"{key_added}_set" in adata.obsm:
+        del adata.obsm[f"{key_added}_set"], adata.obs[f"{key_added}_set_size"]
     adata.uns[key_added] = {
         "hrca_version": version("hrca"),
         **about,

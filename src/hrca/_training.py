@@ -16,11 +16,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import _scvi
+from ._calibration import Calibration
 from ._callbacks import EpochHistory, KeepBest
 from ._checkpoints import Checkpoints, adopt, carried_by, check_unused, newest_checkpoint
 from ._evidence import class_profiles, fit_weights, normalize
 from ._inference import judge_cells
 from ._module import HRCAModule
+from ._sets import held_out_scores
 from ._sizes import estimate_epoch_seconds
 from ._trainingplan import LR_SCHEDULES, FinetunePlan, PretrainPlan
 from ._transforms import CORRUPTIONS, corrupt
@@ -257,7 +259,7 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
 
 
 @torch.no_grad()
-def fit_judgement(module: HRCAModule, counts, codes: np.ndarray, split: dict) -> None:
+def fit_judgement(module: HRCAModule, counts, codes: np.ndarray, split: dict) -> dict[str, np.ndarray] | None:
     """Fill the count branch, if there is one, and the calibration.
 
     The weights of network and counts at each depth, and then the temperature, are learned on cells that neither was
@@ -274,13 +276,16 @@ def fit_judgement(module: HRCAModule, counts, codes: np.ndarray, split: dict) ->
         Index of each cell's label, shape (n_obs,); n_labels for a cell without.
     split
         Indices of the ``train`` and ``validation`` cells.
+
+    Returns
+    -------
+    What sets of labels need of the held-out cells, see :func:`hrca._sets.held_out_scores`; None without any.
     """
     module.eval()
     evidence, n_labels = module.evidence, module.se_classifier.output.out_features
     train, held_out = (cells[codes[cells] < n_labels] for cells in (split["train"], split["validation"]))
     if evidence is None:
-        _calibrate(module, counts[held_out], codes[held_out])
-        return
+        return _calibrate(module, counts[held_out], codes[held_out])
     used = module.genes_used.cpu().numpy()
     depth = np.asarray(counts[train] @ used).ravel()
     deepest = max(float(np.quantile(depth, DEEPEST_QUANTILE)), 1.0)
@@ -288,10 +293,11 @@ def fit_judgement(module: HRCAModule, counts, codes: np.ndarray, split: dict) ->
     if len(held_out):
         evidence.weights.copy_(_learn_weights(module, counts[held_out], codes[held_out]))
     # before the profiles know the held-out cells
-    _calibrate(module, counts[held_out], codes[held_out])
+    scores = _calibrate(module, counts[held_out], codes[held_out])
     labelled = np.sort(np.concatenate([train, held_out]))
     evidence.fit_profiles(class_profiles(counts[labelled], codes[labelled], n_labels), used, deepest)
     logger.info("Weights of network and counts at 100 counts a cell: %s.", evidence.weights[0].exp().tolist())
+    return scores
 
 
 def _thinned_batches(module: HRCAModule, counts) -> Iterator[torch.Tensor]:
@@ -305,7 +311,7 @@ def _thinned_batches(module: HRCAModule, counts) -> Iterator[torch.Tensor]:
             yield corrupt(batch * used, "thin" if draw else "none", generator, quantiles)
 
 
-def _calibrate(module: HRCAModule, counts, codes: np.ndarray) -> None:
+def _calibrate(module: HRCAModule, counts, codes: np.ndarray) -> dict[str, np.ndarray] | None:
     def numbered() -> Iterator[tuple[slice, np.ndarray]]:
         start = 0
         for batch in _thinned_batches(module, counts):
@@ -315,14 +321,15 @@ def _calibrate(module: HRCAModule, counts, codes: np.ndarray) -> None:
     n_obs, every_gene = HELD_OUT_DRAWS * len(codes), np.ones(counts.shape[1], dtype=np.float32)
     judgement = judge_cells(module, numbered(), n_obs, every_gene, match_platform=False, calibrated=False)
     judged = judgement.has_counts
-    if judged.any():
-        module.calibration.fit(
-            torch.from_numpy(judgement.log_probabilities[judged]),
-            torch.from_numpy(judgement.depth[judged]),
-            torch.from_numpy(np.tile(codes, HELD_OUT_DRAWS)[judged]).long(),
-            len(codes),
-        )
-    logger.info("Temperature at 100 counts a cell: %.2f.", module.calibration.log_temperature[0].exp())
+    if not judged.any():
+        return None
+    codes, cells = (np.tile(x, HELD_OUT_DRAWS)[judged] for x in (codes, np.arange(len(codes))))
+    said, depth = (torch.from_numpy(x[judged]).double() for x in (judgement.log_probabilities, judgement.depth))
+    calibration = Calibration()
+    calibration.fit(said, depth, torch.from_numpy(codes).long(), len(np.unique(cells)))
+    module.calibration.load_state_dict(calibration.state_dict())
+    logger.info("Temperature at 100 counts a cell: %.2f.", calibration.log_temperature[0].exp())
+    return held_out_scores(calibration(said, depth).exp().numpy(), depth.numpy(), codes, cells)
 
 
 def _learn_weights(module: HRCAModule, counts, codes: np.ndarray) -> torch.Tensor:
