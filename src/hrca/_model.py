@@ -828,9 +828,9 @@ class HRCA(BaseModelClass):
             RNA modality is the query. The reference itself if None.
         key_added
             Where the results are written, here for "hrca": ``obs["hrca"]``, the label (categorical);
-            ``obs["hrca_confidence"]``, its calibrated probability (float32, 0 to 1); ``obsm["hrca_probabilities"]``, all of them
-            (float32 DataFrame, n_obs x n_labels); ``uns["hrca"]``, version, model, gene overlap and settings. None:
-            nothing is written.
+            ``obs["hrca_confidence"]``, its calibrated probability (float32, 0 to 1); ``obsm["hrca_probabilities"]``,
+            all of them (float32 DataFrame, n_obs x n_labels); ``uns["hrca"]``, version, model, gene overlap and
+            settings. None: nothing is written.
         soft
             Return the probabilities in place of the labels.
         coverage
