@@ -2,14 +2,14 @@
 
     python benchmarks/calibration.py --data DATA [--sets starmap_mpfc ...] [--seeds 3] [--genes 2000]
 
-For each data set and seed: half of the cells train HRCA (laptop size, ``train()`` as it is), logistic regression and the
-multinomial likelihood; the other half, at the depths below, is labelled by each. Writes results/calibration.csv, a row
-for each method and depth, and results/calibration_classes.csv, the coverage of the sets by known label, for labels with
-at least 100 cells; what is there already is not run again. Cells without counts are left out.
+For each data set and seed: half of the cells train HRCA (laptop size, ``train()`` as it is), logistic regression and
+the multinomial likelihood; the other half, at the depths below, is labelled by each. Writes results/calibration.csv, a
+row for each method and depth, and results/calibration_classes.csv, the coverage of the sets by known label, for labels
+with at least 100 cells; what is there already is not run again. Cells without counts are left out.
 
 ``hrca`` predicts with its defaults; ``hrca_label`` has class-conditional sets; ``hrca_raw`` is without calibration;
-``hrca_adapted`` after ``adapt(query)`` at each depth. The others' sets are all labels, from the likeliest, until .9 of the
-probability is reached, as are those of ``hrca_raw``.
+``hrca_adapted`` after ``adapt(query)`` at each depth. The others' sets are all labels, from the likeliest, until .9 of
+the probability is reached, as are those of ``hrca_raw``.
 """
 
 import argparse
