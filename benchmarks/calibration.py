@@ -187,14 +187,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=record.HERE / "results")
     arguments = parser.parse_args()
     path, by_label_path = (arguments.out / f"{name}.csv" for name in ("calibration", "calibration_classes"))
-    there = pd.read_csv(path)[["data", "seed"]].drop_duplicates().values.tolist() if path.exists() else []
+    genes = "all" if arguments.genes is None else str(arguments.genes)
+    there = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame(columns=["data", "seed", "genes"])
+    there = set(there[["data", "seed", "genes"]].itertuples(index=False, name=None))
     for seed in range(arguments.seeds):
         for name in arguments.sets:
-            if [name, seed] in there:
+            if (name, str(seed), genes) in there:
                 continue
             rows, by_label = zip(*measure(name, arguments.data, seed, arguments.genes), strict=True)
-            table = pd.DataFrame([{**row, **record.provenance()} for row in rows])
-            append(by_label_path, pd.concat(by_label))
+            table = pd.DataFrame([{"genes": genes, **row, **record.provenance()} for row in rows])
+            append(by_label_path, pd.concat(by_label).assign(genes=genes))
             append(path, table)
             print(table[["data", "seed", "method", "depth", "calibration_error", "by_chance", "coverage", "size"]])
 
