@@ -54,9 +54,9 @@ class StopAt(Callback):
             raise InterruptedError
 
 
-def broken_off(folder, phase="pretrain", epoch=5) -> None:
+def broken_off(folder, phase="pretrain", epoch=5, lr_schedule="plateau") -> None:
     model = new_model()
-    options = {"checkpoint_dir": folder, "checkpoint_interval": 2, **QUIET}
+    options = {"checkpoint_dir": folder, "checkpoint_interval": 2, "lr_schedule": lr_schedule, **QUIET}
     if phase == "finetune":
         model.pretrain(2, **options)
     with pytest.raises(InterruptedError):
@@ -78,15 +78,23 @@ def test_what_is_written(tmp_path):
     assert newest_checkpoint(tmp_path)["phase"] == "finetune"
 
 
-def test_resuming_in_the_same_process_equals_going_on(tmp_path):
-    broken_off(tmp_path)
+@pytest.mark.parametrize("lr_schedule", ["one_cycle", "plateau"])
+def test_resuming_in_the_same_process_equals_going_on(tmp_path, lr_schedule):
+    options = {"lr_schedule": lr_schedule, **QUIET}
+    broken_off(tmp_path, lr_schedule=lr_schedule)
     resumed = new_model()
-    resumed.train(8, 4, checkpoint_dir=tmp_path, resume=True, **QUIET)
+    resumed.train(8, 4, checkpoint_dir=tmp_path, resume=True, **options)
     peace = new_model()
-    peace.train(8, 4, **QUIET)
+    peace.train(8, 4, **options)
     assert resumed.model_id_ == peace.model_id_
     for name, frame in peace.history.items():
         pd.testing.assert_frame_equal(resumed.history[name], frame, check_exact=True)
+
+
+def test_another_schedule_cannot_go_on(tmp_path):
+    broken_off(tmp_path)
+    with pytest.raises(ValueError, match=r"with `lr_schedule='plateau'`, got 'one_cycle'. Give the same"):
+        new_model().train(8, 4, checkpoint_dir=tmp_path, resume=True, **QUIET)
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path):

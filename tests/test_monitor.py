@@ -122,7 +122,7 @@ def test_history_is_kept_beside_another_logger(tmp_path):
 
 
 def test_progress_shows_phase_epoch_loss_and_rate(capsys):
-    new_model().train(1, 2, accelerator="cpu")
+    new_model().train(1, 2, accelerator="cpu", lr_schedule="plateau")
     shown = capsys.readouterr()
     text = shown.out + shown.err
     for words in ("pretrain 1/1", "finetune 2/2", "loss=", "lr=0.001"):

@@ -101,6 +101,7 @@ class Checkpoints(Callback):
             "complete": complete,
             "module": pl_module.module.state_dict(),
             "optimizer": trainer.optimizers[0].state_dict(),
+            "lr_schedule": pl_module.lr_schedule,
             "scheduler": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
             "callbacks": _states(trainer.callbacks),
             "random_states": get_random_states(),
@@ -224,7 +225,7 @@ def check_unused(folder: Path, phase: str) -> None:
         )
 
 
-def adopt(model: BaseModelClass, phase: str, state: dict, folder: Path) -> bool:
+def adopt(model: BaseModelClass, phase: str, lr_schedule: str, state: dict, folder: Path) -> bool:
     """Give a model what a checkpoint has of it, up to the beginning of what is still to be trained.
 
     Parameters
@@ -233,6 +234,8 @@ def adopt(model: BaseModelClass, phase: str, state: dict, folder: Path) -> bool:
         The model, with its split drawn.
     phase
         The phase that is to run.
+    lr_schedule
+        The schedule of its learning rate.
     state
         The newest checkpoint.
     folder
@@ -245,8 +248,8 @@ def adopt(model: BaseModelClass, phase: str, state: dict, folder: Path) -> bool:
     Raises
     ------
     ValueError
-        If the checkpoint is of another reference, other sizes or another split, or pre-training has not ended when
-        fine-tuning is to start.
+        If the checkpoint is of another reference, other sizes, another split or another schedule, or pre-training has
+        not ended when fine-tuning is to start.
     """
     carried = state["carried"]
     own = {"labels": model.labels, "genes": list(model.gene_names), "sizes": sizes_of(model)}
@@ -261,10 +264,16 @@ def adopt(model: BaseModelClass, phase: str, state: dict, folder: Path) -> bool:
             f"The checkpoints in {folder} were trained with `train_size={carried['split']['train_size']}`, got "
             f"{model.split_['train_size']}. Give the same to go on."
         )
+    goes_on = state["phase"] == phase and not state["complete"]
+    if goes_on and state["lr_schedule"] != lr_schedule:
+        raise ValueError(
+            f"The checkpoints in {folder} were trained with `lr_schedule={state['lr_schedule']!r}`, got "
+            f"{lr_schedule!r}. Give the same to go on."
+        )
     model.split_ = {
         name: value if name == "train_size" else np.array(value, dtype=int) for name, value in carried["split"].items()
     }
-    if state["phase"] == phase and not state["complete"]:
+    if goes_on:
         model.history_ = _scvi.framed_history(carried["history"])
         logger.info("%s: goes on after epoch %d.", phase, state["epoch"])
         return False

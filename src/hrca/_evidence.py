@@ -116,8 +116,8 @@ def class_profiles(counts: sparse.csr_array | np.ndarray, codes: np.ndarray, n_l
     Examples
     --------
     >>> class_profiles(np.array([[4.0, 0.0], [0.0, 4.0]]), np.array([0, 1]), 2).round(2)
-    array([[0.83, 0.17],
-           [0.17, 0.83]])
+    array([[0.93, 0.07],
+           [0.07, 0.93]])
     """
     membership = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(n_labels, len(codes)))
     sums = membership @ counts

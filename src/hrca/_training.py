@@ -206,7 +206,8 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
     """
     _check_phase(phase)
     state = newest_checkpoint(phase.checkpoint_dir) if phase.resume else None
-    if state is not None and adopt(model, phase.name, state, phase.checkpoint_dir):
+    lr_schedule = phase.plan_kwargs["lr_schedule"]
+    if state is not None and adopt(model, phase.name, lr_schedule, state, phase.checkpoint_dir):
         if state["phase"] == phase.name and (phase.max_epochs or 0) > state["epoch"]:
             warnings.warn(
                 f"{phase.name} in {phase.checkpoint_dir} ended after {state['epoch']} epochs; the {phase.max_epochs} "
@@ -237,7 +238,7 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
     )
     monitor = "validation_loss" if len(validation) else "train_loss"
     plan = phase.plan_cls(model.module, monitor=monitor, **phase.plan_kwargs)
-    best = KeepBest(monitor, last=phase.plan_kwargs["lr_schedule"] == "one_cycle")
+    best = KeepBest(monitor, last=lr_schedule == "one_cycle")
     callbacks = [best, *phase.callbacks]
     if phase.trainer_kwargs.get("enable_progress_bar", True):
         callbacks.append(_scvi.PhaseProgress(phase.name))
