@@ -143,7 +143,7 @@ def test_probabilities_are_the_networks_on_an_aligned_matrix(tiny_networks, quer
 def test_what_is_written(tiny_model, query):
     x, var = query.X.copy(), query.var.copy()
     labels = tiny_model.predict(query)
-    assert list(query.obs.columns) == ["hrca", "hrca_confidence"]
+    assert list(query.obs.columns) == ["hrca", "hrca_confidence", "hrca_novelty"]
     assert list(query.obsm) == ["hrca_probabilities"]
     assert list(query.uns) == ["hrca"]
     assert not list(query.layers) or list(query.layers) == [None]

@@ -26,16 +26,18 @@ from ._adaptation import Cells, MixedCells, collect, query_targets, reference_ta
 from ._callbacks import EpochHistory
 from ._evidence import CountEvidence, describe_match
 from ._genes import check_shared
+from ._hierarchy import Hierarchy, Tree, read_hierarchy
 from ._inference import Judgement, judge_cells, run
 from ._module import GeneAE, HRCAModule, SEClassifier
 from ._monitor import TensorBoard, TestMonitor
-from ._query import Query, get_modality, known_labels, open_query, write_annotation
+from ._novelty import novelty
+from ._query import Annotation, Query, get_modality, known_labels, open_query, write_annotation
 from ._reference import check_reference
 from ._sets import draws_of, prediction_sets
-from ._training import Phase, check_sizes, default_epochs, fit, fit_judgement, scaled_schedule, split_cells
+from ._training import Phase, check_sizes, default_epochs, fit, fit_judgement, keep_reference, scaled_schedule, split_cells
 from ._trainingplan import AdaptPlan, FinetunePlan, LRSchedule, PretrainPlan
 from ._transforms import Corruption
-from .metrics import annotation_scores, calibration_error, risk_coverage_area
+from .metrics import annotation_scores, calibration_error, hierarchical_scores, risk_coverage_area
 
 logger = logging.getLogger(__name__)
 
@@ -160,6 +162,7 @@ class HRCA(BaseModelClass):
         self.test_scores_: list[dict] = []
         self.matched_: dict | None = None
         self.held_out_: dict[str, np.ndarray] | None = None
+        self.kept_: dict[str, np.ndarray] | None = None
         self.init_params_ = self._get_init_params(locals())
 
     @classmethod
@@ -170,6 +173,7 @@ class HRCA(BaseModelClass):
         labels_key: str | None = None,
         unlabeled_category: str = "Unknown",
         layer: str | None = None,
+        labels_hierarchy: Hierarchy | None = None,
         **kwargs,
     ) -> None:
         """%(summary)s.
@@ -183,6 +187,11 @@ class HRCA(BaseModelClass):
             The label of cells without one; they serve pre-training and never become a prediction of the classifier.
         layer
             Layer with the raw counts; ``adata.X`` if None.
+        labels_hierarchy
+            How the labels group: a mapping from child to parent; a separator between the levels in a label's name
+            ("/" in "T/CD4"); columns of obs from coarse to fine, the last one `labels_key`; or the path of a file of the
+            Cell Ontology in OBO format (a :class:`~pathlib.Path`; needs the extra ``ontology``), where the labels are
+            its ids. None: they do not.
         kwargs
             For scvi-tools, when it repeats the setup of a loaded model.
 
@@ -191,10 +200,12 @@ class HRCA(BaseModelClass):
         ValueError
             If there is no cell, no gene or no such layer, the matrix does not hold raw counts, a gene name is
             duplicated, `adata` is a view, or the labels cannot be learned: no such column, missing values, no strings,
-            unused categories, fewer than two labels.
+            unused categories, fewer than two labels; or if `labels_hierarchy` is no tree of these labels.
         """
-        setup_method_args = cls._get_setup_method_args(**locals())
         check_reference(adata, layer, labels_key, adata.obs, unlabeled_category)
+        # as parents, which a saved model needs neither columns nor file for
+        labels_hierarchy = read_hierarchy(labels_hierarchy, adata.obs, labels_key, unlabeled_category)
+        setup_method_args = cls._get_setup_method_args(**locals())
         fields = [scvi_fields.LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False)]
         if labels_key is not None:
             fields.append(
@@ -212,6 +223,7 @@ class HRCA(BaseModelClass):
         unlabeled_category: str = "Unknown",
         rna_layer: str | None = None,
         modalities: dict[str, str] | None = None,
+        labels_hierarchy: Hierarchy | None = None,
         **kwargs,
     ) -> None:
         """Set up the MuData object for this model.
@@ -229,6 +241,8 @@ class HRCA(BaseModelClass):
         modalities
             Where ``rna_layer`` and ``labels_key`` are: the name of a modality for each; the labels may be left out,
             which means ``mdata.obs``. If None, both are in the modality "rna".
+        labels_hierarchy
+            As in :meth:`setup_anndata`.
         kwargs
             For scvi-tools, when it repeats the setup of a loaded model.
 
@@ -250,6 +264,8 @@ class HRCA(BaseModelClass):
         rna = get_modality(mdata, where.rna_layer)
         obs = mdata.obs if where.labels_key is None else get_modality(mdata, where.labels_key).obs
         check_reference(rna, rna_layer, labels_key, obs, unlabeled_category)
+        parents = read_hierarchy(labels_hierarchy, obs, labels_key, unlabeled_category)
+        setup_method_args["setup_args"]["labels_hierarchy"] = parents
         fields = [
             scvi_fields.MuDataLayerField(
                 REGISTRY_KEYS.X_KEY,
@@ -281,6 +297,7 @@ class HRCA(BaseModelClass):
         layer: str | None = None,
         classifier_widths: tuple[int, ...] | None = None,
         count_evidence: bool = True,
+        labels_hierarchy: Hierarchy | None = None,
     ) -> "HRCA":
         """Put a new classifier, for the labels of a new reference, on a Gene-AE that is trained already.
 
@@ -303,6 +320,8 @@ class HRCA(BaseModelClass):
             As in :class:`HRCA`; None: those of `pretrained`, or HRCA's own where it has none.
         count_evidence
             As in :class:`HRCA`.
+        labels_hierarchy
+            As in :meth:`setup_anndata`.
 
         Returns
         -------
@@ -322,7 +341,7 @@ class HRCA(BaseModelClass):
         where = gene_names.get_indexer(adata.var_names)
         shared = np.flatnonzero(where >= 0)
         check_shared(len(shared), adata.var_names, gene_names)
-        cls.setup_anndata(adata, labels_key, unlabeled_category, layer)
+        cls.setup_anndata(adata, labels_key, unlabeled_category, layer, labels_hierarchy)
         sizes = {**gene_ae.sizes, **(classifier.sizes if classifier is not None else {})}
         if classifier_widths is not None:
             sizes["classifier_widths"] = classifier_widths
@@ -356,6 +375,11 @@ class HRCA(BaseModelClass):
     def unlabeled_category(self) -> str:
         """The label of cells without one, and of query cells that cannot be judged."""
         return self.registry["setup_args"]["unlabeled_category"]
+
+    @property
+    def labels_hierarchy(self) -> dict[str, str]:
+        """The parent of each label and ancestor that has one; empty without a hierarchy."""
+        return dict(self.registry["setup_args"].get("labels_hierarchy") or {})
 
     def match(self, query: AnnData | MuData, *, layer: str | None = None) -> pd.Series:
         """Make the training that follows serve a query: its genes and its depths; labels play no part.
@@ -620,6 +644,7 @@ class HRCA(BaseModelClass):
         )
         counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
         self.held_out_ = fit_judgement(self.module, counts, self._codes(), self.split_)
+        self.kept_ = keep_reference(self.module, counts, self._codes())
         self.model_id_ = _scvi.digest(self.module)
         self.is_finetuned_ = True
 
@@ -812,6 +837,9 @@ class HRCA(BaseModelClass):
         soft: bool = False,
         coverage: float | None = None,
         class_conditional: bool = False,
+        level: int | None = None,
+        min_confidence: float = 0.0,
+        max_false_rejection: float | None = None,
         match_platform: bool = True,
         layer: str | None = None,
         batch_size: int = PREDICTION_BATCH,
@@ -828,9 +856,10 @@ class HRCA(BaseModelClass):
             RNA modality is the query. The reference itself if None.
         key_added
             Where the results are written, here for "hrca": ``obs["hrca"]``, the label (categorical);
-            ``obs["hrca_confidence"]``, its calibrated probability (float32, 0 to 1); ``obsm["hrca_probabilities"]``,
-            all of them (float32 DataFrame, n_obs x n_labels); ``uns["hrca"]``, version, model, gene overlap and
-            settings. None: nothing is written.
+            ``obs["hrca_confidence"]``, its calibrated probability (float32, 0 to 1); ``obs["hrca_novelty"]``, the share
+            of reference cells thinned to this depth that are less strange than it (float32, 0 to 1);
+            ``obsm["hrca_probabilities"]``, the probabilities of all labels (float32 DataFrame, n_obs x n_labels);
+            ``uns["hrca"]``, version, model, gene overlap and settings. None: nothing is written.
         soft
             Return the probabilities in place of the labels.
         coverage
@@ -840,6 +869,16 @@ class HRCA(BaseModelClass):
             platforms, and not for types that the reference lacks.
         class_conditional
             Choose the sets so that `coverage` is nearly kept for each label, not only over all cells; they are larger.
+        level
+            Answer with the labels' ancestors of this level of the hierarchy, 0 for the coarsest, and with labels where
+            they do not reach as far; probabilities are summed. None: with labels.
+        min_confidence
+            The least probability of an answer: where a label's is lower, the finest ancestor that reaches it answers,
+            and the unlabelled category where none does.
+        max_false_rejection
+            Call a cell the unlabelled category when its novelty is above 1 less this share, so that not more than this
+            share of cells of the reference's types are called so. None: none is. It holds for cells like the
+            reference's, at the depth of the query; on another platform more are.
         match_platform
             Fit, for each gene, how many times more counts this query has of it than the reference, without labels, and
             correct the likelihood of the counts by it. A cell's label then depends on the other cells of the query;
@@ -860,38 +899,44 @@ class HRCA(BaseModelClass):
         ValueError
             If the model is not fine-tuned, the query's matrix does not hold raw counts or does not exist, a gene name
             is duplicated, no gene is shared, a MuData lacks the RNA modality, `batch_size` is below 1, or `adata` is
-            None and the model was loaded without its reference; or if `coverage` is not between 0 and 1, there is no
-            `key_added` to write sets to, or no cells were held out from training.
+            None and the model was loaded without its reference; if `coverage` is not between 0 and 1, there is no
+            `key_added` to write sets to, or no cells were held out from training; if `level` is asked for without a
+            hierarchy or is below 0, or `min_confidence` is not in [0, 1]; or if `max_false_rejection` is not between 0
+            and 1, or the model knows no reference cells (published weights).
 
         Notes
         -----
         In the columns of ``obsm``, "/" is replaced by "|": a name with a slash cannot be written to h5ad or zarr.
         """
         self._check_finetuned()
+        self._check_answers(level, min_confidence, max_false_rejection)
         if coverage is not None:
             self._check_sets(coverage, key_added)
         query = self._open(adata, layer)
         judgement = self._judge(query, batch_size=batch_size, match_platform=match_platform)
-        labels, probabilities = self._labels_of(judgement), self._frame(judgement.probabilities, query)
+        strangeness = None
+        if self.kept_ is not None and (key_added is not None or max_false_rejection is not None):
+            strangeness = self._novelty(query, judgement, batch_size)
+        labels, confidence, probabilities = self._answer(judgement, level, min_confidence)
+        if max_false_rejection is not None:
+            # NaN, a cell without counts, is not above anything
+            labels[strangeness >= 1 - max_false_rejection] = self.unlabeled_category
+        probabilities = probabilities.set_axis(query.adata.obs_names)
         if key_added is not None:
             about = {
                 "model_id": self.model_id_,
                 "match_platform": match_platform,
                 "platform_spread": judgement.platform_spread,
+                "min_confidence": min_confidence,
             }
+            asked = {"level": level, "max_false_rejection": max_false_rejection, "coverage": coverage}
+            about |= {name: value for name, value in asked.items() if value is not None}
             sets = None
             if coverage is not None:
-                draws = draws_of(query.adata.obs_names)
-                sets = prediction_sets(
-                    self.held_out_,
-                    judgement.probabilities,
-                    judgement.depth,
-                    draws,
-                    coverage=coverage,
-                    class_conditional=class_conditional,
-                )
-                about |= {"coverage": coverage, "class_conditional": class_conditional}
-            write_annotation(query, key_added, labels, probabilities, sets, about)
+                sets = self._sets(query, judgement, coverage, class_conditional)
+                about["class_conditional"] = class_conditional
+            annotation = Annotation(labels, confidence, probabilities, strangeness, sets)
+            write_annotation(query, key_added, annotation, about)
         return probabilities if soft else labels
 
     def get_latent_representation(
@@ -1001,8 +1046,9 @@ class HRCA(BaseModelClass):
         Returns
         -------
         Over the cells whose label the model knows, ``n_obs`` of them, the scores of
-        :func:`hrca.metrics.annotation_scores`, ``calibration_error`` and ``risk_coverage_area``; and ``n_unseen``, the
-        number of cells whose label the reference did not have; those are not scored.
+        :func:`hrca.metrics.annotation_scores`, ``calibration_error`` and ``risk_coverage_area``, with a hierarchy of the
+        labels ``hierarchical_f1``; and ``n_unseen``, the number of cells whose label the reference did not have; those
+        are not scored.
 
         Raises
         ------
@@ -1021,11 +1067,17 @@ class HRCA(BaseModelClass):
                 "Rename the one kind to the other."
             )
         judgement = self._judge(query, batch_size=batch_size, match_platform=match_platform)
-        predicted = np.asarray(self._labels_of(judgement))
+        answered, confidence, _ = self._answer(judgement)
+        predicted = np.asarray(answered)
         scores = annotation_scores(known[seen], predicted[seen])
-        answers = known[seen], predicted[seen], judgement.probabilities[seen].max(axis=1)
+        answers = known[seen], predicted[seen], confidence[seen]
         scores["calibration_error"] = calibration_error(*answers)
         scores["risk_coverage_area"] = risk_coverage_area(*answers)
+        if self.labels_hierarchy:
+            along = hierarchical_scores(
+                *answers[:2], self.labels_hierarchy, unlabeled_category=self.unlabeled_category
+            )
+            scores["hierarchical_f1"] = along["hierarchical_f1"]
         scores["n_unseen"] = int((labelled & ~seen).sum())
         if scores["n_unseen"] > MANY_UNSEEN * labelled.sum():
             warnings.warn(
@@ -1172,10 +1224,36 @@ class HRCA(BaseModelClass):
             calibrated=calibrated,
         )
 
+    def _answer(
+        self, judgement: Judgement, level: int | None = None, min_confidence: float = 0.0
+    ) -> tuple[pd.Categorical, np.ndarray, pd.DataFrame]:
+        """Return label and confidence of each cell, and the probabilities of the level; see :meth:`predict`."""
+        tree, probabilities = Tree(self.labels, self.labels_hierarchy), judgement.probabilities
+        if level is not None:
+            tree, probabilities = tree.cut(probabilities, level)
+        answer, confidence = tree.descend(probabilities, min_confidence)
+        nodes = [*(tree.nodes if min_confidence else tree.labels), self.unlabeled_category]
+        codes = np.where(judgement.has_counts & (answer >= 0), answer, len(nodes) - 1)
+        labels = pd.Categorical.from_codes(codes.astype(int), categories=nodes)
+        return labels, confidence, pd.DataFrame(probabilities, columns=pd.Index(tree.labels))
+
     def _labels_of(self, judgement: Judgement) -> pd.Categorical:
-        likeliest = judgement.probabilities.argmax(axis=1) if len(judgement.has_counts) else []
-        codes = np.where(judgement.has_counts, likeliest, len(self.labels))
-        return pd.Categorical.from_codes(codes.astype(int), categories=[*self.labels, self.unlabeled_category])
+        return self._answer(judgement)[0]
+
+    def _novelty(self, query: Query, judgement: Judgement, batch_size: int) -> np.ndarray:
+        genes_used = self.module.genes_used.cpu().numpy() * query.match.present
+        return novelty(self.kept_, query.batches(batch_size), judgement.depth, genes_used, judgement.factors)
+
+    def _sets(self, query: Query, judgement: Judgement, coverage: float, class_conditional: bool) -> pd.DataFrame:
+        sets = prediction_sets(
+            self.held_out_,
+            judgement.probabilities,
+            judgement.depth,
+            draws_of(query.adata.obs_names),
+            coverage=coverage,
+            class_conditional=class_conditional,
+        )
+        return pd.DataFrame(sets, index=query.adata.obs_names, columns=pd.Index(self.labels))
 
     def _test_cells(self, adata: AnnData | MuData, labels_key: str | None) -> tuple[Query, pd.Series]:
         labels_key = labels_key or self.registry["setup_args"]["labels_key"]
@@ -1197,8 +1275,25 @@ class HRCA(BaseModelClass):
             layer = setup_args.get("layer", setup_args.get("rna_layer"))
         return open_query(adata, None if layer == "X" else layer, self.gene_names)
 
-    def _frame(self, probabilities: np.ndarray, query: Query) -> pd.DataFrame:
-        return pd.DataFrame(probabilities, index=query.adata.obs_names, columns=pd.Index(self.labels))
+    def _check_answers(self, level: int | None, min_confidence: float, max_false_rejection: float | None) -> None:
+        if level is not None and (level < 0 or not self.labels_hierarchy):
+            raise ValueError(
+                f"`level` must be 0 or more, and needs a hierarchy, got {level} and "
+                f"{'one' if self.labels_hierarchy else 'none'}. `setup_anndata(..., labels_hierarchy=...)` names it."
+            )
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"`min_confidence` must be from 0 to 1, got {min_confidence}. A usual one is 0.9.")
+        if max_false_rejection is None:
+            return
+        if not 0 < max_false_rejection < 1:
+            raise ValueError(
+                f"`max_false_rejection` must be between 0 and 1, got {max_false_rejection}. A usual one is 0.05."
+            )
+        if self.kept_ is None:
+            raise ValueError(
+                "Novelty is measured by cells of the reference, but this model has none: it has published weights, or "
+                "was trained by an earlier version. `model.finetune()` keeps them."
+            )
 
     def _check_sets(self, coverage: float, key_added: str | None) -> None:
         if not 0 < coverage < 1:

@@ -98,15 +98,33 @@ def known_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
     return known.where(known != unlabeled_category)
 
 
-def write_annotation(
-    query: Query,
-    key_added: str,
-    labels: pd.Categorical,
-    probabilities: pd.DataFrame,
-    sets: np.ndarray | None,
-    about: dict,
-) -> None:
-    """Write the annotation into the query's obs, obsm and uns.
+@dataclass(frozen=True)
+class Annotation:
+    """What is said of a query's cells.
+
+    Attributes
+    ----------
+    labels
+        Label of each cell, shape (n_obs,).
+    confidence
+        Its probability, shape (n_obs,), float32.
+    probabilities
+        Of all labels of the level, shape (n_obs, n_labels), float32.
+    novelty
+        Shape (n_obs,), float32; None: the model knows no reference cells to measure it by.
+    sets
+        Whether a label is in the cell's set, boolean, shape (n_obs, n_labels); None: none were asked for.
+    """
+
+    labels: pd.Categorical
+    confidence: np.ndarray
+    probabilities: pd.DataFrame
+    novelty: np.ndarray | None = None
+    sets: pd.DataFrame | None = None
+
+
+def write_annotation(query: Query, key_added: str, annotation: Annotation, about: dict) -> None:
+    """Write the annotation into the query's obs, obsm and uns; what an earlier one of this name left goes.
 
     Parameters
     ----------
@@ -114,30 +132,28 @@ def write_annotation(
         The cells.
     key_added
         Name of the entries, and the beginning of their names.
-    labels
-        Label of each cell, shape (n_obs,).
-    probabilities
-        Shape (n_obs, n_labels), float32.
-    sets
-        Whether a label is in the cell's set, shape (n_obs, n_labels); None: none were asked for, and those of an
-        earlier annotation of this name are removed.
+    annotation
+        What to write.
     about
         What else to note in uns, e.g. the model's id.
     """
-    adata = query.adata
+    adata, probabilities = query.adata, annotation.probabilities
     if adata.is_view:
         # what anndata would do at the first write, with a warning; the object that the user holds becomes actual
         adata._init_as_actual(adata.copy())
-    adata.obs[key_added] = labels
-    adata.obs[f"{key_added}_confidence"] = probabilities.to_numpy().max(axis=1, initial=0)
-    # "/" in a column's name cannot be written: anndata 0.13 refuses it (docs/decisions/0002)
-    columns = make_index_unique(probabilities.columns.str.replace("/", "|"))
-    adata.obsm[f"{key_added}_probabilities"] = probabilities.set_axis(columns, axis=1)
-    if sets is not None:
-        adata.obs[f"{key_added}_set_size"] = sets.sum(axis=1)
-        adata.obsm[f"{key_added}_set"] = pd.DataFrame(sets, index=adata.obs_names, columns=columns)
-    elif f"{key_added}_set" in adata.obsm:
-        del adata.obsm[f"{key_added}_set"], adata.obs[f"{key_added}_set_size"]
+    for name in ("novelty", "set_size"):
+        if f"{key_added}_{name}" in adata.obs:
+            del adata.obs[f"{key_added}_{name}"]
+    if f"{key_added}_set" in adata.obsm:
+        del adata.obsm[f"{key_added}_set"]
+    adata.obs[key_added] = annotation.labels
+    adata.obs[f"{key_added}_confidence"] = annotation.confidence
+    adata.obsm[f"{key_added}_probabilities"] = _writable(probabilities)
+    if annotation.novelty is not None:
+        adata.obs[f"{key_added}_novelty"] = annotation.novelty
+    if annotation.sets is not None:
+        adata.obs[f"{key_added}_set_size"] = annotation.sets.to_numpy().sum(axis=1)
+        adata.obsm[f"{key_added}_set"] = _writable(annotation.sets)
     adata.uns[key_added] = {
         "hrca_version": version("hrca"),
         **about,
@@ -146,3 +162,8 @@ def write_annotation(
         "n_genes": len(query.match.present),
         "n_shared_genes": query.match.n_shared,
     }
+
+
+def _writable(table: pd.DataFrame) -> pd.DataFrame:
+    # "/" in a column's name cannot be written: anndata 0.13 refuses it (docs/decisions/0002)
+    return table.set_axis(make_index_unique(table.columns.str.replace("/", "|")), axis=1)

@@ -22,6 +22,7 @@ from ._checkpoints import Checkpoints, adopt, carried_by, check_unused, newest_c
 from ._evidence import class_profiles, fit_weights, normalize
 from ._inference import judge_cells
 from ._module import HRCAModule
+from ._novelty import keep_cells
 from ._sets import held_out_scores
 from ._sizes import estimate_epoch_seconds
 from ._trainingplan import LR_SCHEDULES, FinetunePlan, PretrainPlan
@@ -299,6 +300,25 @@ def fit_judgement(module: HRCAModule, counts, codes: np.ndarray, split: dict) ->
     evidence.fit_profiles(class_profiles(counts[labelled], codes[labelled], n_labels), used, deepest)
     logger.info("Weights of network and counts at 100 counts a cell: %s.", evidence.weights[0].exp().tolist())
     return scores
+
+
+def keep_reference(module: HRCAModule, counts, codes: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the novelty of query cells is measured by; see :func:`hrca._novelty.keep_cells`.
+
+    Parameters
+    ----------
+    module
+        The fine-tuned module.
+    counts
+        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense.
+    codes
+        Index of each cell's label, shape (n_obs,); n_labels for a cell without.
+    """
+    n_labels = module.se_classifier.output.out_features
+    labelled = np.flatnonzero(codes < n_labels)
+    depth = np.asarray(counts[labelled] @ module.genes_used.cpu().numpy()).ravel()
+    deepest = max(float(np.quantile(depth, DEEPEST_QUANTILE)), 1.0)
+    return keep_cells(counts[labelled], codes[labelled], n_labels, deepest)
 
 
 def _thinned_batches(module: HRCAModule, counts) -> Iterator[torch.Tensor]:
