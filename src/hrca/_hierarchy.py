@@ -1,4 +1,4 @@
-"""Labels as a tree: from what a user has to a parent for each label, and from probabilities to an answer of any level."""
+"""Labels as a tree: from what a user has to the parents of labels, from probabilities to an answer of any level."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -86,15 +86,11 @@ class Judgement:
         the network judges whole.
     platform_spread
         Standard deviation of the log of the platform factors over the genes used; 0 where none were fitted.
-    factors
-        Platform factors, shape (n_genes,): 0 for genes that the model does not use or the query lacks, 1 for the others
-        where none were fitted.
     """
 
     log_probabilities: np.ndarray
     depth: np.ndarray
     platform_spread: float
-    factors: np.ndarray
 
     @property
     def has_counts(self) -> np.ndarray:
@@ -143,13 +139,13 @@ def judge_cells(
         says[rows] = output
         depth[rows] = counts @ np.stack(sets, axis=1)
         totals += genes_used * counts.sum(axis=0, dtype=np.float64)
-    spread, factors = 0.0, genes_used
+    spread = 0.0
     if fitted:
         says, factors = _weigh(module.evidence, says, depth, totals, genes_used, match_platform)
         spread = float(np.log(factors[genes_used > 0]).std()) if genes_used.any() else 0.0
     seen = depth[:, 0].clip(max=float(module.evidence.deepest)) if fitted else depth[:, 0]
     log_probabilities = _calibrate(module.calibration, says, seen) if calibrated else says
-    return Judgement(log_probabilities.astype(np.float32), seen, spread, factors)
+    return Judgement(log_probabilities.astype(np.float32), seen, spread)
 
 
 @torch.inference_mode()

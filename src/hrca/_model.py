@@ -34,7 +34,16 @@ from ._novelty import novelty
 from ._query import Annotation, Query, get_modality, known_labels, open_query, write_annotation
 from ._reference import check_reference
 from ._sets import draws_of, prediction_sets
-from ._training import Phase, check_sizes, default_epochs, fit, fit_judgement, keep_reference, scaled_schedule, split_cells
+from ._training import (
+    Phase,
+    check_sizes,
+    default_epochs,
+    fit,
+    fit_judgement,
+    keep_reference,
+    scaled_schedule,
+    split_cells,
+)
 from ._trainingplan import AdaptPlan, FinetunePlan, LRSchedule, PretrainPlan
 from ._transforms import Corruption
 from .metrics import annotation_scores, calibration_error, hierarchical_scores, risk_coverage_area
@@ -189,9 +198,9 @@ class HRCA(BaseModelClass):
             Layer with the raw counts; ``adata.X`` if None.
         labels_hierarchy
             How the labels group: a mapping from child to parent; a separator between the levels in a label's name
-            ("/" in "T/CD4"); columns of obs from coarse to fine, the last one `labels_key`; or the path of a file of the
-            Cell Ontology in OBO format (a :class:`~pathlib.Path`; needs the extra ``ontology``), where the labels are
-            its ids. None: they do not.
+            ("/" in "T/CD4"); columns of obs from coarse to fine, the last one `labels_key`; or the path of a file of
+            the Cell Ontology in OBO format (a :class:`~pathlib.Path`; needs the extra ``ontology``), where the labels
+            are its ids. None: they do not.
         kwargs
             For scvi-tools, when it repeats the setup of a loaded model.
 
@@ -1046,9 +1055,9 @@ class HRCA(BaseModelClass):
         Returns
         -------
         Over the cells whose label the model knows, ``n_obs`` of them, the scores of
-        :func:`hrca.metrics.annotation_scores`, ``calibration_error`` and ``risk_coverage_area``, with a hierarchy of the
-        labels ``hierarchical_f1``; and ``n_unseen``, the number of cells whose label the reference did not have; those
-        are not scored.
+        :func:`hrca.metrics.annotation_scores`, ``calibration_error`` and ``risk_coverage_area``, with a hierarchy
+        of the labels ``hierarchical_f1``; and ``n_unseen``, the number of cells whose label the reference did not have;
+        those are not scored.
 
         Raises
         ------
@@ -1074,9 +1083,7 @@ class HRCA(BaseModelClass):
         scores["calibration_error"] = calibration_error(*answers)
         scores["risk_coverage_area"] = risk_coverage_area(*answers)
         if self.labels_hierarchy:
-            along = hierarchical_scores(
-                *answers[:2], self.labels_hierarchy, unlabeled_category=self.unlabeled_category
-            )
+            along = hierarchical_scores(*answers[:2], self.labels_hierarchy, unlabeled_category=self.unlabeled_category)
             scores["hierarchical_f1"] = along["hierarchical_f1"]
         scores["n_unseen"] = int((labelled & ~seen).sum())
         if scores["n_unseen"] > MANY_UNSEEN * labelled.sum():
@@ -1242,7 +1249,7 @@ class HRCA(BaseModelClass):
 
     def _novelty(self, query: Query, judgement: Judgement, batch_size: int) -> np.ndarray:
         genes_used = self.module.genes_used.cpu().numpy() * query.match.present
-        return novelty(self.kept_, query.batches(batch_size), judgement.depth, genes_used, judgement.factors)
+        return novelty(self.kept_, query.batches(batch_size), judgement.depth, genes_used)
 
     def _sets(self, query: Query, judgement: Judgement, coverage: float, class_conditional: bool) -> pd.DataFrame:
         sets = prediction_sets(

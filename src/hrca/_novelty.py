@@ -1,7 +1,7 @@
 """How unlike the reference a cell is: what its counts do not share with any label's profile, beyond what is usual.
 
-The deviance of a cell is twice the log-likelihood that its counts lose under the best label's profile against one of its
-own. It grows with depth, so it is held against that of reference cells thinned to the query's depth, each under a
+The deviance of a cell is twice the log-likelihood that its counts lose under the best label's profile against one of
+its own. It grows with depth, so it is held against that of reference cells thinned to the query's depth, each under a
 profile that does not know it (docs/decisions/0005).
 """
 
@@ -102,7 +102,6 @@ def novelty(
     batches: Iterator[tuple[slice, np.ndarray]],
     depth: np.ndarray,
     genes_used: np.ndarray,
-    factors: np.ndarray,
 ) -> np.ndarray:
     """Return for each cell the share of reference cells of its depth that are less strange than it.
 
@@ -116,8 +115,6 @@ def novelty(
         Their counts on the genes used, shape (n_obs,).
     genes_used
         1 for genes that the model uses and the query has, shape (n_genes,).
-    factors
-        Platform factors, shape (n_genes,); 0 for genes that the query lacks.
 
     Returns
     -------
@@ -125,7 +122,9 @@ def novelty(
     often as any other: a share alpha of them is above 1 - alpha, or slightly less.
     """
     profiles = Profiles(kept["sums"] * genes_used, genes_used)
-    cells = sparse.csr_array((kept["data"], kept["indices"], kept["indptr"]), shape=(len(kept["codes"]), len(genes_used)))
+    cells = sparse.csr_array(
+        (kept["data"], kept["indices"], kept["indptr"]), shape=(len(kept["codes"]), len(genes_used))
+    )
     judged = depth > 0
     if not judged.any() or not len(kept["codes"]):
         return np.full(len(depth), np.nan, dtype=np.float32)
@@ -133,7 +132,8 @@ def novelty(
     usual, own = np.median(depth[judged]), np.median(cells @ genes_used)
     deepest = float(kept["deepest"])
     known = _deviances_of_reference(cells, kept["codes"], profiles, min(1.0, usual / max(own, 1.0)), deepest)
-    by_label = _log(profiles.of_labels() * factors / (profiles.of_labels() @ factors)[:, None])
+    # without platform factors: fitted to the query, they would take an unseen type for the platform
+    by_label = _log(profiles.of_labels())
     found = np.zeros((len(depth), 2))
     for rows, counts in batches:
         counts = _at_most(counts * genes_used.astype(np.float32), deepest)
