@@ -2,10 +2,10 @@
 
     python benchmarks/backoff.py --data DATA [--seeds 1] [--genes 2000]
 
-For ``pbmc3k`` and ``pbmc_facs_zheng`` (``cell_type``): half of the cells train HRCA (laptop size, ``train()`` as it is),
-with the hierarchies below; the other half, at each depth, is labelled. Writes results/backoff.csv, a row for each
-``min_confidence`` and depth: hierarchical precision, recall and F1 of ``predict(min_confidence=...)``; of a threshold on
-the labels' probabilities with as many answers; and of the likeliest label of every cell.
+For ``pbmc3k`` and ``pbmc_facs_zheng`` (``cell_type``): half of the cells train HRCA (laptop size, ``train()`` as it
+is), with the hierarchies below; the other half, at each depth, is labelled. Writes results/backoff.csv, a row for each
+``min_confidence`` and depth: hierarchical precision, recall and F1 of ``predict(min_confidence=...)``; of a threshold
+on the labels' probabilities with as many answers; and of the likeliest label of every cell.
 """
 
 import argparse

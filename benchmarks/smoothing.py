@@ -3,9 +3,9 @@
     python benchmarks/smoothing.py --data DATA [--seeds 1]
 
 ``starmap_mpfc``, each section labelled by the other two, and ``poa_scrna_moffitt -> poa_merfish_b0.06``: HRCA (laptop
-size, ``train()`` as it is), then `hrca.tl.smooth` over the 6 nearest cells of the section, and `hrca.tl.majority_vote` in
-Leiden over-clusters of the latent space. Writes results/smoothing.csv: accuracy and macro-F1, and how much the recall of
-types with less than 2 % of the cells fell at most.
+size, ``train()`` as it is), then ``hrca.tl.smooth`` over the 6 nearest cells of the section, and
+``hrca.tl.majority_vote`` in Leiden over-clusters of the latent space. Writes results/smoothing.csv: accuracy and
+macro-F1, and how much the recall of types with less than 2 % of the cells fell at most.
 """
 
 import argparse

@@ -53,7 +53,8 @@ def majority_vote(
 
     Examples
     --------
-    >>> adata = AnnData(obs=pd.DataFrame({"hrca": pd.Categorical(["B", "B", "T"]), "leiden": ["0", "0", "0"]}))
+    >>> obs = pd.DataFrame({"hrca": ["B", "B", "T"], "leiden": ["0", "0", "0"]}, index=["a", "b", "c"])
+    >>> adata = AnnData(obs=obs)
     >>> list(majority_vote(adata, clusters="leiden"))
     ['B', 'B', 'B']
     """
@@ -120,8 +121,8 @@ def smooth(
 
     Notes
     -----
-    Mean-field inference in a Markov random field whose pairwise potentials are the log ratio of how often two labels are
-    neighbours to how often they would be by their shares.
+    Mean-field inference in a Markov random field whose pairwise potentials are the log ratio of how often two labels
+    are neighbours to how often they would be by their shares.
 
     Examples
     --------
@@ -151,6 +152,73 @@ def smooth(
     adata.obs[key_added or f"{key}_smooth"] = result
     adata.obs[f"{key_added or f'{key}_smooth'}_confidence"] = confidence
     return result
+
+
+def novel_clusters(
+    adata: AnnData, clusters: str, *, key: str = "hrca", min_novelty: float = 0.95, n_top: int = 5
+) -> pd.DataFrame:
+    """Describe the cells of high novelty, cluster by cluster: how many, what they are nearest to, what they express.
+
+    Parameters
+    ----------
+    adata
+        Cells after :meth:`hrca.HRCA.predict`; log-normalised expression in X, for the genes.
+    clusters
+        Column of obs with clusters.
+    key
+        As in :func:`majority_vote`.
+    min_novelty
+        Novelty from which a cell counts: 0.95 is what ``max_false_rejection=0.05`` rejects.
+    n_top
+        Number of nearest labels and of genes.
+
+    Returns
+    -------
+    A row for each cluster with novel cells, the most novel share first: ``n_obs``; ``novel``, the share of its cells
+    that are; ``nearest``, the labels of the highest mean probability over these; ``genes``, those whose mean expression
+    in these is furthest above that of all other cells, in standard deviations of the difference (Welch's t).
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or no novelty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> obs = pd.DataFrame({"leiden": ["0", "0", "1"], "hrca_novelty": [0.99, 0.97, 0.2]}, index=list("abc"))
+    >>> adata = AnnData(np.array([[3.0, 0], [3, 1], [0, 1]]), obs=obs, var=pd.DataFrame(index=["MS4A1", "CD3E"]))
+    >>> adata.obsm["hrca_probabilities"] = pd.DataFrame({"NK": [0.8, 0.7, 0], "T": [0.2, 0.3, 1]}, index=list("abc"))
+    >>> novel_clusters(adata, "leiden", n_top=1).to_dict("index")
+    {'0': {'n_obs': 2, 'novel': 1.0, 'nearest': ['NK'], 'genes': ['MS4A1']}}
+    """
+    for column in (clusters, f"{key}_novelty"):
+        if column not in adata.obs:
+            raise ValueError(f"obs must have {column!r}, but has {list(adata.obs)}. `model.predict(adata)` first.")
+    strange = (adata.obs[f"{key}_novelty"] >= min_novelty).to_numpy()
+    rows = {}
+    for cluster, members in adata.obs.groupby(clusters, observed=True).indices.items():
+        novel = np.zeros(adata.n_obs, dtype=bool)
+        novel[members] = strange[members]
+        if novel.any():
+            nearest = adata.obsm[f"{key}_probabilities"][novel].mean().nlargest(n_top)
+            above = pd.Series(_welch(adata.X, novel), adata.var_names).nlargest(n_top)
+            rows[cluster] = [len(members), novel.sum() / len(members), list(nearest.index), list(above.index)]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["n_obs", "novel", "nearest", "genes"])
+    return table.sort_values("novel", ascending=False, kind="stable")
+
+
+def _welch(x, chosen: np.ndarray) -> np.ndarray:
+    """Return how far the mean of each column is above that of the other rows, in standard errors, shape (n_genes,)."""
+    sides = []
+    for rows in (chosen, ~chosen):
+        n = max(rows.sum(), 1)
+        weight = rows / n
+        mean = np.asarray(weight @ x).ravel()
+        square = np.asarray(weight @ (x.multiply(x).tocsr() if sparse.issparse(x) else x * x)).ravel()
+        sides.append((mean, (square - mean**2).clip(0) / n))
+    (inside, own), (outside, others) = sides
+    return (inside - outside) / np.sqrt(own + others + 1e-12)
 
 
 def smooth_probabilities(probabilities: np.ndarray, neighbours: sparse.csr_array, strength: float) -> np.ndarray:
