@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from hrca.pl import confusion, reliability, risk_coverage, set_sizes
+from hrca.pl import confusion, novelty, reliability, risk_coverage, set_sizes
 
 
 def test_confusion_draws_the_shares_of_each_label():
@@ -60,6 +60,14 @@ def test_set_sizes_draws_the_share_of_each_size():
     ax = set_sizes(sets, ax=Figure().subplots())
     np.testing.assert_allclose(ax.lines[0].get_xydata(), [[0, 0.25], [1, 0.25], [2, 0.5]])
     assert ax.get_legend().get_texts()[0].get_text() == "all: 1.2 (4 cells)"
+
+
+def test_novelty_draws_the_share_of_cells_at_least_as_novel():
+    ax = novelty([0.9, np.nan, 0.2, 0.5], by=["B", "B", "T", "T"], ax=Figure().subplots())
+    diagonal, b, t = ax.lines
+    np.testing.assert_allclose(b.get_xydata(), [[0.9, 1]])
+    np.testing.assert_allclose(t.get_xydata(), [[0.2, 1], [0.5, 0.5]])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["B (1 cells)", "T (2 cells)"]
 
 
 @pytest.mark.parametrize("draw", [reliability, risk_coverage])

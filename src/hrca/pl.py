@@ -126,7 +126,8 @@ def reliability(
     groups = list(table.groupby("by", observed=True))
     for color, (group, bins) in zip(_colors(len(groups)), groups, strict=True):
         label = f"{group}: {scores.loc[group, 'calibration_error']:.3f} ({scores.loc[group, 'n_obs']} cells)"
-        ax.plot(bins["confidence"], bins["accuracy"], color=color, label=label)
+        # thin: bins of few cells jump about, and the points say how many they have
+        ax.plot(bins["confidence"], bins["accuracy"], color=color, label=label, linewidth=0.8, alpha=0.6)
         sizes = LARGEST_POINT * bins["n_obs"] / bins["n_obs"].sum()
         ax.scatter(bins["confidence"], bins["accuracy"], s=sizes, color=color)
     ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), aspect="equal")
@@ -208,6 +209,43 @@ def set_sizes(sets: pd.DataFrame, *, by: Sequence | None = None, ax: Axes | None
     ax.set(xlabel="labels in the set", ylabel="share of cells")
     ax.set_ylim(bottom=0)
     ax.legend(title="mean size", fontsize=7, title_fontsize=7)
+    return ax
+
+
+def novelty(scores: Sequence[float], *, by: Sequence | None = None, ax: Axes | None = None) -> Axes:
+    """Draw which share of the cells is stranger than each novelty, a line for each group of cells.
+
+    Cells of the reference's kind lie on the diagonal: a tenth of them is above .9. A line above it has strange cells.
+
+    Parameters
+    ----------
+    scores
+        Novelty of each cell, as in ``obs["hrca_novelty"]``, shape (n_obs,); cells without are left out.
+    by
+        As in :func:`hrca.metrics.set_scores`; known or predicted labels, for instance.
+    ax
+        As in :func:`confusion`.
+
+    Returns
+    -------
+    The axes.
+
+    Examples
+    --------
+    >>> ax = novelty([0.1, 0.5, 0.99])
+    >>> ax.get_xlabel()
+    'novelty'
+    """
+    cells = pd.DataFrame({"by": "all" if by is None else np.asarray(by), "novelty": np.asarray(scores, dtype=float)})
+    groups = list(cells.dropna().groupby("by", observed=True)["novelty"])
+    ax = _axes() if ax is None else ax
+    ax.plot([0, 1], [1, 0], color="gray", linewidth=0.8)
+    for color, (group, values) in zip(_colors(len(groups)), groups, strict=True):
+        steps = np.sort(values)
+        above = 1 - np.arange(len(steps)) / len(steps)
+        ax.step(steps, above, where="pre", color=color, label=f"{group} ({len(steps)} cells)")
+    ax.set(xlabel="novelty", ylabel="share of cells that are at least as novel", xlim=(0, 1), ylim=(0, 1))
+    ax.legend(fontsize=7)
     return ax
 
 
