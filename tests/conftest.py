@@ -12,6 +12,7 @@ import scvi
 from scipy import sparse
 
 import hrca
+from hrca._calibration import Calibration
 from hrca._scvi import digest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,10 +81,10 @@ def tiny_model() -> hrca.HRCA:
 
 @pytest.fixture(scope="session")
 def tiny_networks(tiny_model) -> hrca.HRCA:
-    """The same without its count branch; read only."""
+    """The same without count branch and calibration; read only."""
     networks = copy.copy(tiny_model)
     networks.module = copy.deepcopy(tiny_model.module)
-    networks.module.evidence = None
+    networks.module.evidence, networks.module.calibration = None, Calibration()
     networks.model_id_ = digest(networks.module)
     return networks
 

@@ -1,5 +1,7 @@
 """Adaptation to a query: what the batches hold, what is trained, what stays as it was."""
 
+import copy
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from scvi import REGISTRY_KEYS
 import hrca
 from hrca import _model
 from hrca._adaptation import Cells, MixedCells, collect, query_targets, reference_targets
+from hrca._calibration import Calibration
 from hrca._genes import GeneMatch, make_selector
 from hrca._inference import aligned_batches
 from hrca._module import TARGETS_KEY, smoothed_cross_entropy
@@ -148,12 +151,15 @@ def given(monkeypatch) -> list[tuple[Cells, Cells]]:
     return seen
 
 
-def test_the_query_is_trained_on_as_the_model_judges_it(tiny_model, query, given):
+def test_the_query_is_trained_on_as_the_model_judges_it_before_calibration(tiny_model, query, given):
     tiny_model.adapt(query, **ADAPT)
     reference_cells, query_cells = given[0]
     judged = np.arange(query.n_obs) != 5  # the empty cell
     np.testing.assert_array_equal(query_cells.counts.toarray(), aligned(tiny_model, query)[judged])
-    probabilities = soft(tiny_model, query)[judged]
+    raw = copy.copy(tiny_model)
+    raw.module = copy.deepcopy(tiny_model.module)
+    raw.module.calibration = Calibration()
+    probabilities = soft(raw, query)[judged]
     np.testing.assert_allclose(query_cells.targets, probabilities * probabilities.max(axis=1, keepdims=True), atol=1e-6)
     np.testing.assert_array_equal(reference_cells.counts.toarray(), tiny_model.adata.X.toarray())
     labels = np.asarray(tiny_model.labels)[reference_cells.targets.argmax(axis=1)]

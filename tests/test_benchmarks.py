@@ -14,6 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
 sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks" / "methods"))
 
 import accuracy
+import calibration
 import grid
 import likelihood
 import report
@@ -213,3 +214,39 @@ def test_platform_factors_find_a_gene_that_is_seen_twice_as_well():
     factors = likelihood.platform_profiles(counts, profiles, likelihood.multinomial) / profiles
     others = np.delete(factors, 3, axis=1)
     assert factors[:, 3] / np.median(others, axis=1) == pytest.approx([2, 2], rel=0.1)
+
+
+def test_sets_of_the_likeliest_labels_reach_their_probability():
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(4), size=50)
+    sets = calibration.until(pd.DataFrame(probabilities), 0.9)
+    for row, chosen in zip(probabilities, sets.to_numpy(), strict=True):
+        total, expected = 0.0, set()
+        for label in sorted(range(4), key=lambda label: -row[label]):
+            if total < 0.9:
+                expected.add(label)
+            total += row[label]
+        assert set(np.flatnonzero(chosen)) == expected
+
+
+def test_the_calibration_error_by_chance_falls_with_the_cells():
+    confidence = np.random.default_rng(1).uniform(0.3, 1, 20_000)
+    few, many = calibration.chance(confidence[:300]), calibration.chance(confidence)
+    assert few > 0.04 > 0.015 > many > 0
+    assert calibration.chance(np.ones(10)) == 0
+
+
+def test_the_halves_of_a_data_set_share_no_cell(data_dir):
+    reference, query = calibration.halves("starmap_mpfc", data_dir, 0, 50)
+    assert not set(reference.obs_names) & set(query.obs_names)
+    assert reference.n_obs + query.n_obs == 3190
+    assert reference.n_vars == query.n_vars == 50
+
+
+def test_an_answer_is_scored_by_label_where_it_has_100_cells():
+    known = np.array(["a"] * 120 + ["b"] * 20)
+    table = pd.DataFrame({"a": np.full(140, 0.8), "b": np.full(140, 0.2)})
+    row, by_label = calibration.score(calibration.Answer(table, table > 0.5), known)
+    assert row["accuracy"] == row["coverage"] == pytest.approx(120 / 140)
+    assert row["calibration_error"] == pytest.approx(120 / 140 - 0.8)
+    assert (row["size"], row["empty"]) == (1, 0)
+    assert by_label["coverage"].to_dict() == {"a": 1}

@@ -379,8 +379,8 @@ def test_a_cell_without_counts_is_left_to_the_network():
     evidence = evidence_of(random_profiles(5, 40))
     network = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 5))).log_softmax(dim=1)
     none = torch.zeros(2, 2).double()
-    probabilities = judge(evidence, network, torch.zeros(2, 5).double(), none, torch.ones(40).double())
-    np.testing.assert_allclose(probabilities, network.exp(), rtol=1e-6)
+    log_probabilities = judge(evidence, network, torch.zeros(2, 5).double(), none, torch.ones(40).double())
+    np.testing.assert_allclose(log_probabilities, network, rtol=1e-6)
 
 
 # Description of a match ----------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from conftest import synthetic
 
-from hrca._annotation import make_annotation
+from hrca._annotation import Answers, make_annotation
 from hrca._files import write_into_file
 
 pytestmark = [
@@ -57,7 +57,8 @@ def annotation(obs_names: pd.Index, label: str = "a"):
     n_obs = len(obs_names)
     labels = pd.Categorical([label] * n_obs, categories=["a", "b", "Unknown"])
     chances = pd.DataFrame({"a": np.linspace(0, 1, n_obs), "b/c": 0}, index=obs_names, dtype=np.float32)
-    return make_annotation("hrca", labels, chances, {"seed": 1, "labels": np.array(["a", "b/c"])})
+    answers = Answers(labels, chances.to_numpy().max(axis=1), chances)
+    return make_annotation("hrca", answers, {"seed": 1, "labels": np.array(["a", "b/c"])})
 
 
 def content(path: Path) -> dict[str, str]:

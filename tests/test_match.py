@@ -334,7 +334,7 @@ def test_save_and_load_keep_match_profiles_and_weights(matched_model, query_of_a
 
 
 def expected_probabilities(model, query, factors=None) -> np.ndarray:
-    """Network, both multinomials and weights, a cell at a time."""
+    """Network, both multinomials, weights and temperature, a cell at a time."""
     evidence, x = model.module.evidence, aligned(model, query)
     present = model.gene_names.isin(query.var_names) & (model.module.genes_used.numpy() > 0)
     all_profiles = evidence.log_profiles.double().exp().numpy()
@@ -358,6 +358,8 @@ def expected_probabilities(model, query, factors=None) -> np.ndarray:
         likelihood *= seen / depth
         weight = np.exp(weights[0] + weights[1] * np.log(max(seen, 1) / 100))
         logits = weight[0] * network + weight[1] * likelihood / (1 + seen / 300)
+        line, ends = (x.double().numpy() for x in model.module.calibration.buffers())
+        logits /= np.exp(line[0] + line[1] * np.log(np.clip(seen, *ends) / 100))
         rows.append(np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum())
     return np.array(rows)
 
@@ -453,7 +455,9 @@ def test_without_count_evidence_the_network_stands_alone(sparse_query, tmp_path)
     model.train(1, 3, **QUIET)
     assert model.module.evidence is None
     with torch.no_grad():
-        expected = model.module.classify(aligned(model, sparse_query)).softmax(dim=1).numpy()
+        x = aligned(model, sparse_query)
+        log_probabilities = model.module.classify(x).log_softmax(dim=1)
+        expected = model.module.calibration(log_probabilities, x.sum(dim=1)).exp().numpy()
     for match_platform in (True, False):
         np.testing.assert_allclose(soft(model, sparse_query, match_platform=match_platform), expected, atol=1e-6)
     model.save(tmp_path / "model")

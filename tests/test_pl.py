@@ -1,10 +1,11 @@
-"""The confusion matrix shows the shares that it says."""
+"""The pictures show the numbers that they say."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from hrca.pl import confusion
+from hrca.pl import confusion, novelty, reliability, risk_coverage, set_sizes
 
 
 def test_confusion_draws_the_shares_of_each_label():
@@ -33,3 +34,46 @@ def test_confusion_is_what_pyplot_shows():
 def test_confusion_refuses_nothing():
     with pytest.raises(ValueError, match="at least one"):
         confusion([], [])
+
+
+LABELS, PREDICTED, CONFIDENCE = ["B", "B", "T", "T"], ["B", "T", "T", "T"], [0.95, 0.91, 0.5, 0.51]
+
+
+def test_reliability_draws_a_line_for_each_group_through_its_bins():
+    ax = reliability(LABELS, PREDICTED, CONFIDENCE, by=["deep", "deep", "thin", "thin"], ax=Figure().subplots())
+    diagonal, deep, thin = ax.lines
+    np.testing.assert_allclose(diagonal.get_slope(), 1)
+    np.testing.assert_allclose(deep.get_xydata(), [[0.91, 0], [0.95, 1]])
+    np.testing.assert_allclose(thin.get_xydata(), [[0.505, 1]])
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["deep: 0.480 (2 cells)", "thin: 0.495 (2 cells)"]
+
+
+def test_risk_coverage_draws_the_curve_and_its_area():
+    ax = risk_coverage(LABELS, PREDICTED, CONFIDENCE, ax=Figure().subplots())
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[0.25, 0], [0.5, 0.5], [0.75, 1 / 3], [1, 0.25]])
+    assert ax.get_legend().get_texts()[0].get_text() == f"area {np.mean([0, 0.5, 1 / 3, 0.25]):.3f}"
+
+
+def test_set_sizes_draws_the_share_of_each_size():
+    sets = pd.DataFrame({"B": [True, False, True, False], "T": [True, True, True, False]})
+    ax = set_sizes(sets, ax=Figure().subplots())
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[0, 0.25], [1, 0.25], [2, 0.5]])
+    assert ax.get_legend().get_texts()[0].get_text() == "all: 1.2 (4 cells)"
+
+
+def test_novelty_draws_the_share_of_cells_at_least_as_novel():
+    ax = novelty([0.9, np.nan, 0.2, 0.5], by=["B", "B", "T", "T"], ax=Figure().subplots())
+    diagonal, b, t = ax.lines
+    np.testing.assert_allclose(b.get_xydata(), [[0.9, 1]])
+    np.testing.assert_allclose(t.get_xydata(), [[0.2, 1], [0.5, 0.5]])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["B (1 cells)", "T (2 cells)"]
+
+
+@pytest.mark.parametrize("draw", [reliability, risk_coverage])
+def test_new_axes_are_what_pyplot_shows(draw):
+    import matplotlib.pyplot as plt
+
+    ax = draw(LABELS, PREDICTED, CONFIDENCE)
+    assert plt.gcf() is ax.figure
+    plt.close(ax.figure)

@@ -143,7 +143,7 @@ def test_probabilities_are_the_networks_on_an_aligned_matrix(tiny_networks, quer
 def test_what_is_written(tiny_model, query):
     x, var = query.X.copy(), query.var.copy()
     labels = tiny_model.predict(query)
-    assert list(query.obs.columns) == ["hrca", "hrca_confidence"]
+    assert list(query.obs.columns) == ["hrca", "hrca_confidence", "hrca_novelty"]
     assert list(query.obsm) == ["hrca_probabilities"]
     assert list(query.uns) == ["hrca"]
     assert not list(query.layers) or list(query.layers) == [None]
@@ -251,6 +251,9 @@ def test_evaluate_equals_scikit_learn_and_counts_what_it_leaves_out(tiny_model, 
     assert scores["n_unseen"] == 5
     assert scores["accuracy"] == sk.accuracy_score(known.iloc[10:].astype(str), predicted)
     assert scores["macro_f1"] == sk.f1_score(known.iloc[10:].astype(str), predicted, average="macro")
+    answers = known.iloc[10:].astype(str), predicted, soft(tiny_model, cells)[10:].max(axis=1)
+    assert scores["calibration_error"] == hrca.metrics.calibration_error(*answers)
+    assert scores["risk_coverage_area"] == hrca.metrics.risk_coverage_area(*answers)
     assert "hrca" not in cells.obs
 
 

@@ -14,9 +14,9 @@ adata.X or a layer: raw counts (n_obs, any genes, any order)
 from importlib.metadata import version
 
 from . import compat as hrca
-from . import datasets, metrics, pl, pp
+from . import datasets, metrics, pl, pp, tl
 from ._model import HRCA
 from ._sizes import SIZES
 
 __version__ = version("hrca")
-__all__ = ["HRCA", "SIZES", "__version__", "datasets", "hrca", "metrics", "pl", "pp"]
+__all__ = ["HRCA", "SIZES", "__version__", "datasets", "hrca", "metrics", "pl", "pp", "tl"]

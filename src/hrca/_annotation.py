@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,31 @@ from anndata.utils import make_index_unique
 # What CELLxGENE's schema (5.2, obs) calls a cell whose type is not known, and its ids.
 UNKNOWN = "unknown"
 TERM = re.compile(r"CL:\d{7}")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is said of a query's cells.
+
+    Attributes
+    ----------
+    labels
+        Label of each cell, shape (n_obs,).
+    confidence
+        Its probability, shape (n_obs,), float32.
+    probabilities
+        Of all labels of the level, shape (n_obs, n_labels), float32; index: the cells' names.
+    novelty
+        Shape (n_obs,), float32; None: the model knows no reference cells to measure it by.
+    sets
+        Whether a label is in the cell's set, boolean, shape (n_obs, n_labels); None: none were asked for.
+    """
+
+    labels: pd.Categorical
+    confidence: np.ndarray
+    probabilities: pd.DataFrame
+    novelty: np.ndarray | None = None
+    sets: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -28,40 +53,57 @@ class Annotation:
         Tables of the same index.
     uns
         What to note of the prediction.
+    stale
+        Names of entries in obs and obsm that an earlier prediction may have left, and this one does not have.
     """
 
     obs: pd.DataFrame
     obsm: dict[str, pd.DataFrame]
     uns: dict[str, dict]
+    stale: tuple[str, ...] = ()
 
     def with_columns(self, columns: dict[str, pd.Categorical]) -> "Annotation":
         """Return it with more columns of obs."""
-        return Annotation(self.obs.assign(**columns), self.obsm, self.uns)
+        return replace(self, obs=self.obs.assign(**columns))
 
     def of(self, rows: slice) -> "Annotation":
         """Return that of some of the cells."""
-        return Annotation(self.obs.iloc[rows], {name: table.iloc[rows] for name, table in self.obsm.items()}, self.uns)
+        obsm = {name: table.iloc[rows] for name, table in self.obsm.items()}
+        return replace(self, obs=self.obs.iloc[rows], obsm=obsm)
 
 
-def make_annotation(key_added: str, labels: pd.Categorical, probabilities: pd.DataFrame, about: dict) -> Annotation:
+def make_annotation(key_added: str, answers: Answers, about: dict) -> Annotation:
     """Make the entries of a prediction.
 
     Parameters
     ----------
     key_added
         Name of the entries, and the beginning of their names.
-    labels
-        Label of each cell, shape (n_obs,).
-    probabilities
-        Shape (n_obs, n_labels), float32.
+    answers
+        What is said of the cells.
     about
         What to note in uns.
     """
-    confidence = probabilities.to_numpy().max(axis=1, initial=0)
-    obs = pd.DataFrame({key_added: labels, f"{key_added}_confidence": confidence}, index=probabilities.index)
+    probabilities = answers.probabilities
+    obs = pd.DataFrame(
+        {key_added: answers.labels, f"{key_added}_confidence": answers.confidence}, index=probabilities.index
+    )
+    obsm, stale = {f"{key_added}_probabilities": _writable(probabilities)}, []
+    if answers.novelty is None:
+        stale += [f"{key_added}_novelty"]
+    else:
+        obs[f"{key_added}_novelty"] = answers.novelty
+    if answers.sets is None:
+        stale += [f"{key_added}_set_size", f"{key_added}_set"]
+    else:
+        obs[f"{key_added}_set_size"] = answers.sets.to_numpy().sum(axis=1)
+        obsm[f"{key_added}_set"] = _writable(answers.sets)
+    return Annotation(obs, obsm, {key_added: about}, tuple(stale))
+
+
+def _writable(table: pd.DataFrame) -> pd.DataFrame:
     # "/" in a column's name cannot be written: anndata 0.13 refuses it (docs/decisions/0002)
-    columns = make_index_unique(probabilities.columns.str.replace("/", "|"))
-    return Annotation(obs, {f"{key_added}_probabilities": probabilities.set_axis(columns, axis=1)}, {key_added: about})
+    return table.set_axis(make_index_unique(table.columns.str.replace("/", "|")), axis=1)
 
 
 def check_terms(terms: Mapping[str, str], labels: list[str]) -> None:
@@ -109,6 +151,8 @@ def write_into(target: AnnData | AnnCollection, annotation: Annotation) -> None:
     """Write an annotation into an object; of a collection, into itself and into the AnnData that it is of."""
     if isinstance(target, AnnCollection):
         if target.obs is not None:
+            for name in set(annotation.stale) & set(target.obs):
+                del target.obs[name]
             for name in annotation.obs:
                 target.obs[name] = values_of(annotation.obs[name])
         start = 0
@@ -119,6 +163,10 @@ def write_into(target: AnnData | AnnCollection, annotation: Annotation) -> None:
     if target.is_view:
         # what anndata would do at the first write, with a warning; the object that the user holds becomes actual
         target._init_as_actual(target.copy())
+    for name in annotation.stale:
+        for entries in (target.obs, target.obsm):
+            if name in entries:
+                del entries[name]
     for name in annotation.obs:
         target.obs[name] = values_of(annotation.obs[name])
     for name, table in annotation.obsm.items():

@@ -117,7 +117,11 @@ def _write(root: h5py.File | zarr.Group, annotation: Annotation) -> None:
         )
     for name in annotation.obs:
         ad.io.write_elem(obs, name, values_of(annotation.obs[name]))
-    columns = [str(name) for name in obs.attrs["column-order"]]
+    for name in annotation.stale:
+        for part in (obs, root.get("obsm", {})):
+            if name in part:
+                del part[name]
+    columns = [str(name) for name in obs.attrs["column-order"] if name not in annotation.stale]
     obs.attrs["column-order"] = [*columns, *(name for name in annotation.obs if name not in columns)]
     for part, content in (("obsm", annotation.obsm), ("uns", annotation.uns)):
         if part not in root:

@@ -8,6 +8,7 @@ import torch
 from scipy import sparse
 from tqdm.auto import tqdm
 
+from ._calibration import Calibration
 from ._counts import check_values
 from ._evidence import CountEvidence
 from ._genes import GeneMatch, align
@@ -53,7 +54,7 @@ def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Ite
         start = rows.stop
 
 
-def with_bar(batches: Iterator[tuple[slice, np.ndarray]], n_obs: int) -> Iterator[tuple[slice, np.ndarray]]:
+def show_bar(batches: Iterator[tuple[slice, np.ndarray]], n_obs: int) -> Iterator[tuple[slice, np.ndarray]]:
     """Pass batches of :func:`aligned_batches` on, and show a progress bar of their cells, if that takes long."""
     with tqdm(total=n_obs, unit=" cells", unit_scale=True, delay=BAR_AFTER_S) as bar:
         for rows, counts in batches:
@@ -88,17 +89,28 @@ class Judgement:
 
     Attributes
     ----------
-    probabilities
-        Shape (n_obs, n_labels), float32; zeros for a cell without counts on the genes that the model uses.
-    has_counts
-        Which cells have any, shape (n_obs,).
+    log_probabilities
+        Shape (n_obs, n_labels), float32; meaningless for a cell without counts.
+    depth
+        Counts of each cell on the genes that the model uses, shape (n_obs,); at most those of the deepest cells that
+        the network judges whole.
     platform_spread
         Standard deviation of the log of the platform factors over the genes used; 0 where none were fitted.
     """
 
-    probabilities: np.ndarray
-    has_counts: np.ndarray
+    log_probabilities: np.ndarray
+    depth: np.ndarray
     platform_spread: float
+
+    @property
+    def has_counts(self) -> np.ndarray:
+        """Which cells have any counts on the genes that the model uses, shape (n_obs,)."""
+        return self.depth > 0
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Shape (n_obs, n_labels), float32; zeros for a cell without counts."""
+        return np.exp(self.log_probabilities) * self.has_counts[:, None]
 
 
 def judge_cells(
@@ -108,6 +120,7 @@ def judge_cells(
     present: np.ndarray,
     *,
     match_platform: bool,
+    calibrated: bool = True,
 ) -> Judgement:
     """Label cells by network and counts, in one forward; the memory grows with n_obs x n_labels, not with n_genes.
 
@@ -123,6 +136,8 @@ def judge_cells(
         Which of the model's genes the query measures, shape (n_genes,).
     match_platform
         Whether to fit platform factors to these cells; see :func:`hrca._platform.fit_platform`.
+    calibrated
+        Whether the probabilities are calibrated; the labels are the same either way.
 
     Returns
     -------
@@ -140,12 +155,18 @@ def judge_cells(
         totals += genes_used * counts.sum(axis=0, dtype=np.float64)
     spread = 0.0
     if fitted:
-        probabilities, factors = _weigh(module.evidence, says, depth, totals, genes_used, match_platform)
+        says, factors = _weigh(module.evidence, says, depth, totals, genes_used, match_platform)
         spread = float(np.log(factors[genes_used > 0]).std()) if genes_used.any() else 0.0
-    else:
-        probabilities = np.exp(says)
-    has_counts = depth[:, 0] > 0
-    return Judgement(probabilities * has_counts[:, None], has_counts, spread)
+    seen = depth[:, 0].clip(max=float(module.evidence.deepest)) if fitted else depth[:, 0]
+    log_probabilities = _calibrate(module.calibration, says, seen) if calibrated else says
+    return Judgement(log_probabilities.astype(np.float32), seen, spread)
+
+
+@torch.inference_mode()
+def _calibrate(calibration: Calibration, log_probabilities: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    on_cpu = Calibration()
+    on_cpu.load_state_dict(calibration.state_dict())
+    return on_cpu(torch.from_numpy(log_probabilities).double(), torch.from_numpy(depth)).numpy()
 
 
 @torch.inference_mode()
@@ -164,5 +185,4 @@ def _weigh(
     depths, totals_, factors = (torch.from_numpy(x).double() for x in (depth, totals, genes_used))
     if match_platform:
         factors = fit_platform(on_cpu, log_likelihood, depths, totals_, factors)
-    probabilities = judge(on_cpu, network, log_likelihood, depths, factors)
-    return probabilities.float().numpy(), factors.numpy()
+    return judge(on_cpu, network, log_likelihood, depths, factors).numpy(), factors.numpy()

@@ -24,21 +24,33 @@ from scvi.utils import setup_anndata_dsp
 
 from . import _scvi
 from ._adaptation import Cells, MixedCells, collect, query_targets, reference_targets
-from ._annotation import cellxgene_columns, check_terms, make_annotation
+from ._annotation import Answers, cellxgene_columns, check_terms, make_annotation
 from ._callbacks import EpochHistory
 from ._evidence import CountEvidence, describe_match
 from ._find_genes import ModelGenes
 from ._genes import check_shared
-from ._inference import Judgement, judge_cells, run, with_bar
+from ._hierarchy import Hierarchy, Tree, read_hierarchy
+from ._inference import Judgement, judge_cells, run
 from ._module import GeneAE, HRCAModule, SEClassifier
 from ._monitor import TensorBoard, TestMonitor
+from ._novelty import novelty
 from ._query import Query, known_labels, naming_sample, open_query, write_annotation
 from ._reference import check_reference, layer_to_register
+from ._sets import draws_of, prediction_sets
 from ._sources import Source, get_modality
-from ._training import Phase, check_sizes, default_epochs, fit, fit_evidence, scaled_schedule, split_cells
+from ._training import (
+    Phase,
+    check_sizes,
+    default_epochs,
+    fit,
+    fit_judgement,
+    keep_reference,
+    scaled_schedule,
+    split_cells,
+)
 from ._trainingplan import AdaptPlan, FinetunePlan, LRSchedule, PretrainPlan
 from ._transforms import Corruption
-from .metrics import annotation_scores
+from .metrics import annotation_scores, calibration_error, hierarchical_scores, risk_coverage_area
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +181,8 @@ class HRCA(BaseModelClass):
         self.split_: dict | None = None
         self.test_scores_: list[dict] = []
         self.matched_: dict | None = None
+        self.held_out_: dict[str, np.ndarray] | None = None
+        self.kept_: dict[str, np.ndarray] | None = None
         self.init_params_ = self._get_init_params(locals())
 
     @classmethod
@@ -179,6 +193,7 @@ class HRCA(BaseModelClass):
         labels_key: str | None = None,
         unlabeled_category: str = "Unknown",
         layer: str | None = None,
+        labels_hierarchy: Hierarchy | None = None,
         **kwargs,
     ) -> None:
         """%(summary)s.
@@ -192,6 +207,11 @@ class HRCA(BaseModelClass):
             The label of cells without one; they serve pre-training and never become a prediction of the classifier.
         layer
             Layer with the raw counts, or "X"; None: ``adata.X``, or the layer that has them where X does not.
+        labels_hierarchy
+            How the labels group: a mapping from child to parent; a separator between the levels in a label's name
+            ("/" in "T/CD4"); columns of obs from coarse to fine, the last one `labels_key`; or the path of a file of
+            the Cell Ontology in OBO format (a :class:`~pathlib.Path`; needs the extra ``ontology``), where the labels
+            are its ids. None: they do not.
         kwargs
             For scvi-tools, when it repeats the setup of a loaded model.
 
@@ -200,9 +220,11 @@ class HRCA(BaseModelClass):
         ValueError
             As :func:`hrca.pp.check`; or if there is no cell or no gene, a gene name is duplicated, `adata` is a view,
             or the labels cannot be learned: no such column, missing values, no strings, unused categories, fewer than
-            two labels.
+            two labels; or if `labels_hierarchy` is no tree of these labels.
         """
         layer = check_reference(adata, layer, labels_key, adata.obs, unlabeled_category)
+        # as parents, which a saved model needs neither columns nor file for
+        labels_hierarchy = read_hierarchy(labels_hierarchy, adata.obs, labels_key, unlabeled_category)
         setup_method_args = cls._get_setup_method_args(**locals())
         fields = [
             scvi_fields.LayerField(
@@ -225,6 +247,7 @@ class HRCA(BaseModelClass):
         unlabeled_category: str = "Unknown",
         rna_layer: str | None = None,
         modalities: dict[str, str] | None = None,
+        labels_hierarchy: Hierarchy | None = None,
         **kwargs,
     ) -> None:
         """Set up the MuData object for this model.
@@ -242,6 +265,8 @@ class HRCA(BaseModelClass):
         modalities
             Where ``rna_layer`` and ``labels_key`` are: the name of a modality for each; the labels may be left out,
             which means ``mdata.obs``. If None, both are in the modality "rna".
+        labels_hierarchy
+            As in :meth:`setup_anndata`.
         kwargs
             For scvi-tools, when it repeats the setup of a loaded model.
 
@@ -264,6 +289,8 @@ class HRCA(BaseModelClass):
             modalities=modalities,
         )
         where = cls._create_modalities_attr_dict(modalities, setup_method_args)
+        parents = read_hierarchy(labels_hierarchy, obs, labels_key, unlabeled_category)
+        setup_method_args["setup_args"]["labels_hierarchy"] = parents
         fields = [
             scvi_fields.MuDataLayerField(
                 REGISTRY_KEYS.X_KEY,
@@ -295,6 +322,7 @@ class HRCA(BaseModelClass):
         layer: str | None = None,
         classifier_widths: tuple[int, ...] | None = None,
         count_evidence: bool = True,
+        labels_hierarchy: Hierarchy | None = None,
     ) -> "HRCA":
         """Put a new classifier, for the labels of a new reference, on a Gene-AE that is trained already.
 
@@ -317,6 +345,8 @@ class HRCA(BaseModelClass):
             As in :class:`HRCA`; None: those of `pretrained`, or HRCA's own where it has none.
         count_evidence
             As in :class:`HRCA`.
+        labels_hierarchy
+            As in :meth:`setup_anndata`.
 
         Returns
         -------
@@ -336,7 +366,7 @@ class HRCA(BaseModelClass):
         where = gene_names.get_indexer(adata.var_names)
         shared = np.flatnonzero(where >= 0)
         check_shared(len(shared), adata.var_names, gene_names)
-        cls.setup_anndata(adata, labels_key, unlabeled_category, layer)
+        cls.setup_anndata(adata, labels_key, unlabeled_category, layer, labels_hierarchy)
         sizes = {**gene_ae.sizes, **(classifier.sizes if classifier is not None else {})}
         if classifier_widths is not None:
             sizes["classifier_widths"] = classifier_widths
@@ -370,6 +400,11 @@ class HRCA(BaseModelClass):
     def unlabeled_category(self) -> str:
         """The label of cells without one, and of query cells that cannot be judged."""
         return self.registry["setup_args"]["unlabeled_category"]
+
+    @property
+    def labels_hierarchy(self) -> dict[str, str]:
+        """The parent of each label and ancestor that has one; empty without a hierarchy."""
+        return dict(self.registry["setup_args"].get("labels_hierarchy") or {})
 
     def match(self, query: AnnData | MuData, *, layer: str | None = None) -> pd.Series:
         """Make the training that follows serve a query: its genes and its depths; labels play no part.
@@ -637,10 +672,10 @@ class HRCA(BaseModelClass):
             callbacks=callbacks,
             trainer_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
         )
-        if self.module.evidence is not None:
-            counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
-            fit_evidence(self.module, counts, self._codes(), self.split_)
-            self.model_id_ = _scvi.digest(self.module)
+        counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+        self.held_out_ = fit_judgement(self.module, counts, self._codes(), self.split_)
+        self.kept_ = keep_reference(self.module, counts, self._codes())
+        self.model_id_ = _scvi.digest(self.module)
         self.is_finetuned_ = True
 
     def train(
@@ -838,6 +873,11 @@ class HRCA(BaseModelClass):
         *,
         key_added: str | None = "hrca",
         soft: bool = False,
+        coverage: float | None = None,
+        class_conditional: bool = False,
+        level: int | None = None,
+        min_confidence: float = 0.0,
+        max_false_rejection: float | None = None,
         match_platform: bool = True,
         layer: str | None = None,
         batch_size: int = PREDICTION_BATCH,
@@ -858,11 +898,30 @@ class HRCA(BaseModelClass):
             itself if None. What is not in memory is read some thousand cells at a time.
         key_added
             Where the results are written, here for "hrca": ``obs["hrca"]``, the label (categorical);
-            ``obs["hrca_confidence"]``, its probability (float32, 0 to 1); ``obsm["hrca_probabilities"]``, all of them
-            (float32 DataFrame, n_obs x n_labels); ``uns["hrca"]``, version, model, matrix, gene overlap, settings and
-            seed. For a path, into the file, all of it in one step (docs/decisions/0004). None: nothing is written.
+            ``obs["hrca_confidence"]``, its calibrated probability (float32, 0 to 1); ``obs["hrca_novelty"]``, the share
+            of reference cells thinned to this depth that are less strange than it (float32, 0 to 1);
+            ``obsm["hrca_probabilities"]``, the probabilities of all labels (float32 DataFrame, n_obs x n_labels);
+            ``uns["hrca"]``, version, model, matrix, gene overlap, settings and seed. For a path, into the file, all of
+            it in one step (docs/decisions/0006). None: nothing is written.
         soft
             Return the probabilities in place of the labels.
+        coverage
+            Write, for each cell, the set of labels that holds the true one with this probability:
+            ``obs["hrca_set_size"]``, how many there are, and ``obsm["hrca_set"]``, which (boolean DataFrame, n_obs x
+            n_labels). None: no sets. It holds for cells like the reference's, at the depth of the query; not across
+            platforms, and not for types that the reference lacks.
+        class_conditional
+            Choose the sets so that `coverage` is nearly kept for each label, not only over all cells; they are larger.
+        level
+            Answer with the labels' ancestors of this level of the hierarchy, 0 for the coarsest, and with labels where
+            they do not reach as far; probabilities are summed. None: with labels.
+        min_confidence
+            The least probability of an answer: where a label's is lower, the finest ancestor that reaches it answers,
+            and the unlabelled category where none does.
+        max_false_rejection
+            Call a cell the unlabelled category when its novelty is above 1 less this share, so that not more than this
+            share of cells of the reference's types are called so. None: none is. It holds for cells like the
+            reference's, at the depth of the query; on another platform more are.
         match_platform
             Fit, for each gene, how many times more counts this query has of it than the reference, without labels, and
             correct the likelihood of the counts by it. A cell's label then depends on the other cells of the query;
@@ -891,7 +950,10 @@ class HRCA(BaseModelClass):
             As :func:`hrca.pp.check`; or if the model is not fine-tuned, a MuData lacks the RNA modality, a SpatialData
             has not one table, a file does not hold an AnnData or was changed meanwhile, `batch_size` is below 1,
             `ontology_terms` lacks a label or has what is no id, or `adata` is None and the model was loaded without its
-            reference.
+            reference; if `coverage` is not between 0 and 1, there is no `key_added` to write sets to, or no cells were
+            held out from training; if `level` is asked for without a hierarchy or is below 0, or `min_confidence` is
+            not in [0, 1]; or if `max_false_rejection` is not between 0 and 1, or the model knows no reference cells
+            (published weights).
         TypeError
             If `adata` is of another type.
         OSError
@@ -902,8 +964,14 @@ class HRCA(BaseModelClass):
         In the columns of ``obsm``, "/" is replaced by "|": a name with a slash cannot be written to h5ad or zarr.
         """
         self._check_finetuned()
+        asked = {"level": level, "min_confidence": min_confidence, "max_false_rejection": max_false_rejection}
+        self._check_answers(**asked)
+        if coverage is not None:
+            self._check_sets(coverage, key_added)
+            asked |= {"coverage": coverage, "class_conditional": class_conditional}
         if ontology_terms is not None:
-            check_terms(ontology_terms, self.labels)
+            tree = Tree(self.labels, self.labels_hierarchy)
+            check_terms(ontology_terms, tree.nodes if min_confidence or level is not None else self.labels)
         several = isinstance(adata, Mapping | list | tuple)
         samples = adata if isinstance(adata, Mapping) else dict(enumerate(adata if several else [adata]))
         queries, results = {}, {}
@@ -912,15 +980,18 @@ class HRCA(BaseModelClass):
                 queries[name] = self._open(sample, layer)
                 if key_added is not None:
                     queries[name].check_target()
-        settings = {"match_platform": match_platform, "batch_size": batch_size}
+        how = {"batch_size": batch_size, "enable_progress_bar": enable_progress_bar}
+        with_novelty = self.kept_ is not None and (key_added is not None or max_false_rejection is not None)
         for name, query in queries.items():
-            judgement = self._judge(query, enable_progress_bar=enable_progress_bar, **settings)
-            labels, probabilities = self._labels_of(judgement), self._frame(judgement.probabilities, query)
+            judgement = self._judge(query, match_platform=match_platform, **how)
+            strangeness = self._novelty(query, judgement, **how) if with_novelty else None
+            answers = self._answers(query, judgement, strangeness, **asked)
             if key_added is not None:
-                annotation = make_annotation(key_added, labels, probabilities, self._about(query, judgement, settings))
-                more = {} if ontology_terms is None else cellxgene_columns(labels, ontology_terms)
+                settings = {**asked, "match_platform": match_platform, "batch_size": batch_size}
+                annotation = make_annotation(key_added, answers, self._about(query, judgement, answers, settings))
+                more = {} if ontology_terms is None else cellxgene_columns(answers.labels, ontology_terms)
                 write_annotation(query, annotation.with_columns(more))
-            results[name] = probabilities if soft else labels
+            results[name] = answers.probabilities if soft else answers.labels
         if isinstance(adata, Mapping):
             return results
         return list(results.values()) if several else results[0]
@@ -1031,8 +1102,10 @@ class HRCA(BaseModelClass):
 
         Returns
         -------
-        The scores of :func:`hrca.metrics.annotation_scores` over the cells whose label the model knows, ``n_obs`` of
-        them, and ``n_unseen``, the number of cells whose label the reference did not have; those are not scored.
+        Over the cells whose label the model knows, ``n_obs`` of them, the scores of
+        :func:`hrca.metrics.annotation_scores`, ``calibration_error`` and ``risk_coverage_area``, with a hierarchy
+        of the labels ``hierarchical_f1``; and ``n_unseen``, the number of cells whose label the reference did not have;
+        those are not scored.
 
         Raises
         ------
@@ -1051,8 +1124,15 @@ class HRCA(BaseModelClass):
                 "Rename the one kind to the other."
             )
         judgement = self._judge(query, batch_size=batch_size, match_platform=match_platform)
-        predicted = np.asarray(self._labels_of(judgement))
+        answered, confidence, _ = self._answer(judgement)
+        predicted = np.asarray(answered)
         scores = annotation_scores(known[seen], predicted[seen])
+        answers = known[seen], predicted[seen], confidence[seen]
+        scores["calibration_error"] = calibration_error(*answers)
+        scores["risk_coverage_area"] = risk_coverage_area(*answers)
+        if self.labels_hierarchy:
+            along = hierarchical_scores(*answers[:2], self.labels_hierarchy, unlabeled_category=self.unlabeled_category)
+            scores["hierarchical_f1"] = along["hierarchical_f1"]
         scores["n_unseen"] = int((labelled & ~seen).sum())
         if scores["n_unseen"] > MANY_UNSEEN * labelled.sum():
             warnings.warn(
@@ -1165,7 +1245,8 @@ class HRCA(BaseModelClass):
         callbacks: list[Callback] | None,
         trainer_kwargs: dict,
     ) -> None:
-        judgement = self._judge(query)
+        # adaptation was measured with these; calibrated, it would weigh unsure cells less
+        judgement = self._judge(query, calibrated=False)
         if not judgement.has_counts.any():
             raise ValueError(
                 "A query to adapt to must have cells with counts on the model's genes, but none of its "
@@ -1211,17 +1292,68 @@ class HRCA(BaseModelClass):
         *,
         batch_size: int = PREDICTION_BATCH,
         match_platform: bool = True,
+        calibrated: bool = True,
         enable_progress_bar: bool = False,
     ) -> Judgement:
-        batches = query.batches(batch_size)
-        if enable_progress_bar:
-            batches = with_bar(batches, query.n_obs)
-        return judge_cells(self.module, batches, query.n_obs, query.match.present, match_platform=match_platform)
+        return judge_cells(
+            self.module,
+            query.batches(batch_size, with_bar=enable_progress_bar),
+            query.n_obs,
+            query.match.present,
+            match_platform=match_platform,
+            calibrated=calibrated,
+        )
+
+    def _answers(
+        self,
+        query: Query,
+        judgement: Judgement,
+        strangeness: np.ndarray | None,
+        *,
+        level: int | None,
+        min_confidence: float,
+        max_false_rejection: float | None,
+        coverage: float | None = None,
+        class_conditional: bool = False,
+    ) -> Answers:
+        labels, confidence, probabilities = self._answer(judgement, level, min_confidence)
+        if max_false_rejection is not None:
+            # NaN, a cell without counts, is not above anything
+            labels[strangeness >= 1 - max_false_rejection] = self.unlabeled_category
+        sets = None if coverage is None else self._sets(query, judgement, coverage, class_conditional)
+        return Answers(labels, confidence, probabilities.set_axis(query.adata.obs_names), strangeness, sets)
+
+    def _answer(
+        self, judgement: Judgement, level: int | None = None, min_confidence: float = 0.0
+    ) -> tuple[pd.Categorical, np.ndarray, pd.DataFrame]:
+        """Return label and confidence of each cell, and the probabilities of the level; see :meth:`predict`."""
+        tree, probabilities = Tree(self.labels, self.labels_hierarchy), judgement.probabilities
+        if level is not None:
+            tree, probabilities = tree.cut(probabilities, level)
+        answer, confidence = tree.descend(probabilities, min_confidence)
+        nodes = [*(tree.nodes if min_confidence else tree.labels), self.unlabeled_category]
+        codes = np.where(judgement.has_counts & (answer >= 0), answer, len(nodes) - 1)
+        labels = pd.Categorical.from_codes(codes.astype(int), categories=nodes)
+        return labels, confidence, pd.DataFrame(probabilities, columns=pd.Index(tree.labels))
 
     def _labels_of(self, judgement: Judgement) -> pd.Categorical:
-        likeliest = judgement.probabilities.argmax(axis=1) if len(judgement.has_counts) else []
-        codes = np.where(judgement.has_counts, likeliest, len(self.labels))
-        return pd.Categorical.from_codes(codes.astype(int), categories=[*self.labels, self.unlabeled_category])
+        return self._answer(judgement)[0]
+
+    def _novelty(self, query: Query, judgement: Judgement, *, batch_size: int, enable_progress_bar: bool) -> np.ndarray:
+        genes_used = self.module.genes_used.cpu().numpy() * query.match.present
+        batches = query.batches(batch_size, with_bar=enable_progress_bar)
+        return novelty(self.kept_, batches, judgement.depth, genes_used)
+
+    def _sets(self, query: Query, judgement: Judgement, coverage: float, class_conditional: bool) -> pd.DataFrame:
+        sets = prediction_sets(
+            self.held_out_,
+            judgement.probabilities,
+            judgement.depth,
+            draws_of(query.adata.obs_names),
+            coverage=coverage,
+            class_conditional=class_conditional,
+        )
+        return pd.DataFrame(sets, index=query.adata.obs_names, columns=pd.Index(self.labels))
 
     def _test_cells(self, adata: Source, labels_key: str | None) -> tuple[Query, pd.Series]:
         labels_key = labels_key or self.registry["setup_args"]["labels_key"]
@@ -1248,21 +1380,51 @@ class HRCA(BaseModelClass):
         informative, profiles = evidence.informative.cpu().numpy(), evidence.log_profiles.exp().cpu().numpy()
         return ModelGenes(self.gene_names, used * informative, "informative genes", used * profiles.mean(axis=0))
 
-    def _about(self, query: Query, judgement: Judgement, settings: dict) -> dict:
+    def _about(self, query: Query, judgement: Judgement, answers: Answers, settings: dict) -> dict:
         """What uns notes of a prediction."""
-        seed = {} if scvi_settings.seed is None else {"seed": int(scvi_settings.seed)}
-        return {
+        seed = None if scvi_settings.seed is None else int(scvi_settings.seed)
+        about = {
             **query.about(),
             "model_id": self.model_id_,
-            "labels": np.array(self.labels, dtype=str),
+            "labels": answers.probabilities.columns.to_numpy(dtype=str),
             "platform_spread": judgement.platform_spread,
             **settings,
             "match_platform": settings["match_platform"] and self.module.weighs_counts,
-            **seed,
+            "seed": seed,
         }
+        # h5ad and zarr have no place for None
+        return {name: value for name, value in about.items() if value is not None}
 
-    def _frame(self, probabilities: np.ndarray, query: Query) -> pd.DataFrame:
-        return pd.DataFrame(probabilities, index=query.adata.obs_names, columns=pd.Index(self.labels))
+    def _check_answers(self, level: int | None, min_confidence: float, max_false_rejection: float | None) -> None:
+        if level is not None and (level < 0 or not self.labels_hierarchy):
+            raise ValueError(
+                f"`level` must be 0 or more, and needs a hierarchy, got {level} and "
+                f"{'one' if self.labels_hierarchy else 'none'}. `setup_anndata(..., labels_hierarchy=...)` names it."
+            )
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"`min_confidence` must be from 0 to 1, got {min_confidence}. A usual one is 0.9.")
+        if max_false_rejection is None:
+            return
+        if not 0 < max_false_rejection < 1:
+            raise ValueError(
+                f"`max_false_rejection` must be between 0 and 1, got {max_false_rejection}. A usual one is 0.05."
+            )
+        if self.kept_ is None:
+            raise ValueError(
+                "Novelty is measured by cells of the reference, but this model has none: it has published weights, or "
+                "was trained by an earlier version. `model.finetune()` keeps them."
+            )
+
+    def _check_sets(self, coverage: float, key_added: str | None) -> None:
+        if not 0 < coverage < 1:
+            raise ValueError(f"`coverage` must be between 0 and 1, got {coverage}. The usual is 0.9.")
+        if key_added is None:
+            raise ValueError("Sets of labels are written to the query: `coverage` needs a `key_added`, got None.")
+        if self.held_out_ is None:
+            raise ValueError(
+                "Sets of labels need cells that were held out from training, but this model has none. Train it with "
+                "`train_size` below 1; published weights have no sets."
+            )
 
     def _check_has_reference(self) -> None:
         if self.adata_manager is None:

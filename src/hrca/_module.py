@@ -13,6 +13,7 @@ from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ._calibration import Calibration
 from ._components import EncoderLayer, SEResidualBlock, SqueezeExcitation, initialize, two_linears
 from ._evidence import N_DEPTH_QUANTILES, CountEvidence
 from ._transforms import Corruption, corrupt, log_normalize, thin_to_depth
@@ -178,6 +179,7 @@ class HRCAModule(BaseModuleClass):
         self.gene_ae = gene_ae
         self.se_classifier = se_classifier
         self.evidence = evidence
+        self.calibration = Calibration()
         self.register_buffer("genes_used", torch.ones(gene_ae.decoder[-2].out_features))
         self.register_buffer("query_depths", torch.zeros(N_DEPTH_QUANTILES))
         self.register_buffer("is_adapted", torch.tensor(False))

@@ -94,7 +94,7 @@ def judge(
     depth: Float[Tensor, "n_obs 2"],
     factors: Float[Tensor, " n_genes"],
 ) -> Float[Tensor, "n_obs n_labels"]:
-    """Return the probabilities of cells from what network and counts say.
+    """Return the log-probabilities of cells from what network and counts say, not calibrated.
 
     Parameters
     ----------
@@ -111,10 +111,10 @@ def judge(
 
     Returns
     -------
-    Probabilities, shape (n_obs, n_labels).
+    Log-probabilities, shape (n_obs, n_labels).
     """
     log_likelihood, seen = _as_seen(evidence, log_likelihood, depth, factors)
-    return combine(network, log_likelihood, seen, evidence.weights.to(depth)).softmax(dim=1)
+    return combine(network, log_likelihood, seen, evidence.weights.to(depth)).log_softmax(dim=1)
 
 
 def _as_seen(

@@ -16,7 +16,7 @@ from ._counts import Slot, table_in_memory
 from ._files import check_room, write_into_file
 from ._find_genes import ModelGenes
 from ._genes import GeneMatch
-from ._inference import aligned_batches
+from ._inference import aligned_batches, show_bar
 from ._sources import Cells, Target, open_source
 
 
@@ -54,10 +54,11 @@ class Query:
         if isinstance(self.target, Path):
             check_room(self.target)
 
-    def batches(self, batch_size: int) -> Iterator[tuple[slice, np.ndarray]]:
-        """Go through the cells in order; see :func:`hrca._inference.aligned_batches`."""
+    def batches(self, batch_size: int, *, with_bar: bool = False) -> Iterator[tuple[slice, np.ndarray]]:
+        """Go through the cells in order, with a progress bar if asked; see :func:`hrca._inference.aligned_batches`."""
         counts = self.slot.matrix(self.adata)
-        return aligned_batches(counts, self.match, batch_size=batch_size, source=str(self.slot))
+        batches = aligned_batches(counts, self.match, batch_size=batch_size, source=str(self.slot))
+        return show_bar(batches, self.n_obs) if with_bar else batches
 
     def about(self) -> dict:
         """Return what to note of it in uns, in types that h5ad and zarr can hold."""

@@ -1,0 +1,145 @@
+"""The temperature, against scipy and simulated cells; that a trained model has one and keeps it."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from conftest import QUIET, TINY, synthetic
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+import hrca
+from hrca import _training
+from hrca._calibration import Calibration
+from hrca.metrics import calibration_error
+
+
+def simulated(n: int, temperature=lambda depth: np.exp(0.5 + 0.2 * np.log(depth / 100)), seed: int = 0):
+    """Cells that claim too much, by a temperature: log-probabilities, depth, true labels."""
+    rng = np.random.default_rng(seed)
+    depth = np.exp(rng.uniform(np.log(10), np.log(2000), n))
+    honest = rng.normal(size=(n, 4)) * 2
+    codes = np.array([rng.choice(4, p=row) for row in softmax(honest, axis=1)])
+    return log_softmax(honest * temperature(depth)[:, None], axis=1), depth, codes
+
+
+def fitted(log_probabilities, depth, codes, n_cells=None) -> Calibration:
+    calibration = Calibration()
+    calibration.fit(*(torch.from_numpy(x) for x in (log_probabilities, depth, codes)), n_cells or len(codes))
+    return calibration
+
+
+def calibrated(calibration: Calibration, log_probabilities, depth) -> np.ndarray:
+    return calibration(torch.from_numpy(log_probabilities), torch.from_numpy(depth)).numpy()
+
+
+def test_without_a_fit_probabilities_stay_as_they_are():
+    log_probabilities, depth, _ = simulated(20)
+    depth[:2] = 0, 1e9
+    np.testing.assert_allclose(calibrated(Calibration(), log_probabilities, depth), log_probabilities, atol=1e-12)
+
+
+def test_the_fit_is_the_minimum_that_scipy_finds():
+    log_probabilities, depth, codes = simulated(300)
+    ends = np.quantile(depth, [0.01, 0.99])
+    log_depth = np.log(np.clip(depth, *ends) / 100)
+
+    def loss(line):
+        scaled = log_probabilities / np.exp(line[0] + line[1] * log_depth)[:, None]
+        right = [log_softmax(row)[code] for row, code in zip(scaled, codes, strict=True)]
+        return -np.mean(right) + (line[0] ** 2 + (line[1] / 0.3) ** 2) / 2 / 30
+
+    calibration = fitted(log_probabilities, depth, codes, n_cells=30)
+    expected = minimize(loss, [0, 0], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-10}).x
+    np.testing.assert_allclose(calibration.log_temperature, expected, atol=1e-3)
+    np.testing.assert_allclose(calibration.depth_range, ends, rtol=1e-6)
+
+
+def test_cells_that_claim_too_much_by_depth_are_found_out():
+    calibration = fitted(*simulated(20_000))
+    np.testing.assert_allclose(calibration.log_temperature, [0.5, 0.2], atol=0.04)
+    log_probabilities, depth, codes = simulated(20_000, seed=1)
+    for deep in (True, False):
+        cells = (depth > 200) == deep
+        errors = []
+        for said in (log_probabilities, calibrated(calibration, log_probabilities, depth)):
+            said = np.exp(said[cells])
+            errors.append(calibration_error(codes[cells], said.argmax(axis=1), said.max(axis=1)))
+        assert errors[1] < 0.02 < errors[0]
+
+
+def test_the_labels_stay_as_they_are_and_probabilities_sum_to_one():
+    calibration = fitted(*simulated(200, temperature=lambda depth: np.exp(2 + 0 * depth)))
+    log_probabilities, depth, _ = simulated(2000, seed=1)
+    after = calibrated(calibration, log_probabilities, depth)
+    np.testing.assert_array_equal(after.argsort(axis=1), log_probabilities.argsort(axis=1))
+    np.testing.assert_allclose(np.exp(after).sum(axis=1), 1)
+
+
+def test_few_cells_teach_little():
+    log_probabilities, depth, codes = simulated(5, temperature=lambda depth: np.exp(2 + 0 * depth))
+    few, many = (
+        fitted(*(np.concatenate([x] * 100) for x in (log_probabilities, depth, codes)), n_cells=n).log_temperature
+        for n in (1, 500)
+    )
+    assert few.abs().sum() < many.abs().sum()
+    assert few.abs().max() < 2
+
+
+def test_beyond_the_depths_that_taught_it_the_temperature_stays():
+    log_probabilities, depth, codes = simulated(500)
+    calibration = fitted(log_probabilities, depth, codes)
+    low, high = calibration.depth_range.double().numpy()
+    row = log_probabilities[:1].repeat(4, axis=0)
+    at = calibrated(calibration, row, np.array([1.0, low, high, 1e6]))
+    np.testing.assert_allclose(at[0], at[1])
+    np.testing.assert_allclose(at[2], at[3])
+    assert np.abs(at[0] - at[3]).max() > 0.01
+
+
+@pytest.mark.parametrize("count_evidence", [True, False])
+def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_evidence, monkeypatch, tmp_path):
+    judge_cells, judged = _training.judge_cells, []
+
+    def recorded(module, batches, n_obs, present, **settings):
+        batches = list(batches)
+        profiles = None if module.evidence is None else module.evidence.log_profiles.clone()
+        judged.append((np.concatenate([counts for _, counts in batches]), settings, profiles))
+        return judge_cells(module, iter(batches), n_obs, present, **settings)
+
+    monkeypatch.setattr(_training, "judge_cells", recorded)
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    model = hrca.HRCA(reference, **TINY, count_evidence=count_evidence)
+    model.train(2, 10, train_size=0.7, lr=1e-2, **QUIET)
+    ((counts, settings, profiles),) = judged
+    held_out = model.split_["validation"]
+    assert settings == {"match_platform": False, "calibrated": False}
+    assert len(counts) == 10 * len(held_out)
+    np.testing.assert_array_equal(counts[: len(held_out)], reference.X[held_out].toarray())
+    if count_evidence:
+        assert (profiles != model.module.evidence.log_profiles).any()  # these know the held-out cells, those do not
+    assert (model.module.calibration.log_temperature != 0).all()
+
+    query = synthetic(40, seed=5)
+    model.save(tmp_path / "model")
+    loaded = hrca.HRCA.load(tmp_path / "model")
+    probabilities = loaded.predict(query, soft=True).to_numpy()
+    np.testing.assert_array_equal(probabilities, model.predict(query, soft=True).to_numpy())
+    np.testing.assert_array_equal(query.obs["hrca_confidence"], probabilities.max(axis=1))
+    # the same without calibration, then a temperature for each cell
+    raw = copy.deepcopy(model)
+    raw.module.calibration = Calibration()
+    line, (low, high) = (x.numpy() for x in model.module.calibration.buffers())
+    depth = query.X.toarray().sum(axis=1)
+    seen = np.minimum(depth, float(model.module.evidence.deepest)) if count_evidence else depth
+    temperature = np.exp(line[0] + line[1] * np.log(np.clip(seen, low, high) / 100))
+    expected = softmax(np.log(raw.predict(query, soft=True).to_numpy()) / temperature[:, None], axis=1)
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
+
+
+def test_without_held_out_cells_there_is_no_temperature(reference):
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    model = hrca.HRCA(reference, **TINY)
+    model.train(1, 1, train_size=1.0, **QUIET)
+    assert (model.module.calibration.log_temperature == 0).all()

@@ -1,0 +1,238 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import QUIET, TINY, synthetic
+
+import hrca
+from hrca._hierarchy import Tree, lineage, read_hierarchy
+
+PARENTS = {"CD4": "T", "CD8": "T", "naive": "CD4", "memory": "CD4", "T": "lymphoid", "B": "lymphoid"}
+LEAVES = ["naive", "memory", "CD8", "B", "Mono"]
+# The true terms of the Cell Ontology, with one link that makes it no tree.
+OBO = """format-version: 1.2
+
+[Term]
+id: CL:0000084
+name: T cell
+is_a: CL:0000542 ! lymphocyte
+
+[Term]
+id: CL:0000236
+name: B cell
+is_a: CL:0000542 ! lymphocyte
+
+[Term]
+id: CL:0000542
+name: lymphocyte
+is_a: CL:0000738 ! leukocyte
+
+[Term]
+id: CL:0000624
+name: CD4-positive, alpha-beta T cell
+is_a: CL:0000789
+
+[Term]
+id: CL:0000625
+name: CD8-positive, alpha-beta T cell
+is_a: CL:0000789
+
+[Term]
+id: CL:0000789
+name: alpha-beta T cell
+is_a: CL:0000084
+relationship: part_of CL:0000576
+
+[Term]
+id: CL:0000576
+name: monocyte
+is_a: CL:0000738
+is_a: CL:0000113
+
+[Term]
+id: CL:0000113
+name: mononuclear phagocyte
+is_a: CL:0000738
+
+[Term]
+id: CL:0000738
+name: leukocyte
+"""
+
+
+def obs(*labels: str, **columns) -> pd.DataFrame:
+    return pd.DataFrame({"cell_type": labels, **columns})
+
+
+def test_a_mapping_keeps_what_the_labels_need():
+    given = {**PARENTS, "elsewhere": "nowhere"}
+    assert read_hierarchy(given, obs(*LEAVES), "cell_type", "Unknown") == PARENTS
+
+
+def test_a_separator_nests_names():
+    read = read_hierarchy("/", obs("T/CD4/naive", "T/CD8", "B"), "cell_type", "Unknown")
+    assert read == {"T/CD4/naive": "T/CD4", "T/CD4": "T", "T/CD8": "T"}
+
+
+def test_columns_from_coarse_to_fine():
+    table = obs("naive", "CD8", "B", "Unknown", coarse=["T", "T", "B", None], middle=["CD4", "CD8", "B", None])
+    read = read_hierarchy(["coarse", "middle", "cell_type"], table, "cell_type", "Unknown")
+    assert read == {"naive": "CD4", "CD4": "T", "CD8": "T"}
+
+
+def test_an_ontology_is_cut_to_a_tree_of_the_labels(tmp_path):
+    path = tmp_path / "cl.obo"
+    path.write_text(OBO)
+    labels = obs("CL:0000624", "CL:0000625", "CL:0000236", "CL:0000576")
+    read = read_hierarchy(path, labels, "cell_type", "Unknown")
+    # of alpha-beta T cell and T cell, which hold the same labels, the finer; "mononuclear phagocyte" holds one alone
+    assert read == {
+        "CL:0000624": "CL:0000789",
+        "CL:0000625": "CL:0000789",
+        "CL:0000789": "CL:0000542",
+        "CL:0000236": "CL:0000542",
+        "CL:0000542": "CL:0000738",
+        "CL:0000576": "CL:0000738",
+    }
+    with pytest.raises(ValueError, match="lacks \\['T'\\]"):
+        read_hierarchy(path, obs("T", "CL:0000236"), "cell_type", "Unknown")
+
+
+@pytest.mark.parametrize(
+    ("hierarchy", "table", "words"),
+    [
+        ({"a": "b", "b": "a"}, obs("a", "c"), "its own ancestor"),
+        ({"x": "y"}, obs("a", "c"), "gives none to"),
+        ({"a": "Unknown"}, obs("a", "c"), "cannot be a parent"),
+        ("", obs("a", "c"), "must not be empty"),
+        (["coarse", "cell_type"], obs("a", "c"), "must end with 'cell_type'"),
+        (["cell_type", "coarse"], obs("a", "c", coarse=["x", "x"]), "must end with 'cell_type'"),
+        (["coarse", "cell_type"], obs("a", "a", coarse=["x", "y"]), "must have one parent"),
+        (["coarse", "cell_type"], obs("a", "c", coarse=["x", None]), "some are missing"),
+    ],
+)
+def test_what_is_no_tree_is_refused(hierarchy, table, words):
+    with pytest.raises(ValueError, match=words):
+        read_hierarchy(hierarchy, table, "cell_type", "Unknown")
+
+
+def probabilities(n: int, labels: int = 5, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet(np.full(labels, 0.5), size=n)
+
+
+def walk(row: np.ndarray, least: float) -> tuple[str | None, float]:
+    """One cell from the top down, in words."""
+    of = dict(zip(LEAVES, row, strict=True))
+    mass = {node: sum(p for leaf, p in of.items() if node in lineage(leaf, PARENTS)) for node in [*LEAVES, "CD4", "T"]}
+    mass["lymphoid"] = 1 - of["Mono"]
+    options, answer = ["lymphoid", "Mono"], None
+    top = max(mass[node] for node in options)
+    while options:
+        best = max(options, key=mass.get)
+        if mass[best] < least:
+            break
+        answer, options = best, [child for child, parent in PARENTS.items() if parent == best]
+    return answer, top if answer is None else mass[answer]
+
+
+@pytest.mark.parametrize("least", [0.0, 0.6, 0.95])
+def test_the_answer_is_a_walk_from_the_top(least):
+    tree, table = Tree(LEAVES, PARENTS), probabilities(200)
+    answer, confidence = tree.descend(table, least)
+    for cell, row in enumerate(table):
+        expected, sure = walk(row, least)
+        assert (tree.nodes[answer[cell]] if answer[cell] >= 0 else None) == expected
+        assert confidence[cell] == pytest.approx(sure)
+
+
+def test_parent_and_child_never_disagree():
+    table, full = probabilities(300), Tree(LEAVES, PARENTS)
+    finest = [full.nodes[i] for i in full.descend(table)[0]]
+    for level in range(4):
+        tree, summed = full.cut(table, level)
+        np.testing.assert_allclose(summed.sum(axis=1), 1)
+        coarse = [tree.nodes[i] for i in tree.descend(summed)[0]]
+        assert all(node in lineage(leaf, PARENTS) for node, leaf in zip(coarse, finest, strict=True))
+    for least in (0.5, 0.7, 0.9):
+        backed_off = [full.nodes[i] if i >= 0 else None for i in full.descend(table, least)[0]]
+        assert all(x is None or x in lineage(leaf, PARENTS) for x, leaf in zip(backed_off, finest, strict=True))
+
+
+def test_a_label_that_has_children_holds_what_they_leave():
+    tree = Tree(["T", "CD4", "B"], {"CD4": "T"})
+    answer, confidence = tree.descend(np.array([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]]))
+    assert [tree.nodes[i] for i in answer] == ["T", "CD4"]
+    np.testing.assert_allclose(confidence, [0.8, 0.6])
+
+
+def test_without_a_hierarchy_it_is_the_likeliest():
+    table = probabilities(100)
+    answer, confidence = Tree(LEAVES, {}).descend(table)
+    np.testing.assert_array_equal(answer, table.argmax(axis=1))
+    np.testing.assert_array_equal(confidence, table.max(axis=1))
+
+
+# The model -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model():
+    adata = synthetic(300)
+    hrca.HRCA.setup_anndata(
+        adata, labels_key="cell_type", labels_hierarchy={"type 0": "left/side", "type 1": "left/side"}
+    )
+    model = hrca.HRCA(adata, **TINY)
+    model.train(2, 10, lr=1e-2, **QUIET)
+    return model
+
+
+def test_predict_answers_of_every_level(model):
+    query = synthetic(60, seed=5)
+    fine = np.asarray(model.predict(query))
+    leaves = query.obsm["hrca_probabilities"]
+    coarse = model.predict(query, level=0, key_added="coarse")
+    assert list(query.obsm["coarse_probabilities"].columns) == ["left|side", "type 2"]
+    np.testing.assert_allclose(
+        query.obsm["coarse_probabilities"]["left|side"], leaves["type 0"] + leaves["type 1"], rtol=1e-5
+    )
+    assert query.uns["coarse"]["level"] == 0
+    assert {(c, f) for c, f in zip(coarse, fine, strict=True)} <= {
+        ("left/side", "type 0"),
+        ("left/side", "type 1"),
+        ("type 2", "type 2"),
+    }
+    sure = np.asarray(model.predict(query, min_confidence=0.9, key_added="sure"))
+    assert (query.obs["sure_confidence"][sure != "Unknown"] >= 0.9 - 1e-5).all()
+    assert (query.obs["sure_confidence"][sure == "Unknown"] < 0.9).all()
+    kept = leaves.max(axis=1).to_numpy() >= 0.9
+    np.testing.assert_array_equal(sure[kept], fine[kept])
+
+
+def test_the_hierarchy_is_saved_with_the_model(model, tmp_path):
+    model.save(tmp_path / "model")
+    loaded = hrca.HRCA.load(tmp_path / "model")
+    assert loaded.labels_hierarchy == {"type 0": "left/side", "type 1": "left/side"}
+    query = synthetic(10, seed=5)
+    assert list(loaded.predict(query, level=0)) == list(model.predict(query, level=0))
+    again = hrca.HRCA.load(tmp_path / "model", adata=synthetic(300))
+    assert again.labels_hierarchy == loaded.labels_hierarchy
+
+
+def test_evaluate_has_the_hierarchical_f1(model):
+    scores = model.evaluate(synthetic(60, seed=5), "cell_type")
+    assert scores["accuracy"] <= scores["hierarchical_f1"] <= 1
+
+
+def test_level_needs_a_hierarchy(tiny_model, model):
+    with pytest.raises(ValueError, match="needs a hierarchy, got 0 and none"):
+        tiny_model.predict(synthetic(5), level=0)
+    with pytest.raises(ValueError, match="must be 0 or more"):
+        model.predict(synthetic(5), level=-1)
+    with pytest.raises(ValueError, match="from 0 to 1, got 2"):
+        model.predict(synthetic(5), min_confidence=2)
+
+
+def test_a_hierarchy_needs_labels(reference):
+    with pytest.raises(ValueError, match="needs labels"):
+        hrca.HRCA.setup_anndata(reference, labels_hierarchy=Path("cl.obo"))

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+from conftest import QUIET, TINY, synthetic
+from scipy import sparse, stats
+
+import hrca
+from hrca._novelty import Profiles, keep_cells, novelty
+
+
+def counts(n: int, rates: np.ndarray, seed: int, depth: float = 200) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(len(rates), size=n)
+    size = depth * np.exp(rng.normal(0, 0.5, n))
+    own = rates[codes] * rng.gamma(4, 1 / 4, (n, rates.shape[1]))
+    return rng.poisson(size[:, None] * own / own.sum(axis=1, keepdims=True)).astype(np.float32), codes
+
+
+RATES = np.random.default_rng(0).dirichlet(np.full(80, 0.4), size=4)
+
+
+def ask(kept, x, genes=None):
+    genes = np.ones(x.shape[1], dtype=np.float32) if genes is None else genes
+    batches = ((slice(i, i + 50), x[i : i + 50]) for i in range(0, len(x), 50))
+    return novelty(kept, batches, x @ genes, genes)
+
+
+def test_a_cell_is_taken_out_of_its_own_profile():
+    x, codes = counts(12, RATES, seed=1)
+    profiles = Profiles(np.stack([x[codes == i].sum(axis=0) for i in range(4)]), np.ones(80))
+    without = profiles.without(x, codes)
+    for cell in range(12):
+        rest = np.arange(12) != cell
+        sums = np.stack([x[rest & (codes == i)].sum(axis=0) for i in range(4)])
+        np.testing.assert_allclose(without[cell], Profiles(sums, np.ones(80)).of_labels()[codes[cell]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.2])
+def test_cells_of_the_references_kind_have_any_value_as_often(share):
+    x, codes = counts(800, RATES, seed=1)
+    kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
+    query, _ = counts(800, RATES, seed=2)
+    query = np.random.default_rng(3).binomial(query.astype(int), share).astype(np.float32)
+    found = ask(kept, query)
+    assert stats.kstest(found, "uniform").statistic < 0.07
+    for alpha in (0.05, 0.1):
+        assert abs((found >= 1 - alpha).mean() - alpha) < 0.02
+
+
+def test_a_type_that_the_reference_lacks_is_strange():
+    x, codes = counts(600, RATES[:3], seed=1)
+    kept = keep_cells(sparse.csr_array(x), codes, 3, 1e9)
+    strange, _ = counts(200, RATES[3:], seed=2)
+    assert (ask(kept, strange) >= 0.95).mean() > 0.9
+
+
+def test_genes_that_a_query_lacks_play_no_part():
+    x, codes = counts(600, RATES, seed=1)
+    kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
+    query, _ = counts(300, RATES, seed=2)
+    genes = (np.arange(80) % 2).astype(np.float32)
+    found = ask(kept, query, genes)
+    np.testing.assert_array_equal(found, ask(kept, query * genes, genes))
+    assert abs((found >= 0.95).mean() - 0.05) < 0.03
+
+
+def test_deep_cells_are_no_stranger_than_others():
+    x, codes = counts(600, RATES, seed=1)
+    kept = keep_cells(sparse.csr_array(x), codes, 4, float(np.quantile(x.sum(axis=1), 0.9)))
+    deep, _ = counts(300, RATES, seed=2, depth=2000)
+    assert (ask(kept, deep) >= 0.95).mean() < 0.15
+
+
+def test_a_cell_without_counts_has_none():
+    x, codes = counts(100, RATES, seed=1)
+    kept = keep_cells(x, codes, 4, 1e9)
+    assert np.isnan(ask(kept, np.zeros((3, 80), dtype=np.float32))).all()
+    x[7] = 0
+    assert np.flatnonzero(np.isnan(ask(kept, x))).tolist() == [7]
+
+
+def test_what_is_kept_of_many_cells_is_bounded():
+    x, codes = counts(2500, RATES, seed=1, depth=20)
+    kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
+    assert len(kept["codes"]) == 2000
+    np.testing.assert_allclose(kept["sums"].sum(axis=0), x.sum(axis=0), rtol=1e-5)
+
+
+# The model -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model():
+    adata = synthetic(400, n_labels=4)
+    adata = adata[adata.obs["cell_type"] != "type 3"].copy()
+    hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
+    model = hrca.HRCA(adata, **TINY)
+    model.train(2, 10, lr=1e-2, **QUIET)
+    return model
+
+
+def test_predict_calls_what_is_strange_unknown(model, tmp_path):
+    query = synthetic(200, n_labels=4, seed=5)
+    strange = (query.obs["cell_type"] == "type 3").to_numpy()
+    plain = np.asarray(model.predict(query, match_platform=False))
+    labels = np.asarray(model.predict(query, max_false_rejection=0.05, match_platform=False))
+    rejected = labels == "Unknown"
+    assert rejected[strange].mean() > 0.9
+    assert rejected[~strange].mean() < 0.12
+    np.testing.assert_array_equal(labels[~rejected], plain[~rejected])
+    np.testing.assert_array_equal(rejected, query.obs["hrca_novelty"] >= 0.95)
+    assert query.uns["hrca"]["max_false_rejection"] == 0.05
+    model.save(tmp_path / "model")
+    again = synthetic(200, n_labels=4, seed=5)
+    hrca.HRCA.load(tmp_path / "model").predict(again, match_platform=False)
+    np.testing.assert_array_equal(again.obs["hrca_novelty"], query.obs["hrca_novelty"])
+
+
+@pytest.mark.parametrize("rate", [0, 1])
+def test_what_is_no_rate_is_refused(model, rate):
+    with pytest.raises(ValueError, match=f"between 0 and 1, got {rate}"):
+        model.predict(synthetic(5), max_false_rejection=rate)

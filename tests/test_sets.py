@@ -1,0 +1,204 @@
+"""Sets of labels: against written-out loops, and the coverage that they promise."""
+
+import numpy as np
+import pytest
+from conftest import QUIET, TINY, synthetic
+
+import hrca
+from hrca._sets import draws_of, held_out_scores, label_scores, prediction_sets
+
+
+def simulated(n: int, seed: int, n_labels: int = 4):
+    """Probabilities that are right, more so the deeper a cell is; depth, true labels."""
+    rng = np.random.default_rng(seed)
+    depth = np.exp(rng.uniform(np.log(10), np.log(1000), n))
+    logits = rng.normal(size=(n, n_labels)) * np.log(depth)[:, None] / 2
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return probabilities, depth, np.array([rng.choice(n_labels, p=row) for row in probabilities])
+
+
+def test_scores_are_the_probability_of_what_stands_before_and_a_share_of_its_own():
+    probabilities, _, _ = simulated(30, seed=0)
+    draws = np.random.default_rng(1).random(30)
+    scores = label_scores(probabilities, draws)
+    for cell, row in enumerate(probabilities):
+        for label, own in enumerate(row):
+            expected = row[row > own].sum() + draws[cell] * own
+            assert scores[cell, label] == pytest.approx(expected)
+
+
+def test_where_probabilities_are_right_the_true_labels_scores_are_uniform():
+    probabilities, _, codes = simulated(20_000, seed=0)
+    scores = label_scores(probabilities, np.random.default_rng(1).random(20_000))[np.arange(20_000), codes]
+    np.testing.assert_allclose(np.quantile(scores, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.015)
+
+
+def test_a_cell_has_its_own_draw_whatever_stands_beside_it():
+    names = [f"cell{i}" for i in range(5000)]
+    draws = draws_of(names)
+    assert draws_of(names[7:8])[0] == draws[7]
+    assert 0 <= draws.min() < draws.max() < 1
+    np.testing.assert_allclose(np.quantile(draws, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.02)
+
+
+def held_out_by_hand(n_cells: int, n_draws: int, seed: int) -> dict[str, np.ndarray]:
+    """Cells that stand at several depths each; the fewer the counts, the higher the true label's score."""
+    rng = np.random.default_rng(seed)
+    cell = np.tile(np.arange(n_cells), n_draws)
+    depth = np.exp(rng.uniform(np.log(10), np.log(1000), n_cells * n_draws))
+    return {
+        "score": rng.random(n_cells * n_draws) ** (np.log(depth) / 4),
+        "depth": depth,
+        "code": np.tile(rng.integers(4, size=n_cells), n_draws),
+        "cell": cell,
+    }
+
+
+def threshold_in_a_loop(held_out, inside, coverage, label):
+    """The smallest score such that cells with at most that are enough of all cells and of the new one."""
+    groups = [inside] if label is None else [inside & (held_out["code"] == label), inside & (held_out["code"] != label)]
+    weight = {}
+    for group, most in zip(groups, (np.inf, 20), strict=False):
+        n_cells = min(len(set(held_out["cell"][group])), most)
+        weight |= {i: n_cells / group.sum() for i in np.flatnonzero(group)}
+    needed, reached = (sum(weight.values()) + 1) * coverage, 0.0
+    for i in sorted(weight, key=lambda i: held_out["score"][i]):
+        reached += weight[i]
+        if reached >= needed - 1e-9:
+            return held_out["score"][i]
+    return np.inf
+
+
+@pytest.mark.parametrize("class_conditional", [False, True])
+@pytest.mark.parametrize(("n_cells", "n_draws", "n_bins"), [(15, 1, 1), (50, 4, 2), (130, 10, 5)])
+def test_sets_are_a_loop_over_bins_and_labels(n_cells, n_draws, n_bins, class_conditional):
+    held_out = held_out_by_hand(n_cells, n_draws, seed=0)
+    probabilities, depth, _ = simulated(60, seed=1)
+    depth[3] = 0
+    draws = np.random.default_rng(2).random(60)
+    ours = prediction_sets(held_out, probabilities, depth, draws, coverage=0.8, class_conditional=class_conditional)
+    edges = np.quantile(held_out["depth"], np.arange(1, n_bins) / n_bins)
+    for cell in range(60):
+        inside = np.array([(d >= edges).sum() == (depth[cell] >= edges).sum() for d in held_out["depth"]])
+        for label in range(4):
+            own = probabilities[cell]
+            score = own[own > own[label]].sum() + draws[cell] * own[label]
+            threshold = threshold_in_a_loop(held_out, inside, 0.8, label if class_conditional else None)
+            assert ours[cell, label] == (cell == 3 or score <= threshold)
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
+def test_sets_hold_the_true_label_as_often_as_asked_whatever_the_model_says(coverage):
+    # probabilities that claim too much: calibration failed, coverage must not
+    def claims(n, seed):
+        probabilities, depth, codes = simulated(n, seed)
+        return probabilities**3 / (probabilities**3).sum(axis=1, keepdims=True), depth, codes
+
+    covered = []
+    for seed in range(40):
+        probabilities, depth, codes = claims(100, 2 * seed)
+        held_out = held_out_scores(probabilities, depth, codes, np.arange(100))
+        probabilities, depth, codes = claims(500, 2 * seed + 1)
+        draws = np.random.default_rng(seed).random(500)
+        sets = prediction_sets(held_out, probabilities, depth, draws, coverage=coverage, class_conditional=False)
+        covered.append(sets[np.arange(500), codes].mean())
+    # at least, and with 20 cells in a bin at most 1 / 21 more
+    assert coverage - 0.01 < np.mean(covered) < coverage + 1 / 21 + 0.01
+
+
+def test_few_held_out_cells_promise_no_more_than_they_can():
+    probabilities, depth, codes = simulated(5, seed=0)
+    held_out = held_out_scores(probabilities, depth, codes, np.arange(5))
+    sets = prediction_sets(held_out, *simulated(20, seed=1)[:2], np.zeros(20), coverage=0.9, class_conditional=False)
+    assert sets.all()  # a sixth cell is the strangest of six with a probability of 1/6
+
+
+def test_a_label_that_no_held_out_cell_has_is_judged_by_the_others():
+    held_out = held_out_by_hand(100, 5, seed=0)
+    held_out["code"] = np.where(held_out["code"] == 3, 0, held_out["code"])
+    probabilities, depth, _ = simulated(200, seed=1)
+    sets = prediction_sets(held_out, probabilities, depth, np.full(200, 0.5), coverage=0.9, class_conditional=True)
+    assert 0 < sets[:, 3].mean() < 1
+
+
+def test_what_is_kept_of_many_cells_is_bounded():
+    n = 3000
+    probabilities, depth, codes = simulated(2 * n, seed=0)
+    held_out = held_out_scores(probabilities, depth, codes, np.tile(np.arange(n), 2))
+    assert {len(values) for values in held_out.values()} == {4000}
+    assert set(np.bincount(np.unique(held_out["cell"], return_counts=True)[1])[1:]) == {0, 2000}
+
+
+# The model -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model():
+    adata = synthetic(300)
+    adata.obs["cell_type"] = adata.obs["cell_type"].str.replace(" ", "/")
+    hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
+    model = hrca.HRCA(adata, **TINY)
+    model.train(2, 10, lr=1e-2, **QUIET)
+    return model
+
+
+def test_predict_writes_sets_and_their_sizes(model):
+    query = synthetic(50, seed=5)
+    counts = query.X.tolil()
+    counts[4] = 0
+    query.X = counts.tocsr()
+    labels = model.predict(query, coverage=0.8)
+    sets = query.obsm["hrca_set"]
+    assert list(sets.columns) == list(query.obsm["hrca_probabilities"].columns) == ["type|0", "type|1", "type|2"]
+    assert all(dtype.kind == "b" for dtype in sets.dtypes)
+    assert sets.index.equals(query.obs_names)
+    np.testing.assert_array_equal(query.obs["hrca_set_size"], sets.sum(axis=1))
+    assert sets.iloc[4].all()
+    assert labels[4] == "Unknown"
+    assert query.uns["hrca"]["coverage"] == 0.8
+    assert query.uns["hrca"]["class_conditional"] is False
+    # the order of the cells and the batches play no part
+    other = query[np.random.default_rng(0).permutation(50)].copy()
+    model.predict(other, coverage=0.8, batch_size=7)
+    assert other.obsm["hrca_set"].loc[sets.index].equals(sets)
+    model.predict(other, coverage=0.99, class_conditional=True)
+    assert other.obs["hrca_set_size"].mean() > query.obs["hrca_set_size"].mean()
+
+
+def test_sets_of_an_earlier_prediction_do_not_stay(model):
+    query = synthetic(20, seed=5)
+    model.predict(query, coverage=0.8)
+    model.predict(query)
+    assert "hrca_set" not in query.obsm
+    assert "hrca_set_size" not in query.obs
+
+
+def test_sets_are_written_and_read_with_the_model_and_the_query(model, tmp_path):
+    import anndata as ad
+
+    query = synthetic(20, seed=5)
+    model.predict(query, coverage=0.8)
+    model.save(tmp_path / "model")
+    again = synthetic(20, seed=5)
+    hrca.HRCA.load(tmp_path / "model").predict(again, coverage=0.8)
+    assert again.obsm["hrca_set"].equals(query.obsm["hrca_set"])
+    query.write_h5ad(tmp_path / "query.h5ad")
+    assert ad.read_h5ad(tmp_path / "query.h5ad").obsm["hrca_set"].equals(query.obsm["hrca_set"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"coverage": 1}, "between 0 and 1, got 1"), ({"coverage": 0.9, "key_added": None}, "needs a `key_added`")],
+)
+def test_what_cannot_be_a_set_is_refused(model, settings, words):
+    with pytest.raises(ValueError, match=words):
+        model.predict(synthetic(5), **settings)
+
+
+def test_without_held_out_cells_there_are_no_sets(reference):
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    model = hrca.HRCA(reference, **TINY)
+    model.train(1, 1, train_size=1.0, **QUIET)
+    with pytest.raises(ValueError, match="`train_size` below 1"):
+        model.predict(reference, coverage=0.9)
+    model.predict(reference)

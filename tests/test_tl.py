@@ -1,0 +1,141 @@
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from scipy import sparse
+from scipy.stats import ttest_ind
+from sklearn.neighbors import kneighbors_graph
+
+from hrca import tl
+
+
+@pytest.fixture
+def layers() -> ad.AnnData:
+    """1,200 cells in a square: left A, right B, uncertain calls; every 70th a scattered C, called C and surrounded."""
+    rng = np.random.default_rng(0)
+    place = rng.random((1200, 2))
+    codes = (place[:, 0] > 0.5).astype(int)
+    codes[::70] = 2
+    logits = rng.normal(size=(1200, 3)) + 1.2 * np.eye(3)[codes] - [0, 0, 5]
+    logits[codes == 2] += [0, 0, 7]
+    table = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    names = np.array(["A", "B", "C/c"])
+    said = names[table.argmax(axis=1)]
+    obs = pd.DataFrame({"known": names[codes], "hrca": pd.Categorical(said), "hrca_confidence": table.max(axis=1)})
+    adata = ad.AnnData(rng.random((1200, 4)), obs=obs.set_index(obs.index.astype(str)))
+    adata.obsm["hrca_probabilities"] = pd.DataFrame(table, adata.obs_names, ["A", "B", "C|c"])
+    adata.uns["hrca"] = {"labels": names}
+    adata.obsp["spatial_connectivities"] = kneighbors_graph(place, 6)
+    return adata
+
+
+def accuracy(adata, column):
+    return (adata.obs[column].astype(str) == adata.obs["known"]).mean()
+
+
+def test_smoothing_mends_layers_and_leaves_the_scattered_alone(layers):
+    raw = layers.obs[["hrca", "hrca_confidence"]].copy()
+    tl.smooth(layers)
+    assert accuracy(layers, "hrca_smooth") > accuracy(layers, "hrca") + 0.01
+    rare = (raw["hrca"] == "C/c").to_numpy()
+    assert 0 < rare.mean() < 0.02
+    assert (layers.obs["hrca_smooth"][rare] == "C/c").all()
+    pd.testing.assert_frame_equal(layers.obs[["hrca", "hrca_confidence"]], raw)
+    assert layers.obs["hrca_smooth_confidence"].between(0, 1).all()
+
+
+def test_without_strength_nothing_changes(layers):
+    np.testing.assert_array_equal(tl.smooth(layers, strength=0), layers.obs["hrca"])
+
+
+def test_one_round_is_a_loop(layers, monkeypatch):
+    monkeypatch.setattr(tl, "ROUNDS", 1)
+    small = layers[:40].copy()
+    table = small.obsm["hrca_probabilities"].to_numpy()
+    links = kneighbors_graph(np.random.default_rng(1).random((40, 2)), 4).toarray()
+    got = tl.smooth_probabilities(table, sparse.csr_array(links / links.sum(axis=1, keepdims=True)), 0.7)
+    sure = table * table.max(axis=1)[:, None]
+    pairs = np.zeros((3, 3))
+    for i, j in zip(*links.nonzero(), strict=True):
+        pairs += np.outer(sure[i], sure[j]) + np.outer(sure[j], sure[i])
+    share = sure.sum(axis=0) / sure.sum()
+    by_share = np.outer(share, share)
+    attraction = np.log((pairs + 90 * by_share) / (pairs.sum() * by_share + 90 * by_share))
+    for i in range(40):
+        around = sum(sure[j] for j in np.flatnonzero(links[i])) / 4
+        logits = np.log(table[i]) + 0.7 * attraction @ around
+        np.testing.assert_allclose(got[i], np.exp(logits) / np.exp(logits).sum(), rtol=1e-6)
+
+
+def test_unknown_cells_stay_and_have_no_say(layers):
+    labels = layers.obs["hrca"].astype(str)
+    labels.iloc[:5] = "Unknown"
+    layers.obs["hrca"] = labels.astype("category")
+    layers.obsm["hrca_probabilities"].iloc[:2] = 0
+    assert list(tl.smooth(layers)[:5]) == ["Unknown"] * 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"key": "other"}, "obsm must have 'other_probabilities'"),
+        ({"graph": "near"}, "must name an entry of obsp, got 'near'"),
+        ({"graph": sparse.eye_array(3)}, "must be 1200 x 1200"),
+        ({"strength": -1}, "0 or more, got -1"),
+    ],
+)
+def test_what_cannot_be_smoothed_is_refused(layers, settings, words):
+    with pytest.raises(ValueError, match=words):
+        tl.smooth(layers, **settings)
+
+
+def test_the_majority_of_each_cluster_votes(layers):
+    layers.obs["cluster"] = np.arange(1200) // 30
+    raw = layers.obs["hrca"].copy()
+    voted = np.asarray(tl.majority_vote(layers, clusters="cluster"))
+    for _, members in layers.obs.groupby("cluster").indices.items():
+        counts = raw.iloc[members].value_counts()
+        assert (voted[members] == voted[members][0]).all()
+        assert counts[voted[members][0]] == counts.max()
+    tl.majority_vote(layers, clusters="cluster", min_share=1, key_added="all")
+    np.testing.assert_array_equal(layers.obs["all"], raw)
+    pd.testing.assert_series_equal(layers.obs["hrca"], raw)
+
+
+def test_over_clusters_are_leidens(layers):
+    sc.pp.neighbors(layers, use_rep="X", n_neighbors=5)
+    tl.majority_vote(layers)
+    assert layers.obs["hrca_overclusters"].nunique() > 5
+    assert list(layers.obs["hrca_majority"].cat.categories) == list(layers.obs["hrca"].cat.categories)
+
+
+def test_without_neighbours_or_clusters_there_is_no_vote(layers):
+    with pytest.raises(ValueError, match="obsp must have 'connectivities'"):
+        tl.majority_vote(layers)
+    with pytest.raises(ValueError, match="got 'leiden'"):
+        tl.majority_vote(layers, clusters="leiden")
+    with pytest.raises(ValueError, match="obs must have the labels 'other'"):
+        tl.majority_vote(layers, key="other")
+    with pytest.raises(ValueError, match="`min_share` must be from 0 to 1"):
+        tl.majority_vote(layers, clusters="known", min_share=2)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
+def test_novel_cells_are_described_by_cluster(layers, make):
+    rng = np.random.default_rng(0)
+    novelty = rng.random(1200) * 0.9
+    novelty[:100] = 0.99
+    layers.obs["hrca_novelty"] = novelty
+    layers.obs["cluster"] = np.where(np.arange(1200) < 120, "new", "old")
+    x = rng.random((1200, 4))
+    x[:100, 2] += 1
+    layers.X = make(x)
+    table = tl.novel_clusters(layers, "cluster", n_top=2)
+    assert list(table.index) == ["new"]
+    assert table.loc["new", "n_obs"] == 120
+    assert table.loc["new", "novel"] == pytest.approx(100 / 120)
+    t = ttest_ind(x[:100], x[100:], equal_var=False).statistic
+    assert table.loc["new", "genes"] == [f"{i}" for i in np.argsort(-t)[:2]]
+    with pytest.raises(ValueError, match="obs must have 'leiden'"):
+        tl.novel_clusters(layers, "leiden")
