@@ -402,8 +402,8 @@ def log_normalised(query: ad.AnnData) -> ad.AnnData:
     ("broken", "words"),
     [
         (without_counts, "must have cells with counts on the model's genes, but none of its 37 cells has"),
-        (of_another_species, "share none"),
-        (log_normalised, "log-normalised"),
+        (of_another_species, "must have enough of the model's genes"),
+        (log_normalised, "log1p of counts"),
     ],
 )
 def test_a_query_that_cannot_be_adapted_to_is_refused(tiny_model, query, broken, words):
