@@ -53,7 +53,7 @@ def with_unsorted_indices(x):
 def queries(draw) -> ad.AnnData:
     """Counts of 1 to 12 cells on 30 to 60 of the model's genes."""
     panel = draw(st.lists(st.sampled_from(range(60)), min_size=30, max_size=60, unique=True))
-    n_obs = draw(st.integers(1, 12))
+    n_obs = draw(st.integers(1, 12) | st.integers(8, 12))
     drawn = draw(hnp.arrays(np.int64, (n_obs, len(panel)), elements=st.integers(0, 30), fill=st.just(0)))
     counts = drawn + PLAIN[panel]
     return ad.AnnData(
@@ -114,9 +114,9 @@ def test_container_dtype_and_batch_size(tiny_model, query, held, dtype, batch_si
 @invariant
 @given(
     query=queries(),
-    chunks=st.tuples(st.integers(1, 15), st.integers(1, 60)),
+    chunks=st.tuples(st.integers(2, 9), st.integers(1, 60)),
     held=st.sampled_from([np.asarray, sparse.csr_matrix, sparse.csc_array]),
-    batch_size=st.integers(1, 15),
+    batch_size=st.integers(1, 8),
 )
 def test_chunks_of_dask(tiny_model, query, chunks, held, batch_size):
     expected = predict(tiny_model, query)
