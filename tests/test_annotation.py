@@ -12,7 +12,13 @@ TERMS = {"type 0": "CL:0000236", "type 1": "CL:0000084", "type 2": "unknown"}
 
 def test_columns_as_cellxgene_names_them(tiny_model, query):
     labels = np.asarray(tiny_model.predict(query, ontology_terms=TERMS))
-    assert list(query.obs.columns) == ["hrca", "hrca_confidence", "cell_type", "cell_type_ontology_term_id"]
+    assert list(query.obs.columns) == [
+        "hrca",
+        "hrca_confidence",
+        "hrca_novelty",
+        "cell_type",
+        "cell_type_ontology_term_id",
+    ]
     empty = labels == "Unknown"
     assert empty.sum() == 1
     np.testing.assert_array_equal(query.obs["cell_type"][~empty], labels[~empty])
@@ -46,7 +52,7 @@ def test_all_of_it_survives_a_file(tiny_model, query, format, tmp_path):
     read = getattr(ad, f"read_{format}")(tmp_path / "query")
     uns, written = query.uns["hrca"], read.uns["hrca"]
     assert set(written) == set(uns)
-    assert written == {
+    assert {name: value for name, value in written.items() if name != "labels"} == {
         "hrca_version": hrca.__version__,
         "model_id": tiny_model.model_id_,
         "layer": "umi",
@@ -55,8 +61,8 @@ def test_all_of_it_survives_a_file(tiny_model, query, format, tmp_path):
         "n_shared_genes": 45,
         "share": uns["share"],
         "share_of": "informative genes",
-        "labels": written["labels"],
         "platform_spread": uns["platform_spread"],
+        "min_confidence": 0.0,
         "match_platform": False,
         "batch_size": 20,
         "seed": 3,
@@ -65,6 +71,25 @@ def test_all_of_it_survives_a_file(tiny_model, query, format, tmp_path):
     np.testing.assert_array_equal(read.obsm["hrca_probabilities"], query.obsm["hrca_probabilities"])
     for name in query.obs:
         np.testing.assert_array_equal(read.obs[name], query.obs[name])
+
+
+@pytest.mark.parametrize("where", ["object", "h5ad", "zarr"])
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_predicting_again_removes_what_is_no_longer_asked_for(tiny_model, query, where, tmp_path):
+    target = query
+    if where != "object":
+        target = tmp_path / f"query.{where}"
+        getattr(query, f"write_{where}")(target)
+    read = {"object": lambda it: it, "h5ad": ad.read_h5ad, "zarr": ad.read_zarr}[where]
+    tiny_model.predict(target, coverage=0.9, enable_progress_bar=False)
+    with_sets = read(target)
+    assert "hrca_set_size" in with_sets.obs
+    assert "hrca_set" in with_sets.obsm
+    tiny_model.predict(target, enable_progress_bar=False)
+    without = read(target)
+    assert not {"hrca_set_size", "hrca_set"} & {*without.obs, *without.obsm}
+    assert {"hrca", "hrca_novelty", "hrca_confidence"} <= set(without.obs)
+    assert "coverage" not in without.uns["hrca"]
 
 
 def test_predicting_again_replaces_what_was_there(tiny_model, query):
