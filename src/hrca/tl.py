@@ -33,7 +33,7 @@ def majority_vote(
         Its ``key_added``.
     clusters
         Column of obs with clusters. None: Leiden over-clusters of ``obsp["connectivities"]`` (``scanpy.pp.neighbors``
-        makes it), written to ``obs["hrca_overclusters"]``; this needs scanpy's extra ``leiden``.
+        makes it), written to ``obs["hrca_overclusters"]``; this needs the extra ``leiden``.
     min_share
         Cells of a cluster in which no label has this share keep their own label.
     key_added
