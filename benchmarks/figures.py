@@ -13,7 +13,7 @@ OURS = "HRCA"
 # HRCA is black; variants of a method (what follows a comma in its name) have its color and are not solid.
 COLORS = ("black", *plt.get_cmap("tab10").colors, "navy", "gold", "darkgreen")
 MARKERS = "osD^vP*Xhp<>d8"
-LINES = ("-", "--", ":", "-.")
+LINES = ("-", "--", ":", "-.", (0, (1, 4)))
 ALL_GENES = "all"
 
 
