@@ -293,7 +293,7 @@ from hrca import _inference
 import hrca, numpy as np
 _inference.BAR_AFTER_S = 0
 batches = ((slice(i, i + 1), np.zeros((1, 1))) for i in range(3))
-assert len(list(_inference.with_bar(batches, 3))) == 3
+assert len(list(_inference.show_bar(batches, 3))) == 3
 """
 
 
