@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 import hrca
-from hrca import _training
+from hrca import _held_out
 from hrca._calibration import Calibration
 from hrca.metrics import calibration_error
 
@@ -100,7 +100,7 @@ def test_beyond_the_depths_that_taught_it_the_temperature_stays():
 
 @pytest.mark.parametrize("count_evidence", [True, False])
 def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_evidence, monkeypatch, tmp_path):
-    judge_cells, judged = _training.judge_cells, []
+    judge_cells, judged = _held_out.judge_cells, []
 
     def recorded(module, batches, n_obs, present, **settings):
         batches = list(batches)
@@ -108,7 +108,7 @@ def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_e
         judged.append((np.concatenate([counts for _, counts in batches]), settings, profiles))
         return judge_cells(module, iter(batches), n_obs, present, **settings)
 
-    monkeypatch.setattr(_training, "judge_cells", recorded)
+    monkeypatch.setattr(_held_out, "judge_cells", recorded)
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY, count_evidence=count_evidence)
     model.train(2, 10, train_size=0.7, lr=1e-2, **QUIET)
@@ -141,5 +141,7 @@ def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_e
 def test_without_held_out_cells_there_is_no_temperature(reference):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
+    # nor that of an earlier training
+    model.module.calibration.log_temperature.fill_(1.0)
     model.train(1, 1, train_size=1.0, **QUIET)
     assert (model.module.calibration.log_temperature == 0).all()

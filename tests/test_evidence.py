@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.spatial.distance import jensenshannon
 
 import hrca
-from hrca import _training
+from hrca import _held_out
 from hrca._evidence import (
     COUNTS_WEIGHT,
     N_DEPTH_QUANTILES,
@@ -476,7 +476,7 @@ def test_the_weights_are_learned_on_labelled_cells_that_neither_network_nor_prof
         seen.update(network=network, log_likelihood=log_likelihood, depth=depth, codes=codes, n_cells=n_cells)
         return fit_weights(network, log_likelihood, depth, codes, n_cells)
 
-    monkeypatch.setattr(_training, "fit_weights", recorded)
+    monkeypatch.setattr(_held_out, "fit_weights", recorded)
     model.train(1, 2, train_size=0.7, **QUIET)
     held_out, trained_on = (
         cells[labels[cells] != "Unknown"] for cells in (model.split_["validation"], model.split_["train"])

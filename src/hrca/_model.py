@@ -29,6 +29,7 @@ from ._callbacks import EpochHistory
 from ._evidence import CountEvidence, describe_match
 from ._find_genes import ModelGenes
 from ._genes import check_shared
+from ._held_out import fit_judgement, keep_reference
 from ._hierarchy import Hierarchy, Tree, read_hierarchy
 from ._inference import Judgement, judge_cells, run
 from ._module import GeneAE, HRCAModule, SEClassifier
@@ -43,8 +44,6 @@ from ._training import (
     check_sizes,
     default_epochs,
     fit,
-    fit_judgement,
-    keep_reference,
     scaled_schedule,
     split_cells,
 )
