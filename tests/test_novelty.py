@@ -46,6 +46,34 @@ def test_cells_of_the_references_kind_have_any_value_as_often(share):
         assert abs((found >= 1 - alpha).mean() - alpha) < 0.02
 
 
+@pytest.mark.parametrize("depths", ["log-uniform", "two kinds"])
+def test_real_cells_are_judged_among_those_of_their_depth(depths):
+    adata, rng = hrca.datasets.pbmc68k(), np.random.default_rng(0)
+    x, labels = adata.X.toarray(), adata.obs["bulk_labels"].to_numpy().astype(str)
+    reference = rng.random(len(x)) < 0.5
+    names, codes = np.unique(labels[reference], return_inverse=True)
+    deepest = float(np.quantile(x[reference].sum(axis=1), 0.9))
+    kept = keep_cells(sparse.csr_array(x[reference]), codes, len(names), deepest)
+    query = x[~reference]
+    if depths == "two kinds":
+        query = np.vstack([query, *(rng.binomial(query.astype(int), 0.05) for _ in range(2))]).astype(np.float32)
+    else:
+        query = rng.binomial(query.astype(int), np.exp(rng.uniform(np.log(0.03), 0, (len(query), 1)))).astype(
+            np.float32
+        )
+    found, depth = ask(kept, query), query.sum(axis=1)
+    for part in (depth < np.median(depth), depth >= np.median(depth), depth >= np.quantile(depth, 0.7)):
+        assert np.mean(found[part] >= 0.95) < 0.12
+
+
+def test_where_no_shared_gene_has_counts_there_is_no_novelty():
+    x, codes = counts(100, RATES, seed=1)
+    x[:, 0] = 0
+    genes = (np.arange(80) == 0).astype(np.float32)
+    query = np.ones((3, 80), dtype=np.float32)
+    assert np.isnan(ask(keep_cells(x, codes, 4, 1e9), query, genes)).all()
+
+
 def test_a_type_that_the_reference_lacks_is_strange():
     x, codes = counts(600, RATES[:3], seed=1)
     kept = keep_cells(sparse.csr_array(x), codes, 3, 1e9)

@@ -115,16 +115,20 @@ def class_profiles(counts, codes: np.ndarray, n_labels: int) -> np.ndarray:
     array([[0.93, 0.07],
            [0.07, 0.93]])
     """
-    n_obs, n_genes = counts.shape
-    takes_part = np.flatnonzero(codes < n_labels)
-    ones, places = np.ones(len(takes_part)), (codes[takes_part], takes_part)
-    membership = sparse.csr_array((ones, places), shape=(n_labels, n_obs))
-    sums = sum(dense(membership[:, rows] @ block) for rows, block in row_blocks(counts))
+    n_genes, sums = counts.shape[1], class_sums(counts, codes, n_labels)
     shares = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1)
     # a gene without counts in the reference keeps a trace, so that a query's counts of it are possible
     mean = shares.mean(axis=0) + TRACE / max(sums.sum(), 1) / n_genes
     profiles = sums + PROFILE_PSEUDOCOUNT * n_genes * mean / mean.sum()
     return profiles / profiles.sum(axis=1, keepdims=True)
+
+
+def class_sums(counts, codes: np.ndarray, n_labels: int) -> np.ndarray:
+    """Return the counts of each label by gene, shape (n_labels, n_genes); see :func:`class_profiles`."""
+    takes_part = np.flatnonzero(codes < n_labels)
+    ones, places = np.ones(len(takes_part)), (codes[takes_part], takes_part)
+    membership = sparse.csr_array((ones, places), shape=(n_labels, counts.shape[0]))
+    return sum(dense(membership[:, rows] @ block) for rows, block in row_blocks(counts))
 
 
 def informative_genes(profiles: np.ndarray, genes_used: np.ndarray) -> np.ndarray:

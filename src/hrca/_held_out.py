@@ -81,15 +81,14 @@ def keep_reference(module: HRCAModule, counts, codes: np.ndarray) -> dict[str, n
     module
         The fine-tuned module.
     counts
-        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense.
+        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
     codes
         Index of each cell's label, shape (n_obs,); n_labels for a cell without.
     """
     n_labels = module.se_classifier.output.out_features
-    labelled = np.flatnonzero(codes < n_labels)
-    depth = weighted_depth(counts, module.genes_used.cpu().numpy())[labelled]
-    deepest = max(float(np.quantile(depth, DEEPEST_QUANTILE)), 1.0)
-    return keep_cells(counts[labelled], codes[labelled], n_labels, deepest)
+    depth = weighted_depth(counts, module.genes_used.cpu().numpy())
+    deepest = max(float(np.quantile(depth[codes < n_labels], DEEPEST_QUANTILE)), 1.0)
+    return keep_cells(counts, codes, n_labels, deepest)
 
 
 def _thinned_batches(module: HRCAModule, counts) -> Iterator[torch.Tensor]:

@@ -1,8 +1,8 @@
 """How unlike the reference a cell is: what its counts do not share with any label's profile, beyond what is usual.
 
 The deviance of a cell is twice the log-likelihood that its counts lose under the best label's profile against one of
-its own. It grows with depth, so it is held against that of reference cells thinned to the query's depth, each under a
-profile that does not know it (docs/decisions/0005).
+its own. It grows with depth, so it is held against that of reference cells thinned to depths drawn from the query's,
+each under a profile that does not know it (docs/decisions/0005).
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,13 @@ import torch
 from scipy import sparse
 from scipy.special import xlogy
 
-from ._evidence import PROFILE_PSEUDOCOUNT
-from ._transforms import thin_counts, thin_to_depth
+from ._evidence import PROFILE_PSEUDOCOUNT, class_sums
+from ._transforms import thin_to_depth
 
-# Reference cells that are kept, at most, and how often each is thinned to the query's depth.
-MOST_CELLS, N_DRAWS = 2000, 2
-# A cell is compared with this share of the thinned reference cells, those nearest in depth.
+# Reference cells that are kept, at most; about how many thinned copies of them a query is compared with, and how many
+# of each cell at most. None of these was tuned, nor the next two.
+MOST_CELLS, N_COPIES, MOST_DRAWS = 2000, 8000, 8
+# A cell is compared with this share of the copies, those nearest in depth.
 NEAREST_SHARE = 0.25
 # Counts that a gene is given in advance, so that one which the reference never showed is possible.
 GENE_PSEUDOCOUNT = 0.5
@@ -68,9 +69,9 @@ def keep_cells(counts, codes: np.ndarray, n_labels: int, deepest: float) -> dict
     Parameters
     ----------
     counts
-        Raw counts, shape (n_obs, n_genes), sparse or dense.
+        Raw counts, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
     codes
-        Index of each cell's label, shape (n_obs,).
+        Index of each cell's label, shape (n_obs,); n_labels for a cell without.
     n_labels
         Number of labels.
     deepest
@@ -78,17 +79,16 @@ def keep_cells(counts, codes: np.ndarray, n_labels: int, deepest: float) -> dict
 
     Returns
     -------
-    ``sums``, counts by label and gene; ``data``, ``indices`` and ``indptr``, the counts of at most 1,000 cells drawn at
+    ``sums``, counts by label and gene; ``data``, ``indices`` and ``indptr``, the counts of at most 2,000 cells drawn at
     random, as a CSR matrix; ``codes``, their labels; ``deepest``.
     """
-    membership = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(n_labels, len(codes)))
-    sums = membership @ counts
-    kept = np.arange(len(codes))
-    if len(codes) > MOST_CELLS:
-        kept = np.sort(np.random.default_rng(SEED).choice(len(codes), MOST_CELLS, replace=False))
-    cells = sparse.csr_array(counts[kept])
+    kept = np.flatnonzero(codes < n_labels)
+    if len(kept) > MOST_CELLS:
+        kept = np.sort(np.random.default_rng(SEED).choice(kept, MOST_CELLS, replace=False))
+    cells = counts[kept]
+    cells = sparse.csr_array(cells if sparse.issparse(cells) else np.asarray(cells))
     return {
-        "sums": np.asarray(sums.todense() if sparse.issparse(sums) else sums, dtype=np.float32),
+        "sums": class_sums(counts, codes, n_labels).astype(np.float32),
         "data": cells.data.astype(np.float32),
         "indices": cells.indices.astype(np.int32),
         "indptr": cells.indptr.astype(np.int64),
@@ -119,48 +119,47 @@ def novelty(
     Returns
     -------
     In [0, 1), shape (n_obs,), float32; NaN for a cell without counts. Cells of the reference's kind have any value as
-    often as any other: a share alpha of them is above 1 - alpha, or slightly less.
+    often as any other: a share alpha of them is above 1 - alpha, or slightly less. It depends on the depths of the
+    other cells of the query, to which the reference cells are thinned.
     """
     profiles = Profiles(kept["sums"] * genes_used, genes_used)
     cells = sparse.csr_array(
         (kept["data"], kept["indices"], kept["indptr"]), shape=(len(kept["codes"]), len(genes_used))
     )
     judged = depth > 0
-    if not judged.any() or not len(kept["codes"]):
-        return np.full(len(depth), np.nan, dtype=np.float32)
-    # both sides at one depth: the deeper side is thinned to the other
-    usual, own = np.median(depth[judged]), np.median(cells @ genes_used)
+    ranks = np.full(len(depth), np.nan, dtype=np.float32)
+    if not judged.any() or not (cells @ genes_used).any():
+        return ranks
     deepest = float(kept["deepest"])
-    known = _deviances_of_reference(cells, kept["codes"], profiles, min(1.0, usual / max(own, 1.0)), deepest)
+    known = _deviances_of_reference(cells, kept["codes"], profiles, depth[judged].clip(max=deepest))
     # without platform factors: fitted to the query, they would take an unseen type for the platform
     by_label = _log(profiles.of_labels())
     found = np.zeros((len(depth), 2))
     for rows, counts in batches:
-        counts = _at_most(counts * genes_used.astype(np.float32), deepest)
+        counts = sparse.csr_array(_at_most(counts * genes_used.astype(np.float32), deepest))
         found[rows] = _least_deviance(counts, counts @ by_label.T)
-    ranks = np.full(len(depth), np.nan, dtype=np.float32)
     judged = found[:, 0] > 0
     ranks[judged] = _rank(known, found[judged])
     return ranks
 
 
 def _deviances_of_reference(
-    cells: sparse.csr_array, codes: np.ndarray, profiles: Profiles, kept_share: float, deepest: float
+    cells: sparse.csr_array, codes: np.ndarray, profiles: Profiles, depth: np.ndarray
 ) -> np.ndarray:
-    """Return depth and least deviance of reference cells of which this share of the counts is kept, by rising depth."""
-    by_label, used = _log(profiles.of_labels()), profiles.genes.astype(np.float32)
-    generator = torch.Generator().manual_seed(SEED)
-    found = []
+    """Return depth and least deviance of copies of reference cells, thinned to depths drawn from these; depths rise."""
+    by_label, rng, found = _log(profiles.of_labels()), np.random.default_rng(SEED), []
+    cells = sparse.csr_array(cells @ sparse.diags_array(profiles.genes.astype(np.float32)))
+    n_draws = min(MOST_DRAWS, -(-N_COPIES // len(codes)))
     for start in range(0, len(codes), BATCH):
-        own = codes[start : start + BATCH]
-        whole = cells[start : start + BATCH].toarray() * used
-        log_own = _log(profiles.without(whole, own))
-        for _ in range(N_DRAWS if kept_share < 1 else 1):
-            share = torch.full((len(own), 1), kept_share)
-            counts = thin_counts(torch.from_numpy(whole), share, generator).numpy() if kept_share < 1 else whole
-            counts = _at_most(counts, deepest)
+        whole, own = cells[start : start + BATCH], codes[start : start + BATCH]
+        log_own = _log(profiles.without(whole.toarray(), own))
+        for _ in range(n_draws):
+            share = (rng.choice(depth, len(own)) / whole.sum(axis=1).clip(1)).clip(max=1)
+            counts = whole.copy()
+            by_entry = np.repeat(share, np.diff(whole.indptr))
+            counts.data = rng.binomial(whole.data.astype(np.int64), by_entry).astype(np.float32)
             log_likelihood = counts @ by_label.T
-            log_likelihood[np.arange(len(own)), own] = np.einsum("ij,ij->i", counts, log_own)
+            log_likelihood[np.arange(len(own)), own] = counts.multiply(log_own).sum(axis=1)
             found.append(_least_deviance(counts, log_likelihood))
     known = np.concatenate(found)
     known = known[known[:, 0] > 0]
@@ -180,14 +179,15 @@ def _at_most(counts: np.ndarray, deepest: float) -> np.ndarray:
     return counts
 
 
-def _least_deviance(counts: np.ndarray, log_likelihood: np.ndarray) -> np.ndarray:
-    depth = counts.sum(axis=1, dtype=np.float64)
-    deviance = 2 * (xlogy(counts, counts).sum(axis=1) - xlogy(depth, depth) - log_likelihood.max(axis=1))
+def _least_deviance(counts: sparse.csr_array, log_likelihood: np.ndarray) -> np.ndarray:
+    depth, own = counts.sum(axis=1, dtype=np.float64), counts.astype(np.float64)
+    own.data = xlogy(own.data, own.data)
+    deviance = 2 * (own.sum(axis=1) - xlogy(depth, depth) - log_likelihood.max(axis=1))
     return np.stack([depth, deviance], axis=1)
 
 
 def _rank(known: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Return the share of the known cells nearest in depth that deviate less than a cell, beyond the trend by depth."""
+    """Return the share of the copies nearest in depth that deviate less than a cell, beyond the trend by depth."""
     n_nearest = max(1, int(NEAREST_SHARE * len(known)))
     log_depth, log_deviance = np.log(known[:, 0]), _log_deviance(known)
     slope = np.cov(log_depth, log_deviance, ddof=0)[0, 1] / max(log_depth.var(), 1e-12)
