@@ -284,6 +284,11 @@ def test_few_steps_and_small_batches_train_too(tiny_model, query, max_steps, bat
     assert np.isfinite(soft(adapted, query)).all()
 
 
+def test_the_adapted_model_does_not_hold_on_to_the_query(tiny_model, query):
+    adapted = tiny_model.adapt(query, **ADAPT)
+    assert adapted.trainer is None
+
+
 def test_a_callback_sees_every_step(tiny_model, query):
     class Watch(Callback):
         n_batches = 0

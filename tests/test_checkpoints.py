@@ -116,6 +116,15 @@ def test_a_finished_training_is_not_trained_again(tmp_path):
     assert len(second.history["finetune_train_loss"]) == 3
 
 
+def test_weights_from_a_checkpoint_are_not_fine_tuned(tmp_path):
+    model = new_model()
+    model.pretrain(2, checkpoint_dir=tmp_path, **QUIET)
+    model.finetune(1, **QUIET)
+    model.pretrain(2, checkpoint_dir=tmp_path, resume=True, **QUIET)
+    with pytest.raises(ValueError, match="must be trained on labels before it predicts"):
+        model.predict(synthetic(5))
+
+
 def test_a_new_training_does_not_mix_with_an_old_one(tmp_path):
     broken_off(tmp_path)
     before = names(tmp_path)

@@ -65,9 +65,11 @@ def obs(*labels: str, **columns) -> pd.DataFrame:
     return pd.DataFrame({"cell_type": labels, **columns})
 
 
-def test_a_mapping_keeps_what_the_labels_need():
+def test_a_mapping_is_kept_whole_also_for_fewer_labels():
     given = {**PARENTS, "elsewhere": "nowhere"}
-    assert read_hierarchy(given, obs(*LEAVES), "cell_type", "Unknown") == PARENTS
+    assert read_hierarchy(given, obs(*LEAVES), "cell_type", "Unknown") == given
+    assert read_hierarchy(given, obs(*LEAVES[:2]), "cell_type", "Unknown") == given
+    assert Tree(LEAVES, given).nodes == Tree(LEAVES, PARENTS).nodes
 
 
 def test_a_separator_nests_names():

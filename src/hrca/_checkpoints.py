@@ -301,6 +301,8 @@ def adopt(model: BaseModelClass, phase: str, *, lr_schedule: str, max_epochs: in
         )
     model.module.load_state_dict(state["module"])
     model.module.eval()
+    # whatever was fitted to the weights before is not fitted to these
+    model.is_finetuned_, model.model_id_ = False, ""
     set_random_states(state["random_states"])
     epochs = state["callbacks"][EpochHistory().state_key]["epochs"]
     ended = {f"{state['phase']}_{name}": values for name, values in epochs.items()}

@@ -160,8 +160,10 @@ def read_hierarchy(
             f"{unlabeled_category!r} is what cells without a label are called, so it cannot be a parent in "
             "`labels_hierarchy`. Choose another `unlabeled_category`."
         )
-    used = {node: parents[node] for node in sorted(nodes) if node in parents}
-    if not used:
+    # whole if it was given so: scvi repeats the setup when a model is loaded with fewer cells, of fewer labels
+    kept = parents if isinstance(hierarchy, Mapping) else nodes
+    used = {node: parents[node] for node in sorted(kept) if node in parents}
+    if not nodes & set(used):
         raise ValueError(
             f"`labels_hierarchy` must give some label a parent, but gives none to {labels[:3]}. Are labels and "
             "hierarchy spelled alike?"

@@ -1281,6 +1281,8 @@ class HRCA(BaseModelClass):
             max_epochs=max_epochs,
             **trainer,
         )
+        # it holds the counts of the query, and a copy of the reference's
+        self.trainer = None
         self.module.is_adapted.fill_(True)
         self.model_id_ = _scvi.digest(self.module)
         self.is_finetuned_ = True
