@@ -898,7 +898,8 @@ class HRCA(BaseModelClass):
         key_added
             Where the results are written, here for "hrca": ``obs["hrca"]``, the label (categorical);
             ``obs["hrca_confidence"]``, its calibrated probability (float32, 0 to 1); ``obs["hrca_novelty"]``, the share
-            of reference cells thinned to this depth that are less strange than it (float32, 0 to 1);
+            of reference cells, thinned to the query's depths, that are less strange than it among those of about its
+            depth (float32, 0 to 1);
             ``obsm["hrca_probabilities"]``, the probabilities of all labels (float32 DataFrame, n_obs x n_labels);
             ``uns["hrca"]``, version, model, matrix, gene overlap, settings and seed. For a path, into the file, all of
             it in one step (docs/decisions/0006). None: nothing is written.

@@ -152,9 +152,11 @@ def _deviances_of_reference(
     n_draws = min(MOST_DRAWS, -(-N_COPIES // len(codes)))
     for start in range(0, len(codes), BATCH):
         whole, own = cells[start : start + BATCH], codes[start : start + BATCH]
-        log_own = _log(profiles.without(whole.toarray(), own))
+        log_own, own_depth = _log(profiles.without(whole.toarray(), own)), whole.sum(axis=1)
+        by_rank = own_depth.argsort(kind="stable").argsort(kind="stable")
         for _ in range(n_draws):
-            share = (rng.choice(depth, len(own)) / whole.sum(axis=1).clip(1)).clip(max=1)
+            drawn = np.sort(rng.choice(depth, len(own)))[by_rank]
+            share = (drawn / own_depth.clip(1)).clip(max=1)
             counts = whole.copy()
             by_entry = np.repeat(share, np.diff(whole.indptr))
             counts.data = rng.binomial(whole.data.astype(np.int64), by_entry).astype(np.float32)

@@ -129,8 +129,8 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
 def save_published(model: HRCA, folder: str | Path, *, epoch: int = 0) -> None:
     """Write a model as the files that the published code reads; :func:`load_published` reads them back.
 
-    What the files have no place for is lost: the count branch, the number of heads, the dropout rates, the name of the
-    unlabelled category, the history.
+    What the files have no place for is lost: the count branch, the calibration, the cells that sets and novelty need,
+    the labels' hierarchy, the number of heads, the dropout rates, the name of the unlabelled category, the history.
 
     Parameters
     ----------
