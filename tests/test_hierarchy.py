@@ -72,6 +72,14 @@ def test_a_mapping_is_kept_whole_also_for_fewer_labels():
     assert Tree(LEAVES, given).nodes == Tree(LEAVES, PARENTS).nodes
 
 
+def test_a_child_that_no_label_is_is_named(caplog):
+    read_hierarchy({**PARENTS, "elsewhere": "nowhere"}, obs(*LEAVES), "cell_type", "Unknown")
+    assert "parents for ['elsewhere'], which no label is" in caplog.text
+    caplog.clear()
+    read_hierarchy(PARENTS, obs(*LEAVES), "cell_type", "Unknown")
+    assert not caplog.text
+
+
 def test_a_separator_nests_names():
     read = read_hierarchy("/", obs("T/CD4/naive", "T/CD8", "B"), "cell_type", "Unknown")
     assert read == {"T/CD4/naive": "T/CD4", "T/CD4": "T", "T/CD8": "T"}

@@ -130,7 +130,9 @@ def test_predict_calls_what_is_strange_unknown(model, tmp_path):
     query = synthetic(200, n_labels=4, seed=5)
     strange = (query.obs["cell_type"] == "type 3").to_numpy()
     plain = np.asarray(model.predict(query, match_platform=False))
-    labels = np.asarray(model.predict(query, max_false_rejection=0.05, match_platform=False))
+    with pytest.warns(UserWarning, match=r"\d+% of the cells are called 'Unknown', where 5% of") as record:
+        labels = np.asarray(model.predict(query, max_false_rejection=0.05, match_platform=False))
+    assert record[0].filename == __file__
     rejected = labels == "Unknown"
     assert rejected[strange].mean() > 0.9
     assert rejected[~strange].mean() < 0.12

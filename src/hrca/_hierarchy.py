@@ -1,11 +1,14 @@
 """Labels as a tree: from what a user has to the parents of labels, from probabilities to an answer of any level."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 # What `setup_anndata` takes: parents, a separator, columns from coarse to fine, or an ontology.
 Hierarchy = Mapping[str, str] | str | Sequence[str] | Path
@@ -163,6 +166,9 @@ def read_hierarchy(
     # whole if it was given so: scvi repeats the setup when a model is loaded with fewer cells, of fewer labels
     kept = parents if isinstance(hierarchy, Mapping) else nodes
     used = {node: parents[node] for node in sorted(kept) if node in parents}
+    strangers = sorted(set(parents) - nodes)
+    if strangers:
+        logger.warning("`labels_hierarchy` has parents for %s, which no label is or comes under.", strangers[:3])
     if not nodes & set(used):
         raise ValueError(
             f"`labels_hierarchy` must give some label a parent, but gives none to {labels[:3]}. Are labels and "

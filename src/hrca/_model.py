@@ -59,6 +59,8 @@ PREDICTION_BATCH = 512
 MOST_ADAPTED_CELLS = 20_000
 # Steps between two looks of adaptation's progress bar.
 ADAPTATION_EPOCH = 10
+# Times the rejected cells that were asked for, from which a user is told.
+MANY_REJECTED = 3
 # Share of unseen cells from which scores of the others may mislead.
 MANY_UNSEEN = 0.1
 # Beginnings of the names of Trainer arguments that `train` gives to fine-tuning alone.
@@ -1321,7 +1323,9 @@ class HRCA(BaseModelClass):
         labels, confidence, probabilities = self._answer(judgement, level, min_confidence)
         if max_false_rejection is not None:
             # NaN, a cell without counts, is not above anything
-            labels[strangeness >= 1 - max_false_rejection] = self.unlabeled_category
+            rejected = strangeness >= 1 - max_false_rejection
+            labels[rejected] = self.unlabeled_category
+            self._warn_of_many(rejected.mean() if len(rejected) else 0.0, max_false_rejection)
         sets = None if coverage is None else self._sets(query, judgement, coverage, class_conditional)
         return Answers(labels, confidence, probabilities.set_axis(query.adata.obs_names), strangeness, sets)
 
@@ -1396,6 +1400,15 @@ class HRCA(BaseModelClass):
         }
         # h5ad and zarr have no place for None
         return {name: value for name, value in about.items() if value is not None}
+
+    def _warn_of_many(self, share: float, max_false_rejection: float) -> None:
+        if share > MANY_REJECTED * max_false_rejection:
+            warnings.warn(
+                f"{share:.0%} of the cells are called {self.unlabeled_category!r}, where {max_false_rejection:.0%} of "
+                "cells like the reference's would be: the query has other types, or is of another platform, where "
+                "cells of known types are strange, too. `obs['hrca_novelty']` by predicted label tells which.",
+                stacklevel=4,  # the line of the user who called predict
+            )
 
     def _check_answers(self, level: int | None, min_confidence: float, max_false_rejection: float | None) -> None:
         if level is not None and (level < 0 or not self.labels_hierarchy):
