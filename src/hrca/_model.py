@@ -225,15 +225,7 @@ class HRCA(BaseModelClass):
         # as parents, which a saved model needs neither columns nor file for
         labels_hierarchy = read_hierarchy(labels_hierarchy, adata.obs, labels_key, unlabeled_category)
         setup_method_args = cls._get_setup_method_args(**locals())
-        fields = [
-            scvi_fields.LayerField(
-                REGISTRY_KEYS.X_KEY, layer_to_register(adata, layer), is_count_data=False, correct_data_format=False
-            )
-        ]
-        if labels_key is not None:
-            fields.append(
-                scvi_fields.LabelsWithUnlabeledObsField(REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category)
-            )
+        fields = _scvi.anndata_fields(layer_to_register(adata, layer), labels_key, unlabeled_category)
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
