@@ -147,6 +147,23 @@ def cellxgene_columns(labels: pd.Categorical, terms: Mapping[str, str]) -> dict[
     }
 
 
+def check_writable(target: AnnData | AnnCollection) -> None:
+    """Refuse what :func:`write_into` cannot write into.
+
+    Raises
+    ------
+    ValueError
+        If it is a view of an AnnData on disk, or a collection of such.
+    """
+    for part in target.adatas if isinstance(target, AnnCollection) else [target]:
+        # to make it actual, anndata would need a file to copy it to
+        if part.is_view and part.isbacked:
+            raise ValueError(
+                "Results cannot be written into a view of a backed AnnData. `adata = adata.to_memory()` makes cells "
+                "in memory of it; or predict the whole, or have nothing written: `key_added=None`."
+            )
+
+
 def write_into(target: AnnData | AnnCollection, annotation: Annotation) -> None:
     """Write an annotation into an object; of a collection, into itself and into the AnnData that it is of."""
     if isinstance(target, AnnCollection):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from ._annotation import Annotation, write_into
+from ._annotation import Annotation, check_writable, write_into
 from ._check import Report, check, warn_of_little
 from ._counts import Slot, table_in_memory
 from ._files import check_room, write_into_file
@@ -50,9 +50,19 @@ class Query:
         return self.adata.n_obs
 
     def check_target(self) -> None:
-        """Refuse a query whose annotation could not be written; see :func:`hrca._files.check_room`."""
+        """Refuse a query whose annotation could not be written.
+
+        Raises
+        ------
+        ValueError
+            See :func:`hrca._annotation.check_writable`.
+        OSError
+            See :func:`hrca._files.check_room`.
+        """
         if isinstance(self.target, Path):
             check_room(self.target)
+        else:
+            check_writable(self.target)
 
     def batches(self, batch_size: int, *, with_bar: bool = False) -> Iterator[tuple[slice, np.ndarray]]:
         """Go through the cells in order, with a progress bar if asked; see :func:`hrca._inference.aligned_batches`."""
