@@ -4,6 +4,7 @@ import anndata as ad
 import numpy as np
 import pytest
 import scvi
+from conftest import QUIET, TINY, synthetic
 
 import hrca
 
@@ -31,7 +32,7 @@ def test_columns_as_cellxgene_names_them(tiny_model, query):
 @pytest.mark.parametrize(
     ("terms", "words"),
     [
-        ({"type 0": "CL:0000236"}, r"each of the model's 3 labels, but it lacks \['type 1', 'type 2'\]"),
+        ({"type 0": "CL:0000236"}, r"each of the 3 labels that can be an answer, but it lacks \['type 1', 'type 2'\]"),
         ({**TERMS, "type 1": "T cell"}, r"such as 'CL:0000236'.*has \{'type 1': 'T cell'\}"),
     ],
 )
@@ -39,6 +40,26 @@ def test_ids_that_are_none_are_refused_before_any_work(tiny_model, query, terms,
     monkeypatch.setattr(type(tiny_model.module), "judge", lambda *_: pytest.fail("work had started"))
     with pytest.raises(ValueError, match=words):
         tiny_model.predict(query, ontology_terms=terms)
+
+
+def test_ids_are_asked_of_what_can_be_an_answer():
+    reference, query = synthetic(100), synthetic(30, seed=3)
+    parents = {"type 0": "left", "type 1": "left", "type 2": "right"}
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type", labels_hierarchy=parents)
+    model = hrca.HRCA(reference, **TINY)
+    model.train(1, 1, **QUIET)
+    tops = {"left": "CL:0000001", "right": "CL:0000002"}
+    labels = model.predict(query, level=0, ontology_terms=tops)
+    np.testing.assert_array_equal(query.obs["cell_type_ontology_term_id"], [tops[label] for label in labels])
+    for asked in ({}, {"level": 1}, {"min_confidence": 0.5}, {"level": 1, "min_confidence": 0.5}):
+        with pytest.raises(ValueError, match=r"can be an answer, but it lacks \['type 0', 'type 1', 'type 2'\]"):
+            model.predict(query, ontology_terms=tops, **asked)
+    model.predict(query, level=1, min_confidence=0.5, ontology_terms={**tops, **TERMS})
+
+
+def test_ids_need_a_place_to_be_written_to(tiny_model, query):
+    with pytest.raises(ValueError, match="`ontology_terms` needs a `key_added`, got None"):
+        tiny_model.predict(query, ontology_terms=TERMS, key_added=None)
 
 
 @pytest.mark.parametrize("format", ["h5ad", "zarr"])

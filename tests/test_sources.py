@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata.experimental import AnnCollection, read_lazy
+from conftest import synthetic
 from scipy import sparse
 from test_predict import soft
 
@@ -182,8 +183,6 @@ def test_other_methods_take_them_too(tiny_model, query, form, tmp_path):
 
 
 def test_no_matrix_of_a_file_is_read_whole(tmp_path):
-    from conftest import synthetic
-
     in_layer(zarr_store)(synthetic(50), tmp_path)
     cells = open_file(tmp_path / "query.zarr")
     assert not sparse.issparse(cells.X) and not isinstance(cells.layers["counts"], np.ndarray | sparse.csr_matrix)
@@ -242,6 +241,18 @@ def test_all_samples_are_checked_before_any_is_predicted(tiny_model, query):
         tiny_model.predict(samples)
     assert refusal.value.__notes__ == ["This was sample 'second' of those that were given."]
     assert "hrca" not in query.obs
+
+
+def test_a_sample_that_proves_bad_on_the_way_is_named(tiny_model, query, tmp_path):
+    # a bad value between the cells of a file that are looked at before
+    bad = synthetic(3_000, seed=5)
+    bad.X[2_999, 0] = 1
+    bad.X.data[-1] = 0.5
+    bad.write_h5ad(tmp_path / "bad.h5ad")
+    with pytest.raises(ValueError, match="fractions such as 0.5") as refusal:
+        tiny_model.predict({"first": query, "second": tmp_path / "bad.h5ad"})
+    assert refusal.value.__notes__ == ["This was sample 'second' of those that were given."]
+    assert "hrca" in query.obs
 
 
 @pytest.mark.parametrize(

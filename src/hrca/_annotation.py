@@ -107,7 +107,7 @@ def _writable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_terms(terms: Mapping[str, str], labels: list[str]) -> None:
-    """Refuse ids of the Cell Ontology that are none, or that are not there for every label.
+    """Refuse ids of the Cell Ontology that are none, or that are not there for every label that can be an answer.
 
     Raises
     ------
@@ -117,8 +117,9 @@ def check_terms(terms: Mapping[str, str], labels: list[str]) -> None:
     missing = [label for label in labels if label not in terms]
     if missing:
         raise ValueError(
-            f"`ontology_terms` must have an id for each of the model's {len(labels)} labels, but it lacks {missing[:3]}"
-            f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}. {UNKNOWN!r} stands for one without an id."
+            f"`ontology_terms` must have an id for each of the {len(labels)} labels that can be an answer, but it "
+            f"lacks {missing[:3]}{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}. {UNKNOWN!r} stands for "
+            "one without an id."
         )
     wrong = {label: terms[label] for label in labels if terms[label] != UNKNOWN and not TERM.fullmatch(terms[label])}
     if wrong:
