@@ -1289,7 +1289,7 @@ class HRCA(BaseModelClass):
     ) -> Judgement:
         return judge_cells(
             self.module,
-            query.batches(batch_size, with_bar=enable_progress_bar),
+            query.batches(batch_size, bar="labels" if enable_progress_bar else None),
             query.n_obs,
             query.match.present,
             match_platform=match_platform,
@@ -1333,7 +1333,7 @@ class HRCA(BaseModelClass):
 
     def _novelty(self, query: Query, judgement: Judgement, *, batch_size: int, enable_progress_bar: bool) -> np.ndarray:
         genes_used = self.module.genes_used.cpu().numpy() * query.match.present
-        batches = query.batches(batch_size, with_bar=enable_progress_bar)
+        batches = query.batches(batch_size, bar="novelty" if enable_progress_bar else None)
         return novelty(self.kept_, batches, judgement.depth, genes_used)
 
     def _sets(self, query: Query, judgement: Judgement, coverage: float, class_conditional: bool) -> pd.DataFrame:

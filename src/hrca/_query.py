@@ -64,11 +64,19 @@ class Query:
         else:
             check_writable(self.target)
 
-    def batches(self, batch_size: int, *, with_bar: bool = False) -> Iterator[tuple[slice, np.ndarray]]:
-        """Go through the cells in order, with a progress bar if asked; see :func:`hrca._inference.aligned_batches`."""
+    def batches(self, batch_size: int, *, bar: str | None = None) -> Iterator[tuple[slice, np.ndarray]]:
+        """Go through the cells in order; see :func:`hrca._inference.aligned_batches`.
+
+        Parameters
+        ----------
+        batch_size
+            Rows in a batch.
+        bar
+            Name of a progress bar; None: none is shown.
+        """
         counts = self.slot.matrix(self.adata)
         batches = aligned_batches(counts, self.match, batch_size=batch_size, source=str(self.slot))
-        return show_bar(batches, self.n_obs) if with_bar else batches
+        return batches if bar is None else show_bar(batches, self.n_obs, bar)
 
     def about(self) -> dict:
         """Return what to note of it in uns, in types that h5ad and zarr can hold."""
