@@ -1,10 +1,14 @@
 """What a prediction adds to cells: the names of CELLxGENE's schema, and that it survives h5ad and zarr."""
 
+import re
+
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scvi
-from conftest import QUIET, TINY, synthetic
+from conftest import QUIET, ROOT, TINY, synthetic
+from scipy import sparse
 
 import hrca
 
@@ -27,6 +31,17 @@ def test_columns_as_cellxgene_names_them(tiny_model, query):
     np.testing.assert_array_equal(query.obs["cell_type_ontology_term_id"], expected)
     assert list(query.obs["cell_type"][empty]) == ["unknown"]
     assert all(query.obs[name].dtype == "category" for name in ("cell_type", "cell_type_ontology_term_id"))
+
+
+def test_novel_and_unsure_cells_are_unknown_too(tiny_model):
+    for settings in ({"max_false_rejection": 0.5}, {"min_confidence": 0.9}):
+        query = synthetic(60, seed=3)
+        query.X.data = np.random.default_rng(0).binomial(query.X.data.astype(int), 0.1).astype(np.float32)
+        labels = np.asarray(tiny_model.predict(query, ontology_terms=TERMS, **settings))
+        has_counts = query.to_df().sum(axis=1).to_numpy() > 0
+        assert 0 < (labels[has_counts] == "Unknown").sum() < has_counts.sum()
+        np.testing.assert_array_equal(query.obs["cell_type"] == "unknown", labels == "Unknown")
+        assert (query.obs["cell_type_ontology_term_id"][labels == "Unknown"] == "unknown").all()
 
 
 @pytest.mark.parametrize(
@@ -113,9 +128,33 @@ def test_predicting_again_removes_what_is_no_longer_asked_for(tiny_model, query,
     assert "coverage" not in without.uns["hrca"]
 
 
+def test_predicting_again_leaves_what_was_not_its_own(tiny_model, query):
+    tiny_model.predict(query, ontology_terms=TERMS)
+    query.obs["cluster"] = ["0", "1"] * 18 + ["0"]
+    hrca.tl.majority_vote(query, clusters="cluster")
+    before = query.obs.copy()
+    tiny_model.predict(query, match_platform=False)
+    stays = ["cell_type", "cell_type_ontology_term_id", "hrca_majority"]
+    pd.testing.assert_frame_equal(query.obs[stays], before[stays])
+
+
 def test_predicting_again_replaces_what_was_there(tiny_model, query):
     tiny_model.predict(query, match_platform=False)
     before = list(query.obs.columns)
     tiny_model.predict(query)
     assert list(query.obs.columns) == before
     assert query.uns["hrca"]["match_platform"]
+
+
+@pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array, np.asarray])
+def test_the_scores_of_the_page_run_on_every_container(tiny_model, container):
+    from matplotlib import pyplot as plt
+
+    query = synthetic(60, seed=3)
+    query.X = container(query.X.toarray())
+    tiny_model.predict(query, coverage=0.9)
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "output.md").read_text(), re.DOTALL)[1]
+    names = {"query": query}
+    exec(code, names)
+    plt.close("all")
+    np.testing.assert_array_equal(names["depth"], hrca.metrics.depth_bins(synthetic(60, seed=3).to_df().sum(axis=1)))

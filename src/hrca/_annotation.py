@@ -135,7 +135,7 @@ def cellxgene_columns(labels: pd.Categorical, terms: Mapping[str, str]) -> dict[
     Parameters
     ----------
     labels
-        Label of each cell, shape (n_obs,); its last category is that of cells that cannot be judged.
+        Label of each cell, shape (n_obs,); its last category is that of cells without a label.
     terms
         Id of each label.
     """

@@ -924,8 +924,8 @@ class HRCA(BaseModelClass):
             Cells in a batch; one batch at a time is made dense.
         ontology_terms
             Cell Ontology id of each label that can be an answer, or "unknown": ``obs["cell_type"]`` and
-            ``obs["cell_type_ontology_term_id"]`` are written, too, as CELLxGENE's schema names them; cells that cannot
-            be judged, and those called the unlabelled category, are "unknown". None: they are not.
+            ``obs["cell_type_ontology_term_id"]`` are written, too, as CELLxGENE's schema names them; cells that get the
+            unlabelled category, without counts, novel or unsure, are "unknown". None: they are not.
         enable_progress_bar
             Whether to show a bar if prediction takes more than some seconds.
 
