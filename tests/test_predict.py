@@ -367,6 +367,19 @@ def test_the_layer_of_the_setup_is_the_querys_default(reference, query):
     np.testing.assert_array_equal(soft(model, layer(query, None)), expected)
 
 
+def test_a_query_as_odd_as_a_reference_whose_x_was_named_is_taken(reference, query):
+    reference.X.data[:] = 1
+    query.X.data[:] = 1
+    query = query[query.obs_names != "cell5"].copy()
+    query = ad.concat([query, query], index_unique="-")
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type", layer="X")
+    model = hrca.HRCA(reference, **TINY)
+    model.train(1, 1, query=query, **QUIET)
+    np.testing.assert_array_equal(soft(model, query), soft(model, query, layer="X"))
+    assert len(model.predict()) == 100
+    model.adapt(query, max_steps=1, batch_size=4, **QUIET)
+
+
 # a new process, so that nothing but the file can carry over
 IN_A_NEW_PROCESS = """
 import sys

@@ -70,7 +70,8 @@ def choose_counts(adata: AnnData, layer: str | None, *, usual: str | None = None
     layer
         What the user said, which holds: a layer, "X" or "raw"; None: nothing.
     usual
-        The layer to look at first, if there is one of that name; else X.
+        The layer to look at first, if there is one of that name; else X. "X": X was named for the reference, so that
+        the query's is taken, too, if it holds integers, however odd, and no other place has counts.
     with_raw
         Whether raw may be chosen.
 
@@ -92,6 +93,9 @@ def choose_counts(adata: AnnData, layer: str | None, *, usual: str | None = None
     if not with_raw and [look.slot.place for look in others] == ["raw"]:
         raise ValueError(f"{_state(looks)} {NOT_IN_RAW}")
     chosen = _only(others)
+    if not others and usual == X and first is not None and first.scale.is_counts and first.sample.nnz:
+        odd = f"{first.slot} was named for the reference, so it is taken for counts, but it holds {first.scale.text}."
+        return Choice(first, looks, (odd,))
     if chosen is None:
         _refuse(first, looks, others)
     held = f"{first.slot} holds {first.scale.text}" if first is not None else "`adata.X` is empty"
