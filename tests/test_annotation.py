@@ -1,9 +1,14 @@
 """What a prediction adds to cells: the names of CELLxGENE's schema, and that it survives h5ad and zarr."""
 
+import re
+
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scvi
+from conftest import QUIET, ROOT, TINY, synthetic
+from scipy import sparse
 
 import hrca
 
@@ -28,10 +33,21 @@ def test_columns_as_cellxgene_names_them(tiny_model, query):
     assert all(query.obs[name].dtype == "category" for name in ("cell_type", "cell_type_ontology_term_id"))
 
 
+def test_novel_and_unsure_cells_are_unknown_too(tiny_model):
+    for settings in ({"max_false_rejection": 0.5}, {"min_confidence": 0.9}):
+        query = synthetic(60, seed=3)
+        query.X.data = np.random.default_rng(0).binomial(query.X.data.astype(int), 0.1).astype(np.float32)
+        labels = np.asarray(tiny_model.predict(query, ontology_terms=TERMS, **settings))
+        has_counts = query.to_df().sum(axis=1).to_numpy() > 0
+        assert 0 < (labels[has_counts] == "Unknown").sum() < has_counts.sum()
+        np.testing.assert_array_equal(query.obs["cell_type"] == "unknown", labels == "Unknown")
+        assert (query.obs["cell_type_ontology_term_id"][labels == "Unknown"] == "unknown").all()
+
+
 @pytest.mark.parametrize(
     ("terms", "words"),
     [
-        ({"type 0": "CL:0000236"}, r"each of the model's 3 labels, but it lacks \['type 1', 'type 2'\]"),
+        ({"type 0": "CL:0000236"}, r"each of the 3 labels that can be an answer, but it lacks \['type 1', 'type 2'\]"),
         ({**TERMS, "type 1": "T cell"}, r"such as 'CL:0000236'.*has \{'type 1': 'T cell'\}"),
     ],
 )
@@ -39,6 +55,26 @@ def test_ids_that_are_none_are_refused_before_any_work(tiny_model, query, terms,
     monkeypatch.setattr(type(tiny_model.module), "judge", lambda *_: pytest.fail("work had started"))
     with pytest.raises(ValueError, match=words):
         tiny_model.predict(query, ontology_terms=terms)
+
+
+def test_ids_are_asked_of_what_can_be_an_answer():
+    reference, query = synthetic(100), synthetic(30, seed=3)
+    parents = {"type 0": "left", "type 1": "left", "type 2": "right"}
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type", labels_hierarchy=parents)
+    model = hrca.HRCA(reference, **TINY)
+    model.train(1, 1, **QUIET)
+    tops = {"left": "CL:0000001", "right": "CL:0000002"}
+    labels = model.predict(query, level=0, ontology_terms=tops)
+    np.testing.assert_array_equal(query.obs["cell_type_ontology_term_id"], [tops[label] for label in labels])
+    for asked in ({}, {"level": 1}, {"min_confidence": 0.5}, {"level": 1, "min_confidence": 0.5}):
+        with pytest.raises(ValueError, match=r"can be an answer, but it lacks \['type 0', 'type 1', 'type 2'\]"):
+            model.predict(query, ontology_terms=tops, **asked)
+    model.predict(query, level=1, min_confidence=0.5, ontology_terms={**tops, **TERMS})
+
+
+def test_ids_need_a_place_to_be_written_to(tiny_model, query):
+    with pytest.raises(ValueError, match="`ontology_terms` needs a `key_added`, got None"):
+        tiny_model.predict(query, ontology_terms=TERMS, key_added=None)
 
 
 @pytest.mark.parametrize("format", ["h5ad", "zarr"])
@@ -92,9 +128,33 @@ def test_predicting_again_removes_what_is_no_longer_asked_for(tiny_model, query,
     assert "coverage" not in without.uns["hrca"]
 
 
+def test_predicting_again_leaves_what_was_not_its_own(tiny_model, query):
+    tiny_model.predict(query, ontology_terms=TERMS)
+    query.obs["cluster"] = ["0", "1"] * 18 + ["0"]
+    hrca.tl.majority_vote(query, clusters="cluster")
+    before = query.obs.copy()
+    tiny_model.predict(query, match_platform=False)
+    stays = ["cell_type", "cell_type_ontology_term_id", "hrca_majority"]
+    pd.testing.assert_frame_equal(query.obs[stays], before[stays])
+
+
 def test_predicting_again_replaces_what_was_there(tiny_model, query):
     tiny_model.predict(query, match_platform=False)
     before = list(query.obs.columns)
     tiny_model.predict(query)
     assert list(query.obs.columns) == before
     assert query.uns["hrca"]["match_platform"]
+
+
+@pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array, np.asarray])
+def test_the_scores_of_the_page_run_on_every_container(tiny_model, container):
+    from matplotlib import pyplot as plt
+
+    query = synthetic(60, seed=3)
+    query.X = container(query.X.toarray())
+    tiny_model.predict(query, coverage=0.9)
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "output.md").read_text(), re.DOTALL)[1]
+    names = {"query": query}
+    exec(code, names)
+    plt.close("all")
+    np.testing.assert_array_equal(names["depth"], hrca.metrics.depth_bins(synthetic(60, seed=3).to_df().sum(axis=1)))

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from conftest import synthetic
 
+import hrca
 from hrca._check import check, warn_of_little
 from hrca._find_genes import ModelGenes
 
@@ -62,6 +63,25 @@ def test_probes_in_a_reference_would_be_learned(reference):
     assert (
         "1 of the names are control probes, such as 'Blank-1': they would be learned"
         in check(reference, None, None).report.notes[0]
+    )
+
+
+@pytest.mark.parametrize("column", ["feature_types", "feature_type"])
+def test_proteins_in_a_reference_would_be_learned_and_the_line_drops_them(reference, column, caplog):
+    reference.var[column] = pd.Categorical(["Gene Expression"] * 50 + ["Antibody Capture"] * 10)
+    line = f"adata = adata[:, adata.var['{column}'] == 'Gene Expression'].copy()"
+    with caplog.at_level("WARNING", logger="hrca"):
+        hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    note = f"10 features are no genes by their type, and would be learned as genes: `{line}` drops them."
+    assert note in caplog.text
+    assert check(reference, None, None).report.notes == (note,)
+    names = {"adata": reference}
+    exec(line, names)
+    assert check(names["adata"], None, None).report.notes == ()
+    assert names["adata"].n_vars == 50
+    model_genes = ModelGenes(GENES.names[:50], np.ones(50))
+    assert check(reference, model_genes, None).report.notes == (
+        "10 features are no genes by their type, and play no part in finding genes.",
     )
 
 

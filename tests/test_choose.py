@@ -34,6 +34,25 @@ def test_what_the_user_names_is_taken(adata):
     assert names(choose_counts(adata, "zeros")) == ("zeros", 1)
 
 
+def test_an_odd_x_is_taken_where_the_references_was_named(adata):
+    odd = adata.copy()
+    odd.X.data[:] = 1
+    assert names(choose_counts(odd, None, usual="X")) == ("counts", 1)
+    del odd.layers["counts"], odd.raw
+    choice = choose_counts(odd, None, usual="X")
+    assert names(choice) == ("X", 1)
+    assert choice.notes[0] == (
+        "`adata.X` was named for the reference, so it is taken for counts, but it holds only 0 and 1 (binarised?)."
+    )
+    for usual in (None, "counts"):
+        with pytest.raises(ValueError, match="say so: `layer='X'`"):
+            choose_counts(odd, None, usual=usual)
+    for x in (odd.X * 0, odd.X * 0.5):
+        odd.X = x
+        with pytest.raises(ValueError, match="must hold raw counts"):
+            choose_counts(odd, None, usual="X")
+
+
 def test_another_place_is_taken_and_named(adata):
     adata.X = adata.X.log1p()
     choice = choose_counts(adata, None)

@@ -59,6 +59,29 @@ def test_counts_come_back_exactly_in_the_container_that_they_were_in(container):
     assert abs(adata.X - before).max() == 0
 
 
+@pytest.mark.parametrize("indptr_type", [np.int32, np.int64], ids=["one index type", "two index types"])
+def test_stored_zeros_stay_in_what_the_user_has(indptr_type):
+    adata = hrca.datasets.pbmc68k()
+    counts = adata.X.toarray()
+    x = log_normalised(adata.copy()).X
+    # every value stored, the zeros too
+    x = sparse.csr_matrix(
+        (
+            x.toarray().ravel(),
+            np.tile(np.arange(x.shape[1]), x.shape[0]),
+            np.arange(0, x.shape[0] * x.shape[1] + 1, x.shape[1]),
+        ),
+        shape=x.shape,
+    )
+    x.indices, x.indptr = x.indices.astype(np.int32), x.indptr.astype(indptr_type)
+    adata.X = x
+    before = [part.copy() for part in (adata.X.data, adata.X.indices, adata.X.indptr)]
+    assert adata.X.indptr.dtype == indptr_type
+    np.testing.assert_array_equal(hrca.pp.recover_counts(adata).toarray(), counts)
+    for part, other in zip((adata.X.data, adata.X.indices, adata.X.indptr), before, strict=True):
+        np.testing.assert_array_equal(part, other)
+
+
 def test_counts_come_back_from_a_layer_and_from_disk(tmp_path):
     adata = hrca.datasets.pbmc68k()
     counts = adata.X.copy()

@@ -8,6 +8,7 @@ import mudata
 import numpy as np
 import pandas as pd
 import pytest
+from anndata.experimental import AnnCollection
 from conftest import QUIET, ROOT, TINY, synthetic
 from scipy import sparse
 from sklearn import metrics as sk
@@ -55,6 +56,11 @@ def view(query, tmp_path):
     return twice[: query.n_obs]
 
 
+def backed_view(query, tmp_path):
+    twice = view(query, tmp_path)
+    return backed(sparse.csr_matrix)(twice._adata_ref.copy(), tmp_path)[: query.n_obs]
+
+
 def layer(query, tmp_path):
     query.layers["counts"] = query.X.copy()
     query.X = np.log1p(query.X)
@@ -82,6 +88,7 @@ FORMS = {
     "backed csc": backed(sparse.csc_matrix),
     "backed dense": backed(np.asarray),
     "view": view,
+    "backed view": backed_view,
     "integers": integers,
     "mudata": in_mudata,
 }
@@ -190,6 +197,18 @@ def test_a_view_becomes_actual_and_its_parent_stays(tiny_model, query):
     assert not part.is_view
     assert "hrca" in part.obs
     assert "hrca" not in query.obs
+
+
+def test_a_view_of_a_backed_query_is_refused_before_any_work(tiny_model, query, tmp_path, monkeypatch):
+    part = backed_view(query, tmp_path)
+    whole = AnnCollection([part, query])
+    in_memory = part.to_memory()
+    tiny_model.predict(in_memory)
+    assert "hrca" in in_memory.obs
+    monkeypatch.setattr(type(tiny_model.module), "judge", lambda *_: pytest.fail("work had started"))
+    for source in (part, whole):
+        with pytest.raises(ValueError, match=r"view of a backed AnnData. `adata = adata.to_memory\(\)`"):
+            tiny_model.predict(source)
 
 
 def test_nothing_of_scvi_is_left_on_a_query_or_held(tiny_model, query):
@@ -346,6 +365,19 @@ def test_the_layer_of_the_setup_is_the_querys_default(reference, query):
     expected = soft(model, query, layer="X")
     np.testing.assert_array_equal(soft(model, query), expected)
     np.testing.assert_array_equal(soft(model, layer(query, None)), expected)
+
+
+def test_a_query_as_odd_as_a_reference_whose_x_was_named_is_taken(reference, query):
+    reference.X.data[:] = 1
+    query.X.data[:] = 1
+    query = query[query.obs_names != "cell5"].copy()
+    query = ad.concat([query, query], index_unique="-")
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type", layer="X")
+    model = hrca.HRCA(reference, **TINY)
+    model.train(1, 1, query=query, **QUIET)
+    np.testing.assert_array_equal(soft(model, query), soft(model, query, layer="X"))
+    assert len(model.predict()) == 100
+    model.adapt(query, max_steps=1, batch_size=4, **QUIET)
 
 
 # a new process, so that nothing but the file can carry over

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import QUIET, TINY
+from conftest import QUIET, TINY, synthetic
 from golden import recipe
 
 import hrca
-from hrca._published import load_published, save_published
+from hrca._published import load_published, model_of, save_published
 
 
 def write_golden(golden_dir, folder: Path, gene_ae="gene_ae_g120_h8_l2") -> dict:
@@ -90,6 +90,32 @@ def test_there_and_back_is_the_same_model(published, tiny_networks, query, tmp_p
     )
     save_published(model, tmp_path / "again", epoch=200)
     same_files(published, tmp_path / "again")
+
+
+def test_many_labels_are_read_and_joined(tmp_path):
+    reference, query = synthetic(120, n_labels=20, n_genes=200), synthetic(20, n_labels=20, n_genes=200, seed=3)
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    model = hrca.HRCA(reference, **TINY, count_evidence=False)
+    model.train(1, 1, **QUIET)
+    save_published(model, tmp_path)
+    loaded = load_published(tmp_path, n_heads=4)
+    assert loaded.registry["setup_args"] == model.registry["setup_args"]
+    expected = loaded.predict(query, soft=True, key_added=None)
+    assert list(expected) == loaded.labels == model.labels
+    gene_ae, se_classifier = model.module.gene_ae, model.module.se_classifier
+    gene_ae.gene_names, se_classifier.labels = model.gene_names, model.labels
+    joined = model_of(gene_ae, se_classifier)
+    pd.testing.assert_frame_equal(joined.predict(query, soft=True, key_added=None), expected)
+    annotated = hrca.hrca.annotate(query, gene_ae, se_classifier)
+    assert annotated["cell_type"].tolist() == expected.idxmax(axis=1).tolist()
+
+
+def test_genes_that_stand_twice_are_refused(published):
+    names = np.load(published / "features.npy")
+    names[1] = names[0]
+    np.save(published / "features.npy", names)
+    with pytest.raises(ValueError, match=r"the model has 1 duplicated: \['gene0'\]"):
+        load_published(published, n_heads=4)
 
 
 def test_the_newest_epoch_of_both_is_read(published):

@@ -96,6 +96,17 @@ def test_counts_in_raw_alone_are_refused_with_the_way_out(reference):
         setup(reference, labels_key="cell_type")
 
 
+def test_raw_that_is_named_is_refused_with_the_way_out(reference):
+    reference.raw = reference
+    reference.X = reference.X.log1p()
+    with pytest.raises(ValueError, match=r"`adata.raw` was named, but cannot be registered.*adata.raw.to_adata\(\)`"):
+        setup(reference, labels_key="cell_type", layer="raw")
+    reference.layers["raw"] = reference.raw.X.copy()
+    setup(reference, labels_key="cell_type", layer="raw")
+    registered = hrca.HRCA._get_most_recent_anndata_manager(reference).get_from_registry("X")
+    assert (registered != reference.raw.X).nnz == 0
+
+
 def test_x_can_be_named(reference):
     reference.X.data[:] = 1
     setup(reference, labels_key="cell_type", layer="X")

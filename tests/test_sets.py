@@ -188,7 +188,11 @@ def test_sets_are_written_and_read_with_the_model_and_the_query(model, tmp_path)
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"coverage": 1}, "between 0 and 1, got 1"), ({"coverage": 0.9, "key_added": None}, "needs a `key_added`")],
+    [
+        ({"coverage": 1}, "between 0 and 1, got 1"),
+        ({"coverage": 0.9, "key_added": None}, "needs a `key_added`"),
+        ({"class_conditional": True}, "needs a `coverage`, got None"),
+    ],
 )
 def test_what_cannot_be_a_set_is_refused(model, settings, words):
     with pytest.raises(ValueError, match=words):

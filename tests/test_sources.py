@@ -1,6 +1,7 @@
 """Whatever holds a query, in memory or not: the same labels; and objects that cannot be a query are refused."""
 
 import gc
+import re
 import subprocess
 import sys
 import weakref
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata.experimental import AnnCollection, read_lazy
+from conftest import synthetic
 from scipy import sparse
 from test_predict import soft
 
@@ -182,8 +184,6 @@ def test_other_methods_take_them_too(tiny_model, query, form, tmp_path):
 
 
 def test_no_matrix_of_a_file_is_read_whole(tmp_path):
-    from conftest import synthetic
-
     in_layer(zarr_store)(synthetic(50), tmp_path)
     cells = open_file(tmp_path / "query.zarr")
     assert not sparse.issparse(cells.X) and not isinstance(cells.layers["counts"], np.ndarray | sparse.csr_matrix)
@@ -244,6 +244,18 @@ def test_all_samples_are_checked_before_any_is_predicted(tiny_model, query):
     assert "hrca" not in query.obs
 
 
+def test_a_sample_that_proves_bad_on_the_way_is_named(tiny_model, query, tmp_path):
+    # a bad value between the cells of a file that are looked at before
+    bad = synthetic(3_000, seed=5)
+    bad.X[2_999, 0] = 1
+    bad.X.data[-1] = 0.5
+    bad.write_h5ad(tmp_path / "bad.h5ad")
+    with pytest.raises(ValueError, match="fractions such as 0.5") as refusal:
+        tiny_model.predict({"first": query, "second": tmp_path / "bad.h5ad"})
+    assert refusal.value.__notes__ == ["This was sample 'second' of those that were given."]
+    assert "hrca" in query.obs
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -287,17 +299,21 @@ def test_a_query_is_not_kept_alive(tiny_model, query):
     assert not holders
 
 
-SHOWS_A_BAR = """
+SHOWS_BARS = """
 import sys
+import anndata, hrca
 from hrca import _inference
-import hrca, numpy as np
 _inference.BAR_AFTER_S = 0
-batches = ((slice(i, i + 1), np.zeros((1, 1))) for i in range(3))
-assert len(list(_inference.show_bar(batches, 3))) == 3
+hrca.HRCA.load(sys.argv[1]).predict(anndata.read_h5ad(sys.argv[2]), enable_progress_bar=sys.argv[3] == "yes")
 """
 
 
-def test_the_bar_counts_cells():
-    result = subprocess.run([sys.executable, "-c", SHOWS_A_BAR], capture_output=True, text=True, check=True)
-    assert "3.00/3.00" in result.stderr
-    assert not result.stdout
+@pytest.mark.parametrize("wanted", ["yes", "no"])
+def test_the_bars_have_names_and_count_cells(tiny_model, query, tmp_path, wanted):
+    tiny_model.save(tmp_path / "model")
+    query.write_h5ad(tmp_path / "query.h5ad")
+    command = [sys.executable, "-c", SHOWS_BARS, str(tmp_path / "model"), str(tmp_path / "query.h5ad"), wanted]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    for name in ("labels", "novelty"):
+        assert (re.search(rf"{name}: 100%.*37.0/37.0", result.stderr) is not None) == (wanted == "yes")
+    assert "37.0" not in result.stdout

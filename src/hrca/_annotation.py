@@ -107,7 +107,7 @@ def _writable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_terms(terms: Mapping[str, str], labels: list[str]) -> None:
-    """Refuse ids of the Cell Ontology that are none, or that are not there for every label.
+    """Refuse ids of the Cell Ontology that are none, or that are not there for every label that can be an answer.
 
     Raises
     ------
@@ -117,8 +117,9 @@ def check_terms(terms: Mapping[str, str], labels: list[str]) -> None:
     missing = [label for label in labels if label not in terms]
     if missing:
         raise ValueError(
-            f"`ontology_terms` must have an id for each of the model's {len(labels)} labels, but it lacks {missing[:3]}"
-            f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}. {UNKNOWN!r} stands for one without an id."
+            f"`ontology_terms` must have an id for each of the {len(labels)} labels that can be an answer, but it "
+            f"lacks {missing[:3]}{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}. {UNKNOWN!r} stands for "
+            "one without an id."
         )
     wrong = {label: terms[label] for label in labels if terms[label] != UNKNOWN and not TERM.fullmatch(terms[label])}
     if wrong:
@@ -134,7 +135,7 @@ def cellxgene_columns(labels: pd.Categorical, terms: Mapping[str, str]) -> dict[
     Parameters
     ----------
     labels
-        Label of each cell, shape (n_obs,); its last category is that of cells that cannot be judged.
+        Label of each cell, shape (n_obs,); its last category is that of cells without a label.
     terms
         Id of each label.
     """
@@ -145,6 +146,23 @@ def cellxgene_columns(labels: pd.Categorical, terms: Mapping[str, str]) -> dict[
         "cell_type": pd.Categorical(names[labels.codes]),
         "cell_type_ontology_term_id": pd.Categorical(ids[labels.codes]),
     }
+
+
+def check_writable(target: AnnData | AnnCollection) -> None:
+    """Refuse what :func:`write_into` cannot write into.
+
+    Raises
+    ------
+    ValueError
+        If it is a view of an AnnData on disk, or a collection of such.
+    """
+    for part in target.adatas if isinstance(target, AnnCollection) else [target]:
+        # to make it actual, anndata would need a file to copy it to
+        if part.is_view and part.isbacked:
+            raise ValueError(
+                "Results cannot be written into a view of a backed AnnData. `adata = adata.to_memory()` makes cells "
+                "in memory of it; or predict the whole, or have nothing written: `key_added=None`."
+            )
 
 
 def write_into(target: AnnData | AnnCollection, annotation: Annotation) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
 from ._choose import Choice, choose_counts
 from ._counts import Slot, check_counts, check_values
 from ._find_genes import VAR_NAMES, FoundGenes, ModelGenes, find_genes, name_of, refuse_filled_in, refuse_two_species
-from ._gene_ids import describe_ids, genes_among, not_genes
+from ._gene_ids import GENE_TYPE, describe_ids, genes_among, not_genes, type_column
 from ._rows import in_memory
 from ._scales import DETECTED
 
@@ -200,12 +201,19 @@ def _notes(adata: AnnData, slot: Slot, sample: sparse.csr_array, found: FoundGen
         yield f"{n_twice:,} of {sample.shape[0]:,} cells looked at are there more than once, count for count."
     is_gene = genes_among(var)
     if not is_gene.all():
-        yield f"{(~is_gene).sum():,} features are no genes by their type, and play no part in finding genes."
+        part = (
+            "play no part in finding genes" if found else f"would be learned as genes: {_genes_alone(var)} drops them"
+        )
+        yield f"{(~is_gene).sum():,} features are no genes by their type, and {part}."
     used = np.zeros(len(var), dtype=bool) if found is None else found.match.used(len(var))
     for what, names in not_genes(var.index[~used & is_gene].astype(str)).items():
         if names:
             part = "they play no part" if found else "they would be learned as genes: leave them out"
             yield f"{len(names):,} of the names are {what}, such as {names[0]!r}: {part}."
+
+
+def _genes_alone(var: pd.DataFrame) -> str:
+    return f"`adata = adata[:, adata.var[{type_column(var)!r}] == {GENE_TYPE!r}].copy()`"
 
 
 def _n_repeated(sample: sparse.csr_array) -> int:

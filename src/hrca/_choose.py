@@ -15,6 +15,12 @@ PARTS = ("spliced", "unspliced", "ambiguous", "mature", "nascent")
 # What people call the layer of the raw counts.
 USUAL_NAMES = ("counts", "count", "raw_counts", "raw_count", "raw", "umi", "umis", "umi_counts")
 
+# scvi-tools registers X or a layer.
+NOT_IN_RAW = (
+    "A reference's counts must be in X or a layer: `adata = adata.raw.to_adata()`, or, for the genes of X, "
+    "`adata.layers['counts'] = adata.raw[:, adata.var_names].X.copy()`."
+)
+
 
 @dataclass(frozen=True)
 class Look:
@@ -64,17 +70,19 @@ def choose_counts(adata: AnnData, layer: str | None, *, usual: str | None = None
     layer
         What the user said, which holds: a layer, "X" or "raw"; None: nothing.
     usual
-        The layer to look at first, if there is one of that name; else X.
+        The layer to look at first, if there is one of that name; else X. "X": X was named for the reference, so that
+        the query's is taken, too, if it holds integers, however odd, and no other place has counts.
     with_raw
         Whether raw may be chosen.
 
     Raises
     ------
     ValueError
-        If there is no such layer, or no matrix, or more than one, looks like raw counts.
+        If there is no such layer, raw is named and may not be chosen, or no matrix, or more than one, looks like raw
+        counts.
     """
     if layer is not None:
-        return _as_said(adata, layer)
+        return _as_said(adata, layer, with_raw)
     slots = all_slots(adata) or [find_slot(adata, None)]
     by_slot = {slot: _look(adata, slot) for slot in slots}
     looks = tuple(by_slot.values())
@@ -83,20 +91,22 @@ def choose_counts(adata: AnnData, layer: str | None, *, usual: str | None = None
         return Choice(first, looks, tuple(_also(first, looks)))
     others = [look for look in looks if _is_plain(look) and look.slot.name.lower() not in PARTS]
     if not with_raw and [look.slot.place for look in others] == ["raw"]:
-        raise ValueError(
-            f"{_state(looks)} A reference's counts must be in X or a layer: "
-            "`adata = adata.raw.to_adata()`, or, for the genes of X, "
-            "`adata.layers['counts'] = adata.raw[:, adata.var_names].X.copy()`."
-        )
+        raise ValueError(f"{_state(looks)} {NOT_IN_RAW}")
     chosen = _only(others)
+    if not others and usual == X and first is not None and first.scale.is_counts and first.sample.nnz:
+        odd = f"{first.slot} was named for the reference, so it is taken for counts, but it holds {first.scale.text}."
+        return Choice(first, looks, (odd,))
     if chosen is None:
         _refuse(first, looks, others)
     held = f"{first.slot} holds {first.scale.text}" if first is not None else "`adata.X` is empty"
     return Choice(chosen, looks, (f"The counts were taken from {chosen.slot}: {held}.",))
 
 
-def _as_said(adata: AnnData, layer: str) -> Choice:
-    look = _look(adata, find_slot(adata, layer), keep=True)
+def _as_said(adata: AnnData, layer: str, with_raw: bool) -> Choice:
+    slot = find_slot(adata, layer)
+    if not with_raw and slot.place == "raw":
+        raise ValueError(f"{slot} was named, but cannot be registered. {NOT_IN_RAW}")
+    look = _look(adata, slot, keep=True)
     odd = f"{look.slot} was named, so it is taken for counts, but it holds {look.scale.text}."
     return Choice(look, (look,), (odd,) if look.scale.is_odd else ())
 

@@ -23,6 +23,8 @@ GENOME = re.compile(r"(GRCh3[78]|hg19|hg38|GRCm3[89]|mm9|mm10|mm39|Rnor_6\.0|mRa
 # Version of an Ensembl id; "ENSG00000182378.15_PAR_Y" keeps it, being a gene of its own.
 VERSION = r"^(ENS[A-Z]*\d{11})\.\d+$"
 BARCODE = re.compile(r"([ACGT]{12,}|cell[_-]?\d+|[a-p]{8})(-\d+)?")
+# What 10x's column calls a gene, not an antibody or a guide.
+GENE_TYPE = "Gene Expression"
 # What spatial platforms and multi-modal kits measure beside genes: codewords and probes without a target (Xenium,
 # CosMx, MERSCOPE), spiked-in RNA, antibodies and hashtags.
 CONTROL = re.compile(
@@ -225,12 +227,19 @@ def _species_of(beginning: str) -> str:
 
 def genes_among(var: pd.DataFrame) -> np.ndarray:
     """Say which features are genes, where 10x's column tells; else all, shape (n_vars,)."""
-    for column in ("feature_types", "feature_type"):
-        if column in var:
-            is_gene = (var[column].astype(str) == "Gene Expression").to_numpy()
-            if is_gene.any():
-                return is_gene
-    return np.ones(len(var), dtype=bool)
+    column = type_column(var)
+    return np.ones(len(var), dtype=bool) if column is None else _of_genes(var[column])
+
+
+def type_column(var: pd.DataFrame) -> str | None:
+    """Return the column of 10x that tells genes from other features; None if there is none."""
+    return next(
+        (name for name in ("feature_types", "feature_type") if name in var and _of_genes(var[name]).any()), None
+    )
+
+
+def _of_genes(types: pd.Series) -> np.ndarray:
+    return (types.astype(str) == GENE_TYPE).to_numpy()
 
 
 def not_genes(names: pd.Index) -> dict[str, list[str]]:

@@ -54,9 +54,19 @@ def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Ite
         start = rows.stop
 
 
-def show_bar(batches: Iterator[tuple[slice, np.ndarray]], n_obs: int) -> Iterator[tuple[slice, np.ndarray]]:
-    """Pass batches of :func:`aligned_batches` on, and show a progress bar of their cells, if that takes long."""
-    with tqdm(total=n_obs, unit=" cells", unit_scale=True, delay=BAR_AFTER_S) as bar:
+def show_bar(batches: Iterator[tuple[slice, np.ndarray]], n_obs: int, what: str) -> Iterator[tuple[slice, np.ndarray]]:
+    """Pass batches of :func:`aligned_batches` on, and show a progress bar of their cells, if that takes long.
+
+    Parameters
+    ----------
+    batches
+        From :func:`aligned_batches`.
+    n_obs
+        Number of all cells.
+    what
+        What is done with them, in a word before the bar.
+    """
+    with tqdm(total=n_obs, desc=what, unit=" cells", unit_scale=True, delay=BAR_AFTER_S) as bar:
         for rows, counts in batches:
             yield rows, counts
             bar.update(rows.stop - rows.start)

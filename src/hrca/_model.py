@@ -227,15 +227,7 @@ class HRCA(BaseModelClass):
         # as parents, which a saved model needs neither columns nor file for
         labels_hierarchy = read_hierarchy(labels_hierarchy, adata.obs, labels_key, unlabeled_category)
         setup_method_args = cls._get_setup_method_args(**locals())
-        fields = [
-            scvi_fields.LayerField(
-                REGISTRY_KEYS.X_KEY, layer_to_register(adata, layer), is_count_data=False, correct_data_format=False
-            )
-        ]
-        if labels_key is not None:
-            fields.append(
-                scvi_fields.LabelsWithUnlabeledObsField(REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category)
-            )
+        fields = _scvi.anndata_fields(layer_to_register(adata, layer), labels_key, unlabeled_category)
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
@@ -934,9 +926,9 @@ class HRCA(BaseModelClass):
         batch_size
             Cells in a batch; one batch at a time is made dense.
         ontology_terms
-            Cell Ontology id of each label, or "unknown": ``obs["cell_type"]`` and
-            ``obs["cell_type_ontology_term_id"]`` are written, too, as CELLxGENE's schema names them; cells that cannot
-            be judged are "unknown". None: they are not.
+            Cell Ontology id of each label that can be an answer, or "unknown": ``obs["cell_type"]`` and
+            ``obs["cell_type_ontology_term_id"]`` are written, too, as CELLxGENE's schema names them; cells that get the
+            unlabelled category, without counts, novel or unsure, are "unknown". None: they are not.
         enable_progress_bar
             Whether to show a bar if prediction takes more than some seconds.
 
@@ -951,9 +943,10 @@ class HRCA(BaseModelClass):
         ValueError
             As :func:`hrca.pp.check`; or if the model is not fine-tuned, a MuData lacks the RNA modality, a SpatialData
             has not one table, a file does not hold an AnnData or was changed meanwhile, `batch_size` is below 1,
-            `ontology_terms` lacks a label or has what is no id, or `adata` is None and the model was loaded without its
-            reference; if `coverage` is not between 0 and 1, there is no `key_added` to write sets to, or no cells were
-            held out from training; if `level` is asked for without a hierarchy or is below 0, or `min_confidence` is
+            `ontology_terms` lacks a label that can be an answer or has what is no id, or `adata` is None and the model
+            was loaded without its reference; if `coverage` is not between 0 and 1, there is no `key_added` to write
+            sets or ids to, no cells were held out from training, or `class_conditional` is asked for without
+            `coverage`; if `level` is asked for without a hierarchy or is below 0, or `min_confidence` is
             not in [0, 1]; or if `max_false_rejection` is not between 0 and 1, or the model knows no reference cells
             (published weights).
         TypeError
@@ -968,12 +961,11 @@ class HRCA(BaseModelClass):
         self._check_finetuned()
         asked = {"level": level, "min_confidence": min_confidence, "max_false_rejection": max_false_rejection}
         self._check_answers(**asked)
+        self._check_sets(coverage, class_conditional, key_added)
         if coverage is not None:
-            self._check_sets(coverage, key_added)
             asked |= {"coverage": coverage, "class_conditional": class_conditional}
         if ontology_terms is not None:
-            tree = Tree(self.labels, self.labels_hierarchy)
-            check_terms(ontology_terms, tree.nodes if min_confidence or level is not None else self.labels)
+            self._check_terms(ontology_terms, key_added, level, min_confidence)
         several = isinstance(adata, Mapping | list | tuple)
         samples = adata if isinstance(adata, Mapping) else dict(enumerate(adata if several else [adata]))
         queries, results = {}, {}
@@ -985,15 +977,16 @@ class HRCA(BaseModelClass):
         how = {"batch_size": batch_size, "enable_progress_bar": enable_progress_bar}
         with_novelty = self.kept_ is not None and (key_added is not None or max_false_rejection is not None)
         for name, query in queries.items():
-            judgement = self._judge(query, match_platform=match_platform, **how)
-            strangeness = self._novelty(query, judgement, **how) if with_novelty else None
-            answers = self._answers(query, judgement, strangeness, **asked)
-            if key_added is not None:
-                settings = {**asked, "match_platform": match_platform, "batch_size": batch_size}
-                annotation = make_annotation(key_added, answers, self._about(query, judgement, answers, settings))
-                more = {} if ontology_terms is None else cellxgene_columns(answers.labels, ontology_terms)
-                write_annotation(query, annotation.with_columns(more))
-            results[name] = answers.probabilities if soft else answers.labels
+            with naming_sample(name if several else None):
+                judgement = self._judge(query, match_platform=match_platform, **how)
+                strangeness = self._novelty(query, judgement, **how) if with_novelty else None
+                answers = self._answers(query, judgement, strangeness, **asked)
+                if key_added is not None:
+                    settings = {**asked, "match_platform": match_platform, "batch_size": batch_size}
+                    annotation = make_annotation(key_added, answers, self._about(query, judgement, answers, settings))
+                    more = {} if ontology_terms is None else cellxgene_columns(answers.labels, ontology_terms)
+                    write_annotation(query, annotation.with_columns(more))
+                results[name] = answers.probabilities if soft else answers.labels
         if isinstance(adata, Mapping):
             return results
         return list(results.values()) if several else results[0]
@@ -1301,7 +1294,7 @@ class HRCA(BaseModelClass):
     ) -> Judgement:
         return judge_cells(
             self.module,
-            query.batches(batch_size, with_bar=enable_progress_bar),
+            query.batches(batch_size, bar="labels" if enable_progress_bar else None),
             query.n_obs,
             query.match.present,
             match_platform=match_platform,
@@ -1347,7 +1340,7 @@ class HRCA(BaseModelClass):
 
     def _novelty(self, query: Query, judgement: Judgement, *, batch_size: int, enable_progress_bar: bool) -> np.ndarray:
         genes_used = self.module.genes_used.cpu().numpy() * query.match.present
-        batches = query.batches(batch_size, with_bar=enable_progress_bar)
+        batches = query.batches(batch_size, bar="novelty" if enable_progress_bar else None)
         return novelty(self.kept_, batches, judgement.depth, genes_used)
 
     def _sets(self, query: Query, judgement: Judgement, coverage: float, class_conditional: bool) -> pd.DataFrame:
@@ -1430,7 +1423,11 @@ class HRCA(BaseModelClass):
                 "was trained by an earlier version. `model.finetune()` keeps them."
             )
 
-    def _check_sets(self, coverage: float, key_added: str | None) -> None:
+    def _check_sets(self, coverage: float | None, class_conditional: bool, key_added: str | None) -> None:
+        if coverage is None:
+            if class_conditional:
+                raise ValueError("`class_conditional` says how sets are chosen: it needs a `coverage`, got None.")
+            return
         if not 0 < coverage < 1:
             raise ValueError(f"`coverage` must be between 0 and 1, got {coverage}. The usual is 0.9.")
         if key_added is None:
@@ -1440,6 +1437,16 @@ class HRCA(BaseModelClass):
                 "Sets of labels need cells that were held out from training, but this model has none. Train it with "
                 "`train_size` below 1; published weights have no sets."
             )
+
+    def _check_terms(
+        self, terms: Mapping[str, str], key_added: str | None, level: int | None, min_confidence: float
+    ) -> None:
+        if key_added is None:
+            raise ValueError("Ids are written to the query: `ontology_terms` needs a `key_added`, got None.")
+        tree = Tree(self.labels, self.labels_hierarchy)
+        if level is not None:
+            tree, _ = tree.cut(np.zeros((0, len(self.labels))), level)
+        check_terms(terms, tree.nodes if min_confidence else list(tree.labels))
 
     def _check_has_reference(self) -> None:
         if self.adata_manager is None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from ._annotation import Annotation, write_into
+from ._annotation import Annotation, check_writable, write_into
 from ._check import Report, check, warn_of_little
 from ._counts import Slot, table_in_memory
 from ._files import check_room, write_into_file
@@ -50,15 +50,33 @@ class Query:
         return self.adata.n_obs
 
     def check_target(self) -> None:
-        """Refuse a query whose annotation could not be written; see :func:`hrca._files.check_room`."""
+        """Refuse a query whose annotation could not be written.
+
+        Raises
+        ------
+        ValueError
+            See :func:`hrca._annotation.check_writable`.
+        OSError
+            See :func:`hrca._files.check_room`.
+        """
         if isinstance(self.target, Path):
             check_room(self.target)
+        else:
+            check_writable(self.target)
 
-    def batches(self, batch_size: int, *, with_bar: bool = False) -> Iterator[tuple[slice, np.ndarray]]:
-        """Go through the cells in order, with a progress bar if asked; see :func:`hrca._inference.aligned_batches`."""
+    def batches(self, batch_size: int, *, bar: str | None = None) -> Iterator[tuple[slice, np.ndarray]]:
+        """Go through the cells in order; see :func:`hrca._inference.aligned_batches`.
+
+        Parameters
+        ----------
+        batch_size
+            Rows in a batch.
+        bar
+            Name of a progress bar; None: none is shown.
+        """
         counts = self.slot.matrix(self.adata)
         batches = aligned_batches(counts, self.match, batch_size=batch_size, source=str(self.slot))
-        return show_bar(batches, self.n_obs) if with_bar else batches
+        return batches if bar is None else show_bar(batches, self.n_obs, bar)
 
     def about(self) -> dict:
         """Return what to note of it in uns, in types that h5ad and zarr can hold."""

@@ -8,6 +8,9 @@ from anndata import AnnData
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from scipy import sparse
+from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
+from scvi.data.fields import BaseAnnDataField, LabelsWithUnlabeledObsField, LayerField
 from scvi.dataloaders import DataSplitter
 from scvi.model._utils import get_max_epochs_heuristic, parse_device_args, use_distributed_sampler
 from scvi.model.base import BaseModelClass
@@ -16,6 +19,7 @@ from scvi.train._progress import ProgressBar
 from torch import nn
 
 from ._callbacks import EpochHistory
+from ._genes import check_unique
 
 
 class FixedSplitter(DataSplitter):
@@ -195,6 +199,24 @@ def scaled_epochs(document_epochs: int, n_obs: int) -> int:
     return get_max_epochs_heuristic(n_obs, epochs_cap=document_epochs)
 
 
+def anndata_fields(layer: str | None, labels_key: str | None, unlabeled_category: str) -> list[BaseAnnDataField]:
+    """Return what is registered of an AnnData: its counts, and its labels if it has any.
+
+    Parameters
+    ----------
+    layer
+        Layer with the counts; None: X.
+    labels_key
+        Column of obs with the labels; None: there are none.
+    unlabeled_category
+        The label of cells without one.
+    """
+    fields = [LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False)]
+    if labels_key is not None:
+        fields.append(LabelsWithUnlabeledObsField(REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category))
+    return fields
+
+
 def registry_of(model_cls: type[BaseModelClass], gene_names: pd.Index, labels: list[str]) -> dict:
     """Return what scvi would have registered of a reference with these genes and labels, in this order.
 
@@ -206,17 +228,26 @@ def registry_of(model_cls: type[BaseModelClass], gene_names: pd.Index, labels: l
         Its genes.
     labels
         Its labels.
+
+    Raises
+    ------
+    ValueError
+        If a gene stands more than once.
     """
+    check_unique(gene_names, "the model")
     n_cells = 3  # of each label: of fewer, scvi warns
     stub = AnnData(
         sparse.csr_matrix((n_cells * len(labels), len(gene_names)), dtype=np.float32),
         obs={"cell_type": pd.Categorical(np.repeat(labels, n_cells), categories=labels)},
         var=pd.DataFrame(index=gene_names),
     )
-    model_cls.setup_anndata(stub, labels_key="cell_type")
-    manager = model_cls._get_most_recent_anndata_manager(stub, required=True)
-    # scvi would keep the stub for as long as the process lives
-    del model_cls._setup_adata_manager_store[manager.adata_uuid]
+    setup = {"labels_key": "cell_type", "unlabeled_category": "Unknown", "layer": None, "labels_hierarchy": None}
+    # not by `setup_anndata`, which would refuse cells without counts
+    manager = AnnDataManager(
+        fields=anndata_fields(setup["layer"], setup["labels_key"], setup["unlabeled_category"]),
+        setup_method_args=model_cls._get_setup_method_args(cls=model_cls, adata=stub, **setup),
+    )
+    manager.register_fields(stub)
     return manager.registry
 
 

@@ -97,6 +97,8 @@ def recover_counts(adata: AnnData, *, layer: str | None = None) -> sparse.csr_ar
     if scale.is_counts:
         raise ValueError(f"There must be something to undo, but {slot} holds {scale.text}.")
     values = sparse.csr_array(x if in_memory(x) else read_rows(x, slice(0, x.shape[0])))
+    # a copy, the zeros of which are taken out; and one type for all indices, where a file has two
+    values = sparse.csr_array((values.data, values.indices, values.indptr), shape=values.shape, copy=True)
     values.eliminate_zeros()
     counts = None if scale.undo is None else recover(values, scale.undo)
     if counts is None:
