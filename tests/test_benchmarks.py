@@ -189,6 +189,12 @@ def test_how_far_hrca_is_ahead_is_of_the_rows_that_both_have(results):
     assert (easiest["HRCA"], easiest["HRCA ahead"]) == (pytest.approx(1.05), pytest.approx(1.05 - 0.5))
 
 
+def test_the_spread_is_that_of_whole_seeds():
+    rows = [("a", seed, depth, seed + depth) for seed in (0, 1, 2) for depth in (0.0, 0.5)][:-1]
+    rows = pd.DataFrame(rows, columns=["method", "seed", "depth", "macro_f1"])
+    assert report.spread(rows)["a"] == pytest.approx(np.std([0.25, 1.25], ddof=1))
+
+
 def test_every_method_has_a_name_in_the_report():
     assert accuracy.METHODS.keys() <= report.NAMES.keys()
 
