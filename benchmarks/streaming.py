@@ -80,6 +80,7 @@ def main() -> None:
         print(json.dumps(measure(arguments.measure)))
         return
     rows = []
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     for n_obs in arguments.sizes:
         path = arguments.folder / f"cells_{n_obs}.h5ad"
         write_counts(path, n_obs)
