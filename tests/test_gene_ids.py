@@ -18,7 +18,7 @@ HUMAN, MOUSE = ["ACTB", "CD4", "C1orf112", "HLA-A"], ["Actb", "Cd4", "A830018L16
         (["actb", "CD4"], Ids("symbols")),
         (["ENSG00000075624", "ENSG00000010610.9"], Ids("Ensembl", "human")),
         (["ENSMUSG00000029580"], Ids("Ensembl", "mouse")),
-        (["ENSXXXG00000029580"], Ids("Ensembl", "ENSXXX")),
+        (["ENSXETG00000029580"], Ids("Ensembl", "ENSXET")),  # a frog, which has no name here
         (["ENST00000029580"], Ids("transcripts", "human")),
         (["ENSMUSP00000029580.1"], Ids("proteins", "mouse")),
         (["60", "920"], Ids("numbers")),

@@ -10,8 +10,8 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# The depth at which the slope of the temperature plays no part.
-USUAL_DEPTH = 100.0
+from ._evidence import USUAL_DEPTH
+
 # Standard deviation of the prior of the log temperature, around 0, and of its slope by log depth: 15 held-out cells
 # change little, 100 have their way. Trials on real data stand in docs/decisions/0004.
 PRIOR_SPREAD = (1.0, 0.3)

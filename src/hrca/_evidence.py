@@ -27,7 +27,7 @@ SATURATION_DEPTH = 300.0
 # differences of all other genes are as much the platform's or the donor's as the labels': a sparse cell needs them, in
 # a deep one they would outvote the informative genes, so that they count 1 / (1 + depth / 100).
 INFORMATIVE_SHARE, CONTRAST, OTHERS_DEPTH = 1e-4, 1.25, 100.0
-# The depth at which the weights of a model are as if depth played no part.
+# The depth at which weights and temperature of a model are as if depth played no part.
 USUAL_DEPTH = 100.0
 # Weights before anything is learned: the network as it is, the likelihood at a half, and the standard deviation of
 # their logs around these. Held-out cells of the reference know nothing of another platform, where the likelihood holds
