@@ -14,8 +14,8 @@ from scipy import sparse
 from scvi import REGISTRY_KEYS
 
 import hrca
-from hrca import _model
-from hrca._adaptation import Cells, MixedCells, collect, query_targets, reference_targets
+from hrca import _adaptation, _model
+from hrca._adaptation import CellsWithTargets, MixedCells, collect, query_targets, reference_targets
 from hrca._calibration import Calibration
 from hrca._genes import GeneMatch, make_selector
 from hrca._inference import aligned_batches
@@ -56,7 +56,7 @@ def test_cells_are_taken_dense_in_the_order_asked_for(container, dtype):
     counts = np.random.default_rng(0).poisson(2.0, (6, 4)).astype(dtype)
     targets = np.random.default_rng(1).dirichlet(np.ones(3), 6).astype(np.float32)
     rows = np.array([4, 0, 4])
-    taken = Cells(container(counts), targets).take(rows)
+    taken = CellsWithTargets(container(counts), targets).take(rows)
     assert set(taken) == {REGISTRY_KEYS.X_KEY, TARGETS_KEY}
     assert all(value.dtype == torch.float32 for value in taken.values())
     np.testing.assert_array_equal(taken[REGISTRY_KEYS.X_KEY], counts[rows])
@@ -85,7 +85,7 @@ def test_query_targets_weigh_each_cell_by_its_confidence():
 def mixed(seed=0, **kwargs) -> list[dict[str, torch.Tensor]]:
     """Reference cells of 1 count for the label 0, query cells of 2 for the label 1; the second gene is the cell."""
     parts = [
-        Cells(
+        CellsWithTargets(
             np.column_stack([np.full(n_obs, which + 1.0), np.arange(n_obs)]),
             reference_targets(np.full(n_obs, which), 2, 0.0),
         )
@@ -138,7 +138,7 @@ def test_collected_cells_are_sparse_aligned_and_in_order(query):
 
 
 @pytest.fixture
-def given(monkeypatch) -> list[tuple[Cells, Cells]]:
+def given(monkeypatch) -> list[tuple[CellsWithTargets, CellsWithTargets]]:
     """Reference and query as `adapt` hands them to the batches."""
     seen = []
 
@@ -179,7 +179,7 @@ def test_reference_cells_without_a_label_take_no_part(reference, query, given):
 
 
 def test_of_a_large_query_cells_are_drawn(tiny_model, query, given, monkeypatch):
-    monkeypatch.setattr(_model, "MOST_ADAPTED_CELLS", 10)
+    monkeypatch.setattr(_adaptation, "MOST_ADAPTED_CELLS", 10)
     for seed in (0, 0, 1):
         scvi.settings.seed = seed
         tiny_model.adapt(query, **ADAPT)

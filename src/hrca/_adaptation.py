@@ -13,10 +13,13 @@ from torch.utils.data import DataLoader, IterableDataset
 from ._counts import dense
 from ._module import TARGETS_KEY
 
+# Cells of a query that adaptation draws from, at most: 200 steps see each of them less than once.
+MOST_ADAPTED_CELLS = 20_000
+
 
 @dataclass(frozen=True)
-class Cells:
-    """Cells, and what the classifier is to say of them.
+class CellsWithTargets:
+    """CellsWithTargets, and what the classifier is to say of them.
 
     Attributes
     ----------
@@ -39,7 +42,9 @@ class Cells:
 
 
 class _Mixed(IterableDataset):
-    def __init__(self, reference: Cells, query: Cells, *, batch_size: int, n_steps: int, seed: int):
+    def __init__(
+        self, reference: CellsWithTargets, query: CellsWithTargets, *, batch_size: int, n_steps: int, seed: int
+    ):
         self.parts = (reference, query)
         self.batch_size, self.n_steps = batch_size, n_steps
         # goes on from epoch to epoch
@@ -59,16 +64,18 @@ class MixedCells(LightningDataModule):
     reference
         Labelled cells.
     query
-        Cells with what the model says of them.
+        CellsWithTargets with what the model says of them.
     batch_size
-        Cells in a batch; even.
+        CellsWithTargets in a batch; even.
     n_steps
         Number of batches an epoch.
     seed
         Seed of the draws.
     """
 
-    def __init__(self, reference: Cells, query: Cells, *, batch_size: int, n_steps: int, seed: int):
+    def __init__(
+        self, reference: CellsWithTargets, query: CellsWithTargets, *, batch_size: int, n_steps: int, seed: int
+    ):
         super().__init__()
         self.batches = _Mixed(reference, query, batch_size=batch_size, n_steps=n_steps, seed=seed)
 
@@ -91,6 +98,36 @@ def reference_targets(codes: np.ndarray, n_labels: int, smoothing: float) -> np.
 def query_targets(probabilities: np.ndarray) -> np.ndarray:
     """Return what the model says of each cell, weighed by how sure it is; shape (n_obs, n_labels)."""
     return probabilities * probabilities.max(axis=1, keepdims=True)
+
+
+def choose_cells(has_counts: np.ndarray, seed: int) -> np.ndarray:
+    """Choose the cells of a query that are learned from: those with counts, or 20,000 of them.
+
+    Parameters
+    ----------
+    has_counts
+        Which cells have counts on the model's genes, shape (n_obs,).
+    seed
+        Seed of the draw.
+
+    Returns
+    -------
+    Which cells are chosen, shape (n_obs,).
+
+    Raises
+    ------
+    ValueError
+        If none has counts.
+    """
+    if not has_counts.any():
+        raise ValueError(
+            "A query to adapt to must have cells with counts on the model's genes, but none of its "
+            f"{len(has_counts)} cells has. Is it the right layer?"
+        )
+    drawn = np.flatnonzero(has_counts)
+    if len(drawn) > MOST_ADAPTED_CELLS:
+        drawn = np.random.default_rng(seed).choice(drawn, MOST_ADAPTED_CELLS, replace=False)
+    return np.isin(np.arange(len(has_counts)), drawn)
 
 
 def collect(batches: Iterator[tuple[slice, np.ndarray]], chosen: np.ndarray) -> sparse.csr_array:

@@ -23,21 +23,21 @@ from scvi.model.base import BaseModelClass
 from scvi.utils import setup_anndata_dsp
 
 from . import _scvi
-from ._adaptation import Cells, MixedCells, collect, query_targets, reference_targets
-from ._annotation import Answers, cellxgene_columns, check_terms, make_annotation
+from ._adaptation import CellsWithTargets, MixedCells, choose_cells, collect, query_targets, reference_targets
+from ._annotation import Answers, cellxgene_columns, make_annotation
+from ._answers import Asked, Vocabulary, check_ontology_terms, give_answers, likeliest
 from ._callbacks import EpochHistory
 from ._evidence import CountEvidence, describe_match
 from ._find_genes import ModelGenes
 from ._genes import check_shared
 from ._held_out import fit_judgement, keep_reference
-from ._hierarchy import Hierarchy, Tree, read_hierarchy
+from ._hierarchy import Hierarchy, read_hierarchy
 from ._inference import Judgement, judge_cells, run
 from ._module import GeneAE, HRCAModule, SEClassifier
 from ._monitor import TensorBoard, TestMonitor
 from ._novelty import novelty
 from ._query import Query, known_labels, naming_sample, open_query, write_annotation
 from ._reference import check_reference, layer_to_register
-from ._sets import draws_of, prediction_sets
 from ._sources import Source, get_modality
 from ._training import (
     Phase,
@@ -55,12 +55,8 @@ logger = logging.getLogger(__name__)
 
 # Cells of a query that are made dense at a time.
 PREDICTION_BATCH = 512
-# Cells of a query that adaptation draws from, at most: 200 steps see each of them less than once.
-MOST_ADAPTED_CELLS = 20_000
 # Steps between two looks of adaptation's progress bar.
 ADAPTATION_EPOCH = 10
-# Times the rejected cells that were asked for, from which a user is told.
-MANY_REJECTED = 3
 # Share of unseen cells from which scores of the others may mislead.
 MANY_UNSEEN = 0.1
 # Beginnings of the names of Trainer arguments that `train` gives to fine-tuning alone.
@@ -959,30 +955,36 @@ class HRCA(BaseModelClass):
         In the columns of ``obsm``, "/" is replaced by "|": a name with a slash cannot be written to h5ad or zarr.
         """
         self._check_finetuned()
-        asked = {"level": level, "min_confidence": min_confidence, "max_false_rejection": max_false_rejection}
-        self._check_answers(**asked)
-        self._check_sets(coverage, class_conditional, key_added)
-        if coverage is not None:
-            asked |= {"coverage": coverage, "class_conditional": class_conditional}
+        vocabulary = self._vocabulary()
+        asked = Asked(level, min_confidence, max_false_rejection, coverage, class_conditional)
+        writes, knows_reference = key_added is not None, self.kept_ is not None
+        asked.check(vocabulary, writes=writes, knows_reference=knows_reference, has_held_out=self.held_out_ is not None)
         if ontology_terms is not None:
-            self._check_terms(ontology_terms, key_added, level, min_confidence)
+            check_ontology_terms(vocabulary, asked, ontology_terms, writes=writes)
         several = isinstance(adata, Mapping | list | tuple)
         samples = adata if isinstance(adata, Mapping) else dict(enumerate(adata if several else [adata]))
         queries, results = {}, {}
         for name, sample in samples.items():
             with naming_sample(name if several else None):
                 queries[name] = self._open(sample, layer)
-                if key_added is not None:
+                if writes:
                     queries[name].check_target()
         how = {"batch_size": batch_size, "enable_progress_bar": enable_progress_bar}
-        with_novelty = self.kept_ is not None and (key_added is not None or max_false_rejection is not None)
+        with_novelty = knows_reference and (writes or max_false_rejection is not None)
         for name, query in queries.items():
             with naming_sample(name if several else None):
                 judgement = self._judge(query, match_platform=match_platform, **how)
                 strangeness = self._novelty(query, judgement, **how) if with_novelty else None
-                answers = self._answers(query, judgement, strangeness, **asked)
-                if key_added is not None:
-                    settings = {**asked, "match_platform": match_platform, "batch_size": batch_size}
+                answers = give_answers(
+                    vocabulary,
+                    judgement,
+                    query.adata.obs_names,
+                    asked,
+                    strangeness=strangeness,
+                    held_out=self.held_out_,
+                )
+                if writes:
+                    settings = {**asked.settings(), "match_platform": match_platform, "batch_size": batch_size}
                     annotation = make_annotation(key_added, answers, self._about(query, judgement, answers, settings))
                     more = {} if ontology_terms is None else cellxgene_columns(answers.labels, ontology_terms)
                     write_annotation(query, annotation.with_columns(more))
@@ -1119,7 +1121,7 @@ class HRCA(BaseModelClass):
                 "Rename the one kind to the other."
             )
         judgement = self._judge(query, batch_size=batch_size, match_platform=match_platform)
-        answered, confidence, _ = self._answer(judgement)
+        answered, confidence, _ = likeliest(self._vocabulary(), judgement)
         predicted = np.asarray(answered)
         scores = annotation_scores(known[seen], predicted[seen])
         answers = known[seen], predicted[seen], confidence[seen]
@@ -1206,7 +1208,7 @@ class HRCA(BaseModelClass):
         if test is not None:
             query, known = test
             monitor = TestMonitor(
-                lambda: self._labels_of(self._judge(query)),
+                lambda: likeliest(self._vocabulary(), self._judge(query))[0],
                 known,
                 self.labels,
                 interval=settings["checkpoint_interval"],
@@ -1242,23 +1244,16 @@ class HRCA(BaseModelClass):
     ) -> None:
         # adaptation was measured with these; calibrated, it would weigh unsure cells less
         judgement = self._judge(query, calibrated=False)
-        if not judgement.has_counts.any():
-            raise ValueError(
-                "A query to adapt to must have cells with counts on the model's genes, but none of its "
-                f"{query.n_obs} cells has. Is it the right layer?"
-            )
         seed = 0 if scvi_settings.seed is None else scvi_settings.seed
-        drawn = np.flatnonzero(judgement.has_counts)
-        if len(drawn) > MOST_ADAPTED_CELLS:
-            drawn = np.sort(np.random.default_rng(seed).choice(drawn, MOST_ADAPTED_CELLS, replace=False))
-        chosen = np.isin(np.arange(query.n_obs), drawn)
+        chosen = choose_cells(judgement.has_counts, seed)
         codes = self._codes()
         labelled = np.flatnonzero(codes < len(self.labels))
         counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
-        smoothing = AdaptPlan.loss_weights["label_smoothing"]
+        known = reference_targets(codes[labelled], len(self.labels), AdaptPlan.loss_weights["label_smoothing"])
+        said = query_targets(judgement.probabilities[chosen])
         cells = MixedCells(
-            Cells(counts[labelled], reference_targets(codes[labelled], len(self.labels), smoothing)),
-            Cells(collect(query.batches(PREDICTION_BATCH), chosen), query_targets(judgement.probabilities[chosen])),
+            CellsWithTargets(counts[labelled], known),
+            CellsWithTargets(collect(query.batches(PREDICTION_BATCH), chosen), said),
             batch_size=batch_size,
             n_steps=min(max_steps, ADAPTATION_EPOCH),
             seed=seed,
@@ -1301,58 +1296,13 @@ class HRCA(BaseModelClass):
             calibrated=calibrated,
         )
 
-    def _answers(
-        self,
-        query: Query,
-        judgement: Judgement,
-        strangeness: np.ndarray | None,
-        *,
-        level: int | None,
-        min_confidence: float,
-        max_false_rejection: float | None,
-        coverage: float | None = None,
-        class_conditional: bool = False,
-    ) -> Answers:
-        labels, confidence, probabilities = self._answer(judgement, level, min_confidence)
-        if max_false_rejection is not None:
-            # NaN, a cell without counts, is not above anything
-            rejected = strangeness >= 1 - max_false_rejection
-            labels[rejected] = self.unlabeled_category
-            self._warn_of_many(rejected.mean() if len(rejected) else 0.0, max_false_rejection)
-        sets = None if coverage is None else self._sets(query, judgement, coverage, class_conditional)
-        return Answers(labels, confidence, probabilities.set_axis(query.adata.obs_names), strangeness, sets)
-
-    def _answer(
-        self, judgement: Judgement, level: int | None = None, min_confidence: float = 0.0
-    ) -> tuple[pd.Categorical, np.ndarray, pd.DataFrame]:
-        """Return label and confidence of each cell, and the probabilities of the level; see :meth:`predict`."""
-        tree, probabilities = Tree(self.labels, self.labels_hierarchy), judgement.probabilities
-        if level is not None:
-            tree, probabilities = tree.cut(probabilities, level)
-        answer, confidence = tree.descend(probabilities, min_confidence)
-        nodes = [*(tree.nodes if min_confidence else tree.labels), self.unlabeled_category]
-        codes = np.where(judgement.has_counts & (answer >= 0), answer, len(nodes) - 1)
-        labels = pd.Categorical.from_codes(codes.astype(int), categories=nodes)
-        return labels, confidence, pd.DataFrame(probabilities, columns=pd.Index(tree.labels))
-
-    def _labels_of(self, judgement: Judgement) -> pd.Categorical:
-        return self._answer(judgement)[0]
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.labels, self.labels_hierarchy, self.unlabeled_category)
 
     def _novelty(self, query: Query, judgement: Judgement, *, batch_size: int, enable_progress_bar: bool) -> np.ndarray:
         genes_used = self.module.genes_used.cpu().numpy() * query.match.present
         batches = query.batches(batch_size, bar="novelty" if enable_progress_bar else None)
         return novelty(self.kept_, batches, judgement.depth, genes_used)
-
-    def _sets(self, query: Query, judgement: Judgement, coverage: float, class_conditional: bool) -> pd.DataFrame:
-        sets = prediction_sets(
-            self.held_out_,
-            judgement.probabilities,
-            judgement.depth,
-            draws_of(query.adata.obs_names),
-            coverage=coverage,
-            class_conditional=class_conditional,
-        )
-        return pd.DataFrame(sets, index=query.adata.obs_names, columns=pd.Index(self.labels))
 
     def _test_cells(self, adata: Source, labels_key: str | None) -> tuple[Query, pd.Series]:
         labels_key = labels_key or self.registry["setup_args"]["labels_key"]
@@ -1393,60 +1343,6 @@ class HRCA(BaseModelClass):
         }
         # h5ad and zarr have no place for None
         return {name: value for name, value in about.items() if value is not None}
-
-    def _warn_of_many(self, share: float, max_false_rejection: float) -> None:
-        if share > MANY_REJECTED * max_false_rejection:
-            warnings.warn(
-                f"{share:.0%} of the cells are called {self.unlabeled_category!r}, where {max_false_rejection:.0%} of "
-                "cells like the reference's would be: the query has other types, or is of another platform, where "
-                "cells of known types are strange, too. `obs['hrca_novelty']` by predicted label tells which.",
-                stacklevel=4,  # the line of the user who called predict
-            )
-
-    def _check_answers(self, level: int | None, min_confidence: float, max_false_rejection: float | None) -> None:
-        if level is not None and (level < 0 or not self.labels_hierarchy):
-            raise ValueError(
-                f"`level` must be 0 or more, and needs a hierarchy, got {level} and "
-                f"{'one' if self.labels_hierarchy else 'none'}. `setup_anndata(..., labels_hierarchy=...)` names it."
-            )
-        if not 0 <= min_confidence <= 1:
-            raise ValueError(f"`min_confidence` must be from 0 to 1, got {min_confidence}. A usual one is 0.9.")
-        if max_false_rejection is None:
-            return
-        if not 0 < max_false_rejection < 1:
-            raise ValueError(
-                f"`max_false_rejection` must be between 0 and 1, got {max_false_rejection}. A usual one is 0.05."
-            )
-        if self.kept_ is None:
-            raise ValueError(
-                "Novelty is measured by cells of the reference, but this model has none: it has published weights, or "
-                "was trained by an earlier version. `model.finetune()` keeps them."
-            )
-
-    def _check_sets(self, coverage: float | None, class_conditional: bool, key_added: str | None) -> None:
-        if coverage is None:
-            if class_conditional:
-                raise ValueError("`class_conditional` says how sets are chosen: it needs a `coverage`, got None.")
-            return
-        if not 0 < coverage < 1:
-            raise ValueError(f"`coverage` must be between 0 and 1, got {coverage}. The usual is 0.9.")
-        if key_added is None:
-            raise ValueError("Sets of labels are written to the query: `coverage` needs a `key_added`, got None.")
-        if self.held_out_ is None:
-            raise ValueError(
-                "Sets of labels need cells that were held out from training, but this model has none. Train it with "
-                "`train_size` below 1; published weights have no sets."
-            )
-
-    def _check_terms(
-        self, terms: Mapping[str, str], key_added: str | None, level: int | None, min_confidence: float
-    ) -> None:
-        if key_added is None:
-            raise ValueError("Ids are written to the query: `ontology_terms` needs a `key_added`, got None.")
-        tree = Tree(self.labels, self.labels_hierarchy)
-        if level is not None:
-            tree, _ = tree.cut(np.zeros((0, len(self.labels))), level)
-        check_terms(terms, tree.nodes if min_confidence else list(tree.labels))
 
     def _check_has_reference(self) -> None:
         if self.adata_manager is None:

@@ -1,0 +1,214 @@
+"""From what was judged of a query to what a user asked for: level, back-off, novelty, sets."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from ._annotation import Answers, check_terms
+from ._hierarchy import Tree
+from ._inference import Judgement
+from ._sets import draws_of, prediction_sets
+
+# Times the rejected cells that were asked for, from which a user is told.
+MANY_REJECTED = 3
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a model can answer with.
+
+    Attributes
+    ----------
+    labels
+        The labels that it tells apart, in the order of its probabilities.
+    parents
+        The parent of each label and ancestor that has one.
+    unlabeled_category
+        The answer for a cell that gets none of these.
+    """
+
+    labels: list[str]
+    parents: dict[str, str]
+    unlabeled_category: str
+
+    @property
+    def tree(self) -> Tree:
+        """The labels and their ancestors."""
+        return Tree(self.labels, self.parents)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user asks of :meth:`hrca.HRCA.predict`; the attributes are as there."""
+
+    level: int | None = None
+    min_confidence: float = 0.0
+    max_false_rejection: float | None = None
+    coverage: float | None = None
+    class_conditional: bool = False
+
+    def settings(self) -> dict:
+        """Return what to note of it: all but what is said of sets, where none are asked for."""
+        settings = asdict(self)
+        return settings if self.coverage is not None else settings | {"class_conditional": None}
+
+    def check(self, vocabulary: Vocabulary, *, writes: bool, knows_reference: bool, has_held_out: bool) -> None:
+        """Refuse what cannot be asked of a model.
+
+        Parameters
+        ----------
+        vocabulary
+            What it can answer with.
+        writes
+            Whether the answers are written to the query.
+        knows_reference
+            Whether it has cells to measure novelty by.
+        has_held_out
+            Whether it has cells to choose sets by.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`hrca.HRCA.predict` for `level`, `min_confidence`, `max_false_rejection`, `coverage` and
+            `class_conditional`.
+        """
+        if self.level is not None and (self.level < 0 or not vocabulary.parents):
+            raise ValueError(
+                f"`level` must be 0 or more, and needs a hierarchy, got {self.level} and "
+                f"{'one' if vocabulary.parents else 'none'}. `setup_anndata(..., labels_hierarchy=...)` names it."
+            )
+        if not 0 <= self.min_confidence <= 1:
+            raise ValueError(f"`min_confidence` must be from 0 to 1, got {self.min_confidence}. A usual one is 0.9.")
+        if self.max_false_rejection is not None:
+            self._check_rejection(knows_reference)
+        if self.coverage is not None:
+            self._check_sets(writes, has_held_out)
+        elif self.class_conditional:
+            raise ValueError("`class_conditional` says how sets are chosen: it needs a `coverage`, got None.")
+
+    def _check_rejection(self, knows_reference: bool) -> None:
+        if not 0 < self.max_false_rejection < 1:
+            raise ValueError(
+                f"`max_false_rejection` must be between 0 and 1, got {self.max_false_rejection}. A usual one is 0.05."
+            )
+        if not knows_reference:
+            raise ValueError(
+                "Novelty is measured by cells of the reference, but this model has none: it has published weights, or "
+                "was trained by an earlier version. `model.finetune()` keeps them."
+            )
+
+    def _check_sets(self, writes: bool, has_held_out: bool) -> None:
+        if not 0 < self.coverage < 1:
+            raise ValueError(f"`coverage` must be between 0 and 1, got {self.coverage}. The usual is 0.9.")
+        if not writes:
+            raise ValueError("Sets of labels are written to the query: `coverage` needs a `key_added`, got None.")
+        if not has_held_out:
+            raise ValueError(
+                "Sets of labels need cells that were held out from training, but this model has none. Train it with "
+                "`train_size` below 1; published weights have no sets."
+            )
+
+
+def check_ontology_terms(vocabulary: Vocabulary, asked: Asked, terms: Mapping[str, str], *, writes: bool) -> None:
+    """Refuse ids that do not serve every answer that can be given.
+
+    Raises
+    ------
+    ValueError
+        If nothing is written, or as :func:`hrca._annotation.check_terms`.
+    """
+    if not writes:
+        raise ValueError("Ids are written to the query: `ontology_terms` needs a `key_added`, got None.")
+    tree = vocabulary.tree
+    if asked.level is not None:
+        tree, _ = tree.cut(np.zeros((0, len(vocabulary.labels))), asked.level)
+    check_terms(terms, tree.nodes if asked.min_confidence else list(tree.labels))
+
+
+def likeliest(
+    vocabulary: Vocabulary, judgement: Judgement, asked: Asked | None = None
+) -> tuple[pd.Categorical, np.ndarray, pd.DataFrame]:
+    """Answer each cell with the likeliest label, or the finest ancestor that is likely enough.
+
+    Parameters
+    ----------
+    vocabulary
+        What the model can answer with.
+    judgement
+        What it said of the cells.
+    asked
+        Its `level` and `min_confidence` count here; None: labels, however unlikely.
+
+    Returns
+    -------
+    Label and confidence of each cell, shape (n_obs,), and the probabilities of the level, n_obs x its labels.
+    """
+    asked = asked or Asked()
+    tree, probabilities = vocabulary.tree, judgement.probabilities
+    if asked.level is not None:
+        tree, probabilities = tree.cut(probabilities, asked.level)
+    answer, confidence = tree.descend(probabilities, asked.min_confidence)
+    nodes = [*(tree.nodes if asked.min_confidence else tree.labels), vocabulary.unlabeled_category]
+    codes = np.where(judgement.has_counts & (answer >= 0), answer, len(nodes) - 1)
+    labels = pd.Categorical.from_codes(codes.astype(int), categories=nodes)
+    return labels, confidence, pd.DataFrame(probabilities, columns=pd.Index(tree.labels))
+
+
+def give_answers(
+    vocabulary: Vocabulary,
+    judgement: Judgement,
+    obs_names: pd.Index,
+    asked: Asked,
+    *,
+    strangeness: np.ndarray | None,
+    held_out: dict[str, np.ndarray] | None,
+) -> Answers:
+    """Answer what was asked of each cell.
+
+    Parameters
+    ----------
+    vocabulary
+        What the model can answer with.
+    judgement
+        What it said of the cells.
+    obs_names
+        The cells' names.
+    asked
+        What the user asked for.
+    strangeness
+        Novelty of each cell, shape (n_obs,); None where the model knows no reference cells.
+    held_out
+        From :func:`hrca._sets.held_out_scores`; needed for sets.
+    """
+    labels, confidence, probabilities = likeliest(vocabulary, judgement, asked)
+    if asked.max_false_rejection is not None:
+        # NaN, a cell without counts, is not above anything
+        rejected = strangeness >= 1 - asked.max_false_rejection
+        labels[rejected] = vocabulary.unlabeled_category
+        _warn_of_many(rejected, asked.max_false_rejection, vocabulary.unlabeled_category)
+    sets = None
+    if asked.coverage is not None:
+        chosen = prediction_sets(
+            held_out,
+            judgement.probabilities,
+            judgement.depth,
+            draws_of(obs_names),
+            coverage=asked.coverage,
+            class_conditional=asked.class_conditional,
+        )
+        sets = pd.DataFrame(chosen, index=obs_names, columns=pd.Index(vocabulary.labels))
+    return Answers(labels, confidence, probabilities.set_axis(obs_names), strangeness, sets)
+
+
+def _warn_of_many(rejected: np.ndarray, max_false_rejection: float, unlabeled_category: str) -> None:
+    share = rejected.mean() if len(rejected) else 0.0
+    if share > MANY_REJECTED * max_false_rejection:
+        warnings.warn(
+            f"{share:.0%} of the cells are called {unlabeled_category!r}, where {max_false_rejection:.0%} of "
+            "cells like the reference's would be: the query has other types, or is of another platform, where "
+            "cells of known types are strange, too. `obs['hrca_novelty']` by predicted label tells which.",
+            stacklevel=4,  # the line of the user who called predict
+        )
