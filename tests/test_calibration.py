@@ -1,4 +1,4 @@
-"""The temperature, against scipy and simulated cells; that a trained model has one and keeps it."""
+"""Temperature and stray labels, against scipy and simulated cells; that a trained model has them and keeps them."""
 
 import copy
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import QUIET, TINY, synthetic
 from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, softmax
 
 import hrca
 from hrca import _held_out
@@ -45,14 +45,18 @@ def test_the_fit_is_the_minimum_that_scipy_finds():
     ends = np.quantile(depth, [0.01, 0.99])
     log_depth = np.log(np.clip(depth, *ends) / 100)
 
-    def loss(line):
-        scaled = log_probabilities / np.exp(line[0] + line[1] * log_depth)[:, None]
-        right = [log_softmax(row)[code] for row, code in zip(scaled, codes, strict=True)]
-        return -np.mean(right) + (line[0] ** 2 + (line[1] / 0.3) ** 2) / 2 / 30
+    codes[:30] = (codes[:30] + 1) % 4
+
+    def loss(chosen):
+        scaled, stray = log_probabilities / np.exp(chosen[0] + chosen[1] * log_depth)[:, None], expit(chosen[2])
+        right = [softmax(row)[code] for row, code in zip(scaled, codes, strict=True)]
+        prior = chosen[0] ** 2 + (chosen[1] / 0.3) ** 2 + ((chosen[2] + 4) / 2) ** 2
+        return -np.mean(np.log((1 - stray) * np.array(right) + stray / 4)) + prior / 2 / 30
 
     calibration = fitted(log_probabilities, depth, codes, n_cells=30)
-    expected = minimize(loss, [0, 0], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-10}).x
-    np.testing.assert_allclose(calibration.log_temperature, expected, atol=1e-3)
+    expected = minimize(loss, [0, 0, -4], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-10}).x
+    np.testing.assert_allclose(calibration.log_temperature, expected[:2], atol=1e-3)
+    np.testing.assert_allclose(calibration.stray_share, expit(expected[2]), atol=1e-3)
     np.testing.assert_allclose(calibration.depth_range, ends, rtol=1e-6)
 
 
@@ -67,6 +71,18 @@ def test_cells_that_claim_too_much_by_depth_are_found_out():
             said = np.exp(said[cells])
             errors.append(calibration_error(codes[cells], said.argmax(axis=1), said.max(axis=1)))
         assert errors[1] < 0.02 < errors[0]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.15])
+def test_labels_that_nothing_explains_are_counted(share):
+    log_probabilities, depth, codes = simulated(20_000)
+    strays = np.random.default_rng(2).random(len(codes)) < share
+    codes[strays] = np.random.default_rng(3).integers(4, size=strays.sum())
+    calibration = fitted(log_probabilities, depth, codes)
+    np.testing.assert_allclose(calibration.log_temperature, [0.5, 0.2], atol=0.05)
+    np.testing.assert_allclose(calibration.stray_share, share, atol=0.02)
+    highest = 1 - 0.75 * calibration.stray_share.item()
+    assert calibrated(calibration, log_probabilities, depth).max() <= np.log(highest) + 1e-6
 
 
 def test_the_labels_stay_as_they_are_and_probabilities_sum_to_one():
@@ -130,11 +146,12 @@ def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_e
     # the same without calibration, then a temperature for each cell
     raw = copy.deepcopy(model)
     raw.module.calibration = Calibration()
-    line, (low, high) = (x.numpy() for x in model.module.calibration.buffers())
+    line, stray, (low, high) = (x.numpy() for x in model.module.calibration.buffers())
     depth = query.X.toarray().sum(axis=1)
     seen = np.minimum(depth, float(model.module.evidence.deepest)) if count_evidence else depth
     temperature = np.exp(line[0] + line[1] * np.log(np.clip(seen, low, high) / 100))
-    expected = softmax(np.log(raw.predict(query, soft=True).to_numpy()) / temperature[:, None], axis=1)
+    explained = softmax(np.log(raw.predict(query, soft=True).to_numpy()) / temperature[:, None], axis=1)
+    expected = (1 - stray) * explained + stray / len(model.labels)
     np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
 
 
@@ -143,5 +160,7 @@ def test_without_held_out_cells_there_is_no_temperature(reference):
     model = hrca.HRCA(reference, **TINY)
     # nor that of an earlier training
     model.module.calibration.log_temperature.fill_(1.0)
+    model.module.calibration.stray_share.fill_(0.5)
     model.train(1, 1, train_size=1.0, **QUIET)
     assert (model.module.calibration.log_temperature == 0).all()
+    assert model.module.calibration.stray_share == 0
