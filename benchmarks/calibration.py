@@ -1,15 +1,20 @@
-"""Calibration of confidences and coverage of sets where query and reference are halves of one data set.
+"""Calibration of confidences and coverage of sets, within data sets and across them.
 
     python benchmarks/calibration.py --data DATA [--sets starmap_mpfc ...] [--seeds 3] [--genes 2000]
+        [--environments FOLDER] [--across [--pairs BZ9 ...]]
 
-For each data set and seed: half of the cells train HRCA (laptop size, ``train()`` as it is), logistic regression and
-the multinomial likelihood; the other half, at the depths below, is labelled by each. Writes results/calibration.csv, a
-row for each method and depth, and results/calibration_classes.csv, the coverage of the sets by known label, for labels
-with at least 100 cells; what is there already is not run again. Cells without counts are left out.
+Within: for each data set and seed, half of the cells train HRCA (laptop size, ``train()`` as it is), logistic
+regression, the multinomial likelihood and, in its own environment (``benchmarks/environments/make.sh FOLDER``), scANVI;
+the other half, at the depths below, is labelled by each. Writes results/calibration.csv, a row for each method and
+depth, and results/calibration_classes.csv, the coverage of the sets by known label, for labels with at least 100 cells.
+Across (``--across``): the pairs of the accuracy benchmark on all genes, cells of types that the reference has; writes
+results/calibration_across.csv and results/calibration_across_classes.csv. What is there already is not run again. Cells
+without counts are left out.
 
-``hrca`` predicts with its defaults; ``hrca_label`` has class-conditional sets; ``hrca_raw`` is without calibration;
-``hrca_adapted`` after ``adapt(query)`` at each depth. The others' sets are all labels, from the likeliest, until .9 of
-the probability is reached, as are those of ``hrca_raw``.
+``hrca`` predicts with its defaults; ``hrca_label`` has class-conditional sets, ``hrca_weighted`` sets weighted for the
+query; ``hrca_raw`` is without calibration; ``hrca_adapted`` after ``adapt(query)`` at each depth, with weighted sets.
+The others' sets are all labels, from the likeliest, until .9 of the probability is reached, as are those of
+``hrca_raw``; scANVI says the confidence of its label alone, and has none.
 """
 
 import argparse
@@ -19,6 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import accuracy
 import anndata as ad
 import grid
 import numpy as np
@@ -41,19 +47,62 @@ from hrca._calibration import Calibration
 SETS = ("starmap_mpfc", "pbmc3k", "pbmc_facs_zheng")
 LABELS_KEY = "cell_type"
 DEPTHS = (1.0, 0.3, 0.1, 0.03)
+DEPTHS_ACROSS = (1.0, 0.1)
 COVERAGE = 0.9
 # A label with fewer cells says too little of its coverage.
 FEWEST_CELLS = 100
 # Draws of right and wrong that a confidence which is right might have had.
 N_CHANCE = 20
+SCANVI_TIMEOUT_S = 1800
+
+
+@dataclass(frozen=True)
+class Case:
+    """A reference, and the query that it is to label, with the known labels of both.
+
+    Attributes
+    ----------
+    name
+        Of the data set, or of the pair.
+    seed
+        Of the split, the thinning and the methods.
+    pair
+        The cells.
+    depths
+        Shares of the query's counts.
+    """
+
+    name: str
+    seed: int
+    pair: grid.Pair
+    depths: tuple[float, ...]
+
+    def queries(self) -> dict[float, ad.AnnData]:
+        """The query at each depth, without the cells that have no counts there."""
+        made = {}
+        for depth in self.depths:
+            thinned = grid.thin(self.pair.query, depth, grid.generator(self.seed, f"{depth:g} of {self.name}"))
+            made[depth] = thinned[grid.totals(thinned) > 0].copy()
+        return made
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a method says of a query: probabilities and sets, both n_obs x n_labels."""
+    """What a method says of a query.
 
-    probabilities: pd.DataFrame
-    sets: pd.DataFrame
+    Attributes
+    ----------
+    labels
+        The label of each cell, shape (n_obs,).
+    confidence
+        Its probability, shape (n_obs,).
+    sets
+        Whether a label is in the cell's set, n_obs x n_labels; None for a method without.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    sets: pd.DataFrame | None
 
 
 def until(probabilities: pd.DataFrame, coverage: float) -> pd.DataFrame:
@@ -65,52 +114,65 @@ def until(probabilities: pd.DataFrame, coverage: float) -> pd.DataFrame:
     return pd.DataFrame(chosen, index=probabilities.index, columns=probabilities.columns)
 
 
-def of_hrca(model: hrca.HRCA, query: ad.AnnData, *, class_conditional: bool = False) -> Answer:
+def of_table(probabilities: pd.DataFrame, sets: pd.DataFrame | None = None) -> Answer:
+    """Say the likeliest label; without sets of the method's own, they are the likeliest labels."""
+    values = probabilities.to_numpy(dtype=float)
+    labels = probabilities.columns.to_numpy()[values.argmax(axis=1)]
+    sets = until(probabilities, COVERAGE) if sets is None else sets.set_axis(probabilities.columns, axis=1)
+    return Answer(labels, values.max(axis=1).clip(0, 1), sets)
+
+
+def of_hrca(model: hrca.HRCA, query: ad.AnnData, **settings: bool) -> Answer:
     """Probabilities and sets of HRCA."""
     query = query.copy()
-    probabilities = model.predict(query, soft=True, coverage=COVERAGE, class_conditional=class_conditional)
-    return Answer(probabilities, query.obsm["hrca_set"].set_axis(probabilities.columns, axis=1))
+    probabilities = model.predict(query, soft=True, coverage=COVERAGE, **settings)
+    return of_table(probabilities, query.obsm["hrca_set"])
 
 
-def of_table(probabilities: np.ndarray, labels: np.ndarray, query: ad.AnnData) -> Answer:
-    """Probabilities of a method that has no sets of its own."""
-    table = pd.DataFrame(probabilities, index=query.obs_names, columns=labels)
-    return Answer(table, until(table, COVERAGE))
-
-
-def methods(reference: ad.AnnData, seed: int) -> dict[str, Callable[[ad.AnnData], Answer]]:
+def methods(reference: ad.AnnData, labels_key: str, seed: int) -> dict[str, Callable[[ad.AnnData], Answer]]:
     """Train each method; return how to ask it."""
     scvi.settings.seed = seed
     own = reference.copy()
-    hrca.HRCA.setup_anndata(own, labels_key=LABELS_KEY)
+    hrca.HRCA.setup_anndata(own, labels_key=labels_key)
     model = hrca.HRCA(own, **hrca.SIZES["laptop"])
     model.train(enable_progress_bar=False)
     raw = copy.copy(model)
     raw.module = copy.deepcopy(model.module)
     raw.module.calibration = Calibration()
-    task = common.Task(reference, LABELS_KEY, seed, {})
+    task = common.Task(reference, labels_key, seed, {})
     regression = linear.train(task)
-    profiles = likelihood.train(common.Task(reference, LABELS_KEY, seed, {}, "multinomial"))
-
-    def of_raw(query: ad.AnnData) -> Answer:
-        table = raw.predict(query, soft=True, key_added=None)
-        return Answer(table, until(table, COVERAGE))
+    profiles = likelihood.train(common.Task(reference, labels_key, seed, {}, "multinomial"))
 
     def of_regression(query: ad.AnnData) -> Answer:
-        x = log_normalized(query)[:, regression.genes].X
-        return of_table(regression.classifier.predict_proba(x), regression.classifier.classes_, query)
+        said = regression.classifier.predict_proba(log_normalized(query)[:, regression.genes].X)
+        return of_table(pd.DataFrame(said, query.obs_names, regression.classifier.classes_))
 
     def of_likelihood(query: ad.AnnData) -> Answer:
-        said = likelihood.multinomial(query.X.tocsr().astype(float), profiles.profiles)
-        return of_table(softmax(said, axis=1), profiles.labels, query)
+        said = softmax(likelihood.multinomial(query.X.tocsr().astype(float), profiles.profiles), axis=1)
+        return of_table(pd.DataFrame(said, query.obs_names, profiles.labels))
 
     return {
         "hrca": lambda query: of_hrca(model, query),
         "hrca_label": lambda query: of_hrca(model, query, class_conditional=True),
-        "hrca_raw": of_raw,
-        "hrca_adapted": lambda query: of_hrca(model.adapt(query, enable_progress_bar=False), query),
+        "hrca_weighted": lambda query: of_hrca(model, query, weighted=True),
+        "hrca_raw": lambda query: of_table(raw.predict(query, soft=True, key_added=None)),
+        "hrca_adapted": lambda query: of_hrca(model.adapt(query, enable_progress_bar=False), query, weighted=True),
         "logistic_regression": of_regression,
         "multinomial": of_likelihood,
+    }
+
+
+def of_scanvi(case: Case, queries: dict[float, ad.AnnData], environments: Path) -> dict[float, Answer]:
+    """Train scANVI in its own environment, and let it label each query."""
+    run = accuracy.command("scanvi", environments)
+    if isinstance(run, str):
+        raise SystemExit(f"scANVI cannot be run: {run}")
+    source = grid.Source(case.name, case.name, labels_key=case.pair.labels_key)
+    job = grid.Job("scanvi", source, grid.ALL_GENES, case.seed, tuple(map(str, queries)))
+    tables, _ = accuracy.label(job, case.pair, queries, run, SCANVI_TIMEOUT_S)
+    return {
+        depth: Answer(table["label"].to_numpy(), table["confidence"].to_numpy(dtype=float), None)
+        for depth, table in tables.items()
     }
 
 
@@ -124,22 +186,21 @@ def chance(confidence: np.ndarray) -> float:
 
 def score(answer: Answer, known: np.ndarray) -> tuple[dict, pd.DataFrame]:
     """Scores over all cells, and of the sets by known label."""
-    table = answer.probabilities.to_numpy(dtype=float)
-    predicted, confidence = answer.probabilities.columns.to_numpy()[table.argmax(axis=1)], table.max(axis=1).clip(0, 1)
-    sets = metrics.set_scores(known, answer.sets).loc["all"]
     row = {
         "n_obs": len(known),
-        "accuracy": np.mean(predicted == known),
-        "confidence": confidence.mean(),
-        "calibration_error": metrics.calibration_error(known, predicted, confidence),
-        "by_chance": chance(confidence),
-        "risk_coverage_area": metrics.risk_coverage_area(known, predicted, confidence),
-        "coverage": sets["coverage"],
-        "size": sets["size"],
-        "empty": sets["empty"],
+        "accuracy": np.mean(answer.labels == known),
+        "confidence": answer.confidence.mean(),
+        "calibration_error": metrics.calibration_error(known, answer.labels, answer.confidence),
+        "by_chance": chance(answer.confidence),
+        "risk_coverage_area": metrics.risk_coverage_area(known, answer.labels, answer.confidence),
     }
+    if answer.sets is None:
+        return row | dict.fromkeys(("coverage", "size", "empty"), np.nan), pd.DataFrame()
+    sets = metrics.set_scores(known, answer.sets).loc["all"]
     by_label = metrics.set_scores(known, answer.sets, by=known)
-    return row, by_label[by_label["n_obs"] >= FEWEST_CELLS]
+    return row | {name: sets[name] for name in ("coverage", "size", "empty")}, by_label[
+        by_label["n_obs"] >= FEWEST_CELLS
+    ]
 
 
 def halves(name: str, data: Path, seed: int, n_genes: int | None) -> tuple[ad.AnnData, ad.AnnData]:
@@ -156,18 +217,46 @@ def halves(name: str, data: Path, seed: int, n_genes: int | None) -> tuple[ad.An
     return reference[grid.totals(reference) > 0].copy(), query
 
 
-def measure(name: str, data: Path, seed: int, n_genes: int | None) -> Iterator[tuple[dict, pd.DataFrame]]:
+def within(names: list[str], seeds: int, n_genes: int | None, data: Path) -> Iterator[tuple[str, int, Callable]]:
+    """Walk the data sets; what makes each case is called only if it is to be run."""
+    for seed in range(seeds):
+        for name in names:
+            yield (
+                name,
+                seed,
+                lambda name=name, seed=seed: Case(
+                    name, seed, grid.Pair(*halves(name, data, seed, n_genes), LABELS_KEY), DEPTHS
+                ),
+            )
+
+
+def across(parts: list[str], seeds: int, data: Path) -> Iterator[tuple[str, int, Callable]]:
+    """Walk the pairs of the accuracy benchmark, as :func:`within`."""
+
+    def make(source: grid.Source, seed: int) -> Case:
+        pair = grid.panel(grid.load(source, data), grid.ALL_GENES, seed)
+        seen = grid.Pair(pair.reference, pair.query[pair.seen].copy(), pair.labels_key)
+        return Case(source.name, seed, seen, DEPTHS_ACROSS[: 1 if source.spatial else None])
+
+    for seed in range(seeds):
+        for source in grid.SOURCES:
+            if not parts or any(part in source.name for part in parts):
+                yield source.name, seed, lambda source=source, seed=seed: make(source, seed)
+
+
+def measure(case: Case, environments: Path | None) -> Iterator[tuple[dict, pd.DataFrame]]:
     """Train and ask all methods; their scores, one method and depth after the other."""
-    reference, query = halves(name, data, seed, n_genes)
-    ask = methods(reference, seed)
-    for depth in DEPTHS:
-        thinned = grid.thin(query, depth, grid.generator(seed, f"{depth:g} of {name}"))
-        thinned = thinned[grid.totals(thinned) > 0].copy()
-        known = thinned.obs[LABELS_KEY].to_numpy().astype(str)
-        for method, answer in ask.items():
-            where = {"data": name, "seed": seed, "n_genes": query.n_vars, "method": method, "depth": depth}
-            row, by_label = score(answer(thinned), known)
-            counts = {"median_counts": float(np.median(grid.totals(thinned)))}
+    queries, key = case.queries(), case.pair.labels_key
+    from_scanvi = of_scanvi(case, queries, environments) if environments else {}
+    ask = methods(case.pair.reference, key, case.seed)
+    for depth, query in queries.items():
+        known = query.obs[key].to_numpy().astype(str)
+        answers = {method: answer(query) for method, answer in ask.items()}
+        answers |= {"scanvi": from_scanvi[depth]} if environments else {}
+        for method, answer in answers.items():
+            where = {"data": case.name, "seed": case.seed, "n_genes": query.n_vars, "method": method, "depth": depth}
+            row, by_label = score(answer, known)
+            counts = {"median_counts": float(np.median(grid.totals(query)))}
             yield {**where, **counts, **row}, by_label.rename_axis("label").reset_index().assign(**where)
 
 
@@ -184,21 +273,27 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--genes", type=int, help="most variable genes to keep; all if not given")
+    parser.add_argument("--environments", type=Path, help="folder of the peers' environments; without, no scANVI")
+    parser.add_argument("--across", action="store_true", help="the pairs of the accuracy benchmark")
+    parser.add_argument("--pairs", nargs="+", default=[], help="only pairs whose name contains one of these")
     parser.add_argument("--out", type=Path, default=record.HERE / "results")
     arguments = parser.parse_args()
-    path, by_label_path = (arguments.out / f"{name}.csv" for name in ("calibration", "calibration_classes"))
-    genes = "all" if arguments.genes is None else str(arguments.genes)
+    if arguments.across:
+        stem, cases = "calibration_across", across(arguments.pairs, arguments.seeds, arguments.data)
+    else:
+        stem, cases = "calibration", within(arguments.sets, arguments.seeds, arguments.genes, arguments.data)
+    path, by_label_path = (arguments.out / f"{name}.csv" for name in (stem, f"{stem}_classes"))
+    genes = "all" if arguments.across or arguments.genes is None else str(arguments.genes)
     there = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame(columns=["data", "seed", "genes"])
     there = set(there[["data", "seed", "genes"]].itertuples(index=False, name=None))
-    for seed in range(arguments.seeds):
-        for name in arguments.sets:
-            if (name, str(seed), genes) in there:
-                continue
-            rows, by_label = zip(*measure(name, arguments.data, seed, arguments.genes), strict=True)
-            table = pd.DataFrame([{"genes": genes, **row, **record.provenance()} for row in rows])
-            append(by_label_path, pd.concat(by_label).assign(genes=genes))
-            append(path, table)
-            print(table[["data", "seed", "method", "depth", "calibration_error", "by_chance", "coverage", "size"]])
+    for name, seed, make in cases:
+        if (name, str(seed), genes) in there:
+            continue
+        rows, by_label = zip(*measure(make(), arguments.environments), strict=True)
+        table = pd.DataFrame([{"genes": genes, **row, **record.provenance()} for row in rows])
+        append(by_label_path, pd.concat(by_label).assign(genes=genes))
+        append(path, table)
+        print(table[["data", "seed", "method", "depth", "calibration_error", "by_chance", "coverage", "size"]])
 
 
 if __name__ == "__main__":

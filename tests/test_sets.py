@@ -5,7 +5,8 @@ import pytest
 from conftest import QUIET, TINY, synthetic
 
 import hrca
-from hrca._sets import draws_of, held_out_scores, label_scores, prediction_sets
+from hrca import _sets
+from hrca._sets import _likeness, draws_of, held_out_scores, label_scores, prediction_sets
 
 
 def simulated(n: int, seed: int, n_labels: int = 4):
@@ -100,7 +101,7 @@ def test_sets_hold_the_true_label_as_often_as_asked_whatever_the_model_says(cove
         held_out = held_out_scores(probabilities, depth, codes, np.arange(100))
         probabilities, depth, codes = claims(500, 2 * seed + 1)
         draws = np.random.default_rng(seed).random(500)
-        sets = prediction_sets(held_out, probabilities, depth, draws, coverage=coverage, class_conditional=False)
+        sets = prediction_sets(held_out, probabilities, depth, draws, coverage=coverage)
         covered.append(sets[np.arange(500), codes].mean())
     # at least, and with 20 cells in a bin at most 1 / 21 more
     assert coverage - 0.01 < np.mean(covered) < coverage + 1 / 21 + 0.01
@@ -109,7 +110,7 @@ def test_sets_hold_the_true_label_as_often_as_asked_whatever_the_model_says(cove
 def test_few_held_out_cells_promise_no_more_than_they_can():
     probabilities, depth, codes = simulated(5, seed=0)
     held_out = held_out_scores(probabilities, depth, codes, np.arange(5))
-    sets = prediction_sets(held_out, *simulated(20, seed=1)[:2], np.zeros(20), coverage=0.9, class_conditional=False)
+    sets = prediction_sets(held_out, *simulated(20, seed=1)[:2], np.zeros(20), coverage=0.9)
     assert sets.all()  # a sixth cell is the strangest of six with a probability of 1/6
 
 
@@ -119,6 +120,70 @@ def test_a_label_that_no_held_out_cell_has_is_judged_by_the_others():
     probabilities, depth, _ = simulated(200, seed=1)
     sets = prediction_sets(held_out, probabilities, depth, np.full(200, 0.5), coverage=0.9, class_conditional=True)
     assert 0 < sets[:, 3].mean() < 1
+
+
+def shifted(n: int, seed: int):
+    """Held-out cells of all depths and a query of deep cells, of which the model claims too much."""
+
+    def claims(n, seed, least_depth):
+        probabilities, depth, codes = simulated(20 * n, seed)
+        chosen = np.flatnonzero(depth > least_depth)[:n]
+        claimed = probabilities[chosen] ** np.where(depth[chosen] > 200, 4, 1)[:, None]
+        return claimed / claimed.sum(axis=1, keepdims=True), depth[chosen], codes[chosen]
+
+    return held_out_scores(*claims(n, 2 * seed, 10), np.arange(n)), claims(500, 2 * seed + 1, 500)
+
+
+def test_weighted_sets_hold_where_the_query_has_other_cells(monkeypatch):
+    monkeypatch.setattr(_sets, "MOST_BINS", 1)  # else the depth is allowed for without weights
+    covered = {False: [], True: []}
+    for seed in range(20):
+        held_out, (probabilities, depth, codes) = shifted(400, seed)
+        draws = np.random.default_rng(seed).random(500)
+        for weighted in covered:
+            sets = prediction_sets(held_out, probabilities, depth, draws, coverage=0.8, weighted=weighted)
+            covered[weighted].append(sets[np.arange(500), codes].mean())
+    without, with_weights = (np.mean(covered[weighted]) for weighted in (False, True))
+    assert without < 0.75
+    assert abs(with_weights - 0.8) < 0.025
+
+
+def test_weights_of_a_query_like_the_held_out_cells_are_alike():
+    probabilities, depth, codes = simulated(1000, seed=0)
+    held_out = held_out_scores(probabilities, depth, codes, np.arange(1000))
+    weights, own = _likeness(held_out, *simulated(2000, seed=1)[:2])
+    np.testing.assert_allclose(weights.sum(), 1000)
+    np.testing.assert_allclose(np.concatenate([weights, own]), 1, atol=0.4)
+
+
+def test_weights_are_the_odds_of_a_cell_to_be_the_querys(monkeypatch):
+    monkeypatch.setattr(_sets, "LIKENESS_C", 1.0)
+    # depths from two lognormals of the same spread: the log odds are a straight line in the log depth
+    rng = np.random.default_rng(0)
+    log_depth = {"held_out": rng.normal(4, 1, 20_000), "query": rng.normal(5, 1, 20_000)}
+    alike = np.full((20_000, 2), 0.5)
+    held_out = held_out_scores(alike, np.exp(log_depth["held_out"]), np.zeros(20_000, dtype=int), np.arange(20_000))
+    _, own = _likeness(held_out, alike, np.exp(log_depth["query"]))
+    slope, _ = np.polyfit(log_depth["query"], np.log(own), 1)
+    assert slope == pytest.approx(1, abs=0.1)
+
+
+def test_few_held_out_cells_like_the_querys_are_told(monkeypatch):
+    monkeypatch.setattr(_sets, "LIKENESS_C", 1.0)
+    probabilities, depth, codes = simulated(1000, seed=0)
+    held_out = held_out_scores(probabilities, depth, codes, np.arange(1000))
+    # one in a hundred is deep, as all of the query are
+    held_out["depth"] = np.where(np.arange(1000) < 10, 1e5, 10).astype(np.float32)
+    with pytest.warns(UserWarning, match="equivalent of 1. held-out cells, of 1000: few are like"):
+        sets = prediction_sets(held_out, probabilities, np.full(1000, 1e5), np.zeros(1000), coverage=0.9, weighted=True)
+    assert sets.any(axis=1).mean() > 0.9
+
+
+def test_a_query_without_counts_gets_all_labels():
+    probabilities, depth, codes = simulated(100, seed=0)
+    held_out = held_out_scores(probabilities, depth, codes, np.arange(100))
+    nothing = np.zeros((3, 4))
+    assert prediction_sets(held_out, nothing, np.zeros(3), np.zeros(3), coverage=0.9, weighted=True).all()
 
 
 def test_what_is_kept_of_many_cells_is_bounded():
@@ -156,13 +221,16 @@ def test_predict_writes_sets_and_their_sizes(model):
     assert sets.iloc[4].all()
     assert labels[4] == "Unknown"
     assert query.uns["hrca"]["coverage"] == 0.8
-    assert query.uns["hrca"]["class_conditional"] is False
+    assert query.uns["hrca"]["class_conditional"] is query.uns["hrca"]["weighted"] is False
     # the order of the cells and the batches play no part
     other = query[np.random.default_rng(0).permutation(50)].copy()
     model.predict(other, coverage=0.8, batch_size=7)
     assert other.obsm["hrca_set"].loc[sets.index].equals(sets)
     model.predict(other, coverage=0.99, class_conditional=True)
     assert other.obs["hrca_set_size"].mean() > query.obs["hrca_set_size"].mean()
+    model.predict(other, coverage=0.8, weighted=True)
+    assert other.uns["hrca"]["weighted"] is True
+    assert other.obsm["hrca_set"].loc[query.obs_names[4]].all()
 
 
 def test_sets_of_an_earlier_prediction_do_not_stay(model):
@@ -191,7 +259,9 @@ def test_sets_are_written_and_read_with_the_model_and_the_query(model, tmp_path)
     [
         ({"coverage": 1}, "between 0 and 1, got 1"),
         ({"coverage": 0.9, "key_added": None}, "needs a `key_added`"),
-        ({"class_conditional": True}, "needs a `coverage`, got None"),
+        ({"class_conditional": True}, "`class_conditional` says .* needs a `coverage`, got None"),
+        ({"weighted": True}, "`weighted` says .* needs a `coverage`, got None"),
+        ({"coverage": 0.9, "weighted": True, "class_conditional": True}, "got both"),
     ],
 )
 def test_what_cannot_be_a_set_is_refused(model, settings, words):

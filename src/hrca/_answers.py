@@ -49,11 +49,12 @@ class Asked:
     max_false_rejection: float | None = None
     coverage: float | None = None
     class_conditional: bool = False
+    weighted: bool = False
 
     def settings(self) -> dict:
         """Return what to note of it: all but what is said of sets, where none are asked for."""
         settings = asdict(self)
-        return settings if self.coverage is not None else settings | {"class_conditional": None}
+        return settings if self.coverage is not None else settings | {"class_conditional": None, "weighted": None}
 
     def check(self, vocabulary: Vocabulary, *, writes: bool, knows_reference: bool, has_held_out: bool) -> None:
         """Refuse what cannot be asked of a model.
@@ -72,8 +73,8 @@ class Asked:
         Raises
         ------
         ValueError
-            As :meth:`hrca.HRCA.predict` for `level`, `min_confidence`, `max_false_rejection`, `coverage` and
-            `class_conditional`.
+            As :meth:`hrca.HRCA.predict` for `level`, `min_confidence`, `max_false_rejection`, `coverage`,
+            `class_conditional` and `weighted`.
         """
         if self.level is not None and (self.level < 0 or not vocabulary.parents):
             raise ValueError(
@@ -86,8 +87,9 @@ class Asked:
             self._check_rejection(knows_reference)
         if self.coverage is not None:
             self._check_sets(writes, has_held_out)
-        elif self.class_conditional:
-            raise ValueError("`class_conditional` says how sets are chosen: it needs a `coverage`, got None.")
+        elif self.class_conditional or self.weighted:
+            name = "class_conditional" if self.class_conditional else "weighted"
+            raise ValueError(f"`{name}` says how sets are chosen: it needs a `coverage`, got None.")
 
     def _check_rejection(self, knows_reference: bool) -> None:
         if not 0 < self.max_false_rejection < 1:
@@ -105,6 +107,11 @@ class Asked:
             raise ValueError(f"`coverage` must be between 0 and 1, got {self.coverage}. The usual is 0.9.")
         if not writes:
             raise ValueError("Sets of labels are written to the query: `coverage` needs a `key_added`, got None.")
+        if self.class_conditional and self.weighted:
+            raise ValueError(
+                "Sets can be `class_conditional` or `weighted`, got both: with the weights, few held-out cells of each "
+                "label would be left. Choose one."
+            )
         if not has_held_out:
             raise ValueError(
                 "Sets of labels need cells that were held out from training, but this model has none. Train it with "
@@ -198,6 +205,7 @@ def give_answers(
             draws_of(obs_names),
             coverage=asked.coverage,
             class_conditional=asked.class_conditional,
+            weighted=asked.weighted,
         )
         sets = pd.DataFrame(chosen, index=obs_names, columns=pd.Index(vocabulary.labels))
     return Answers(labels, confidence, probabilities.set_axis(obs_names), strangeness, sets)

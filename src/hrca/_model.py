@@ -864,6 +864,7 @@ class HRCA(BaseModelClass):
         soft: bool = False,
         coverage: float | None = None,
         class_conditional: bool = False,
+        weighted: bool = False,
         level: int | None = None,
         min_confidence: float = 0.0,
         max_false_rejection: float | None = None,
@@ -902,6 +903,10 @@ class HRCA(BaseModelClass):
             platforms, and not for types that the reference lacks.
         class_conditional
             Choose the sets so that `coverage` is nearly kept for each label, not only over all cells; they are larger.
+        weighted
+            Choose the sets by held-out cells weighed by how much they are like this query's, in depth and in what was
+            said of them: for a query with other shares of the types, or one depth. A cell's set then depends on the
+            other cells. What differs between platforms beyond that stays.
         level
             Answer with the labels' ancestors of this level of the hierarchy, 0 for the coarsest, and with labels where
             they do not reach as far; probabilities are summed. None: with labels.
@@ -941,10 +946,10 @@ class HRCA(BaseModelClass):
             has not one table, a file does not hold an AnnData or was changed meanwhile, `batch_size` is below 1,
             `ontology_terms` lacks a label that can be an answer or has what is no id, or `adata` is None and the model
             was loaded without its reference; if `coverage` is not between 0 and 1, there is no `key_added` to write
-            sets or ids to, no cells were held out from training, or `class_conditional` is asked for without
-            `coverage`; if `level` is asked for without a hierarchy or is below 0, or `min_confidence` is
-            not in [0, 1]; or if `max_false_rejection` is not between 0 and 1, or the model knows no reference cells
-            (published weights).
+            sets or ids to, no cells were held out from training, or `class_conditional` or `weighted` is asked for
+            without `coverage` or both are; if `level` is asked for without a hierarchy or is below 0, or
+            `min_confidence` is not in [0, 1]; or if `max_false_rejection` is not between 0 and 1, or the model knows no
+            reference cells (published weights).
         TypeError
             If `adata` is of another type.
         OSError
@@ -956,7 +961,7 @@ class HRCA(BaseModelClass):
         """
         self._check_finetuned()
         vocabulary = self._vocabulary()
-        asked = Asked(level, min_confidence, max_false_rejection, coverage, class_conditional)
+        asked = Asked(level, min_confidence, max_false_rejection, coverage, class_conditional, weighted)
         writes, knows_reference = key_added is not None, self.kept_ is not None
         asked.check(vocabulary, writes=writes, knows_reference=knows_reference, has_held_out=self.held_out_ is not None)
         if ontology_terms is not None:

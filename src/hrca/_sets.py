@@ -1,9 +1,11 @@
 """Sets of labels that hold the true one as often as was asked for: split conformal prediction on held-out cells."""
 
+import warnings
 from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 # Held-out cells are told apart by depth in as many bins of equal size as have this many cells, at most five.
 CELLS_A_BIN, MOST_BINS = 20, 5
@@ -12,6 +14,11 @@ CELLS_A_BIN, MOST_BINS = 20, 5
 SHARED_CELLS = 20.0
 # Held-out cells that are kept with a model, at most: more change no threshold by half a point.
 MOST_CELLS = 2000
+# Weighted sets: inverse penalty of the classifier that tells query from held-out cells, the bound of its log odds, and
+# the query cells that teach it, at most (docs/decisions/0004).
+LIKENESS_C, MOST_LOG_ODDS, MOST_QUERY_CELLS = 0.001, 4.0, 20_000
+# Probabilities below this are as good as none, when cells are compared by their logs.
+LEAST_PROBABILITY = 1e-4
 
 
 def label_scores(probabilities: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -65,7 +72,8 @@ def held_out_scores(probabilities: np.ndarray, depth: np.ndarray, codes: np.ndar
 
     Returns
     -------
-    ``score`` of the true label, ``depth``, ``code`` and ``cell``, each of shape (n_obs,), of at most 2,000 cells.
+    ``score`` of the true label, ``depth``, ``code`` and ``cell``, each of shape (n_obs,), and ``probabilities``, of at
+    most 2,000 cells.
     """
     rng = np.random.default_rng(0)
     scores = label_scores(probabilities, rng.random(len(codes)))[np.arange(len(codes)), codes]
@@ -76,6 +84,7 @@ def held_out_scores(probabilities: np.ndarray, depth: np.ndarray, codes: np.ndar
         "depth": depth[kept].astype(np.float32),
         "code": codes[kept].astype(np.int32),
         "cell": cells[kept].astype(np.int32),
+        "probabilities": probabilities[kept].astype(np.float32),
     }
 
 
@@ -86,9 +95,13 @@ def prediction_sets(
     draws: np.ndarray,
     *,
     coverage: float,
-    class_conditional: bool,
+    class_conditional: bool = False,
+    weighted: bool = False,
 ) -> np.ndarray:
-    """Choose for each cell the labels that stand no further down than held-out cells' true ones of similar depth.
+    """Choose for each cell the labels that stand no further down than held-out cells' true ones.
+
+    Compared are held-out cells of similar depth; or, weighted, all of them, each as much as it is like the query's
+    cells (Tibshirani, Barber, Candes and Ramdas, NeurIPS 2019), in depth too.
 
     Parameters
     ----------
@@ -104,23 +117,40 @@ def prediction_sets(
         Share of cells whose set is to hold the true label.
     class_conditional
         Whether it is to hold for each label, not only over all cells.
+    weighted
+        Whether to weigh the held-out cells for this query; not with `class_conditional`.
 
     Returns
     -------
     Whether a label is in the set, shape (n_obs, n_labels).
     """
+    has_counts = depth > 0
+    if not has_counts.any():
+        return np.ones(probabilities.shape, dtype=bool)
+    scores = label_scores(probabilities.astype(float), draws)
+    if weighted:
+        weights, own_weights = np.empty(0), np.ones(len(depth))
+        weights, own_weights[has_counts] = _likeness(held_out, probabilities[has_counts], depth[has_counts])
+        thresholds = _thresholds(held_out["score"], weights, own_weights, coverage)[:, None]
+    else:
+        thresholds = _by_depth(held_out, depth, probabilities.shape[1], coverage, class_conditional)
+    return (scores <= thresholds) | ~has_counts[:, None]
+
+
+def _by_depth(
+    held_out: dict[str, np.ndarray], depth: np.ndarray, n_labels: int, coverage: float, class_conditional: bool
+) -> np.ndarray:
+    """Return a threshold for each cell and label, shape (n_obs, n_labels)."""
     n_bins = int(np.clip(len(np.unique(held_out["cell"])) // CELLS_A_BIN, 1, MOST_BINS))
     edges = np.quantile(held_out["depth"], np.linspace(0, 1, n_bins + 1)[1:-1])
     own_bin = np.searchsorted(edges, held_out["depth"], side="right")
-    n_labels = probabilities.shape[1]
     thresholds = np.empty((n_bins, n_labels))
     for i in range(n_bins):
         inside = {name: values[own_bin == i] for name, values in held_out.items()}
-        for label in range(n_labels if class_conditional else 1):
-            weights = _weights(inside, label if class_conditional else None)
-            thresholds[i, label if class_conditional else slice(None)] = _threshold(inside["score"], weights, coverage)
-    scores = label_scores(probabilities.astype(float), draws)
-    return (scores <= thresholds[np.searchsorted(edges, depth, side="right")]) | (depth == 0)[:, None]
+        for label in range(n_labels) if class_conditional else [None]:
+            found = _thresholds(inside["score"], _weights(inside, label), 1.0, coverage)
+            thresholds[i, slice(None) if label is None else label] = found
+    return thresholds[np.searchsorted(edges, depth, side="right")]
 
 
 def _weights(held_out: dict[str, np.ndarray], label: int | None) -> np.ndarray:
@@ -135,9 +165,50 @@ def _weights(held_out: dict[str, np.ndarray], label: int | None) -> np.ndarray:
     return weights
 
 
-def _threshold(scores: np.ndarray, weights: np.ndarray, coverage: float) -> float:
-    """Return the score that a new cell's true label does not exceed with this probability; infinite if none is."""
+def _likeness(
+    held_out: dict[str, np.ndarray], probabilities: np.ndarray, depth: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many cells each held-out score stands for, and each of the query's cells, by how likely in a query.
+
+    A logistic regression tells the one from the other by depth and log-probabilities; its odds are the weights.
+    """
+    rng = np.random.default_rng(0)
+    drawn = rng.choice(len(depth), MOST_QUERY_CELLS, replace=False) if len(depth) > MOST_QUERY_CELLS else slice(None)
+    theirs, kept = _features(probabilities, depth), _features(held_out["probabilities"], held_out["depth"])
+    sides = [kept, theirs[drawn]]
+    is_query = np.repeat([False, True], [len(side) for side in sides])
+    balance = np.concatenate([np.full(len(side), len(is_query) / 2 / len(side)) for side in sides])
+    classifier = LogisticRegression(C=LIKENESS_C, max_iter=1000)
+    classifier.fit(np.concatenate(sides), is_query, sample_weight=balance)
+    own, weights = (
+        np.exp(np.clip(classifier.decision_function(side), -MOST_LOG_ODDS, MOST_LOG_ODDS)) for side in (theirs, kept)
+    )
+    n_cells = len(np.unique(held_out["cell"]))
+    # Kish's effective sample size, of cells and not of their scores at several depths
+    effective = weights.sum() ** 2 / np.square(weights).sum() * n_cells / len(weights)
+    if effective < CELLS_A_BIN:
+        warnings.warn(
+            f"The weighted sets stand on the equivalent of {effective:.0f} held-out cells, of {n_cells}: few are like "
+            "the query's. Their coverage is uncertain; without `weighted` it does not hold for this query either.",
+            stacklevel=5,  # the line of the user who called predict
+        )
+    mean = weights.mean()
+    return weights / mean * n_cells / len(weights), own / mean
+
+
+def _features(probabilities: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    # in double precision: a rounded logarithm would tell the sides apart where all cells have the same
+    return np.column_stack([np.log(np.maximum(probabilities, LEAST_PROBABILITY).astype(float)), np.log(depth)])
+
+
+def _thresholds(
+    scores: np.ndarray, weights: np.ndarray, own_weights: np.ndarray | float, coverage: float
+) -> np.ndarray | float:
+    """Return, for new cells of these weights, the score that the true label does not exceed with this probability.
+
+    Infinite where none is: the new cell is one more, whose score might be the highest.
+    """
     order = np.argsort(scores)
-    # the new cell is one more, whose score might be the highest; tolerance: sums of shares of cells
-    position = np.searchsorted(weights[order].cumsum(), (weights.sum() + 1) * coverage - 1e-9)
-    return float(scores[order][position]) if position < len(scores) else np.inf
+    # tolerance: sums of shares of cells
+    positions = np.searchsorted(weights[order].cumsum(), (weights.sum() + own_weights) * coverage - 1e-9)
+    return np.append(scores[order].astype(float), np.inf)[positions]
