@@ -1,13 +1,16 @@
 """The demo's parts; the command as a user calls it."""
 
 import anndata as ad
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 from typer.testing import CliRunner
 
 from hrca.cli import app
 from hrca.datasets import local, pbmc68k
-from hrca.demo import blood, count_likelihood, hypothalamus, logistic_regression
+from hrca.demo import _cells, blood, count_likelihood, hypothalamus, logistic_regression
 from hrca.metrics import annotation_scores
 
 
@@ -46,6 +49,29 @@ def test_real_pair_is_read(data_dir):
     assert pair.reference.shape == (1120, 132)
     assert pair.query.n_obs == 5343
     assert "" not in set(pair.query.obs["label_harmonised"])
+
+
+# scanpy's
+@pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")
+def test_cells_are_drawn_in_the_same_colors_by_known_and_predicted_label():
+    obs = pd.DataFrame(
+        {
+            "known": pd.Categorical(["b", "a", "c", "a"]),
+            "hrca": pd.Categorical(["b", "a", "a", "Unknown"], categories=["a", "b", "Unknown"]),
+            "hrca_confidence": np.array([0.9, 0.5, 0.3, 0.0], dtype=np.float32),
+        },
+        index=list("wxyz"),
+    )
+    figure = _cells(ad.AnnData(obs=obs, obsm={"X_umap": np.arange(8.0).reshape(4, 2)}), "umap", "known")
+    known, predicted, confidence = figure.axes[:3]
+    assert [ax.get_title() for ax in figure.axes[:3]] == ["known label", "HRCA's label", "confidence"]
+    before, after = (ax.collections[0].get_facecolors() for ax in (known, predicted))
+    np.testing.assert_array_equal(before[:2], after[:2])
+    assert (before[2] != after[2]).any()
+    np.testing.assert_allclose(after[3], to_rgba("lightgray"))
+    assert {text.get_text() for text in predicted.get_legend().get_texts()} >= {"a", "b", "c", "Unknown"}
+    np.testing.assert_allclose(sorted(confidence.collections[0].get_array()), [0, 0.3, 0.5, 0.9])
+    plt.close(figure)
 
 
 def test_a_missing_folder_or_file_is_named(tmp_path, monkeypatch):

@@ -23,10 +23,11 @@ QUERY_DEPTH = 0.3
 DPI = 150
 # The quick form shows that everything runs, no more.
 QUICK = {"pretrain_epochs": 10, "max_epochs": 18}
-# Area of a cell in the pictures, in points^2, at which a section of 5,000 cells shows each of them; for few cells
-# scanpy's own choice is larger.
-POINT_SIZE = 8
-MANY_CELLS = 1000
+# Area of a cell in the pictures, in points^2, at which a section of 5,000 cells shows each of them; that of fewer cells
+# is larger in proportion, up to one at which 200 do not hide each other.
+POINT_SIZE, LARGEST_POINT, MANY_CELLS = 8, 40, 5000
+# Inches of the three panels, the legend among them.
+SIZE_INCHES = (17, 4.5)
 
 
 @dataclass(frozen=True)
@@ -195,24 +196,31 @@ def draw(model: HRCA, pair: Pair, out_dir: Path) -> None:
     query.obsm["X_hrca"] = model.get_latent_representation(query)
     sc.pp.neighbors(query, use_rep="X_hrca")
     sc.tl.umap(query)
-    colors = [pair.labels_key, "hrca", "hrca_confidence"]
-    _save(_cells(query, "umap", colors), out_dir / "umap.png")
+    _save(_cells(query, "umap", pair.labels_key), out_dir / "umap.png")
     if "spatial" in query.obsm:
-        _save(_cells(query, "spatial", colors), out_dir / "section.png")
+        _save(_cells(query, "spatial", pair.labels_key), out_dir / "section.png")
     confusion = pl.confusion(query.obs[pair.labels_key].astype(str), query.obs["hrca"].astype(str))
     _save(confusion.figure, out_dir / "confusion.png")
 
 
-def _cells(query: AnnData, basis: str, colors: list[str]) -> Figure:
-    # known and predicted labels in the same colors: scanpy would choose for each column anew
-    labels = query.obs["hrca"].cat.categories
-    known = labels[:-1]
-    colors_of_labels = (
-        sc.pl.palettes.default_20 if len(known) <= len(sc.pl.palettes.default_20) else sc.pl.palettes.default_102
-    )
-    palette = dict(zip(known, colors_of_labels, strict=False)) | {labels[-1]: "lightgray"}
-    size = POINT_SIZE if query.n_obs > MANY_CELLS else None
-    return sc.pl.embedding(query, basis, color=colors, palette=palette, ncols=1, size=size, show=False, return_fig=True)
+def _cells(query: AnnData, basis: str, labels_key: str) -> Figure:
+    known, predicted = query.obs[labels_key].astype(str), query.obs["hrca"].astype(str)
+    # both in the same colors: scanpy would choose for each column anew
+    labels = sorted(set(known) | set(predicted))
+    twenty, many = sc.pl.palettes.default_20, sc.pl.palettes.default_102
+    palette = dict(zip(labels, twenty if len(labels) <= len(twenty) else many, strict=False))
+    palette |= {label: "lightgray" for label in labels if label == query.obs["hrca"].cat.categories[-1]}
+    places = {name: query.obsm[name] for name in (basis, f"X_{basis}") if name in query.obsm}
+    shown = AnnData(obs=query.obs[[]], obsm=places)
+    shown.obs["known label"] = pd.Categorical(known, categories=labels)
+    shown.obs["HRCA's label"] = pd.Categorical(predicted, categories=labels)
+    shown.obs["confidence"] = query.obs["hrca_confidence"].to_numpy()
+    size = min(LARGEST_POINT, POINT_SIZE * MANY_CELLS / query.n_obs)
+    figure, axes = plt.subplots(1, 3, figsize=SIZE_INCHES, layout="constrained")
+    for ax, column, legend in zip(axes, shown.obs, (None, "right margin", None), strict=True):
+        how = {"palette": palette} if column != "confidence" else {}
+        sc.pl.embedding(shown, basis, color=column, size=size, legend_loc=legend, ax=ax, show=False, **how)
+    return figure
 
 
 def _save(figure: Figure, path: Path) -> None:
