@@ -63,7 +63,7 @@ def test_the_map_has_no_way_back():
 @pytest.mark.parametrize(
     ("third_party", "files"),
     [
-        ("sklearn", {"_label_scores", "_sets", "demo"}),
+        ("sklearn", {"_label_scores", "_novelty", "_sets", "demo"}),
         ("matplotlib", {"_monitor", "pl", "demo"}),
         ("seaborn", {"pl"}),
         ("typer", {"cli"}),

@@ -26,7 +26,7 @@ from hrca._evidence import (
     informative_genes,
     prior_weights,
 )
-from hrca._platform import fit_platform, judge, normalize, platform_factors
+from hrca._platform import fit_platform, judge, label_median_factors, normalize, platform_factors, seen_by
 
 
 def random_profiles(n_labels: int, n_genes: int, seed: int = 0) -> np.ndarray:
@@ -285,6 +285,38 @@ def test_platform_factors_are_recovered_from_large_counts():
     by_label = np.bincount(codes, counts.sum(axis=1), minlength=5)
     ours = platform_factors(*(torch.from_numpy(x) for x in (counts.sum(axis=0), by_label, profiles, np.ones(40))))
     np.testing.assert_allclose(up_to_scale(ours), up_to_scale(factors), rtol=0.03)
+
+
+def cells_of_platform(n_labels: int = 6, share: float = 0.0):
+    """Cells of labels, and of one more type, as another platform sees them; profiles and factors."""
+    rng = np.random.default_rng(0)
+    profiles, factors = random_profiles(n_labels + 1, 50), np.exp(rng.normal(0, 0.5, 50))
+    types = np.concatenate([np.repeat(np.arange(n_labels), 200), np.full(round(share * 200 * n_labels), n_labels)])
+    counts = np.stack([rng.multinomial(500, row) for row in seen_by(profiles, factors)[types]])
+    return sparse.csr_array(counts), profiles[:n_labels], factors
+
+
+def test_median_factors_are_recovered_also_beside_an_unseen_type():
+    for share in (0.0, 0.3):
+        counts, profiles, factors = cells_of_platform(share=share)
+        found = np.log(label_median_factors(counts, profiles)) - np.log(factors)
+        np.testing.assert_allclose(found - np.median(found), 0, atol=0.35)
+        assert np.corrcoef(found + np.log(factors), np.log(factors))[0, 1] > 0.97
+
+
+def test_an_unseen_type_moves_a_median_less_than_a_sum():
+    counts, profiles, factors = cells_of_platform(share=0.3)
+    of_sum = (counts.sum(axis=0) + 1) / (counts.sum() * profiles.mean(axis=0) + 1)
+    of_median = label_median_factors(counts, profiles)
+    spread = [np.std(np.log(found / factors)) for found in (of_sum, of_median)]
+    assert spread[1] < spread[0] / 2
+
+
+@pytest.mark.parametrize(("n_labels", "n_cells"), [(2, 100), (4, 5)])
+def test_without_enough_labels_or_cells_of_them_median_factors_are_1(n_labels, n_cells):
+    profiles = random_profiles(n_labels, 20)
+    counts = sparse.csr_array(np.repeat(np.random.default_rng(0).poisson(5, (n_labels, 20)), n_cells, axis=0))
+    assert (label_median_factors(counts, profiles) == 1).all()
 
 
 def test_platform_factors_stay_1_without_counts_and_are_0_for_absent_genes():

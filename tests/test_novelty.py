@@ -18,10 +18,13 @@ def counts(n: int, rates: np.ndarray, seed: int, depth: float = 200) -> tuple[np
 RATES = np.random.default_rng(0).dirichlet(np.full(80, 0.4), size=4)
 
 
-def ask(kept, x, genes=None):
+def ask(kept, x, genes=None, **settings):
     genes = np.ones(x.shape[1], dtype=np.float32) if genes is None else genes
-    batches = ((slice(i, i + 50), x[i : i + 50]) for i in range(0, len(x), 50))
-    return novelty(kept, batches, x @ genes, genes)
+
+    def batches():
+        return ((slice(i, i + 50), x[i : i + 50]) for i in range(0, len(x), 50))
+
+    return novelty(kept, batches, x @ genes, genes, **settings)
 
 
 def test_a_cell_is_taken_out_of_its_own_profile():
@@ -111,6 +114,53 @@ def test_what_is_kept_of_many_cells_is_bounded():
     kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
     assert len(kept["codes"]) == 2000
     np.testing.assert_allclose(kept["sums"].sum(axis=0), x.sum(axis=0), rtol=1e-5)
+
+
+def test_the_order_of_the_cells_plays_no_part():
+    x, codes = counts(300, RATES, seed=1)
+    kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
+    query, _ = counts(200, RATES, seed=2)
+    order = np.random.default_rng(0).permutation(200)
+    np.testing.assert_allclose(ask(kept, query[order]), ask(kept, query)[order], atol=0.01)
+
+
+def test_what_the_platform_catches_is_not_strange():
+    rng = np.random.default_rng(5)
+    rates = rng.dirichlet(np.full(80, 1.5), size=7)
+    x, codes = counts(800, rates[:6], seed=1)
+    kept = keep_cells(sparse.csr_array(x), codes, 6, 1e9)
+    # another platform: each gene with an efficiency of its own
+    elsewhere = rates * np.exp(rng.normal(0, 0.5, 80))
+    query, types = counts(800, elsewhere / elsewhere.sum(axis=1, keepdims=True), seed=2)
+    strange = types == 6
+    found, alone = ask(kept, query), ask(kept, query, match_platform=False)
+    assert (alone[~strange] >= 0.95).mean() > 0.4
+    assert (found[~strange] >= 0.95).mean() < 0.1
+    assert (found[strange] >= 0.95).mean() > 0.9
+
+
+def test_a_mixture_of_two_types_is_strange():
+    # each half of its counts is one type's: some label's profile explains much of it, but no cell is like it
+    x, codes = counts(800, RATES, seed=1, depth=400)
+    kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
+    one, two = (counts(400, RATES[[i]], seed=i, depth=200)[0] for i in (2, 3))
+    assert (ask(kept, one + two) >= 0.95).mean() > 0.9
+
+
+@pytest.mark.parametrize("n", [1, 2, 30, 45])
+def test_few_reference_cells_are_enough_to_run(n):
+    x, codes = counts(n, RATES[:1], seed=1)
+    kept = keep_cells(sparse.csr_array(x), codes, 1, 1e9)
+    query, _ = counts(60, RATES[[0, 3]], seed=2)
+    found = ask(kept, query)
+    assert ((found >= 0) & (found < 1)).all()
+
+
+def test_one_gene_is_enough_to_run():
+    x, codes = counts(100, RATES, seed=1)
+    genes = (np.arange(80) == 3).astype(np.float32)
+    found = ask(keep_cells(x, codes, 4, 1e9), x, genes)
+    assert (np.isnan(found) == (x[:, 3] == 0)).all()
 
 
 # The model -----------------------------------------------------------------------------------------------------------

@@ -979,7 +979,7 @@ class HRCA(BaseModelClass):
         for name, query in queries.items():
             with naming_sample(name if several else None):
                 judgement = self._judge(query, match_platform=match_platform, **how)
-                strangeness = self._novelty(query, judgement, **how) if with_novelty else None
+                strangeness = self._novelty(query, judgement, match_platform, **how) if with_novelty else None
                 answers = give_answers(
                     vocabulary,
                     judgement,
@@ -1304,10 +1304,18 @@ class HRCA(BaseModelClass):
     def _vocabulary(self) -> Vocabulary:
         return Vocabulary(self.labels, self.labels_hierarchy, self.unlabeled_category)
 
-    def _novelty(self, query: Query, judgement: Judgement, *, batch_size: int, enable_progress_bar: bool) -> np.ndarray:
+    def _novelty(
+        self, query: Query, judgement: Judgement, match_platform: bool, *, batch_size: int, enable_progress_bar: bool
+    ) -> np.ndarray:
         genes_used = self.module.genes_used.cpu().numpy() * query.match.present
-        batches = query.batches(batch_size, bar="novelty" if enable_progress_bar else None)
-        return novelty(self.kept_, batches, judgement.depth, genes_used)
+        bar = "novelty" if enable_progress_bar else None
+        return novelty(
+            self.kept_,
+            lambda: query.batches(batch_size, bar=bar),
+            judgement.depth,
+            genes_used,
+            match_platform=match_platform,
+        )
 
     def _test_cells(self, adata: Source, labels_key: str | None) -> tuple[Query, pd.Series]:
         labels_key = labels_key or self.registry["setup_args"]["labels_key"]

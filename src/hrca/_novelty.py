@@ -1,28 +1,37 @@
-"""How unlike the reference a cell is: what its counts do not share with any label's profile, beyond what is usual.
+"""How unlike the reference a cell is, by two scores that are held against copies of reference cells at its depth.
 
-The deviance of a cell is twice the log-likelihood that its counts lose under the best label's profile against one of
-its own. It grows with depth, so it is held against that of reference cells thinned to depths drawn from the query's,
-each under a profile that does not know it (docs/decisions/0005).
+The deviance is twice the log-likelihood that the cell's counts lose under the best label's profile against one of its
+own: what no label explains. The distance is that to the nearest copies, in components of their expression: a mixture
+of what labels explain, that no cell has. Copies are thinned to depths drawn from the query's; each has its deviance
+under a profile that does not know it, and its distance to the copies of other cells (docs/decisions/0005).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy import sparse
 from scipy.special import xlogy
+from sklearn.decomposition import TruncatedSVD
+from sklearn.neighbors import NearestNeighbors
 
+from ._depth_ranks import DepthRanks
 from ._evidence import PROFILE_PSEUDOCOUNT, class_sums
+from ._platform import label_median_factors, seen_by
 from ._transforms import thin_to_depth
 
 # Reference cells that are kept, at most; about how many thinned copies of them a query is compared with, and how many
-# of each cell at most. None of these was tuned, nor the next two.
-MOST_CELLS, N_COPIES, MOST_DRAWS = 2000, 8000, 8
-# A cell is compared with this share of the copies, those nearest in depth.
-NEAREST_SHARE = 0.25
-# Counts that a gene is given in advance, so that one which the reference never showed is possible.
+# of each cell at most. None of these was tuned.
+MOST_CELLS, N_COPIES, MOST_DRAWS = 2000, 2000, 8
+# Counts that a gene is given in advance, so that one which the reference never showed is possible. Not tuned.
 GENE_PSEUDOCOUNT = 0.5
+# Components of the expression, of 15, 30 and 50 for the choice (docs/decisions/0005), and nearest reference cells.
+N_COMPONENTS, N_NEAREST = 20, 10
+# With fewer reference cells, or genes that these have, there is no distance between halves of them to speak of.
+FEWEST_CELLS, FEWEST_GENES = 40, 3
+# Cells of the query that the factors of its platform are fitted to, at most. Not tuned.
+MOST_QUERY_CELLS = 5000
 SEED = 0
 BATCH = 256
 
@@ -99,9 +108,11 @@ def keep_cells(counts, codes: np.ndarray, n_labels: int, deepest: float) -> dict
 
 def novelty(
     kept: dict[str, np.ndarray],
-    batches: Iterator[tuple[slice, np.ndarray]],
+    batches: Callable[[], Iterator[tuple[slice, np.ndarray]]],
     depth: np.ndarray,
     genes_used: np.ndarray,
+    *,
+    match_platform: bool = True,
 ) -> np.ndarray:
     """Return for each cell the share of reference cells of its depth that are less strange than it.
 
@@ -110,62 +121,159 @@ def novelty(
     kept
         From :func:`keep_cells`.
     batches
-        The query's cells, see :func:`hrca._inference.aligned_batches`.
+        Gives the query's cells each time it is called, see :func:`hrca._inference.aligned_batches`.
     depth
         Their counts on the genes used, shape (n_obs,).
     genes_used
         1 for genes that the model uses and the query has, shape (n_genes,).
+    match_platform
+        Whether to correct for what the query's platform catches more or less of, see :func:`label_median_factors`.
 
     Returns
     -------
     In [0, 1), shape (n_obs,), float32; NaN for a cell without counts. Cells of the reference's kind have any value as
     often as any other: a share alpha of them is above 1 - alpha, or slightly less. It depends on the depths of the
-    other cells of the query, to which the reference cells are thinned.
+    other cells of the query, to which the reference cells are thinned, and on the factors.
     """
     profiles = Profiles(kept["sums"] * genes_used, genes_used)
-    cells = sparse.csr_array(
-        (kept["data"], kept["indices"], kept["indptr"]), shape=(len(kept["codes"]), len(genes_used))
-    )
-    judged = depth > 0
+    shape = (len(kept["codes"]), len(genes_used))
+    cells = sparse.csr_array((kept["data"], kept["indices"], kept["indptr"]), shape=shape)
+    cells = sparse.csr_array(cells @ sparse.diags_array(genes_used.astype(np.float32)))
     ranks = np.full(len(depth), np.nan, dtype=np.float32)
-    if not judged.any() or not (cells @ genes_used).any():
+    if not (depth > 0).any() or not cells.sum():
         return ranks
     deepest = float(kept["deepest"])
-    known = _deviances_of_reference(cells, kept["codes"], profiles, depth[judged].clip(max=deepest))
-    # without platform factors: fitted to the query, they would take an unseen type for the platform
-    by_label = _log(profiles.of_labels())
-    found = np.zeros((len(depth), 2))
-    for rows, counts in batches:
-        counts = sparse.csr_array(_at_most(counts * genes_used.astype(np.float32), deepest))
-        found[rows] = _least_deviance(counts, counts @ by_label.T)
-    judged = found[:, 0] > 0
-    ranks[judged] = _rank(known, found[judged])
+
+    def thinned() -> Iterator[tuple[slice, sparse.csr_array]]:
+        for rows, counts in batches():
+            yield rows, sparse.csr_array(_at_most(counts * genes_used.astype(np.float32), deepest))
+
+    # in order of depth, so that the order of the cells plays no part
+    drawn = np.sort(depth[depth > 0]).clip(max=deepest)
+    copies = _copies_of_reference(cells, kept["codes"], profiles, drawn)
+    factors = genes_used
+    if match_platform:
+        factors = label_median_factors(_sample(thinned(), depth), profiles.of_labels()) * genes_used
+    halves = _halves(copies)
+    by_label = _log(seen_by(profiles.of_labels(), factors))
+    for rows, counts in thinned():
+        judged = np.flatnonzero(counts.sum(axis=1) > 0)
+        counts = counts[judged]
+        own_depth, deviance = _least_deviance(counts, counts @ by_label.T)
+        corrected = counts @ sparse.diags_array(1 / np.where(factors > 0, factors, 1))
+        # each half judges by cells that the other has not seen
+        ranks[rows][judged] = np.mean([half.rank(own_depth, deviance, corrected) for half in halves], axis=0)
     return ranks
 
 
-def _deviances_of_reference(
-    cells: sparse.csr_array, codes: np.ndarray, profiles: Profiles, depth: np.ndarray
-) -> np.ndarray:
-    """Return depth and least deviance of copies of reference cells, thinned to depths drawn from these; depths rise."""
+@dataclass(frozen=True)
+class _Copies:
+    """Thinned copies of reference cells: counts, depth above 0, deviance, and the number of the cell."""
+
+    counts: sparse.csr_array
+    depth: np.ndarray
+    deviance: np.ndarray
+    cell: np.ndarray
+
+    def of(self, chosen: np.ndarray) -> "_Copies":
+        return _Copies(self.counts[chosen], self.depth[chosen], self.deviance[chosen], self.cell[chosen])
+
+
+@dataclass(frozen=True)
+class _Half:
+    """The copies of one half of the reference cells, and what the other half is like beside them.
+
+    Attributes
+    ----------
+    usual_depth
+        Counts that cells are brought to before they are compared.
+    components
+        Of the copies' log-normalised expression; None: distance plays no part.
+    nearest
+        The copies, in these components.
+    ranks
+        Of the other half: of the deviance, of the distance, of both.
+    """
+
+    usual_depth: float
+    components: TruncatedSVD | None
+    nearest: NearestNeighbors | None
+    ranks: list[DepthRanks]
+
+    @classmethod
+    def of(cls, copies: _Copies, others: _Copies, n_draws: int) -> "_Half":
+        usual_depth = float(np.median(copies.depth))
+        n_components = min(N_COMPONENTS, *(n - 1 for n in copies.counts.shape))
+        components = TruncatedSVD(n_components, random_state=SEED)
+        places = components.fit_transform(_log_normalized(copies.counts, usual_depth))
+        nearest = NearestNeighbors(n_neighbors=min(N_NEAREST * n_draws, len(places))).fit(places)
+        half = cls(usual_depth, components, nearest, [])
+        for score in (others.deviance, half.distance(others.counts)):
+            half.ranks.append(DepthRanks.of(others.depth, score))
+        half.ranks.append(DepthRanks.of(others.depth, half.both(others.depth, others.deviance, others.counts)))
+        return half
+
+    def distance(self, counts: sparse.csr_array) -> np.ndarray:
+        """Return the mean distance to the nearest copies, shape (n_obs,)."""
+        places = self.components.transform(_log_normalized(counts, self.usual_depth))
+        return self.nearest.kneighbors(places)[0].mean(axis=1)
+
+    def both(self, depth: np.ndarray, deviance: np.ndarray, counts: sparse.csr_array) -> np.ndarray:
+        """Return how strange cells are by both, higher for stranger ones (Fisher's combination), shape (n_obs,)."""
+        by_deviance, by_distance = self.ranks[:2]
+        unexplained, far = by_deviance.rank(depth, deviance), by_distance.rank(depth, self.distance(counts))
+        # its exponential, since ranks are of logs
+        return 1 / ((1 - unexplained) * (1 - far))
+
+    def rank(self, depth: np.ndarray, deviance: np.ndarray, counts: sparse.csr_array) -> np.ndarray:
+        """Return how strange cells are among the other half's copies, shape (n_obs,)."""
+        if self.components is None:
+            return self.ranks[0].rank(depth, deviance)
+        return self.ranks[2].rank(depth, self.both(depth, deviance, counts))
+
+
+def _halves(copies: _Copies) -> list[_Half]:
+    """Return both halves; with few cells or genes one whole, without distances."""
+    cells, genes = np.unique(copies.cell), np.unique(copies.counts.indices)
+    if len(cells) < FEWEST_CELLS or len(genes) < FEWEST_GENES:
+        return [_Half(0.0, None, None, [DepthRanks.of(copies.depth, copies.deviance)])]
+    in_first = np.isin(copies.cell, np.random.default_rng(SEED).permutation(cells)[: len(cells) // 2])
+    first, second = copies.of(in_first), copies.of(~in_first)
+    n_draws = max(1, round(len(copies.cell) / len(cells)))
+    return [_Half.of(first, second, n_draws), _Half.of(second, first, n_draws)]
+
+
+def _copies_of_reference(cells: sparse.csr_array, codes: np.ndarray, profiles: Profiles, depth: np.ndarray) -> _Copies:
+    """Thin copies of reference cells to depths drawn from these, whatever a cell's own: every type at every depth."""
     by_label, rng, found = _log(profiles.of_labels()), np.random.default_rng(SEED), []
-    cells = sparse.csr_array(cells @ sparse.diags_array(profiles.genes.astype(np.float32)))
-    n_draws = min(MOST_DRAWS, -(-N_COPIES // len(codes)))
     for start in range(0, len(codes), BATCH):
         whole, own = cells[start : start + BATCH], codes[start : start + BATCH]
         log_own, own_depth = _log(profiles.without(whole.toarray(), own)), whole.sum(axis=1)
-        by_rank = own_depth.argsort(kind="stable").argsort(kind="stable")
-        for _ in range(n_draws):
-            drawn = np.sort(rng.choice(depth, len(own)))[by_rank]
-            share = (drawn / own_depth.clip(1)).clip(max=1)
+        for _ in range(max(1, min(MOST_DRAWS, N_COPIES // len(codes)))):
+            share = (rng.choice(depth, len(own)) / own_depth.clip(1)).clip(max=1)
             counts = whole.copy()
             by_entry = np.repeat(share, np.diff(whole.indptr))
             counts.data = rng.binomial(whole.data.astype(np.int64), by_entry).astype(np.float32)
             log_likelihood = counts @ by_label.T
             log_likelihood[np.arange(len(own)), own] = counts.multiply(log_own).sum(axis=1)
-            found.append(_least_deviance(counts, log_likelihood))
-    known = np.concatenate(found)
-    known = known[known[:, 0] > 0]
-    return known[np.argsort(known[:, 0], kind="stable")]
+            found.append((counts, *_least_deviance(counts, log_likelihood), start + np.arange(len(own))))
+    counts, *numbers = zip(*found, strict=True)
+    copies = _Copies(sparse.vstack(counts, format="csr"), *map(np.concatenate, numbers))
+    return copies.of(copies.depth > 0)
+
+
+def _sample(batches: Iterator[tuple[slice, sparse.csr_array]], depth: np.ndarray) -> sparse.csr_array:
+    """Keep 5,000 cells of a query, of all depths, or all where there are no more."""
+    by_depth = np.argsort(depth, kind="stable")
+    chosen = np.zeros(len(depth), dtype=bool)
+    chosen[by_depth[np.linspace(0, len(depth) - 1, min(len(depth), MOST_QUERY_CELLS)).astype(int)]] = True
+    return sparse.csr_array(sparse.vstack([counts[np.flatnonzero(chosen[rows])] for rows, counts in batches]))
+
+
+def _log_normalized(counts: sparse.csr_array, depth: float) -> sparse.csr_matrix:
+    scaled = sparse.csr_matrix(sparse.diags_array(depth / counts.sum(axis=1).clip(1)) @ counts)
+    scaled.data = np.log1p(scaled.data)
+    return scaled
 
 
 def _log(profiles: np.ndarray) -> np.ndarray:
@@ -181,26 +289,8 @@ def _at_most(counts: np.ndarray, deepest: float) -> np.ndarray:
     return counts
 
 
-def _least_deviance(counts: sparse.csr_array, log_likelihood: np.ndarray) -> np.ndarray:
+def _least_deviance(counts: sparse.csr_array, log_likelihood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return depth and deviance under the best label's profile, each of shape (n_obs,)."""
     depth, own = counts.sum(axis=1, dtype=np.float64), counts.astype(np.float64)
     own.data = xlogy(own.data, own.data)
-    deviance = 2 * (own.sum(axis=1) - xlogy(depth, depth) - log_likelihood.max(axis=1))
-    return np.stack([depth, deviance], axis=1)
-
-
-def _rank(known: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Return the share of the copies nearest in depth that deviate less than a cell, beyond the trend by depth."""
-    n_nearest = max(1, int(NEAREST_SHARE * len(known)))
-    log_depth, log_deviance = np.log(known[:, 0]), _log_deviance(known)
-    slope = np.cov(log_depth, log_deviance, ddof=0)[0, 1] / max(log_depth.var(), 1e-12)
-    surprise = log_deviance - slope * log_depth
-    windows = np.lib.stride_tricks.sliding_window_view(surprise, n_nearest)
-    ends = (np.searchsorted(known[:, 0], cells[:, 0], side=side) for side in ("left", "right"))
-    start = (sum(ends) // 2 - n_nearest // 2).clip(0, len(known) - n_nearest)
-    own = _log_deviance(cells) - slope * np.log(cells[:, 0])
-    return np.array([(windows[i] < x).sum() for i, x in zip(start, own, strict=True)]) / (n_nearest + 1)
-
-
-def _log_deviance(cells: np.ndarray) -> np.ndarray:
-    # a cell of one count can have none at all
-    return np.log(cells[:, 1].clip(1e-6))
+    return depth, 2 * (own.sum(axis=1) - xlogy(depth, depth) - log_likelihood.max(axis=1))

@@ -3,8 +3,10 @@
 No ``from __future__ import annotations`` here: the tests check the shapes in the signatures.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from scipy import sparse
 from torch import Tensor
 
 from ._evidence import CountEvidence, combine, others_weight
@@ -17,6 +19,9 @@ PLATFORM_TRUST = 3.0
 # Both loops settle within these (tests/test_evidence.py): the outer one between labels and factors, the inner one
 # between factors and the profiles' norms.
 PLATFORM_ROUNDS, NORM_ROUNDS = 10, 20
+# Factors by the median over labels: counts given in advance, rounds, and what makes a median: labels, and cells of
+# each. None was tuned.
+MEDIAN_PRIOR_COUNTS, MEDIAN_ROUNDS, FEWEST_LABELS, FEWEST_OF_LABEL = 5.0, 3, 3, 10
 
 
 def normalize(
@@ -163,3 +168,52 @@ def fit_platform(
         probabilities = combine(silent, PLATFORM_TRUST * corrected, seen, weights).softmax(dim=1)
         factors = platform_factors(totals, depth[:, 0] @ probabilities, profiles, present)
     return factors
+
+
+def label_median_factors(counts: sparse.csr_array, profiles: np.ndarray) -> np.ndarray:
+    """Return how many times more counts each gene has than expected, in the median of the labels.
+
+    Each cell counts for its likeliest label. Cells of a type that the reference lacks fall to one label or two, which
+    a median does not follow; a sum over all cells, as in :func:`platform_factors`, would take their genes for the
+    platform's. It fails where such cells are most of the query.
+
+    Parameters
+    ----------
+    counts
+        Raw counts of query cells, shape (n_obs, n_genes).
+    profiles
+        Share of counts by gene, shape (n_labels, n_genes).
+
+    Returns
+    -------
+    Shape (n_genes,), above 0; ones where fewer than 3 labels have at least 10 cells.
+
+    Examples
+    --------
+    >>> profiles = np.array([[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6]])
+    >>> cells = sparse.csr_array(np.repeat(100 * profiles * [2, 1, 1], 50, axis=0))
+    >>> label_median_factors(cells, profiles).round(1)
+    array([1.5, 0.8, 0.8])
+    """
+    factors = np.ones(profiles.shape[1])
+    for _ in range(MEDIAN_ROUNDS):
+        seen = seen_by(profiles, factors)
+        log_seen = np.log(seen, where=seen > 0, out=np.zeros_like(seen))
+        nearest = (counts @ log_seen.T).argmax(axis=1)
+        membership = sparse.csr_array(
+            (np.ones(len(nearest)), (nearest, np.arange(len(nearest)))), (len(profiles), len(nearest))
+        )
+        enough = np.bincount(nearest, minlength=len(profiles)) >= FEWEST_OF_LABEL
+        if enough.sum() < FEWEST_LABELS:
+            return np.ones(profiles.shape[1])
+        observed = (membership @ counts).toarray()[enough]
+        expected = observed.sum(axis=1, keepdims=True) * profiles[enough]
+        more = (observed + MEDIAN_PRIOR_COUNTS) / (expected + MEDIAN_PRIOR_COUNTS)
+        factors = np.exp(np.median(np.log(more), axis=0))
+    return factors
+
+
+def seen_by(profiles: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Return profiles as a platform of these factors sees them, shape (n_labels, n_genes), rows that sum to one."""
+    seen = profiles * factors
+    return seen / seen.sum(axis=1, keepdims=True)
