@@ -124,16 +124,31 @@ def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_e
         judged.append((np.concatenate([counts for _, counts in batches]), settings, profiles))
         return judge_cells(module, iter(batches), n_obs, present, **settings)
 
+    fit_weights, taught = _held_out.fit_weights, []
+
+    def recorded_fit(network, log_likelihood, depth, codes, n_cells):
+        taught.append(set(map(tuple, network[:n_cells].numpy().round(4))))
+        return fit_weights(network, log_likelihood, depth, codes, n_cells)
+
     monkeypatch.setattr(_held_out, "judge_cells", recorded)
+    monkeypatch.setattr(_held_out, "fit_weights", recorded_fit)
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY, count_evidence=count_evidence)
     model.train(2, 10, train_size=0.7, lr=1e-2, **QUIET)
-    ((counts, settings, profiles),) = judged
     held_out = model.split_["validation"]
-    assert settings == {"match_platform": False, "calibrated": False}
-    assert len(counts) == 10 * len(held_out)
-    np.testing.assert_array_equal(counts[: len(held_out)], reference.X[held_out].toarray())
+    assert all(settings == {"match_platform": False, "calibrated": False} for _, settings, _ in judged)
+    # each part of the held-out cells, as they are and nine times thinned
+    assert len(judged) == (5 if count_evidence else 1)
+    assert sum(len(counts) for counts, *_ in judged) == 10 * len(held_out)
+    as_they_are = np.concatenate([counts[: len(counts) // 10] for counts, *_ in judged])
+    assert sorted(map(tuple, as_they_are)) == sorted(map(tuple, reference.X[held_out].toarray()))
     if count_evidence:
+        # a part is weighed by what the others taught, a query by what all did
+        *parts, every = taught
+        assert len(parts) == 5
+        assert all(part < every for part in parts)
+        assert set.intersection(*parts) == set()
+        profiles = judged[0][2]
         assert (profiles != model.module.evidence.log_profiles).any()  # these know the held-out cells, those do not
     assert (model.module.calibration.log_temperature != 0).all()
 

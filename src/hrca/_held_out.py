@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from ._calibration import Calibration
 from ._counts import dense, weighted_depth
-from ._evidence import USUAL_DEPTH, class_profiles, fit_weights
-from ._inference import judge_cells
+from ._evidence import USUAL_DEPTH, class_profiles, fit_weights, prior_weights
+from ._inference import Judgement, judge_cells
 from ._module import HRCAModule
 from ._novelty import keep_cells
 from ._platform import normalize
@@ -27,16 +27,19 @@ DEEPEST_QUANTILE = 0.9
 HELD_OUT_DRAWS = 10
 HELD_OUT_SEED = 0
 HELD_OUT_BATCH = 512
+# Parts of the held-out cells, each of which is calibrated by weights that the others taught: weights claim too much of
+# the cells that taught them (docs/decisions/0004).
+N_FOLDS = 5
 
 
 @torch.no_grad()
 def fit_judgement(module: HRCAModule, counts, codes: np.ndarray, split: dict) -> dict[str, np.ndarray] | None:
     """Fill the count branch, if there is one, and the calibration.
 
-    The weights of network and counts at each depth, and then the temperature, are learned on cells that neither was
+    The weights of network and counts at each depth, and then the calibration, are learned on cells that neither was
     trained on: as they are, and thinned to the depths of a matched query or to log-uniform ones, whatever the
-    corruption of training was. Without any they stay as they are in advance. The profiles are then those of all
-    labelled cells.
+    corruption of training was. Without any they stay as they are in advance. What is calibrated of a cell was weighed
+    as the other cells teach. The profiles are then those of all labelled cells.
 
     Parameters
     ----------
@@ -57,16 +60,20 @@ def fit_judgement(module: HRCAModule, counts, codes: np.ndarray, split: dict) ->
     evidence, n_labels = module.evidence, module.se_classifier.output.out_features
     train, held_out = (cells[codes[cells] < n_labels] for cells in (split["train"], split["validation"]))
     if evidence is None:
-        return _calibrate(module, counts[held_out], codes[held_out])
+        return _calibrate(module, codes[held_out], [_judge(module, counts[held_out])])
     used = module.genes_used.cpu().numpy()
     deepest = max(float(np.quantile(weighted_depth(counts, used)[train], DEEPEST_QUANTILE)), 1.0)
     codes_train = np.full_like(codes, n_labels)
     codes_train[train] = codes[train]
     evidence.fit_profiles(class_profiles(counts, codes_train, n_labels), used, deepest)
-    if len(held_out):
-        evidence.weights.copy_(_learn_weights(module, counts[held_out], codes[held_out]))
-    # before the profiles know the held-out cells
-    scores = _calibrate(module, counts[held_out], codes[held_out])
+    weigh, cells = _weights_of(module, counts[held_out], codes[held_out]), np.arange(len(held_out))
+    folds, judged = [cells[i::N_FOLDS] for i in range(min(N_FOLDS, len(cells)))], []
+    for fold in folds:
+        evidence.weights.copy_(weigh(np.setdiff1d(cells, fold)))
+        judged.append(_judge(module, counts[held_out[fold]]))
+    evidence.weights.copy_(weigh(cells))
+    scores = _calibrate(module, codes[held_out[np.concatenate([cells[:0], *folds])]], judged)
+    # only now the profiles know the held-out cells
     evidence.fit_profiles(class_profiles(counts, codes, n_labels), used, deepest)
     weights = evidence.weights[0].exp().tolist()
     logger.info("Weights of network and counts at %d counts a cell: %s.", USUAL_DEPTH, weights)
@@ -102,29 +109,48 @@ def _thinned_batches(module: HRCAModule, counts) -> Iterator[torch.Tensor]:
             yield corrupt(batch * used, "thin" if draw else "none", generator, quantiles)
 
 
-def _calibrate(module: HRCAModule, counts, codes: np.ndarray) -> dict[str, np.ndarray] | None:
+def _judge(module: HRCAModule, counts) -> Judgement:
+    """Say of each cell, draw after draw, what the module says, not calibrated."""
+
     def numbered() -> Iterator[tuple[slice, np.ndarray]]:
         start = 0
         for batch in _thinned_batches(module, counts):
             yield slice(start, start + len(batch)), batch.numpy()
             start += len(batch)
 
-    n_obs, every_gene = HELD_OUT_DRAWS * len(codes), np.ones(counts.shape[1], dtype=np.float32)
-    judgement = judge_cells(module, numbered(), n_obs, every_gene, match_platform=False, calibrated=False)
-    judged, calibration = judgement.has_counts, Calibration()
-    if not judged.any():
+    n_obs, every_gene = HELD_OUT_DRAWS * counts.shape[0], np.ones(counts.shape[1], dtype=np.float32)
+    return judge_cells(module, numbered(), n_obs, every_gene, match_platform=False, calibrated=False)
+
+
+def _calibrate(module: HRCAModule, codes: np.ndarray, folds: list[Judgement]) -> dict[str, np.ndarray] | None:
+    """Fit the calibration to what was said of held-out cells, a part of them after the other."""
+    calibration, said, depth, cells = Calibration(), [], [], []
+    start = 0
+    for judgement in folds:
+        n_cells = len(judgement.depth) // HELD_OUT_DRAWS
+        has_counts = judgement.has_counts
+        said.append(judgement.log_probabilities[has_counts])
+        depth.append(judgement.depth[has_counts])
+        cells.append(np.tile(start + np.arange(n_cells), HELD_OUT_DRAWS)[has_counts])
+        start += n_cells
+    cells = np.concatenate(cells) if cells else np.zeros(0, dtype=int)
+    if not len(cells):
         module.calibration.load_state_dict(calibration.state_dict())
         return None
-    codes, cells = (np.tile(x, HELD_OUT_DRAWS)[judged] for x in (codes, np.arange(len(codes))))
-    said, depth = (torch.from_numpy(x[judged]).double() for x in (judgement.log_probabilities, judgement.depth))
+    codes = codes[cells]
+    said, depth = (torch.from_numpy(np.concatenate(parts)).double() for parts in (said, depth))
     calibration.fit(said, depth, torch.from_numpy(codes).long(), len(np.unique(cells)))
     module.calibration.load_state_dict(calibration.state_dict())
-    logger.info("Temperature at 100 counts a cell: %.2f.", calibration.log_temperature[0].exp())
+    temperature, share = calibration.log_temperature[0].exp(), calibration.stray_share
+    logger.info("Temperature at %d counts a cell: %.2f; stray labels: %.3f.", USUAL_DEPTH, temperature, share)
     return held_out_scores(calibration(said, depth).exp().numpy(), depth.numpy(), codes, cells)
 
 
-def _learn_weights(module: HRCAModule, counts, codes: np.ndarray) -> torch.Tensor:
+def _weights_of(module: HRCAModule, counts, codes: np.ndarray) -> Callable[[np.ndarray], torch.Tensor]:
+    """Return what learns the weights of network and counts from some of these cells."""
     evidence, used = module.evidence, module.genes_used.cpu()
+    if not len(codes):
+        return lambda chosen: prior_weights()
     informative = evidence.informative.cpu()
     network, log_likelihood, depths = [], [], []
     for batch in _thinned_batches(module, counts):
@@ -133,5 +159,12 @@ def _learn_weights(module: HRCAModule, counts, codes: np.ndarray) -> torch.Tenso
         depths.append(torch.stack([batch.sum(dim=1), batch @ informative], dim=1))
     network, log_likelihood, depth = (torch.cat(parts) for parts in (network, log_likelihood, depths))
     log_likelihood = normalize(copy.deepcopy(evidence).cpu(), log_likelihood, depth, used)
-    codes = torch.from_numpy(codes).long().repeat(HELD_OUT_DRAWS)
-    return fit_weights(network, log_likelihood, depth[:, 0], codes, len(codes) // HELD_OUT_DRAWS)
+    every = torch.from_numpy(codes).long().repeat(HELD_OUT_DRAWS)
+
+    def of(chosen: np.ndarray) -> torch.Tensor:
+        if not len(chosen):
+            return prior_weights()
+        rows = torch.from_numpy(np.concatenate([chosen + i * len(codes) for i in range(HELD_OUT_DRAWS)]))
+        return fit_weights(network[rows], log_likelihood[rows], depth[rows, 0], every[rows], len(chosen))
+
+    return of
