@@ -919,8 +919,8 @@ class HRCA(BaseModelClass):
             reference's, at the depth of the query; on another platform more are.
         match_platform
             Fit, for each gene, how many times more counts this query has of it than the reference, without labels, and
-            correct the likelihood of the counts by it. A cell's label then depends on the other cells of the query;
-            False: on the cell alone.
+            correct the likelihood of the counts and the novelty by it. A cell's label then depends on the other cells
+            of the query; False: on the cell alone, and its novelty on their depths.
         layer
             Where the query's raw counts are: a layer, "X" or "raw". None: in the layer that the reference had, else in
             X; where these hold no counts, in another place that alone does, see :func:`hrca.pp.check`.

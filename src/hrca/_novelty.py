@@ -144,19 +144,19 @@ def novelty(
         return ranks
     deepest = float(kept["deepest"])
 
-    def thinned() -> Iterator[tuple[slice, sparse.csr_array]]:
-        for rows, counts in batches():
-            yield rows, sparse.csr_array(_at_most(counts * genes_used.astype(np.float32), deepest))
+    def thinned(counts: np.ndarray) -> sparse.csr_array:
+        return sparse.csr_array(_at_most(counts * genes_used.astype(np.float32), deepest))
 
     # in order of depth, so that the order of the cells plays no part
     drawn = np.sort(depth[depth > 0]).clip(max=deepest)
     copies = _copies_of_reference(cells, kept["codes"], profiles, drawn)
     factors = genes_used
     if match_platform:
-        factors = label_median_factors(_sample(thinned(), depth), profiles.of_labels()) * genes_used
+        factors = label_median_factors(_sample(batches(), depth, thinned), profiles.of_labels()) * genes_used
     halves = _halves(copies)
     by_label = _log(seen_by(profiles.of_labels(), factors))
-    for rows, counts in thinned():
+    for rows, counts in batches():
+        counts = thinned(counts)
         judged = np.flatnonzero(counts.sum(axis=1) > 0)
         counts = counts[judged]
         own_depth, deviance = _least_deviance(counts, counts @ by_label.T)
@@ -262,12 +262,14 @@ def _copies_of_reference(cells: sparse.csr_array, codes: np.ndarray, profiles: P
     return copies.of(copies.depth > 0)
 
 
-def _sample(batches: Iterator[tuple[slice, sparse.csr_array]], depth: np.ndarray) -> sparse.csr_array:
+def _sample(
+    batches: Iterator[tuple[slice, np.ndarray]], depth: np.ndarray, thinned: Callable[[np.ndarray], sparse.csr_array]
+) -> sparse.csr_array:
     """Keep 5,000 cells of a query, of all depths, or all where there are no more."""
     by_depth = np.argsort(depth, kind="stable")
     chosen = np.zeros(len(depth), dtype=bool)
     chosen[by_depth[np.linspace(0, len(depth) - 1, min(len(depth), MOST_QUERY_CELLS)).astype(int)]] = True
-    return sparse.csr_array(sparse.vstack([counts[np.flatnonzero(chosen[rows])] for rows, counts in batches]))
+    return sparse.vstack([thinned(counts[chosen[rows]]) for rows, counts in batches], format="csr")
 
 
 def _log_normalized(counts: sparse.csr_array, depth: float) -> sparse.csr_matrix:
