@@ -54,6 +54,15 @@ FEWEST_CELLS = 100
 # Draws of right and wrong that a confidence which is right might have had.
 N_CHANCE = 20
 SCANVI_TIMEOUT_S = 1800
+METHODS = (
+    "hrca",
+    "hrca_label",
+    "hrca_weighted",
+    "hrca_raw",
+    "hrca_adapted",
+    "logistic_regression",
+    "multinomial",
+)
 
 
 @dataclass(frozen=True)
@@ -284,10 +293,16 @@ def main() -> None:
         stem, cases = "calibration", within(arguments.sets, arguments.seeds, arguments.genes, arguments.data)
     path, by_label_path = (arguments.out / f"{name}.csv" for name in (stem, f"{stem}_classes"))
     genes = "all" if arguments.across or arguments.genes is None else str(arguments.genes)
-    there = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame(columns=["data", "seed", "genes"])
-    there = set(there[["data", "seed", "genes"]].itertuples(index=False, name=None))
+    columns = ["data", "seed", "genes", "method"]
+    there = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame(columns=columns)
+    there = there.groupby(columns[:3])["method"].agg(set).to_dict()
     for name, seed, make in cases:
         if (name, str(seed), genes) in there:
+            lacking = set(METHODS) - there[name, str(seed), genes]
+            if lacking:
+                raise SystemExit(
+                    f"{path} lacks {sorted(lacking)} of {name}: take these rows out, or give another --out."
+                )
             continue
         rows, by_label = zip(*measure(make(), arguments.environments), strict=True)
         table = pd.DataFrame([{"genes": genes, **row, **record.provenance()} for row in rows])

@@ -1,4 +1,4 @@
-"""The accuracy benchmark: its grid, its resuming, its scores, its summary, and the likelihood baselines."""
+"""The benchmarks: their grid, their resuming, their scores, their summaries, and the likelihood baselines."""
 
 import sys
 from dataclasses import replace
@@ -14,12 +14,16 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
 sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks" / "methods"))
 
 import accuracy
+import backoff
 import calibration
 import grid
 import likelihood
+import novelty
 import report
 import scores
 import table
+
+import hrca
 
 
 @pytest.fixture
@@ -248,10 +252,55 @@ def test_the_halves_of_a_data_set_share_no_cell(data_dir):
     assert reference.n_vars == query.n_vars == 50
 
 
+def test_a_query_without_one_type_has_all_its_cells_and_the_reference_none(data_dir):
+    run = novelty.Run("starmap_mpfc", "Endo", 0, 100)
+    reference, query = novelty.split(run, data_dir)
+    whole = novelty.read("starmap_mpfc", data_dir)
+    assert "Endo" not in set(reference.obs["type"])
+    assert (query.obs["type"] == "Endo").sum() == (whole.obs["type"] == "Endo").sum()
+    assert not set(reference.obs_names) & set(query.obs_names)
+    assert reference.n_vars == 100
+
+
+def test_every_type_with_30_cells_is_left_out_once(data_dir):
+    runs = list(novelty.runs(["pbmc3k", "starmap_mpfc"], data_dir, 0, 2000))
+    assert len({(run.data, run.left_out) for run in runs}) == len(runs)
+    for name in ("pbmc3k", "starmap_mpfc"):
+        counts = novelty.read(name, data_dir).obs["type"].value_counts()
+        left_out = {run.left_out for run in runs if run.data == name}
+        assert left_out == {novelty.ALL_TYPES, *counts.index[counts >= 30]}
+
+
+def test_the_hierarchies_of_back_off_are_those_of_the_data(data_dir):
+    for name, parents in backoff.PARENTS.items():
+        labels = set(hrca.datasets.local(name, data_dir).obs["cell_type"].astype(str))
+        assert set(parents) - set(parents.values()) <= labels
+
+
+def test_the_pairs_of_calibration_have_only_seen_types_and_cells_with_counts(data_dir):
+    ((name, seed, make),) = calibration.across(["poa"], 1, data_dir)
+    case = make()
+    assert (name, seed, case.depths) == ("poa_scrna_moffitt -> poa_merfish_b0.06", 0, (1.0,))
+    key = case.pair.labels_key
+    assert set(case.pair.query.obs[key]) <= set(case.pair.reference.obs[key])
+    (query,) = case.queries().values()
+    assert (grid.totals(query) > 0).all()
+    case = replace(case, depths=(0.001,))
+    assert 0 < case.queries()[0.001].n_obs < query.n_obs
+
+
+def test_a_method_without_sets_is_scored_by_its_confidence():
+    known, said = np.array(["a", "b"] * 50), np.array(["a", "a"] * 50)
+    row, by_label = calibration.score(calibration.Answer(said, np.full(100, 0.5), None), known)
+    assert (row["accuracy"], row["calibration_error"]) == (0.5, 0)
+    assert np.isnan(row["coverage"])
+    assert by_label.empty
+
+
 def test_an_answer_is_scored_by_label_where_it_has_100_cells():
     known = np.array(["a"] * 120 + ["b"] * 20)
     table = pd.DataFrame({"a": np.full(140, 0.8), "b": np.full(140, 0.2)})
-    row, by_label = calibration.score(calibration.Answer(table, table > 0.5), known)
+    row, by_label = calibration.score(calibration.of_table(table, table > 0.5), known)
     assert row["accuracy"] == row["coverage"] == pytest.approx(120 / 140)
     assert row["calibration_error"] == pytest.approx(120 / 140 - 0.8)
     assert (row["size"], row["empty"]) == (1, 0)

@@ -4,6 +4,7 @@ from conftest import QUIET, TINY, synthetic
 from scipy import sparse, stats
 
 import hrca
+from hrca import _novelty
 from hrca._novelty import Profiles, keep_cells, novelty
 
 
@@ -18,13 +19,14 @@ def counts(n: int, rates: np.ndarray, seed: int, depth: float = 200) -> tuple[np
 RATES = np.random.default_rng(0).dirichlet(np.full(80, 0.4), size=4)
 
 
-def ask(kept, x, genes=None, **settings):
+def ask(kept, x, genes=None, *, match_platform=True, names=None, batch_size=50):
     genes = np.ones(x.shape[1], dtype=np.float32) if genes is None else genes
+    names = [str(i) for i in range(len(x))] if names is None else names
 
     def batches():
-        return ((slice(i, i + 50), x[i : i + 50]) for i in range(0, len(x), 50))
+        return ((slice(i, i + batch_size), x[i : i + batch_size]) for i in range(0, len(x), batch_size))
 
-    return novelty(kept, batches, x @ genes, genes, **settings)
+    return novelty(kept, batches, x @ genes, genes, names if match_platform else None)
 
 
 def test_a_cell_is_taken_out_of_its_own_profile():
@@ -116,12 +118,28 @@ def test_what_is_kept_of_many_cells_is_bounded():
     np.testing.assert_allclose(kept["sums"].sum(axis=0), x.sum(axis=0), rtol=1e-5)
 
 
-def test_the_order_of_the_cells_plays_no_part():
+@pytest.mark.parametrize("most", [5000, 60])
+def test_the_order_of_the_cells_plays_no_part(most, monkeypatch):
+    monkeypatch.setattr(_novelty, "MOST_QUERY_CELLS", most)
     x, codes = counts(300, RATES, seed=1)
     kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
-    query, _ = counts(200, RATES, seed=2)
+    # shallow: many cells of one depth
+    query, _ = counts(200, RATES, seed=2, depth=20)
     order = np.random.default_rng(0).permutation(200)
-    np.testing.assert_allclose(ask(kept, query[order]), ask(kept, query)[order], atol=0.01)
+    found = ask(kept, query)
+    again = ask(kept, query[order], names=[str(i) for i in order])
+    np.testing.assert_allclose(again, found[order], atol=0.011)
+    assert (again != found[order]).mean() < 0.05
+
+
+def test_a_batch_without_any_counts_changes_nothing():
+    x, codes = counts(100, RATES, seed=1)
+    kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
+    query, _ = counts(20, RATES, seed=2)
+    query[[3, 19]] = 0
+    found = ask(kept, query, batch_size=1)
+    assert np.flatnonzero(np.isnan(found)).tolist() == [3, 19]
+    np.testing.assert_allclose(found, ask(kept, query), atol=0.03)
 
 
 def test_what_the_platform_catches_is_not_strange():
@@ -154,6 +172,16 @@ def test_few_reference_cells_are_enough_to_run(n):
     query, _ = counts(60, RATES[[0, 3]], seed=2)
     found = ask(kept, query)
     assert ((found >= 0) & (found < 1)).all()
+
+
+@pytest.mark.parametrize("n", [45, 300])
+def test_the_rate_is_about_kept_by_few_reference_cells(n):
+    rates = []
+    for seed in range(5):
+        x, codes = counts(n, RATES, seed=seed)
+        found = ask(keep_cells(sparse.csr_array(x), codes, 4, 1e9), counts(400, RATES, seed=100 + seed)[0])
+        rates.append((found >= 0.95).mean())
+    assert 0.02 < np.mean(rates) < 0.1
 
 
 def test_one_gene_is_enough_to_run():

@@ -6,7 +6,8 @@ from conftest import QUIET, TINY, synthetic
 
 import hrca
 from hrca import _sets
-from hrca._sets import _likeness, draws_of, held_out_scores, label_scores, prediction_sets
+from hrca._draws import draws_of
+from hrca._sets import _likeness, held_out_scores, label_scores, prediction_sets
 
 
 def simulated(n: int, seed: int, n_labels: int = 4):
@@ -151,7 +152,7 @@ def test_weighted_sets_hold_where_the_query_has_other_cells(monkeypatch):
 def test_weights_of_a_query_like_the_held_out_cells_are_alike():
     probabilities, depth, codes = simulated(1000, seed=0)
     held_out = held_out_scores(probabilities, depth, codes, np.arange(1000))
-    weights, own = _likeness(held_out, *simulated(2000, seed=1)[:2])
+    weights, own = _likeness(held_out, *simulated(2000, seed=1)[:2], np.arange(2000))
     np.testing.assert_allclose(weights.sum(), 1000)
     np.testing.assert_allclose(np.concatenate([weights, own]), 1, atol=0.4)
 
@@ -163,9 +164,18 @@ def test_weights_are_the_odds_of_a_cell_to_be_the_querys(monkeypatch):
     log_depth = {"held_out": rng.normal(4, 1, 20_000), "query": rng.normal(5, 1, 20_000)}
     alike = np.full((20_000, 2), 0.5)
     held_out = held_out_scores(alike, np.exp(log_depth["held_out"]), np.zeros(20_000, dtype=int), np.arange(20_000))
-    _, own = _likeness(held_out, alike, np.exp(log_depth["query"]))
+    _, own = _likeness(held_out, alike, np.exp(log_depth["query"]), np.arange(20_000))
     slope, _ = np.polyfit(log_depth["query"], np.log(own), 1)
     assert slope == pytest.approx(1, abs=0.1)
+
+
+def test_many_query_cells_teach_the_weights_by_some_of_them_in_any_order(monkeypatch):
+    monkeypatch.setattr(_sets, "MOST_QUERY_CELLS", 50)
+    held_out, (probabilities, depth, _) = shifted(200, 0)
+    draws, order = draws_of([str(i) for i in range(500)]), np.random.default_rng(1).permutation(500)
+    _, own = _likeness(held_out, probabilities, depth, draws)
+    np.testing.assert_allclose(_likeness(held_out, probabilities[order], depth[order], draws[order])[1], own[order])
+    assert (own != _likeness(held_out, probabilities, depth, draws[::-1])[1]).any()
 
 
 def test_few_held_out_cells_like_the_querys_are_told(monkeypatch):

@@ -19,7 +19,7 @@ MOST_ADAPTED_CELLS = 20_000
 
 @dataclass(frozen=True)
 class CellsWithTargets:
-    """CellsWithTargets, and what the classifier is to say of them.
+    """Cells, and what the classifier is to say of them.
 
     Attributes
     ----------
@@ -64,9 +64,9 @@ class MixedCells(LightningDataModule):
     reference
         Labelled cells.
     query
-        CellsWithTargets with what the model says of them.
+        Cells with what the model says of them.
     batch_size
-        CellsWithTargets in a batch; even.
+        Cells in a batch; even.
     n_steps
         Number of batches an epoch.
     seed

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from ._annotation import Answers, check_terms
+from ._draws import draws_of
 from ._hierarchy import Tree
 from ._inference import Judgement
-from ._sets import draws_of, prediction_sets
+from ._sets import prediction_sets
 
 # Times the rejected cells that were asked for, from which a user is told.
 MANY_REJECTED = 3
@@ -170,7 +171,7 @@ def give_answers(
     obs_names: pd.Index,
     asked: Asked,
     *,
-    strangeness: np.ndarray | None,
+    novelty: np.ndarray | None,
     held_out: dict[str, np.ndarray] | None,
 ) -> Answers:
     """Answer what was asked of each cell.
@@ -185,15 +186,19 @@ def give_answers(
         The cells' names.
     asked
         What the user asked for.
-    strangeness
+    novelty
         Novelty of each cell, shape (n_obs,); None where the model knows no reference cells.
     held_out
         From :func:`hrca._sets.held_out_scores`; needed for sets.
+
+    Returns
+    -------
+    Labels, confidences, probabilities, and sets where they were asked for, in the order of `obs_names`.
     """
     labels, confidence, probabilities = likeliest(vocabulary, judgement, asked)
     if asked.max_false_rejection is not None:
         # NaN, a cell without counts, is not above anything
-        rejected = strangeness >= 1 - asked.max_false_rejection
+        rejected = novelty >= 1 - asked.max_false_rejection
         labels[rejected] = vocabulary.unlabeled_category
         _warn_of_many(rejected, asked.max_false_rejection, vocabulary.unlabeled_category)
     sets = None
@@ -208,7 +213,7 @@ def give_answers(
             weighted=asked.weighted,
         )
         sets = pd.DataFrame(chosen, index=obs_names, columns=pd.Index(vocabulary.labels))
-    return Answers(labels, confidence, probabilities.set_axis(obs_names), strangeness, sets)
+    return Answers(labels, confidence, probabilities.set_axis(obs_names), novelty, sets)
 
 
 def _warn_of_many(rejected: np.ndarray, max_false_rejection: float, unlabeled_category: str) -> None:

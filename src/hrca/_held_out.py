@@ -28,7 +28,7 @@ HELD_OUT_DRAWS = 10
 HELD_OUT_SEED = 0
 HELD_OUT_BATCH = 512
 # Parts of the held-out cells, each of which is calibrated by weights that the others taught: weights claim too much of
-# the cells that taught them (docs/decisions/0004).
+# the cells that taught them (docs/decisions/0004). Not tuned.
 N_FOLDS = 5
 
 

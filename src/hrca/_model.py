@@ -914,9 +914,9 @@ class HRCA(BaseModelClass):
             The least probability of an answer: where a label's is lower, the finest ancestor that reaches it answers,
             and the unlabelled category where none does.
         max_false_rejection
-            Call a cell the unlabelled category when its novelty is above 1 less this share, so that not more than this
-            share of cells of the reference's types are called so. None: none is. It holds for cells like the
-            reference's, at the depth of the query; on another platform more are.
+            Call a cell the unlabelled category when its novelty is 1 less this share or more, so that about this share
+            of cells of the reference's types are called so. None: none is. It holds for cells like the reference's, at
+            the depth of the query; on another platform more are.
         match_platform
             Fit, for each gene, how many times more counts this query has of it than the reference, without labels, and
             correct the likelihood of the counts and the novelty by it. A cell's label then depends on the other cells
@@ -979,13 +979,13 @@ class HRCA(BaseModelClass):
         for name, query in queries.items():
             with naming_sample(name if several else None):
                 judgement = self._judge(query, match_platform=match_platform, **how)
-                strangeness = self._novelty(query, judgement, match_platform, **how) if with_novelty else None
+                ranks = self._novelty(query, judgement, match_platform, **how) if with_novelty else None
                 answers = give_answers(
                     vocabulary,
                     judgement,
                     query.adata.obs_names,
                     asked,
-                    strangeness=strangeness,
+                    novelty=ranks,
                     held_out=self.held_out_,
                 )
                 if writes:
@@ -1314,7 +1314,7 @@ class HRCA(BaseModelClass):
             lambda: query.batches(batch_size, bar=bar),
             judgement.depth,
             genes_used,
-            match_platform=match_platform,
+            query.adata.obs_names if match_platform else None,
         )
 
     def _test_cells(self, adata: Source, labels_key: str | None) -> tuple[Query, pd.Series]:

@@ -6,7 +6,7 @@ of what labels explain, that no cell has. Copies are thinned to depths drawn fro
 under a profile that does not know it, and its distance to the copies of other cells (docs/decisions/0005).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.neighbors import NearestNeighbors
 
 from ._depth_ranks import DepthRanks
+from ._draws import draws_of
 from ._evidence import PROFILE_PSEUDOCOUNT, class_sums
 from ._platform import label_median_factors, seen_by
 from ._transforms import thin_to_depth
@@ -26,7 +27,7 @@ from ._transforms import thin_to_depth
 MOST_CELLS, N_COPIES, MOST_DRAWS = 2000, 2000, 8
 # Counts that a gene is given in advance, so that one which the reference never showed is possible. Not tuned.
 GENE_PSEUDOCOUNT = 0.5
-# Components of the expression, of 15, 30 and 50 for the choice (docs/decisions/0005), and nearest reference cells.
+# Components of the expression, of 15, 20 and 30 (docs/decisions/0005), and nearest reference cells, of 5 and 10.
 N_COMPONENTS, N_NEAREST = 20, 10
 # With fewer reference cells, or genes that these have, there is no distance between halves of them to speak of.
 FEWEST_CELLS, FEWEST_GENES = 40, 3
@@ -111,8 +112,7 @@ def novelty(
     batches: Callable[[], Iterator[tuple[slice, np.ndarray]]],
     depth: np.ndarray,
     genes_used: np.ndarray,
-    *,
-    match_platform: bool = True,
+    obs_names: Sequence[str] | None,
 ) -> np.ndarray:
     """Return for each cell the share of reference cells of its depth that are less strange than it.
 
@@ -126,44 +126,56 @@ def novelty(
         Their counts on the genes used, shape (n_obs,).
     genes_used
         1 for genes that the model uses and the query has, shape (n_genes,).
-    match_platform
-        Whether to correct for what the query's platform catches more or less of, see :func:`label_median_factors`.
+    obs_names
+        The cells' names, to correct for what the query's platform catches more or less of, see
+        :func:`hrca._platform.label_median_factors`; None: no correction.
 
     Returns
     -------
-    In [0, 1), shape (n_obs,), float32; NaN for a cell without counts. Cells of the reference's kind have any value as
-    often as any other: a share alpha of them is above 1 - alpha, or slightly less. It depends on the depths of the
-    other cells of the query, to which the reference cells are thinned, and on the factors.
+    In [0, 1), shape (n_obs,), float32; NaN for a cell without counts. Of cells of the reference's kind about a share
+    alpha is above 1 - alpha. It depends on the depths of the other cells of the query, to which the reference cells are
+    thinned, and on the correction.
     """
     profiles = Profiles(kept["sums"] * genes_used, genes_used)
     shape = (len(kept["codes"]), len(genes_used))
     cells = sparse.csr_array((kept["data"], kept["indices"], kept["indptr"]), shape=shape)
     cells = sparse.csr_array(cells @ sparse.diags_array(genes_used.astype(np.float32)))
-    ranks = np.full(len(depth), np.nan, dtype=np.float32)
-    if not (depth > 0).any() or not cells.sum():
+    ranks, deepest = np.full(len(depth), np.nan, dtype=np.float32), float(kept["deepest"])
+    # in order of depth, so that the order of the cells plays no part
+    depths = np.sort(depth[depth > 0]).clip(max=deepest)
+    if not len(depths) or not cells.sum():
         return ranks
-    deepest = float(kept["deepest"])
+    copies = _copies_of_reference(cells, kept["codes"], profiles, depths)
+    if not len(copies.depth):
+        return ranks
 
     def thinned(counts: np.ndarray) -> sparse.csr_array:
         return sparse.csr_array(_at_most(counts * genes_used.astype(np.float32), deepest))
 
-    # in order of depth, so that the order of the cells plays no part
-    drawn = np.sort(depth[depth > 0]).clip(max=deepest)
-    copies = _copies_of_reference(cells, kept["codes"], profiles, drawn)
     factors = genes_used
-    if match_platform:
-        factors = label_median_factors(_sample(batches(), depth, thinned), profiles.of_labels()) * genes_used
-    halves = _halves(copies)
-    by_label = _log(seen_by(profiles.of_labels(), factors))
+    if obs_names is not None:
+        sample = _sample(batches(), depth, obs_names, thinned)
+        factors = label_median_factors(sample, profiles.of_labels()) * genes_used
+    rank = _ranking(copies, _log(seen_by(profiles.of_labels(), factors)), factors)
     for rows, counts in batches():
         counts = thinned(counts)
         judged = np.flatnonzero(counts.sum(axis=1) > 0)
-        counts = counts[judged]
-        own_depth, deviance = _least_deviance(counts, counts @ by_label.T)
-        corrected = counts @ sparse.diags_array(1 / np.where(factors > 0, factors, 1))
-        # each half judges by cells that the other has not seen
-        ranks[rows][judged] = np.mean([half.rank(own_depth, deviance, corrected) for half in halves], axis=0)
+        if len(judged):
+            ranks[rows][judged] = rank(counts[judged])
     return ranks
+
+
+def _ranking(copies: "_Copies", by_label: np.ndarray, factors: np.ndarray) -> Callable[[sparse.csr_array], np.ndarray]:
+    """Return what ranks cells with counts among the copies; the mean of both halves, of which neither saw the other."""
+    halves = _halves(copies)
+    correction = sparse.diags_array(1 / np.where(factors > 0, factors, 1))
+
+    def rank(counts: sparse.csr_array) -> np.ndarray:
+        depth, deviance = _least_deviance(counts, counts @ by_label.T)
+        corrected = sparse.csr_array(counts @ correction)
+        return np.mean([half.rank(depth, deviance, corrected) for half in halves], axis=0)
+
+    return rank
 
 
 @dataclass(frozen=True)
@@ -205,7 +217,9 @@ class _Half:
         usual_depth = float(np.median(copies.depth))
         n_components = min(N_COMPONENTS, *(n - 1 for n in copies.counts.shape))
         components = TruncatedSVD(n_components, random_state=SEED)
-        places = components.fit_transform(_log_normalized(copies.counts, usual_depth))
+        # copies that are all alike have no variance to explain a share of
+        with np.errstate(divide="ignore", invalid="ignore"):
+            places = components.fit_transform(_log_normalized(copies.counts, usual_depth))
         nearest = NearestNeighbors(n_neighbors=min(N_NEAREST * n_draws, len(places))).fit(places)
         half = cls(usual_depth, components, nearest, [])
         for score in (others.deviance, half.distance(others.counts)):
@@ -263,17 +277,22 @@ def _copies_of_reference(cells: sparse.csr_array, codes: np.ndarray, profiles: P
 
 
 def _sample(
-    batches: Iterator[tuple[slice, np.ndarray]], depth: np.ndarray, thinned: Callable[[np.ndarray], sparse.csr_array]
+    batches: Iterator[tuple[slice, np.ndarray]],
+    depth: np.ndarray,
+    obs_names: Sequence[str],
+    thinned: Callable[[np.ndarray], sparse.csr_array],
 ) -> sparse.csr_array:
-    """Keep 5,000 cells of a query, of all depths, or all where there are no more."""
-    by_depth = np.argsort(depth, kind="stable")
-    chosen = np.zeros(len(depth), dtype=bool)
-    chosen[by_depth[np.linspace(0, len(depth) - 1, min(len(depth), MOST_QUERY_CELLS)).astype(int)]] = True
+    """Keep up to 5,000 cells of a query that have counts, drawn by their names."""
+    chosen = depth > 0
+    if chosen.sum() > MOST_QUERY_CELLS:
+        by_name = np.argsort(np.where(chosen, draws_of(obs_names), np.inf), kind="stable")
+        chosen = np.isin(np.arange(len(depth)), by_name[:MOST_QUERY_CELLS])
     return sparse.vstack([thinned(counts[chosen[rows]]) for rows, counts in batches], format="csr")
 
 
 def _log_normalized(counts: sparse.csr_array, depth: float) -> sparse.csr_matrix:
-    scaled = sparse.csr_matrix(sparse.diags_array(depth / counts.sum(axis=1).clip(1)) @ counts)
+    totals = counts.sum(axis=1)
+    scaled = sparse.csr_matrix(sparse.diags_array(depth / np.where(totals > 0, totals, 1)) @ counts)
     scaled.data = np.log1p(scaled.data)
     return scaled
 

@@ -175,12 +175,13 @@ def label_median_factors(counts: sparse.csr_array, profiles: np.ndarray) -> np.n
 
     Each cell counts for its likeliest label. Cells of a type that the reference lacks fall to one label or two, which
     a median does not follow; a sum over all cells, as in :func:`platform_factors`, would take their genes for the
-    platform's. It fails where such cells are most of the query.
+    platform's. It fails where such cells are most of the query. A gene that less than half of the labels express stays
+    near 1: medians over those that do were no better (docs/decisions/0005).
 
     Parameters
     ----------
     counts
-        Raw counts of query cells, shape (n_obs, n_genes).
+        Raw counts of query cells, each with some, shape (n_obs, n_genes).
     profiles
         Share of counts by gene, shape (n_labels, n_genes).
 
@@ -214,6 +215,18 @@ def label_median_factors(counts: sparse.csr_array, profiles: np.ndarray) -> np.n
 
 
 def seen_by(profiles: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Return profiles as a platform of these factors sees them, shape (n_labels, n_genes), rows that sum to one."""
+    """Return profiles as a platform of these factors sees them: times the factors, rows that sum to one.
+
+    Parameters
+    ----------
+    profiles
+        Share of counts by gene, shape (n_labels, n_genes).
+    factors
+        Shape (n_genes,).
+
+    Returns
+    -------
+    Shape (n_labels, n_genes).
+    """
     seen = profiles * factors
     return seen / seen.sum(axis=1, keepdims=True)

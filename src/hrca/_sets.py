@@ -1,8 +1,6 @@
 """Sets of labels that hold the true one as often as was asked for: split conformal prediction on held-out cells."""
 
 import warnings
-from collections.abc import Sequence
-from hashlib import blake2b
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -14,11 +12,12 @@ CELLS_A_BIN, MOST_BINS = 20, 5
 SHARED_CELLS = 20.0
 # Held-out cells that are kept with a model, at most: more change no threshold by half a point.
 MOST_CELLS = 2000
-# Weighted sets: inverse penalty of the classifier that tells query from held-out cells, the bound of its log odds, and
-# the query cells that teach it, at most (docs/decisions/0004).
-LIKENESS_C, MOST_LOG_ODDS, MOST_QUERY_CELLS = 0.001, 4.0, 20_000
-# Probabilities below this are as good as none, when cells are compared by their logs.
-LEAST_PROBABILITY = 1e-4
+# Weighted sets: inverse penalty of the classifier that tells query from held-out cells, .001 of .001, .01 and .1
+# (docs/decisions/0004).
+LIKENESS_C = 0.001
+# The bound of its log odds, the query cells that teach it, at most, and the probability below which all are as good as
+# none when cells are compared by their logs. None was tuned.
+MOST_LOG_ODDS, MOST_QUERY_CELLS, LEAST_PROBABILITY = 4.0, 20_000, 1e-4
 
 
 def label_scores(probabilities: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -48,12 +47,6 @@ def label_scores(probabilities: np.ndarray, draws: np.ndarray) -> np.ndarray:
     scores = np.empty_like(probabilities)
     np.put_along_axis(scores, order, sorted_.cumsum(axis=1) - (1 - draws[:, None]) * sorted_, axis=1)
     return scores
-
-
-def draws_of(names: Sequence[str]) -> np.ndarray:
-    """Return a number in [0, 1) for each name: the same whenever the name is asked for; shape (n_obs,)."""
-    hashes = [int.from_bytes(blake2b(str(name).encode(), digest_size=6).digest()) for name in names]
-    return np.array(hashes, dtype=float) / 2**48
 
 
 def held_out_scores(probabilities: np.ndarray, depth: np.ndarray, codes: np.ndarray, cells: np.ndarray) -> dict:
@@ -129,8 +122,10 @@ def prediction_sets(
         return np.ones(probabilities.shape, dtype=bool)
     scores = label_scores(probabilities.astype(float), draws)
     if weighted:
-        weights, own_weights = np.empty(0), np.ones(len(depth))
-        weights, own_weights[has_counts] = _likeness(held_out, probabilities[has_counts], depth[has_counts])
+        own_weights = np.ones(len(depth))
+        weights, own_weights[has_counts] = _likeness(
+            held_out, probabilities[has_counts], depth[has_counts], draws[has_counts]
+        )
         thresholds = _thresholds(held_out["score"], weights, own_weights, coverage)[:, None]
     else:
         thresholds = _by_depth(held_out, depth, probabilities.shape[1], coverage, class_conditional)
@@ -166,14 +161,14 @@ def _weights(held_out: dict[str, np.ndarray], label: int | None) -> np.ndarray:
 
 
 def _likeness(
-    held_out: dict[str, np.ndarray], probabilities: np.ndarray, depth: np.ndarray
+    held_out: dict[str, np.ndarray], probabilities: np.ndarray, depth: np.ndarray, draws: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many cells each held-out score stands for, and each of the query's cells, by how likely in a query.
+    """Return how many cells each held-out score stands for, and each of the query's cells: importance weights.
 
-    A logistic regression tells the one from the other by depth and log-probabilities; its odds are the weights.
+    A logistic regression tells held-out cells from the query's by depth and log-probabilities; its odds are the
+    weights.
     """
-    rng = np.random.default_rng(0)
-    drawn = rng.choice(len(depth), MOST_QUERY_CELLS, replace=False) if len(depth) > MOST_QUERY_CELLS else slice(None)
+    drawn = np.argsort(draws, kind="stable")[:MOST_QUERY_CELLS]
     theirs, kept = _features(probabilities, depth), _features(held_out["probabilities"], held_out["depth"])
     sides = [kept, theirs[drawn]]
     is_query = np.repeat([False, True], [len(side) for side in sides])
