@@ -12,7 +12,7 @@ def draws_of(names: Sequence[str]) -> np.ndarray:
     Examples
     --------
     >>> draws_of(["AAACCTG", "AAACCTC"]).round(2)
-    array([0.28, 0.4 ])
+    array([0.77, 0.76])
     """
     hashes = [int.from_bytes(blake2b(str(name).encode(), digest_size=6).digest()) for name in names]
     return np.array(hashes, dtype=float) / 2**48
