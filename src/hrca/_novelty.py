@@ -27,8 +27,8 @@ from ._transforms import thin_to_depth
 MOST_CELLS, N_COPIES, MOST_DRAWS = 2000, 2000, 8
 # Counts that a gene is given in advance, so that one which the reference never showed is possible. Not tuned.
 GENE_PSEUDOCOUNT = 0.5
-# Components of the expression, of 15, 20 and 30, and nearest reference cells, of 3, 5 and 10: more find no more, and take
-# rare types of the reference for new ones (docs/decisions/0005).
+# Components of the expression, of 15, 20 and 30, and nearest reference cells, of 3, 5 and 10: more find hardly more,
+# and take rare types of the reference for new ones (docs/decisions/0005).
 N_COMPONENTS, N_NEAREST = 20, 3
 # With fewer reference cells, or genes that these have, there is no distance between halves of them to speak of.
 FEWEST_CELLS, FEWEST_GENES = 40, 3
