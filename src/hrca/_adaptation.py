@@ -1,20 +1,28 @@
 """Going on with a trained model on an unlabelled query: batches that are half reference, half query."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.callbacks import Callback
 from scipy import sparse
 from scvi import REGISTRY_KEYS
+from scvi.model.base import BaseModelClass
 from torch.utils.data import DataLoader, IterableDataset
 
+from . import _scvi
+from ._callbacks import EpochHistory
 from ._counts import dense
 from ._module import TARGETS_KEY
+from ._trainingplan import AdaptPlan
 
 # Cells of a query that adaptation draws from, at most: 200 steps see each of them less than once.
 MOST_ADAPTED_CELLS = 20_000
+# Steps between two looks of the progress bar.
+EPOCH_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -145,3 +153,44 @@ def collect(batches: Iterator[tuple[slice, np.ndarray]], chosen: np.ndarray) -> 
     Their counts, shape (number of chosen cells, n_genes).
     """
     return sparse.vstack([sparse.csr_array(counts[chosen[rows]]) for rows, counts in batches], format="csr")
+
+
+def go_on(
+    model: BaseModelClass,
+    cells: MixedCells,
+    *,
+    max_steps: int,
+    lr: float,
+    callbacks: list[Callback] | None,
+    trainer_kwargs: dict,
+) -> None:
+    """Train the networks of a model on these cells, as :meth:`hrca.HRCA.adapt` says.
+
+    Parameters
+    ----------
+    model
+        The model, whose module changes.
+    cells
+        Its batches.
+    max_steps
+        Optimiser steps.
+    lr
+        Highest learning rate.
+    callbacks
+        Further Lightning callbacks.
+    trainer_kwargs
+        For the Trainer.
+    """
+    trainer = {"simple_progress_bar": False, "log_every_n_steps": 1, "max_steps": max_steps, **trainer_kwargs}
+    bar = [_scvi.PhaseProgress("adapt")] if trainer.get("enable_progress_bar", True) else []
+    plan = AdaptPlan(model.module, corruption="thin", lr=lr, lr_schedule="one_cycle", monitor="train_loss")
+    _scvi.run_phase(
+        model,
+        "adapt",
+        plan,
+        cells,
+        history=EpochHistory(),
+        callbacks=[*bar, *(callbacks or [])],
+        max_epochs=math.ceil(max_steps / EPOCH_STEPS),
+        **trainer,
+    )

@@ -60,9 +60,9 @@ def fit_judgement(module: HRCAModule, counts, codes: np.ndarray, split: dict) ->
     evidence, n_labels = module.evidence, module.se_classifier.output.out_features
     train, held_out = (cells[codes[cells] < n_labels] for cells in (split["train"], split["validation"]))
     if evidence is None:
-        return _calibrate(module, codes[held_out], [_judge(module, counts[held_out])])
+        return _calibrate(module, codes[held_out], [(np.arange(len(held_out)), _judge(module, counts[held_out]))])
     used = module.genes_used.cpu().numpy()
-    deepest = max(float(np.quantile(weighted_depth(counts, used)[train], DEEPEST_QUANTILE)), 1.0)
+    deepest = _deepest(module, counts, train)
     codes_train = np.full_like(codes, n_labels)
     codes_train[train] = codes[train]
     evidence.fit_profiles(class_profiles(counts, codes_train, n_labels), used, deepest)
@@ -70,9 +70,9 @@ def fit_judgement(module: HRCAModule, counts, codes: np.ndarray, split: dict) ->
     folds, judged = [cells[i::N_FOLDS] for i in range(min(N_FOLDS, len(cells)))], []
     for fold in folds:
         evidence.weights.copy_(weigh(np.setdiff1d(cells, fold)))
-        judged.append(_judge(module, counts[held_out[fold]]))
+        judged.append((fold, _judge(module, counts[held_out[fold]])))
     evidence.weights.copy_(weigh(cells))
-    scores = _calibrate(module, codes[held_out[np.concatenate([cells[:0], *folds])]], judged)
+    scores = _calibrate(module, codes[held_out], judged)
     # only now the profiles know the held-out cells
     evidence.fit_profiles(class_profiles(counts, codes, n_labels), used, deepest)
     weights = evidence.weights[0].exp().tolist()
@@ -93,9 +93,12 @@ def keep_reference(module: HRCAModule, counts, codes: np.ndarray) -> dict[str, n
         Index of each cell's label, shape (n_obs,); n_labels for a cell without.
     """
     n_labels = module.se_classifier.output.out_features
-    depth = weighted_depth(counts, module.genes_used.cpu().numpy())
-    deepest = max(float(np.quantile(depth[codes < n_labels], DEEPEST_QUANTILE)), 1.0)
-    return keep_cells(counts, codes, n_labels, deepest)
+    return keep_cells(counts, codes, n_labels, _deepest(module, counts, np.flatnonzero(codes < n_labels)))
+
+
+def _deepest(module: HRCAModule, counts, cells: np.ndarray) -> float:
+    depth = weighted_depth(counts, module.genes_used.cpu().numpy())[cells]
+    return max(float(np.quantile(depth, DEEPEST_QUANTILE)), 1.0)
 
 
 def _thinned_batches(module: HRCAModule, counts) -> Iterator[torch.Tensor]:
@@ -122,18 +125,17 @@ def _judge(module: HRCAModule, counts) -> Judgement:
     return judge_cells(module, numbered(), n_obs, every_gene, match_platform=False, calibrated=False)
 
 
-def _calibrate(module: HRCAModule, codes: np.ndarray, folds: list[Judgement]) -> dict[str, np.ndarray] | None:
-    """Fit the calibration to what was said of held-out cells, a part of them after the other."""
-    calibration, said, depth, cells = Calibration(), [], [], []
-    start = 0
-    for judgement in folds:
-        n_cells = len(judgement.depth) // HELD_OUT_DRAWS
-        has_counts = judgement.has_counts
-        said.append(judgement.log_probabilities[has_counts])
-        depth.append(judgement.depth[has_counts])
-        cells.append(np.tile(start + np.arange(n_cells), HELD_OUT_DRAWS)[has_counts])
-        start += n_cells
-    cells = np.concatenate(cells) if cells else np.zeros(0, dtype=int)
+def _calibrate(
+    module: HRCAModule, codes: np.ndarray, judged: list[tuple[np.ndarray, Judgement]]
+) -> dict[str, np.ndarray] | None:
+    """Fit the calibration to held-out cells, given as parts: which cells, and what was said of them."""
+    calibration = Calibration()
+    said, depth, cells = [], [], [np.zeros(0, dtype=int)]
+    for part, judgement in judged:
+        said.append(judgement.log_probabilities[judgement.has_counts])
+        depth.append(judgement.depth[judgement.has_counts])
+        cells.append(np.tile(part, HELD_OUT_DRAWS)[judgement.has_counts])
+    cells = np.concatenate(cells)
     if not len(cells):
         module.calibration.load_state_dict(calibration.state_dict())
         return None

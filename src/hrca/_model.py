@@ -5,7 +5,6 @@ Longer than the other files, for its docstrings: it is the public face, and each
 
 import copy
 import logging
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,12 +17,20 @@ from mudata import MuData
 from scvi import REGISTRY_KEYS
 from scvi import settings as scvi_settings
 from scvi.data import AnnDataManager
-from scvi.data import fields as scvi_fields
 from scvi.model.base import BaseModelClass
 from scvi.utils import setup_anndata_dsp
 
 from . import _scvi
-from ._adaptation import CellsWithTargets, MixedCells, choose_cells, collect, query_targets, reference_targets
+from ._adaptation import (
+    EPOCH_STEPS,
+    CellsWithTargets,
+    MixedCells,
+    choose_cells,
+    collect,
+    go_on,
+    query_targets,
+    reference_targets,
+)
 from ._annotation import Answers, cellxgene_columns, make_annotation
 from ._answers import Asked, Vocabulary, check_ontology_terms, give_answers, likeliest
 from ._callbacks import EpochHistory
@@ -55,8 +62,6 @@ logger = logging.getLogger(__name__)
 
 # Cells of a query that are made dense at a time.
 PREDICTION_BATCH = 512
-# Steps between two looks of adaptation's progress bar.
-ADAPTATION_EPOCH = 10
 # Share of unseen cells from which scores of the others may mislead.
 MANY_UNSEEN = 0.1
 # Beginnings of the names of Trainer arguments that `train` gives to fine-tuning alone.
@@ -280,22 +285,10 @@ class HRCA(BaseModelClass):
         where = cls._create_modalities_attr_dict(modalities, setup_method_args)
         parents = read_hierarchy(labels_hierarchy, obs, labels_key, unlabeled_category)
         setup_method_args["setup_args"]["labels_hierarchy"] = parents
-        fields = [
-            scvi_fields.MuDataLayerField(
-                REGISTRY_KEYS.X_KEY,
-                layer_to_register(rna, rna_layer),
-                mod_key=where.rna_layer,
-                is_count_data=False,
-                correct_data_format=False,
-                mod_required=True,
-            )
-        ]
-        if labels_key is not None:
-            fields.append(
-                scvi_fields.MuDataLabelsWithUnlabeledObsField(
-                    REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category, mod_key=where.labels_key
-                )
-            )
+        layer = layer_to_register(rna, rna_layer)
+        fields = _scvi.mudata_fields(
+            layer, labels_key, unlabeled_category, rna=where.rna_layer, labels=where.labels_key
+        )
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
         manager.register_fields(mdata, **kwargs)
         cls.register_manager(manager)
@@ -1260,23 +1253,10 @@ class HRCA(BaseModelClass):
             CellsWithTargets(counts[labelled], known),
             CellsWithTargets(collect(query.batches(PREDICTION_BATCH), chosen), said),
             batch_size=batch_size,
-            n_steps=min(max_steps, ADAPTATION_EPOCH),
+            n_steps=min(max_steps, EPOCH_STEPS),
             seed=seed,
         )
-        max_epochs = math.ceil(max_steps / ADAPTATION_EPOCH)
-        trainer = {"simple_progress_bar": False, "log_every_n_steps": 1, "max_steps": max_steps, **trainer_kwargs}
-        bar = [_scvi.PhaseProgress("adapt")] if trainer.get("enable_progress_bar", True) else []
-        plan = AdaptPlan(self.module, corruption="thin", lr=lr, lr_schedule="one_cycle", monitor="train_loss")
-        _scvi.run_phase(
-            self,
-            "adapt",
-            plan,
-            cells,
-            history=EpochHistory(),
-            callbacks=[*bar, *(callbacks or [])],
-            max_epochs=max_epochs,
-            **trainer,
-        )
+        go_on(self, cells, max_steps=max_steps, lr=lr, callbacks=callbacks, trainer_kwargs=trainer_kwargs)
         # it holds the counts of the query, and a copy of the reference's
         self.trainer = None
         self.module.is_adapted.fill_(True)

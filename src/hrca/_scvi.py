@@ -10,7 +10,13 @@ from lightning.pytorch.callbacks import Callback
 from scipy import sparse
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
-from scvi.data.fields import BaseAnnDataField, LabelsWithUnlabeledObsField, LayerField
+from scvi.data.fields import (
+    BaseAnnDataField,
+    LabelsWithUnlabeledObsField,
+    LayerField,
+    MuDataLabelsWithUnlabeledObsField,
+    MuDataLayerField,
+)
 from scvi.dataloaders import DataSplitter
 from scvi.model._utils import get_max_epochs_heuristic, parse_device_args, use_distributed_sampler
 from scvi.model.base import BaseModelClass
@@ -214,6 +220,32 @@ def anndata_fields(layer: str | None, labels_key: str | None, unlabeled_category
     fields = [LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False)]
     if labels_key is not None:
         fields.append(LabelsWithUnlabeledObsField(REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category))
+    return fields
+
+
+def mudata_fields(
+    layer: str | None, labels_key: str | None, unlabeled_category: str, *, rna: str, labels: str | None
+) -> list[BaseAnnDataField]:
+    """Return what is registered of a MuData, as :func:`anndata_fields`.
+
+    Parameters
+    ----------
+    layer
+        Layer with the counts; None: X.
+    labels_key
+        Column with the labels; None: there are none.
+    unlabeled_category
+        The label of cells without one.
+    rna
+        Modality with the counts.
+    labels
+        Modality whose obs has the labels; None: obs of the whole.
+    """
+    counts = {"is_count_data": False, "correct_data_format": False, "mod_required": True}
+    fields = [MuDataLayerField(REGISTRY_KEYS.X_KEY, layer, mod_key=rna, **counts)]
+    if labels_key is not None:
+        key = REGISTRY_KEYS.LABELS_KEY
+        fields.append(MuDataLabelsWithUnlabeledObsField(key, labels_key, unlabeled_category, mod_key=labels))
     return fields
 
 
