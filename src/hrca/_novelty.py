@@ -15,6 +15,7 @@ from scipy import sparse
 from scipy.special import xlogy
 from sklearn.decomposition import TruncatedSVD
 from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
 
 from ._depth_ranks import DepthRanks
 from ._draws import draws_of
@@ -291,11 +292,8 @@ def _sample(
     return sparse.vstack([thinned(counts[chosen[rows]]) for rows, counts in batches], format="csr")
 
 
-def _log_normalized(counts: sparse.csr_array, depth: float) -> sparse.csr_matrix:
-    totals = counts.sum(axis=1)
-    scaled = sparse.csr_matrix(sparse.diags_array(depth / np.where(totals > 0, totals, 1)) @ counts)
-    scaled.data = np.log1p(scaled.data)
-    return scaled
+def _log_normalized(counts: sparse.csr_array, depth: float) -> sparse.csr_array:
+    return (normalize(counts, norm="l1") * depth).log1p()
 
 
 def _log(profiles: np.ndarray) -> np.ndarray:
