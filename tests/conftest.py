@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import scvi
 from scipy import sparse
+from scipy.special import log_softmax, softmax
 
 import hrca
 from hrca._calibration import Calibration
@@ -48,6 +49,15 @@ def synthetic(n_obs: int, n_genes: int = 60, n_labels: int = 3, seed: int = 0) -
     )
 
 
+def calibrated_by_hand(calibration: Calibration, logits: np.ndarray, depth: float) -> np.ndarray:
+    """The probabilities of one cell, as decision 4 has them."""
+    slopes, bias, stray, ends = (x.double().numpy() for x in calibration.buffers())
+    said = log_softmax(logits)
+    x, c = np.log(np.clip(depth, *ends) / 100), said.max()
+    temperature = np.exp(slopes[0] + slopes[1] * x + slopes[2] * x**2 + slopes[3] * c + slopes[4] * c * x)
+    return (1 - stray) * softmax(said / temperature + bias[0] + bias[1] * x) + stray / len(said)
+
+
 @pytest.fixture
 def reference() -> ad.AnnData:
     """100 labelled cells x 60 genes."""
@@ -84,7 +94,7 @@ def tiny_networks(tiny_model) -> hrca.HRCA:
     """The same without count branch and calibration; read only."""
     networks = copy.copy(tiny_model)
     networks.module = copy.deepcopy(tiny_model.module)
-    networks.module.evidence, networks.module.calibration = None, Calibration()
+    networks.module.evidence, networks.module.calibration = None, Calibration(len(tiny_model.labels))
     networks.model_id_ = digest(networks.module)
     return networks
 

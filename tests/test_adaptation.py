@@ -158,7 +158,7 @@ def test_the_query_is_trained_on_as_the_model_judges_it_before_calibration(tiny_
     np.testing.assert_array_equal(query_cells.counts.toarray(), aligned(tiny_model, query)[judged])
     raw = copy.copy(tiny_model)
     raw.module = copy.deepcopy(tiny_model.module)
-    raw.module.calibration = Calibration()
+    raw.module.calibration = Calibration(len(raw.labels))
     probabilities = soft(raw, query)[judged]
     np.testing.assert_allclose(query_cells.targets, probabilities * probabilities.max(axis=1, keepdims=True), atol=1e-6)
     np.testing.assert_array_equal(reference_cells.counts.toarray(), tiny_model.adata.X.toarray())

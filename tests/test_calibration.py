@@ -1,13 +1,13 @@
-"""Temperature and stray labels, against scipy and simulated cells; that a trained model has them and keeps them."""
+"""Temperature, biases and stray labels, against scipy and simulated cells; that a trained model has and keeps them."""
 
 import copy
 
 import numpy as np
 import pytest
 import torch
-from conftest import QUIET, TINY, synthetic
+from conftest import QUIET, TINY, calibrated_by_hand, synthetic
 from scipy.optimize import minimize
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, log_softmax, logit, softmax
 
 import hrca
 from hrca import _held_out
@@ -24,9 +24,10 @@ def simulated(n: int, temperature=lambda depth: np.exp(0.5 + 0.2 * np.log(depth 
     return log_softmax(honest * temperature(depth)[:, None], axis=1), depth, codes
 
 
-def fitted(log_probabilities, depth, codes, n_cells=None) -> Calibration:
-    calibration = Calibration()
-    calibration.fit(*(torch.from_numpy(x) for x in (log_probabilities, depth, codes)), n_cells or len(codes))
+def fitted(log_probabilities, depth, codes, n_cells=None, by_label=False) -> Calibration:
+    calibration = Calibration(log_probabilities.shape[1])
+    cells = (torch.from_numpy(x) for x in (log_probabilities, depth, codes))
+    calibration.fit(*cells, n_cells or len(codes), by_label=by_label)
     return calibration
 
 
@@ -37,32 +38,69 @@ def calibrated(calibration: Calibration, log_probabilities, depth) -> np.ndarray
 def test_without_a_fit_probabilities_stay_as_they_are():
     log_probabilities, depth, _ = simulated(20)
     depth[:2] = 0, 1e9
-    np.testing.assert_allclose(calibrated(Calibration(), log_probabilities, depth), log_probabilities, atol=1e-12)
+    np.testing.assert_allclose(calibrated(Calibration(4), log_probabilities, depth), log_probabilities, atol=1e-12)
 
 
-def test_the_fit_is_the_minimum_that_scipy_finds():
+@pytest.mark.parametrize("by_label", [False, True])
+def test_the_fit_is_the_minimum_that_scipy_finds(by_label):
     log_probabilities, depth, codes = simulated(300)
     ends = np.quantile(depth, [0.01, 0.99])
-    log_depth = np.log(np.clip(depth, *ends) / 100)
-
+    x, highest = np.log(np.clip(depth, *ends) / 100), log_probabilities.max(axis=1)
+    known = np.column_stack([np.ones(300), x, x**2, highest, highest * x])
     codes[:30] = (codes[:30] + 1) % 4
+    spreads = np.array([1, 0.3, 0.1, 0.5, 0.5, 2] + ([1.0] * 4 + [0.5] * 4) * by_label)
 
     def loss(chosen):
-        scaled, stray = log_probabilities / np.exp(chosen[0] + chosen[1] * log_depth)[:, None], expit(chosen[2])
-        right = [softmax(row)[code] for row, code in zip(scaled, codes, strict=True)]
-        prior = chosen[0] ** 2 + (chosen[1] / 0.3) ** 2 + ((chosen[2] + 4) / 2) ** 2
-        return -np.mean(np.log((1 - stray) * np.array(right) + stray / 4)) + prior / 2 / 30
+        bias = chosen[6:10] + x[:, None] * chosen[10:] if by_label else 0
+        scaled, stray = log_probabilities / np.exp(known @ chosen[:5])[:, None] + bias, expit(chosen[5])
+        right = softmax(scaled, axis=1)[np.arange(300), codes]
+        prior = np.square((chosen - np.eye(len(spreads))[5] * -4) / spreads).sum()
+        return -np.mean(np.log((1 - stray) * right + stray / 4)) + prior / 2 / 30
 
-    calibration = fitted(log_probabilities, depth, codes, n_cells=30)
-    expected = minimize(loss, [0, 0, -4], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-10}).x
-    np.testing.assert_allclose(calibration.log_temperature, expected[:2], atol=1e-3)
-    np.testing.assert_allclose(calibration.stray_share, expit(expected[2]), atol=1e-3)
+    calibration = fitted(log_probabilities, depth, codes, n_cells=30, by_label=by_label)
+    own = [*calibration.log_temperature.tolist(), logit(calibration.stray_share.item())]
+    own += calibration.label_bias.flatten().tolist() if by_label else []
+    start = np.zeros(len(spreads))
+    found = minimize(loss, start, method="BFGS", options={"gtol": 1e-8})
+    assert loss(np.array(own)) < found.fun + 1e-6
+    np.testing.assert_allclose(own, found.x, atol=0.02)
+    assert by_label == bool(calibration.label_bias.any())
     np.testing.assert_allclose(calibration.depth_range, ends, rtol=1e-6)
+
+
+def test_each_cell_is_calibrated_as_decision_4_says():
+    log_probabilities, depth, codes = simulated(300)
+    codes[::3] = 2
+    calibration = fitted(log_probabilities, depth, codes, by_label=True)
+    depth[0] = 1e6
+    expected = [calibrated_by_hand(calibration, row, n) for row, n in zip(log_probabilities, depth, strict=True)]
+    np.testing.assert_allclose(np.exp(calibrated(calibration, log_probabilities, depth)), expected, rtol=1e-5)
+
+
+def test_a_label_that_is_said_too_often_is_said_less():
+    honest, depth, codes = simulated(20_000, temperature=lambda depth: np.ones_like(depth))
+    shift = np.array([0.0, 0.0, 0.0, 1.0]) * (1 + 0.3 * np.log(depth / 100))[:, None]
+    calibration = fitted(log_softmax(honest + shift, axis=1), depth, codes, by_label=True)
+    bias = calibration.label_bias - calibration.label_bias.mean(dim=1, keepdim=True)
+    np.testing.assert_allclose(bias[0], [0.25, 0.25, 0.25, -0.75], atol=0.06)
+    np.testing.assert_allclose(bias[1], 0.3 * np.array([0.25, 0.25, 0.25, -0.75]), atol=0.06)
+    after = np.exp(calibrated(calibration, log_softmax(honest + shift, axis=1), depth))
+    assert calibration_error(codes, after.argmax(axis=1), after.max(axis=1)) < 0.015
+
+
+def test_unsure_cells_may_claim_too_much_where_sure_ones_do_not():
+    honest, depth, codes = simulated(20_000, temperature=lambda depth: np.ones_like(depth))
+    highest = honest.max(axis=1, keepdims=True)
+    claimed = log_softmax(honest * (1 - 0.5 * highest), axis=1)  # the less sure, the more too sure
+    calibration = fitted(claimed, depth, codes)
+    before, after = np.exp(claimed), np.exp(calibrated(calibration, claimed, depth))
+    errors = [calibration_error(codes, said.argmax(axis=1), said.max(axis=1)) for said in (before, after)]
+    assert errors[1] < 0.02 < errors[0] / 2
 
 
 def test_cells_that_claim_too_much_by_depth_are_found_out():
     calibration = fitted(*simulated(20_000))
-    np.testing.assert_allclose(calibration.log_temperature, [0.5, 0.2], atol=0.04)
+    np.testing.assert_allclose(calibration.log_temperature, [0.5, 0.2, 0, 0, 0], atol=0.06)
     log_probabilities, depth, codes = simulated(20_000, seed=1)
     for deep in (True, False):
         cells = (depth > 200) == deep
@@ -79,7 +117,7 @@ def test_labels_that_nothing_explains_are_counted(share):
     strays = np.random.default_rng(2).random(len(codes)) < share
     codes[strays] = np.random.default_rng(3).integers(4, size=strays.sum())
     calibration = fitted(log_probabilities, depth, codes)
-    np.testing.assert_allclose(calibration.log_temperature, [0.5, 0.2], atol=0.05)
+    np.testing.assert_allclose(calibration.log_temperature, [0.5, 0.2, 0, 0, 0], atol=0.12)
     np.testing.assert_allclose(calibration.stray_share, share, atol=0.02)
     highest = 1 - 0.75 * calibration.stray_share.item()
     assert calibrated(calibration, log_probabilities, depth).max() <= np.log(highest) + 1e-6
@@ -116,13 +154,13 @@ def test_beyond_the_depths_that_taught_it_the_temperature_stays():
 
 @pytest.mark.parametrize("count_evidence", [True, False])
 def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_evidence, monkeypatch, tmp_path):
-    judge_cells, judged = _held_out.judge_cells, []
+    hear_cells, heard = _held_out.hear_cells, []
 
     def recorded(module, batches, n_obs, present, **settings):
         batches = list(batches)
         profiles = None if module.evidence is None else module.evidence.log_profiles.clone()
-        judged.append((np.concatenate([counts for _, counts in batches]), settings, profiles))
-        return judge_cells(module, iter(batches), n_obs, present, **settings)
+        heard.append((np.concatenate([counts for _, counts in batches]), settings, profiles))
+        return hear_cells(module, iter(batches), n_obs, present, **settings)
 
     fit_weights, taught = _held_out.fit_weights, []
 
@@ -130,25 +168,27 @@ def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_e
         taught.append(set(map(tuple, network[:n_cells].numpy().round(4))))
         return fit_weights(network, log_likelihood, depth, codes, n_cells)
 
-    monkeypatch.setattr(_held_out, "judge_cells", recorded)
+    monkeypatch.setattr(_held_out, "hear_cells", recorded)
     monkeypatch.setattr(_held_out, "fit_weights", recorded_fit)
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY, count_evidence=count_evidence)
     model.train(2, 10, train_size=0.7, lr=1e-2, **QUIET)
     held_out = model.split_["validation"]
-    assert all(settings == {"match_platform": False, "calibrated": False} for _, settings, _ in judged)
-    # each part of the held-out cells, as they are and nine times thinned
-    assert len(judged) == (5 if count_evidence else 1)
-    assert sum(len(counts) for counts, *_ in judged) == 10 * len(held_out)
-    as_they_are = np.concatenate([counts[: len(counts) // 10] for counts, *_ in judged])
-    assert sorted(map(tuple, as_they_are)) == sorted(map(tuple, reference.X[held_out].toarray()))
+    ((counts, settings, profiles),) = heard
+    assert settings == {"match_platform": False}
+    # the held-out cells, as they are and nine times thinned, down to 3 counts
+    counts = counts.reshape(10, len(held_out), -1)
+    np.testing.assert_array_equal(counts[0], reference.X[held_out].toarray())
+    depths = counts.sum(axis=2)
+    assert depths[1:].min() < 10
+    # log-uniform between its own counts and 3: as many below the geometric mean as above
+    assert (depths[1:] < np.sqrt(3 * depths[0])).mean() == pytest.approx(0.5, abs=0.1)
     if count_evidence:
         # a part is weighed by what the others taught, a query by what all did
         *parts, every = taught
         assert len(parts) == 5
         assert all(part < every for part in parts)
         assert set.intersection(*parts) == set()
-        profiles = judged[0][2]
         assert (profiles != model.module.evidence.log_profiles).any()  # these know the held-out cells, those do not
     assert (model.module.calibration.log_temperature != 0).all()
 
@@ -158,15 +198,13 @@ def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_e
     probabilities = loaded.predict(query, soft=True).to_numpy()
     np.testing.assert_array_equal(probabilities, model.predict(query, soft=True).to_numpy())
     np.testing.assert_array_equal(query.obs["hrca_confidence"], probabilities.max(axis=1))
-    # the same without calibration, then a temperature for each cell
+    # the same without calibration, then calibrated by hand
     raw = copy.deepcopy(model)
-    raw.module.calibration = Calibration()
-    line, stray, (low, high) = (x.numpy() for x in model.module.calibration.buffers())
+    raw.module.calibration = Calibration(len(model.labels))
     depth = query.X.toarray().sum(axis=1)
     seen = np.minimum(depth, float(model.module.evidence.deepest)) if count_evidence else depth
-    temperature = np.exp(line[0] + line[1] * np.log(np.clip(seen, low, high) / 100))
-    explained = softmax(np.log(raw.predict(query, soft=True).to_numpy()) / temperature[:, None], axis=1)
-    expected = (1 - stray) * explained + stray / len(model.labels)
+    said = np.log(raw.predict(query, soft=True).to_numpy())
+    expected = [calibrated_by_hand(model.module.calibration, *cell) for cell in zip(said, seen, strict=True)]
     np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
 
 

@@ -26,7 +26,8 @@ from hrca._evidence import (
     informative_genes,
     prior_weights,
 )
-from hrca._platform import fit_platform, judge, label_median_factors, normalize, platform_factors, seen_by
+from hrca._inference import Heard
+from hrca._platform import as_seen, fit_platform, label_median_factors, normalize, platform_factors, seen_by
 
 
 def random_profiles(n_labels: int, n_genes: int, seed: int = 0) -> np.ndarray:
@@ -368,6 +369,11 @@ def test_the_rounds_between_factors_and_norms_suffice():
     for label in range(5):
         expected += by_label[label] * profiles[label] / (profiles[label] * factors).sum()
     np.testing.assert_allclose(up_to_scale((totals + 20) / (expected + 20)), up_to_scale(factors), rtol=1e-3)
+
+
+def judge(evidence, network, log_likelihood, depth, factors) -> torch.Tensor:
+    """The log-probabilities of cells on a platform with these factors."""
+    return Heard(network, *as_seen(evidence, log_likelihood, depth, factors)).weigh(evidence.weights)
 
 
 def test_fitting_the_platform_labels_more_cells_right():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import scvi
 import torch
-from conftest import QUIET, TINY, synthetic
+from conftest import QUIET, TINY, calibrated_by_hand, synthetic
 from scipy import sparse, stats
 
 import hrca
@@ -359,10 +359,7 @@ def expected_probabilities(model, query, factors=None) -> np.ndarray:
         likelihood *= seen / depth
         weight = np.exp(weights[0] + weights[1] * np.log(max(seen, 1) / 100))
         logits = weight[0] * network + weight[1] * likelihood / (1 + seen / 300)
-        line, stray, ends = (x.double().numpy() for x in model.module.calibration.buffers())
-        logits /= np.exp(line[0] + line[1] * np.log(np.clip(seen, *ends) / 100))
-        explained = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-        rows.append((1 - stray) * explained + stray / len(explained))
+        rows.append(calibrated_by_hand(model.module.calibration, logits, seen))
     return np.array(rows)
 
 

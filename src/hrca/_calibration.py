@@ -12,37 +12,52 @@ from torch.nn import functional as F
 
 from ._evidence import USUAL_DEPTH
 
-# Standard deviation of the prior of the log temperature, around 0, and of its slope by log depth: 15 held-out cells
-# change little, 100 have their way. Trials on real data stand in docs/decisions/0004.
-PRIOR_SPREAD = (1.0, 0.3)
+# Standard deviations of the priors, around 0, of the log temperature and its slopes: by log depth, by its square, by the
+# log of the highest probability, by the product of both. 15 held-out cells change little, 100 have their way. Trials on
+# real data stand in docs/decisions/0004.
+TEMPERATURE_SPREADS = (1.0, 0.3, 0.1, 0.5, 0.5)
+# Of the bias of a label at the usual depth, and of its slope by log depth.
+BIAS_SPREADS = (1.0, 0.5)
 # Mean and standard deviation of the prior of the log odds of a stray label: 2 % of the cells, .3 to 12 % within one
 # standard deviation; other means and spreads change next to nothing (docs/decisions/0004).
 STRAY_PRIOR = (-4.0, 2.0)
 # Shares of the held-out depths beyond which the temperature stays as it is there.
 DEPTH_QUANTILES = (0.01, 0.99)
+# How far the log temperature may go from 0: e^3 times; far beyond, its exponential overflows.
+FARTHEST = 3.0
 
 
 class Calibration(nn.Module):
-    """A temperature for each cell, by its counts, and a share of stray labels; the order of the labels stays as it is.
+    """A temperature for each cell, a share of stray labels and, where there are cells enough, a bias for each label.
 
     Dividing log-probabilities by one number for all labels is temperature scaling (Guo et al., ICML 2017). Here its log
-    is a straight line in the log of the depth. A share of the cells has a label that their counts do not explain, and
-    that might be any: however sure the networks, no confidence is above what that leaves. Without held-out cells the
-    temperature is 1 and the share 0: probabilities stay as they are.
+    is a square of the log of the depth, and changes with how sure the cell is (parameterized temperature scaling,
+    Tomani et al., ECCV 2022, has a network for that). A bias for each label is vector scaling (Guo et al.); it, too,
+    follows the depth. A share of the cells has a label that their counts do not explain, and that might be any: however
+    sure the networks, no confidence is above what that leaves. Without held-out cells probabilities stay as they are.
+
+    Parameters
+    ----------
+    n_labels
+        Number of labels.
 
     Attributes
     ----------
     log_temperature
-        At the usual depth, and its slope by log depth, shape (2,).
+        At the usual depth of a cell that is sure, and its slopes by log depth, its square, the log of the highest
+        probability, and the product of this and the log depth, shape (5,).
+    label_bias
+        What is added to the log-probability of each label: at the usual depth, and by log depth, shape (2, n_labels).
     stray_share
         Share of the cells whose label might be any, a scalar.
     depth_range
-        Counts beyond which the temperature is that of the nearer end, shape (2,): the depths that taught it.
+        Counts beyond which a cell is calibrated as at the nearer end, shape (2,): the depths that taught it.
     """
 
-    def __init__(self):
+    def __init__(self, n_labels: int):
         super().__init__()
-        self.register_buffer("log_temperature", torch.zeros(2))
+        self.register_buffer("log_temperature", torch.zeros(len(TEMPERATURE_SPREADS)))
+        self.register_buffer("label_bias", torch.zeros(2, n_labels))
         self.register_buffer("stray_share", torch.tensor(0.0))
         self.register_buffer("depth_range", torch.tensor([1.0, float("inf")]))
 
@@ -51,7 +66,8 @@ class Calibration(nn.Module):
     ) -> Float[Tensor, "n_obs n_labels"]:
         """Return calibrated log-probabilities of cells with these counts, shape (n_obs, n_labels)."""
         log_depth = _log_depth(depth, self.depth_range.to(depth))
-        return _scale(log_probabilities, log_depth, self.log_temperature.to(depth), self.stray_share.to(depth))
+        learned = (self.log_temperature, self.label_bias, self.stray_share)
+        return _scale(log_probabilities, log_depth, *(x.to(depth) for x in learned))
 
     def fit(
         self,
@@ -59,8 +75,10 @@ class Calibration(nn.Module):
         depth: Float[Tensor, " n_obs"],
         codes: Int[Tensor, " n_obs"],
         n_cells: int,
+        *,
+        by_label: bool = False,
     ) -> None:
-        """Learn temperature and share by the cross-entropy of cells that trained nothing, with a normal prior.
+        """Learn all of it by the cross-entropy of cells that trained nothing, with a normal prior.
 
         Parameters
         ----------
@@ -72,25 +90,35 @@ class Calibration(nn.Module):
             Index of the true label, shape (n_obs,).
         n_cells
             Number of different cells among these: each stands at several depths.
+        by_label
+            Whether each label has a bias. Few cells teach it nothing, and with it labels may change.
         """
         log_probabilities, depth = log_probabilities.double(), depth.double()
+        n_labels, n_slopes = log_probabilities.shape[1], len(TEMPERATURE_SPREADS)
         ends = torch.quantile(depth, torch.tensor(DEPTH_QUANTILES).to(depth))
         log_depth = _log_depth(depth, ends)
-        mean, spread = (torch.tensor(x).double() for x in ((0.0, 0.0, STRAY_PRIOR[0]), (*PRIOR_SPREAD, STRAY_PRIOR[1])))
+        bias_spreads = [spread for spread in BIAS_SPREADS for _ in range(n_labels)] if by_label else []
+        spread = torch.tensor([*TEMPERATURE_SPREADS, STRAY_PRIOR[1], *bias_spreads]).double()
+        mean = torch.zeros_like(spread)
+        mean[n_slopes] = STRAY_PRIOR[0]
+
+        def parts(chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            bias = chosen[n_slopes + 1 :] if by_label else torch.zeros(2 * n_labels).double()
+            return chosen[:n_slopes], bias.reshape(2, n_labels), chosen[n_slopes].sigmoid()
 
         def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
             chosen = torch.from_numpy(flat).requires_grad_(True)
-            value = F.nll_loss(_scale(log_probabilities, log_depth, chosen[:2], chosen[2].sigmoid()), codes)
+            value = F.nll_loss(_scale(log_probabilities, log_depth, *parts(chosen)), codes)
             value = value + ((chosen - mean) / spread).square().sum() / (2 * n_cells)
             (gradient,) = torch.autograd.grad(value, chosen)
             return value.item(), gradient.numpy()
 
         with torch.enable_grad():
-            # bounds, since a step of the line search could overflow the exponential
-            bounds = [(-3, 3), (-1, 1), (-10, 2)]
+            # bounds, since a step of the line search could overflow the exponentials
+            bounds = [(m - 5 * s, m + 5 * s) for m, s in zip(mean.tolist(), spread.tolist(), strict=True)]
             fitted = torch.from_numpy(minimize(loss, mean.numpy(), jac=True, method="L-BFGS-B", bounds=bounds).x)
-        self.log_temperature.copy_(fitted[:2])
-        self.stray_share.copy_(fitted[2].sigmoid())
+        for own, learned in zip((self.log_temperature, self.label_bias, self.stray_share), parts(fitted), strict=True):
+            own.copy_(learned)
         self.depth_range.copy_(ends)
 
 
@@ -101,9 +129,13 @@ def _log_depth(depth: Float[Tensor, " n_obs"], ends: Float[Tensor, "2"]) -> Floa
 def _scale(
     log_probabilities: Float[Tensor, "n_obs n_labels"],
     log_depth: Float[Tensor, " n_obs"],
-    line: Float[Tensor, "2"],
+    slopes: Float[Tensor, "5"],
+    label_bias: Float[Tensor, "2 n_labels"],
     stray_share: Float[Tensor, ""],
 ) -> Float[Tensor, "n_obs n_labels"]:
-    temperature = (line[0] + line[1] * log_depth).exp()
-    explained = (log_probabilities / temperature[:, None]).log_softmax(dim=1)
+    highest = log_probabilities.max(dim=1).values
+    known = torch.stack([torch.ones_like(log_depth), log_depth, log_depth**2, highest, highest * log_depth], dim=1)
+    temperature = (known @ slopes).clamp(-FARTHEST, FARTHEST).exp()
+    bias = label_bias[0] + log_depth[:, None] * label_bias[1]
+    explained = (log_probabilities / temperature[:, None] + bias).log_softmax(dim=1)
     return torch.logaddexp(explained + torch.log1p(-stray_share), (stray_share / explained.shape[1]).log())

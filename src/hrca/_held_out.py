@@ -2,7 +2,8 @@
 
 import copy
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,12 +12,12 @@ from torch.nn import functional as F
 from ._calibration import Calibration
 from ._counts import dense, weighted_depth
 from ._evidence import USUAL_DEPTH, class_profiles, fit_weights, prior_weights
-from ._inference import Judgement, judge_cells
+from ._inference import Heard, hear_cells
 from ._module import HRCAModule
 from ._novelty import keep_cells
 from ._platform import normalize
 from ._sets import held_out_scores
-from ._transforms import corrupt
+from ._transforms import THINNEST_DEPTH, corrupt
 
 logger = logging.getLogger(__name__)
 
@@ -27,19 +28,43 @@ DEEPEST_QUANTILE = 0.9
 HELD_OUT_DRAWS = 10
 HELD_OUT_SEED = 0
 HELD_OUT_BATCH = 512
+# Confidence is asked of cells with fewer counts than training goes down to, too (docs/decisions/0004).
+FEWEST_COUNTS = 3
 # Parts of the held-out cells, each of which is calibrated by weights that the others taught: weights claim too much of
 # the cells that taught them (docs/decisions/0004). Not tuned.
-N_FOLDS = 5
+N_PARTS = 5
+
+
+@dataclass(frozen=True)
+class Testimony:
+    """What is said of cells by networks and profiles that do not know them: as they are, and thinned.
+
+    Each cell stands in as many rows as it has depths, in the same order in all of these.
+
+    Attributes
+    ----------
+    cells
+        Which cell of the reference, shape (n_rows,).
+    codes
+        Index of its label, shape (n_rows,).
+    to_weigh
+        What the weights of network and counts are learned from: thinned as in training; None without a count branch.
+    to_calibrate
+        What the calibration is learned from: as prediction hears it, and thinned further.
+    """
+
+    cells: np.ndarray
+    codes: np.ndarray
+    to_weigh: Heard | None
+    to_calibrate: Heard
 
 
 @torch.no_grad()
-def fit_judgement(module: HRCAModule, counts, codes: np.ndarray, split: dict) -> dict[str, np.ndarray] | None:
-    """Fill the count branch, if there is one, and the calibration.
+def testify(module: HRCAModule, counts, codes: np.ndarray, train: np.ndarray, held_out: np.ndarray) -> Testimony:
+    """Let a module say of held-out cells what it would say of a query; its profiles become those of the other cells.
 
-    The weights of network and counts at each depth, and then the calibration, are learned on cells that neither was
-    trained on: as they are, and thinned to the depths of a matched query or to log-uniform ones, whatever the
-    corruption of training was. Without any they stay as they are in advance. What is calibrated of a cell was weighed
-    as the other cells teach. The profiles are then those of all labelled cells.
+    The held-out cells stand as they are, and thinned to the depths of a matched query or to log-uniform ones, whatever
+    the corruption of training was.
 
     Parameters
     ----------
@@ -48,35 +73,63 @@ def fit_judgement(module: HRCAModule, counts, codes: np.ndarray, split: dict) ->
     counts
         Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
     codes
+        Index of each cell's label, shape (n_obs,).
+    train
+        Indices of the labelled cells that the profiles may know.
+    held_out
+        Indices of labelled cells that trained nothing.
+    """
+    module.eval()
+    _fit_profiles(module, counts, codes, train, _deepest(module, counts, train))
+    cells, to_weigh = np.tile(held_out, HELD_OUT_DRAWS), None
+    if module.evidence is not None and len(held_out):
+        to_weigh = _hear_as_trained(module, counts[held_out])
+    return Testimony(cells, codes[cells], to_weigh, _hear_as_asked(module, counts[held_out]))
+
+
+@torch.no_grad()
+def fit_judgement(
+    module: HRCAModule, counts, codes: np.ndarray, split: dict, testimonies: Sequence[Testimony] | None = None
+) -> dict[str, np.ndarray] | None:
+    """Fill the count branch, if there is one, and the calibration.
+
+    The weights of network and counts at each depth, and then the calibration, are learned on cells that neither was
+    trained on. Without any they stay as they are in advance. What is calibrated of a cell was weighed as the other
+    cells teach. The profiles are then those of all labelled cells.
+
+    Parameters
+    ----------
+    module
+        The fine-tuned module; its networks stay as they are.
+    counts
+        As in :func:`testify`.
+    codes
         Index of each cell's label, shape (n_obs,); n_labels for a cell without.
     split
         Indices of the ``train`` and ``validation`` cells.
+    testimonies
+        Of modules that were trained like this one, each without the cells that it speaks of. None: the module speaks
+        of its own validation cells.
 
     Returns
     -------
     What sets of labels need of the held-out cells, see :func:`hrca._sets.held_out_scores`; None without any.
     """
     module.eval()
-    evidence, n_labels = module.evidence, module.se_classifier.output.out_features
+    n_labels = module.se_classifier.output.out_features
     train, held_out = (cells[codes[cells] < n_labels] for cells in (split["train"], split["validation"]))
-    if evidence is None:
-        return _calibrate(module, codes[held_out], [(np.arange(len(held_out)), _judge(module, counts[held_out]))])
-    used = module.genes_used.cpu().numpy()
-    deepest = _deepest(module, counts, train)
-    codes_train = np.full_like(codes, n_labels)
-    codes_train[train] = codes[train]
-    evidence.fit_profiles(class_profiles(counts, codes_train, n_labels), used, deepest)
-    weigh, cells = _weights_of(module, counts[held_out], codes[held_out]), np.arange(len(held_out))
-    folds, judged = [cells[i::N_FOLDS] for i in range(min(N_FOLDS, len(cells)))], []
-    for fold in folds:
-        evidence.weights.copy_(weigh(np.setdiff1d(cells, fold)))
-        judged.append((fold, _judge(module, counts[held_out[fold]])))
-    evidence.weights.copy_(weigh(cells))
-    scores = _calibrate(module, codes[held_out], judged)
-    # only now the profiles know the held-out cells
-    evidence.fit_profiles(class_profiles(counts, codes, n_labels), used, deepest)
-    weights = evidence.weights[0].exp().tolist()
-    logger.info("Weights of network and counts at %d counts a cell: %s.", USUAL_DEPTH, weights)
+    if testimonies is None:
+        said = testify(module, counts, codes, train, held_out)
+        parts = [held_out[i::N_PARTS] for i in range(min(N_PARTS, len(held_out)))]
+    else:
+        said, parts = _together(testimonies), [np.unique(testimony.cells) for testimony in testimonies]
+    scores = _calibrate(module, said, parts, by_label=testimonies is not None)
+    if module.evidence is not None:
+        weights = _fit_weights(said, np.ones(len(said.cells), dtype=bool))
+        module.evidence.weights.copy_(weights)
+        logger.info("Weights of network and counts at %d counts a cell: %s.", USUAL_DEPTH, weights[0].exp().tolist())
+        # only now the profiles know the held-out cells
+        _fit_profiles(module, counts, codes, np.flatnonzero(codes < n_labels), _deepest(module, counts, train))
     return scores
 
 
@@ -88,7 +141,7 @@ def keep_reference(module: HRCAModule, counts, codes: np.ndarray) -> dict[str, n
     module
         The fine-tuned module.
     counts
-        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
+        As in :func:`testify`.
     codes
         Index of each cell's label, shape (n_obs,); n_labels for a cell without.
     """
@@ -101,7 +154,16 @@ def _deepest(module: HRCAModule, counts, cells: np.ndarray) -> float:
     return max(float(np.quantile(depth, DEEPEST_QUANTILE)), 1.0)
 
 
-def _thinned_batches(module: HRCAModule, counts) -> Iterator[torch.Tensor]:
+def _fit_profiles(module: HRCAModule, counts, codes: np.ndarray, cells: np.ndarray, deepest: float) -> None:
+    if module.evidence is None:
+        return
+    n_labels, used = module.se_classifier.output.out_features, module.genes_used.cpu().numpy()
+    codes_known = np.full_like(codes, n_labels)
+    codes_known[cells] = codes[cells]
+    module.evidence.fit_profiles(class_profiles(counts, codes_known, n_labels), used, deepest)
+
+
+def _thinned_batches(module: HRCAModule, counts, thinnest: int) -> Iterator[torch.Tensor]:
     """Go through held-out cells as often as there are draws: as they are first, then thinned as in training."""
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
     quantiles, used = module.matched_depths, module.genes_used.cpu()
@@ -109,64 +171,74 @@ def _thinned_batches(module: HRCAModule, counts) -> Iterator[torch.Tensor]:
     for draw in range(HELD_OUT_DRAWS):
         for start in range(0, counts.shape[0], HELD_OUT_BATCH):
             batch = torch.from_numpy(dense(counts[start : start + HELD_OUT_BATCH]).astype(np.float32, copy=False))
-            yield corrupt(batch * used, "thin" if draw else "none", generator, quantiles)
+            yield corrupt(batch * used, "thin" if draw else "none", generator, quantiles, thinnest)
 
 
-def _judge(module: HRCAModule, counts) -> Judgement:
-    """Say of each cell, draw after draw, what the module says, not calibrated."""
-
-    def numbered() -> Iterator[tuple[slice, np.ndarray]]:
-        start = 0
-        for batch in _thinned_batches(module, counts):
-            yield slice(start, start + len(batch)), batch.numpy()
-            start += len(batch)
-
-    n_obs, every_gene = HELD_OUT_DRAWS * counts.shape[0], np.ones(counts.shape[1], dtype=np.float32)
-    return judge_cells(module, numbered(), n_obs, every_gene, match_platform=False, calibrated=False)
-
-
-def _calibrate(
-    module: HRCAModule, codes: np.ndarray, judged: list[tuple[np.ndarray, Judgement]]
-) -> dict[str, np.ndarray] | None:
-    """Fit the calibration to held-out cells, given as parts: which cells, and what was said of them."""
-    calibration = Calibration()
-    said, depth, cells = [], [], [np.zeros(0, dtype=int)]
-    for part, judgement in judged:
-        said.append(judgement.log_probabilities[judgement.has_counts])
-        depth.append(judgement.depth[judgement.has_counts])
-        cells.append(np.tile(part, HELD_OUT_DRAWS)[judgement.has_counts])
-    cells = np.concatenate(cells)
-    if not len(cells):
-        module.calibration.load_state_dict(calibration.state_dict())
-        return None
-    codes = codes[cells]
-    said, depth = (torch.from_numpy(np.concatenate(parts)).double() for parts in (said, depth))
-    calibration.fit(said, depth, torch.from_numpy(codes).long(), len(np.unique(cells)))
-    module.calibration.load_state_dict(calibration.state_dict())
-    temperature, share = calibration.log_temperature[0].exp(), calibration.stray_share
-    logger.info("Temperature at %d counts a cell: %.2f; stray labels: %.3f.", USUAL_DEPTH, temperature, share)
-    return held_out_scores(calibration(said, depth).exp().numpy(), depth.numpy(), codes, cells)
-
-
-def _weights_of(module: HRCAModule, counts, codes: np.ndarray) -> Callable[[np.ndarray], torch.Tensor]:
-    """Return what learns the weights of network and counts from some of these cells."""
+def _hear_as_trained(module: HRCAModule, counts) -> Heard:
     evidence, used = module.evidence, module.genes_used.cpu()
-    if not len(codes):
-        return lambda chosen: prior_weights()
     informative = evidence.informative.cpu()
     network, log_likelihood, depths = [], [], []
-    for batch in _thinned_batches(module, counts):
+    for batch in _thinned_batches(module, counts, THINNEST_DEPTH):
         network.append(F.log_softmax(module.classify(batch).float(), dim=1).cpu())
         log_likelihood.append(evidence(batch.to(module.device)).cpu())
         depths.append(torch.stack([batch.sum(dim=1), batch @ informative], dim=1))
     network, log_likelihood, depth = (torch.cat(parts) for parts in (network, log_likelihood, depths))
     log_likelihood = normalize(copy.deepcopy(evidence).cpu(), log_likelihood, depth, used)
-    every = torch.from_numpy(codes).long().repeat(HELD_OUT_DRAWS)
+    return Heard(network, log_likelihood, depth[:, 0])
 
-    def of(chosen: np.ndarray) -> torch.Tensor:
-        if not len(chosen):
-            return prior_weights()
-        rows = torch.from_numpy(np.concatenate([chosen + i * len(codes) for i in range(HELD_OUT_DRAWS)]))
-        return fit_weights(network[rows], log_likelihood[rows], depth[rows, 0], every[rows], len(chosen))
 
-    return of
+def _hear_as_asked(module: HRCAModule, counts) -> Heard:
+    def numbered() -> Iterator[tuple[slice, np.ndarray]]:
+        start = 0
+        for batch in _thinned_batches(module, counts, FEWEST_COUNTS):
+            yield slice(start, start + len(batch)), batch.numpy()
+            start += len(batch)
+
+    n_obs, every_gene = HELD_OUT_DRAWS * counts.shape[0], np.ones(counts.shape[1], dtype=np.float32)
+    return hear_cells(module, numbered(), n_obs, every_gene, match_platform=False)
+
+
+def _together(testimonies: Sequence[Testimony]) -> Testimony:
+    cells, codes = (np.concatenate([getattr(said, name) for said in testimonies]) for name in ("cells", "codes"))
+    heard = [_join([getattr(said, name) for said in testimonies]) for name in ("to_weigh", "to_calibrate")]
+    return Testimony(cells, codes, *heard)
+
+
+def _join(heard: list[Heard | None]) -> Heard | None:
+    if heard[0] is None:
+        return None
+    network, depth = (torch.cat([getattr(said, name) for said in heard]) for name in ("network", "depth"))
+    without_counts = heard[0].log_likelihood is None
+    return Heard(network, None if without_counts else torch.cat([said.log_likelihood for said in heard]), depth)
+
+
+def _fit_weights(said: Testimony, rows: np.ndarray) -> torch.Tensor:
+    """Learn the weights of network and counts from some rows."""
+    if said.to_weigh is None or not rows.any():
+        return prior_weights()
+    heard, codes = said.to_weigh, torch.from_numpy(said.codes[rows]).long()
+    rows_ = torch.from_numpy(rows)
+    n_cells = len(np.unique(said.cells[rows]))
+    return fit_weights(heard.network[rows_], heard.log_likelihood[rows_], heard.depth[rows_], codes, n_cells)
+
+
+def _calibrate(
+    module: HRCAModule, said: Testimony, parts: list[np.ndarray], *, by_label: bool
+) -> dict[str, np.ndarray] | None:
+    """Fit the calibration to cells each of which is weighed as those of the other parts teach."""
+    calibration, heard = Calibration(module.se_classifier.output.out_features), said.to_calibrate
+    known = heard.depth > 0
+    if known.any():
+        log_probabilities = torch.empty_like(heard.network)
+        for part in parts:
+            rows = np.isin(said.cells, part)
+            log_probabilities[rows] = heard.weigh(_fit_weights(said, ~rows))[rows]
+        codes, cells = said.codes[known.numpy()], said.cells[known.numpy()]
+        log_probabilities, depth = log_probabilities[known], heard.depth[known]
+        n_cells = len(np.unique(cells))
+        calibration.fit(log_probabilities, depth, torch.from_numpy(codes).long(), n_cells, by_label=by_label)
+    module.calibration.load_state_dict(calibration.state_dict())
+    if not known.any():
+        return None
+    logger.info("Calibration, learned on %d held-out cells: %s.", n_cells, calibration)
+    return held_out_scores(calibration(log_probabilities, depth).exp().numpy(), depth.numpy(), codes, cells)

@@ -10,9 +10,9 @@ from tqdm.auto import tqdm
 
 from ._calibration import Calibration
 from ._counts import check_values
-from ._evidence import CountEvidence
+from ._evidence import CountEvidence, combine
 from ._genes import GeneMatch, align
-from ._platform import fit_platform, judge
+from ._platform import as_seen, fit_platform
 from ._rows import row_batches
 
 # Seconds after which a bar is shown: what ends sooner needs none.
@@ -123,16 +123,50 @@ class Judgement:
         return np.exp(self.log_probabilities) * self.has_counts[:, None]
 
 
-def judge_cells(
+@dataclass(frozen=True)
+class Heard:
+    """What network and counts say of cells, each for itself.
+
+    Attributes
+    ----------
+    network
+        Log-probabilities of the network, shape (n_obs, n_labels).
+    log_likelihood
+        Log-likelihood of the counts, shape (n_obs, n_labels); None without a count branch.
+    depth
+        As in :class:`Judgement`, shape (n_obs,).
+    platform_spread
+        As in :class:`Judgement`.
+    """
+
+    network: torch.Tensor
+    log_likelihood: torch.Tensor | None
+    depth: torch.Tensor
+    platform_spread: float = 0.0
+
+    def weigh(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return log-probabilities, not calibrated, shape (n_obs, n_labels).
+
+        Parameters
+        ----------
+        weights
+            Of network and counts, see :class:`hrca._evidence.CountEvidence`; without a count branch they play no part.
+        """
+        if self.log_likelihood is None:
+            return self.network
+        weights = weights.to(self.depth)
+        return combine(self.network, self.log_likelihood, self.depth, weights).log_softmax(dim=1)
+
+
+def hear_cells(
     module: torch.nn.Module,
     batches: Iterator[tuple[slice, np.ndarray]],
     n_obs: int,
     present: np.ndarray,
     *,
     match_platform: bool,
-    calibrated: bool = True,
-) -> Judgement:
-    """Label cells by network and counts, in one forward; the memory grows with n_obs x n_labels, not with n_genes.
+) -> Heard:
+    """Ask network and counts, in one forward; the memory grows with n_obs x n_labels, not with n_genes.
 
     Parameters
     ----------
@@ -146,12 +180,10 @@ def judge_cells(
         Which of the model's genes the query measures, shape (n_genes,).
     match_platform
         Whether to fit platform factors to these cells; see :func:`hrca._platform.fit_platform`.
-    calibrated
-        Whether the probabilities are calibrated; the labels are the same either way.
 
     Returns
     -------
-    What the module says of each cell, in order.
+    What both say of each cell, in order, in double precision.
     """
     genes_used = module.genes_used.cpu().numpy() * present
     n_labels = module.se_classifier.output.out_features
@@ -163,31 +195,61 @@ def judge_cells(
         says[rows] = output
         depth[rows] = counts @ np.stack(sets, axis=1)
         totals += genes_used * counts.sum(axis=0, dtype=np.float64)
-    spread = 0.0
-    if fitted:
-        says, factors = _weigh(module.evidence, says, depth, totals, genes_used, match_platform)
-        spread = float(np.log(factors[genes_used > 0]).std()) if genes_used.any() else 0.0
-    seen = depth[:, 0].clip(max=float(module.evidence.deepest)) if fitted else depth[:, 0]
-    log_probabilities = _calibrate(module.calibration, says, seen) if calibrated else says
-    return Judgement(log_probabilities.astype(np.float32), seen, spread)
+    if not fitted:
+        return Heard(torch.from_numpy(says).double(), None, torch.from_numpy(depth[:, 0]))
+    return _with_factors(module.evidence, says, depth, totals, genes_used, match_platform)
+
+
+def judge_cells(
+    module: torch.nn.Module,
+    batches: Iterator[tuple[slice, np.ndarray]],
+    n_obs: int,
+    present: np.ndarray,
+    *,
+    match_platform: bool,
+    calibrated: bool = True,
+) -> Judgement:
+    """Label cells by network and counts.
+
+    Parameters
+    ----------
+    module
+        As in :func:`hear_cells`.
+    batches
+        As in :func:`hear_cells`.
+    n_obs
+        As in :func:`hear_cells`.
+    present
+        As in :func:`hear_cells`.
+    match_platform
+        As in :func:`hear_cells`.
+    calibrated
+        Whether the probabilities are calibrated.
+
+    Returns
+    -------
+    What the module says of each cell, in order.
+    """
+    heard = hear_cells(module, batches, n_obs, present, match_platform=match_platform)
+    with torch.inference_mode():
+        weights = None if heard.log_likelihood is None else module.evidence.weights.cpu()
+        log_probabilities = heard.weigh(weights)
+        if calibrated:
+            on_cpu = Calibration(log_probabilities.shape[1])
+            on_cpu.load_state_dict(module.calibration.state_dict())
+            log_probabilities = on_cpu(log_probabilities, heard.depth)
+    return Judgement(log_probabilities.numpy().astype(np.float32), heard.depth.numpy(), heard.platform_spread)
 
 
 @torch.inference_mode()
-def _calibrate(calibration: Calibration, log_probabilities: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    on_cpu = Calibration()
-    on_cpu.load_state_dict(calibration.state_dict())
-    return on_cpu(torch.from_numpy(log_probabilities).double(), torch.from_numpy(depth)).numpy()
-
-
-@torch.inference_mode()
-def _weigh(
+def _with_factors(
     evidence: CountEvidence,
     says: np.ndarray,
     depth: np.ndarray,
     totals: np.ndarray,
     genes_used: np.ndarray,
     match_platform: bool,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Heard:
     # double precision, on the CPU: the factors must not depend on the order of the cells
     on_cpu = CountEvidence(*evidence.log_profiles.shape).double()
     on_cpu.load_state_dict(evidence.state_dict())
@@ -195,4 +257,5 @@ def _weigh(
     depths, totals_, factors = (torch.from_numpy(x).double() for x in (depth, totals, genes_used))
     if match_platform:
         factors = fit_platform(on_cpu, log_likelihood, depths, totals_, factors)
-    return judge(on_cpu, network, log_likelihood, depths, factors).numpy(), factors.numpy()
+    spread = float(np.log(factors.numpy()[genes_used > 0]).std()) if genes_used.any() else 0.0
+    return Heard(network, *as_seen(on_cpu, log_likelihood, depths, factors), spread)

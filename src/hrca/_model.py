@@ -36,6 +36,7 @@ from ._answers import Asked, Vocabulary, check_ontology_terms, give_answers, lik
 from ._callbacks import EpochHistory
 from ._evidence import CountEvidence, describe_match
 from ._find_genes import ModelGenes
+from ._folds import check_folds, cross_fit
 from ._genes import check_shared
 from ._held_out import fit_judgement, keep_reference
 from ._hierarchy import Hierarchy, read_hierarchy
@@ -184,6 +185,7 @@ class HRCA(BaseModelClass):
         self.test_scores_: list[dict] = []
         self.matched_: dict | None = None
         self.held_out_: dict[str, np.ndarray] | None = None
+        self.n_folds_: int | None = None
         self.kept_: dict[str, np.ndarray] | None = None
         self.init_params_ = self._get_init_params(locals())
 
@@ -551,6 +553,7 @@ class HRCA(BaseModelClass):
         lr_schedule: LRSchedule = "plateau",
         corruption: Corruption = "thin",
         train_size: float = 0.9,
+        n_folds: int | None = None,
         freeze_encoder_epochs: int = 0,
         encoder_lr: float | None = None,
         test_adata: AnnData | MuData | None = None,
@@ -587,6 +590,13 @@ class HRCA(BaseModelClass):
             As in :meth:`pretrain`.
         train_size
             As in :meth:`pretrain`.
+        n_folds
+            Number of copies that are fine-tuned beside the model, each without another part of the labelled cells, and
+            each asked about that part: all cells of the reference (at most 10,000) then teach how far to trust what,
+            how often each label is right, and the sets of labels, in place of the held-out share. The networks are
+            those that they would be without, to the last bit; labels may change, as probabilities then know how common
+            a label is and how often it is mistaken. Fine-tuning takes as many times longer, and once more. None: no
+            copies.
         freeze_encoder_epochs
             Epochs at the start in which the encoder is not trained.
         encoder_lr
@@ -621,22 +631,22 @@ class HRCA(BaseModelClass):
         Raises
         ------
         ValueError
-            As :meth:`pretrain`; or if the reference was set up without labels, or the test cells cannot be annotated or
-            have no such column.
+            As :meth:`pretrain`; or if the reference was set up without labels, the test cells cannot be annotated or
+            have no such column, `n_folds` is no whole number from 2 to that of the labelled cells, or it is asked for
+            of a model that was trained on labels before, or with checkpoints of other folds.
         OSError
             If a checkpoint cannot be written.
         """
         self._check_has_reference()
         self._check_has_labels()
         test = None if test_adata is None else self._test_cells(test_adata, test_labels_key)
-        self._fit(
-            "finetune",
-            self._codes() < len(self.labels),
-            train_size=train_size,
-            test=test,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            plan_kwargs={
+        codes = self._codes()
+        takes_part, folder = codes < len(self.labels), None if checkpoint_dir is None else Path(checkpoint_dir)
+        settings = {
+            "train_size": train_size,
+            "max_epochs": max_epochs,
+            "batch_size": batch_size,
+            "plan_kwargs": {
                 "corruption": corruption,
                 "lr": lr,
                 "lr_factor": lr_factor,
@@ -646,17 +656,29 @@ class HRCA(BaseModelClass):
                 "freeze_encoder_epochs": freeze_encoder_epochs,
                 "encoder_lr": encoder_lr,
             },
-            checkpoint_dir=checkpoint_dir,
-            checkpoint_interval=checkpoint_interval,
-            resume=resume,
-            tensorboard=tensorboard,
-            num_workers=num_workers,
-            callbacks=callbacks,
-            trainer_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
-        )
+            "checkpoint_interval": checkpoint_interval,
+            "resume": resume,
+            "num_workers": num_workers,
+            "trainer_kwargs": {"accelerator": accelerator, "devices": devices, **trainer_kwargs},
+        }
+        testimonies = None
+        if n_folds is not None:
+            check_folds(self, n_folds, codes, folder, resume)
+            self.split_ = split_cells(self, codes, train_size)
+            testimonies = cross_fit(
+                self,
+                n_folds,
+                lambda own, own_folder: own._fit("finetune", takes_part, checkpoint_dir=own_folder, **settings),
+                codes=codes,
+                folder=folder,
+                chooses_epoch=lr_schedule == "plateau",
+            )
+        watched = {"test": test, "tensorboard": tensorboard, "callbacks": callbacks}
+        self._fit("finetune", takes_part, checkpoint_dir=folder, **settings, **watched)
         counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
-        self.held_out_ = fit_judgement(self.module, counts, self._codes(), self.split_)
-        self.kept_ = keep_reference(self.module, counts, self._codes())
+        self.held_out_ = fit_judgement(self.module, counts, codes, self.split_, testimonies)
+        self.kept_ = keep_reference(self.module, counts, codes)
+        self.n_folds_ = n_folds
         self.model_id_ = _scvi.digest(self.module)
         self.is_finetuned_ = True
 
@@ -671,6 +693,7 @@ class HRCA(BaseModelClass):
         lr_schedule: LRSchedule = "one_cycle",
         corruption: Corruption = "thin",
         train_size: float = 0.9,
+        n_folds: int | None = None,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
         checkpoint_dir: str | Path | None = None,
@@ -709,6 +732,8 @@ class HRCA(BaseModelClass):
             As in :meth:`pretrain`.
         train_size
             As in :meth:`pretrain`.
+        n_folds
+            As in :meth:`finetune`. The copies share Gene-AE's pre-training, which knows no labels.
         accelerator
             As in :meth:`pretrain`.
         devices
@@ -740,6 +765,9 @@ class HRCA(BaseModelClass):
         self._check_has_labels()
         if query is not None:
             self.match(query)
+        if n_folds is not None:
+            folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+            check_folds(self, n_folds, self._codes(), folder, resume)
         shared = {
             "batch_size": batch_size,
             "lr": lr,
@@ -768,7 +796,9 @@ class HRCA(BaseModelClass):
         schedule = scaled_schedule(self._training_plan_cls, max_epochs)
         # after two reductions of the learning rate in vain
         stops |= {"early_stopping_patience": 2 * schedule["lr_patience"] + 1} if stops else {}
-        self.finetune(max_epochs, **schedule, **shared, callbacks=callbacks, **{**stops, **trainer_kwargs})
+        self.finetune(
+            max_epochs, **schedule, **shared, n_folds=n_folds, callbacks=callbacks, **{**stops, **trainer_kwargs}
+        )
 
     def adapt(
         self,
@@ -1195,8 +1225,8 @@ class HRCA(BaseModelClass):
         *,
         train_size: float,
         checkpoint_dir: str | Path | None,
-        tensorboard: bool,
-        callbacks: list[Callback] | None,
+        tensorboard: bool = False,
+        callbacks: list[Callback] | None = None,
         test: tuple[Query, pd.Series] | None = None,
         **settings,
     ) -> None:
@@ -1332,6 +1362,7 @@ class HRCA(BaseModelClass):
             "platform_spread": judgement.platform_spread,
             **settings,
             "match_platform": settings["match_platform"] and self.module.weighs_counts,
+            "n_folds": self.n_folds_,
             "seed": seed,
         }
         # h5ad and zarr have no place for None

@@ -179,7 +179,7 @@ class HRCAModule(BaseModuleClass):
         self.gene_ae = gene_ae
         self.se_classifier = se_classifier
         self.evidence = evidence
-        self.calibration = Calibration()
+        self.calibration = Calibration(0 if se_classifier is None else se_classifier.output.out_features)
         self.register_buffer("genes_used", torch.ones(gene_ae.decoder[-2].out_features))
         self.register_buffer("query_depths", torch.zeros(N_DEPTH_QUANTILES))
         self.register_buffer("is_adapted", torch.tensor(False))

@@ -1,4 +1,4 @@
-"""What differs between the reference's platform and the query's, gene by gene, and the judgement that takes it in.
+"""What differs between the reference's platform and the query's, gene by gene, and the likelihood that takes it in.
 
 No ``from __future__ import annotations`` here: the tests check the shapes in the signatures.
 """
@@ -92,21 +92,18 @@ def platform_factors(
     return factors
 
 
-def judge(
+def as_seen(
     evidence: CountEvidence,
-    network: Float[Tensor, "n_obs n_labels"],
     log_likelihood: Float[Tensor, "n_obs n_labels"],
     depth: Float[Tensor, "n_obs 2"],
     factors: Float[Tensor, " n_genes"],
-) -> Float[Tensor, "n_obs n_labels"]:
-    """Return the log-probabilities of cells from what network and counts say, not calibrated.
+) -> tuple[Float[Tensor, "n_obs n_labels"], Float[Tensor, " n_obs"]]:
+    """Complete what the count branch returned, for cells as the network sees them: thinned where they are too deep.
 
     Parameters
     ----------
     evidence
         The fitted count branch.
-    network
-        Log-probabilities, shape (n_obs, n_labels).
     log_likelihood
         What the count branch returned, shape (n_obs, n_labels).
     depth
@@ -116,15 +113,9 @@ def judge(
 
     Returns
     -------
-    Log-probabilities, shape (n_obs, n_labels).
+    The log-likelihood, shape (n_obs, n_labels), and the counts of each cell, at most those of the deepest cells that
+    the network judges whole, shape (n_obs,).
     """
-    log_likelihood, seen = _as_seen(evidence, log_likelihood, depth, factors)
-    return combine(network, log_likelihood, seen, evidence.weights.to(depth)).log_softmax(dim=1)
-
-
-def _as_seen(
-    evidence: CountEvidence, log_likelihood: Tensor, depth: Tensor, factors: Tensor
-) -> tuple[Float[Tensor, "n_obs n_labels"], Float[Tensor, " n_obs"]]:
     log_likelihood, counts = normalize(evidence, log_likelihood, depth, factors), depth[:, 0]
     # the network judges a deep cell by thinned draws of it, and the likelihood of a draw is that share of the whole
     seen = counts.clamp(max=evidence.deepest.to(depth))
@@ -149,9 +140,9 @@ def fit_platform(
     evidence
         The fitted count branch.
     log_likelihood
-        As in :func:`judge`.
+        As in :func:`as_seen`.
     depth
-        As in :func:`judge`.
+        As in :func:`normalize`.
     totals
         As in :func:`platform_factors`.
     present
@@ -164,7 +155,7 @@ def fit_platform(
     profiles, factors = evidence.log_profiles.exp().to(totals), present
     silent, weights = torch.zeros_like(log_likelihood), evidence.weights.to(depth)
     for _ in range(PLATFORM_ROUNDS):
-        corrected, seen = _as_seen(evidence, log_likelihood, depth, factors)
+        corrected, seen = as_seen(evidence, log_likelihood, depth, factors)
         probabilities = combine(silent, PLATFORM_TRUST * corrected, seen, weights).softmax(dim=1)
         factors = platform_factors(totals, depth[:, 0] @ probabilities, profiles, present)
     return factors

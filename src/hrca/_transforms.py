@@ -117,6 +117,7 @@ def corrupt(
     corruption: Corruption,
     generator: torch.Generator | None = None,
     query_depths: Float[Tensor, " n_quantiles"] | None = None,
+    thinnest: int = THINNEST_DEPTH,
 ) -> Float[Tensor, "n_obs n_genes"]:
     """Make cells sparser than they are, as training does.
 
@@ -125,14 +126,16 @@ def corrupt(
     counts
         Raw counts, shape (n_obs, n_genes).
     corruption
-        "thin": each cell is brought to a depth that is log-uniform between its own and 10 counts; a cell with fewer
-        stays as it is. "mask": each entry is hidden with probability 0.7, as in the published code. "none": the counts
+        "thin": each cell is brought to a depth that is log-uniform between its own and `thinnest`; a cell with fewer
+        counts stays as it is. "mask": each entry is hidden with probability 0.7, as in the published code. "none": the counts
         as they are.
     generator
         Source of the randomness; torch's own if None.
     query_depths
         Evenly spaced quantiles of the depth of a query's cells: "thin" brings cells to depths drawn from these; a cell
         with fewer counts stays as it is. None: see "thin".
+    thinnest
+        Counts that "thin" goes down to; see there.
 
     Returns
     -------
@@ -148,7 +151,7 @@ def corrupt(
     if query_depths is not None:
         depth = _at_quantile(query_depths, uniform)
         return thin_counts(counts, (depth / total.clamp(min=1)).clamp(max=1), generator)
-    kept_fraction = (THINNEST_DEPTH / total.clamp(min=THINNEST_DEPTH)) ** uniform
+    kept_fraction = (thinnest / total.clamp(min=thinnest)) ** uniform
     return thin_counts(counts, kept_fraction, generator)
 
 

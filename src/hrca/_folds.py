@@ -1,0 +1,181 @@
+"""Cross-fitting: copies that are each trained without a part of the reference, so that all of it can be held out."""
+
+import copy
+import logging
+import numbers
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from scvi import REGISTRY_KEYS, settings
+from scvi.model.base import BaseModelClass
+
+from ._checkpoints import check_unused, get_random_states, newest_checkpoint, set_random_states
+from ._held_out import Testimony, testify
+
+logger = logging.getLogger(__name__)
+
+# Cells that the copies speak of, at most: what is learned from them has some dozen numbers, and of a label with a
+# twentieth of the cells this leaves 500. Not tuned.
+MOST_CELLS = 10_000
+
+
+def check_folds(model: BaseModelClass, n_folds: int, codes: np.ndarray, folder: Path | None, resume: bool) -> None:
+    """Refuse folds that cannot be, before any training.
+
+    Parameters
+    ----------
+    model
+        The model.
+    n_folds
+        What the user asked for.
+    codes
+        Index of each cell's label, shape (n_obs,); n_labels for a cell without.
+    folder
+        The `checkpoint_dir`, or None.
+    resume
+        Whether its checkpoints are to be gone on with.
+
+    Raises
+    ------
+    ValueError
+        If `n_folds` is no whole number from 2 to the number of labelled cells, the model was trained on labels before,
+        the folder has checkpoints of folds that are not to be gone on with, or of a fine-tuning without them.
+    """
+    n_labelled = int((codes < len(model.labels)).sum())
+    is_whole = isinstance(n_folds, numbers.Integral) and not isinstance(n_folds, bool)
+    if not is_whole or not 2 <= n_folds <= n_labelled:
+        raise ValueError(
+            f"`n_folds` must be a whole number from 2 to that of the labelled cells, {n_labelled}, got {n_folds!r}. "
+            "5 is usual; None holds out a share of the cells in place of folds."
+        )
+    if any(name.startswith("finetune_") for name in model.history_ or {}):
+        raise ValueError(
+            "`n_folds` needs a model that was not trained on these labels before: what it knows of a cell's label it "
+            "would tell of a cell that it is to judge. Make a new model, or leave `n_folds` out."
+        )
+    if folder is None:
+        return
+    if not resume:
+        for fold in range(n_folds):
+            check_unused(_folder(folder, fold), "finetune")
+        return
+    state = newest_checkpoint(folder)
+    if state is not None and state["phase"] == "finetune":
+        ended = [newest_checkpoint(_folder(folder, fold)) for fold in range(n_folds)]
+        if not all(own is not None and own["complete"] for own in ended):
+            raise ValueError(
+                f"The fine-tuning in {folder} was not begun with `n_folds={n_folds}`: it lacks their checkpoints. Give "
+                "the `n_folds` that it was begun with, or another `checkpoint_dir`."
+            )
+
+
+def cross_fit(
+    model: BaseModelClass,
+    n_folds: int,
+    fit_copy: Callable[[BaseModelClass, Path | None], None],
+    *,
+    codes: np.ndarray,
+    folder: Path | None,
+    chooses_epoch: bool,
+) -> list[Testimony]:
+    """Train a copy of the model for each fold, without its cells, and let it speak of them; the model stays as it is.
+
+    Parameters
+    ----------
+    model
+        The model before fine-tuning, with its split drawn.
+    n_folds
+        Number of copies.
+    fit_copy
+        Fine-tunes a copy, with checkpoints in this folder.
+    codes
+        Index of each cell's label, shape (n_obs,); n_labels for a cell without.
+    folder
+        The model's `checkpoint_dir`; each copy has one of its own in it. None: no checkpoints.
+    chooses_epoch
+        Whether validation cells choose the epoch whose weights are kept: they are then cells of other folds.
+
+    Returns
+    -------
+    What each copy says of its fold.
+
+    Raises
+    ------
+    ValueError
+        If a checkpoint is of other folds.
+    """
+    seed = 0 if settings.seed is None else settings.seed
+    labelled, counts = np.flatnonzero(codes < len(model.labels)), model.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+    # each copy, and the model after them, draws as the model would without folds
+    random_states, testimonies = get_random_states(), []
+    for fold, cells in enumerate(share_out(codes[labelled], n_folds, seed)):
+        logger.info("Fold %d of %d.", fold + 1, n_folds)
+        set_random_states(random_states)
+        cells, own = labelled[cells], copy.copy(model)
+        own.module = copy.deepcopy(model.module)
+        own.split_ = leave_out(model.split_, cells, chooses_epoch=chooses_epoch)
+        own_folder = None if folder is None else _folder(folder, fold)
+        _check_same_cells(own_folder, own.split_)
+        fit_copy(own, own_folder)
+        train = np.setdiff1d(labelled, cells)
+        testimonies.append(testify(own.module, counts, codes, train, cells[: -(-MOST_CELLS // n_folds)]))
+    set_random_states(random_states)
+    return testimonies
+
+
+def share_out(codes: np.ndarray, n_folds: int, seed: int) -> list[np.ndarray]:
+    """Share cells out among folds, those of each label as evenly as they go.
+
+    Parameters
+    ----------
+    codes
+        Label of each cell, shape (n_obs,).
+    n_folds
+        Number of folds.
+    seed
+        Seed of the draw.
+
+    Returns
+    -------
+    Indices of the cells of each fold, in random order.
+
+    Examples
+    --------
+    >>> [sorted(codes) for codes in (np.array([7, 7, 9, 9])[fold] for fold in share_out(np.array([7, 7, 9, 9]), 2, 0))]
+    [[7, 9], [7, 9]]
+    """
+    rng = np.random.default_rng(seed)
+    by_label = np.lexsort((rng.random(len(codes)), codes))
+    return [rng.permutation(by_label[fold::n_folds]) for fold in range(n_folds)]
+
+
+def leave_out(split: dict, cells: np.ndarray, *, chooses_epoch: bool) -> dict:
+    """Return a split of a reference without some of its cells.
+
+    Parameters
+    ----------
+    split
+        ``train_size``, and the indices of the ``train`` and ``validation`` cells.
+    cells
+        Indices of those that are left out.
+    chooses_epoch
+        Whether there is something to choose by validation cells; without, all others train.
+    """
+    train, validation = (np.setdiff1d(split[name], cells) for name in ("train", "validation"))
+    if not chooses_epoch:
+        train, validation = np.sort(np.concatenate([train, validation])), np.zeros(0, dtype=int)
+    return {"train_size": split["train_size"], "train": train, "validation": validation}
+
+
+def _folder(folder: Path, fold: int) -> Path:
+    return folder / f"fold-{fold + 1}"
+
+
+def _check_same_cells(folder: Path | None, split: dict) -> None:
+    state = None if folder is None else newest_checkpoint(folder)
+    if state is not None and state["carried"]["split"]["train"] != split["train"].tolist():
+        raise ValueError(
+            f"The checkpoints in {folder} are of other folds. Give the `n_folds`, the `train_size` and the seed "
+            "(`scvi.settings.seed`) that they were trained with, or another `checkpoint_dir`."
+        )

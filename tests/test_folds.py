@@ -1,0 +1,240 @@
+"""Cross-fitting: no copy knows the cells that it speaks of, the networks stay as they are, a killed training goes on."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scvi
+import torch
+from conftest import QUIET, TINY, synthetic
+from lightning.pytorch.callbacks import Callback
+
+import hrca
+from hrca import _folds, _held_out, _model
+from hrca._folds import share_out
+
+
+def new_model(adata=None, **sizes) -> hrca.HRCA:
+    scvi.settings.seed = 0
+    adata = synthetic(100) if adata is None else adata
+    hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
+    return hrca.HRCA(adata, **TINY, **sizes)
+
+
+@pytest.fixture
+def partly_labelled():
+    adata = synthetic(100)
+    labels = adata.obs["cell_type"].astype(object)
+    labels.iloc[::5] = "Unknown"
+    adata.obs["cell_type"] = labels
+    return adata
+
+
+@pytest.fixture
+def testified(monkeypatch):
+    """What was asked of each copy: its module's weights, the cells of its profiles, and those that it speaks of."""
+    testify, asked = _folds.testify, []
+
+    def recorded(module, counts, codes, train, held_out):
+        said = testify(module, counts, codes, train, held_out)
+        asked.append((module, train, held_out, said))
+        return said
+
+    monkeypatch.setattr(_folds, "testify", recorded)
+    return asked
+
+
+@pytest.fixture
+def trained_on(monkeypatch):
+    """The cells that each fine-tuning was given: to train, and to validate."""
+    fit, given = _model.fit, []
+
+    def recorded(model, phase, takes_part):
+        if phase.name == "finetune":
+            given.append(tuple(cells[takes_part[cells]] for cells in (model.split_["train"], model.split_["validation"])))
+        fit(model, phase, takes_part)
+
+    monkeypatch.setattr(_model, "fit", recorded)
+    return given
+
+
+def parameters(model) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.module.parameters()])
+
+
+@pytest.mark.parametrize("lr_schedule", ["one_cycle", "plateau"])
+def test_no_copy_knows_the_cells_that_it_speaks_of(partly_labelled, testified, trained_on, lr_schedule):
+    model = new_model(partly_labelled)
+    model.train(1, 2, n_folds=4, train_size=0.8, lr_schedule=lr_schedule, **QUIET)
+    labelled = np.flatnonzero(partly_labelled.obs["cell_type"] != "Unknown")
+    assert len(testified) == 4
+    assert len(trained_on) == 5
+    spoken_of = [set(held_out) for *_, held_out, _ in testified]
+    assert set.union(*spoken_of) == set(labelled)
+    assert sum(map(len, spoken_of)) == len(labelled)
+    for (_, profiles, held_out, _), (train, validation) in zip(testified, trained_on, strict=False):
+        assert not set(held_out) & (set(train) | set(validation) | set(profiles))
+        assert set(train) | set(validation) == set(profiles) == set(labelled) - set(held_out)
+        # with a plateau, validation cells choose the epoch; with a cycle they serve nothing
+        assert set(validation) == (set(model.split_["validation"]) & set(profiles) if lr_schedule == "plateau" else set())
+    np.testing.assert_array_equal(trained_on[-1][0], np.intersect1d(model.split_["train"], labelled))
+
+
+@pytest.mark.parametrize("lr_schedule", ["one_cycle", "plateau"])
+def test_the_networks_are_those_without_folds(lr_schedule):
+    with_folds, without = new_model(), new_model()
+    for model, n_folds in ((with_folds, 3), (without, None)):
+        scvi.settings.seed = 0
+        model.train(2, 4, n_folds=n_folds, lr_schedule=lr_schedule, **QUIET)
+    torch.testing.assert_close(parameters(with_folds), parameters(without), rtol=0, atol=0)
+    for name, frame in without.history.items():
+        pd.testing.assert_frame_equal(with_folds.history[name], frame, check_exact=True)
+    assert with_folds.split_["train"].tolist() == without.split_["train"].tolist()
+
+
+def test_all_cells_teach_weights_calibration_and_sets(testified, monkeypatch):
+    fit_weights, taught = _held_out.fit_weights, []
+
+    def recorded(network, log_likelihood, depth, codes, n_cells):
+        taught.append((n_cells, set(map(tuple, network.numpy().round(5)))))
+        return fit_weights(network, log_likelihood, depth, codes, n_cells)
+
+    monkeypatch.setattr(_held_out, "fit_weights", recorded)
+    model = new_model()
+    model.train(1, 5, n_folds=4, lr=1e-2, **QUIET)
+    *parts, (n_cells, _) = taught
+    assert n_cells == 100
+    assert [n for n, _ in parts] == [75] * 4
+    for (*_, said), (_, rows) in zip(testified, parts, strict=True):
+        # what is calibrated of a fold was weighed as the others teach
+        assert not rows & set(map(tuple, said.to_weigh.network.numpy().round(5)))
+    assert model.module.calibration.label_bias.any()
+    assert sorted(np.unique(model.held_out_["cell"])) == list(range(100))
+    codes = np.array([model.labels.index(label) for label in model.adata.obs["cell_type"]])
+    np.testing.assert_array_equal(model.held_out_["code"], codes[model.held_out_["cell"]])
+    query = synthetic(30, seed=3)
+    model.predict(query, coverage=0.9)
+    assert query.uns["hrca"]["n_folds"] == 4
+    assert query.obsm["hrca_set"].shape == (30, 3)
+
+
+def test_a_copy_says_of_a_cell_what_it_would_say_of_a_query(testified):
+    model = new_model()
+    model.train(1, 5, n_folds=2, **QUIET)
+    module, _, held_out, said = testified[0]
+    n, x = len(held_out), torch.from_numpy(model.adata.X.toarray()[held_out])
+    with torch.no_grad():
+        output = module.judge(x)
+    shallow = (x.sum(dim=1) <= module.evidence.deepest).numpy()
+    assert 0 < shallow.sum() < n
+    np.testing.assert_allclose(said.to_calibrate.network[:n], output[:, :3], rtol=1e-5)
+    np.testing.assert_array_equal(said.to_calibrate.depth[:n][shallow], x.sum(dim=1)[shallow])
+    np.testing.assert_array_equal(said.cells, np.tile(held_out, 10))
+
+
+@pytest.mark.parametrize("settings", [{"train_size": 1.0}, {"count_evidence": False}])
+def test_folds_where_nothing_is_held_out_or_counted(settings):
+    count_evidence = settings.pop("count_evidence", True)
+    model = new_model(count_evidence=count_evidence)
+    model.train(1, 3, n_folds=3, **settings, **QUIET)
+    assert model.module.calibration.log_temperature.any()
+    query = synthetic(20, seed=4)
+    probabilities = model.predict(query, soft=True, coverage=0.8).to_numpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_of_a_large_reference_some_cells_are_asked_about(testified, monkeypatch):
+    monkeypatch.setattr(_folds, "MOST_CELLS", 20)
+    new_model().train(1, 1, n_folds=3, **QUIET)
+    assert [len(held_out) for *_, held_out, _ in testified] == [7, 7, 7]
+    assert [len(profiles) for _, profiles, *_ in testified] == [66, 67, 67]
+
+
+def test_cells_are_shared_out_evenly():
+    codes = np.repeat([0, 1, 2], [11, 6, 3])
+    folds = share_out(codes, 5, 0)
+    assert sorted(np.concatenate(folds)) == list(range(20))
+    counts = np.array([np.bincount(codes[fold], minlength=3) for fold in folds])
+    assert (np.ptp(counts, axis=0) <= 1).all()
+    assert any((a != b).any() for a, b in zip(folds, share_out(codes, 5, 1), strict=True))
+
+
+def test_save_and_load_keep_what_folds_taught(tmp_path):
+    model = new_model()
+    model.train(1, 5, n_folds=3, lr=1e-2, **QUIET)
+    model.save(tmp_path / "model")
+    loaded, query = hrca.HRCA.load(tmp_path / "model"), synthetic(20, seed=3)
+    expected = model.predict(query.copy(), soft=True, coverage=0.9)
+    pd.testing.assert_frame_equal(loaded.predict(query, soft=True, coverage=0.9), expected, check_exact=True)
+    assert query.uns["hrca"]["n_folds"] == 3
+    model.module.forget()
+    loaded = hrca.HRCA.load(tmp_path / "model", synthetic(100))
+    with pytest.raises(ValueError, match="not trained on these labels before"):
+        loaded.train(1, 1, n_folds=3, **QUIET)
+
+
+@pytest.mark.parametrize("n_folds", [1, 0, -3, 2.5, 3.0, True, "5", 101])
+def test_what_cannot_be_a_number_of_folds_is_refused_before_training(n_folds):
+    model = new_model()
+    for train in (lambda: model.train(1, 1, n_folds=n_folds, **QUIET), lambda: model.finetune(1, n_folds=n_folds, **QUIET)):
+        with pytest.raises(ValueError, match=r"`n_folds` must be a whole number from 2 .* 100, got .* 5 is usual"):
+            train()
+    assert model.history is None
+
+
+def test_a_model_that_knows_the_labels_is_refused():
+    model = new_model()
+    model.train(1, 1, **QUIET)
+    before = model.model_id_
+    with pytest.raises(ValueError, match=r"was not trained on these labels before.*Make a new model"):
+        model.train(1, 1, n_folds=3, **QUIET)
+    assert model.model_id_ == before
+    # a new classifier on its Gene-AE knows none of the new labels
+    new = hrca.HRCA.from_pretrained(model, synthetic(90, seed=7), "cell_type")
+    new.finetune(1, n_folds=3, **QUIET)
+    assert new.n_folds_ == 3
+    # and without folds nothing of them is left
+    new.finetune(1, **QUIET)
+    assert new.n_folds_ is None
+    assert not new.module.calibration.label_bias.any()
+
+
+class StopAt(Callback):
+    """Break off at the beginning of the nth epoch that this process trains."""
+
+    def __init__(self, epoch: int):
+        self.left = epoch
+
+    def on_train_epoch_start(self, *_):
+        self.left -= 1
+        if self.left < 0:
+            raise InterruptedError
+
+
+@pytest.mark.parametrize("epoch", [2, 5, 9, 13, 16])
+def test_a_training_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, monkeypatch, epoch):
+    # epochs: 3 of pre-training, 4 of each of three copies, 4 of the model
+    options = {"n_folds": 3, "lr": 1e-2, **QUIET}
+    checkpoints = {"checkpoint_dir": tmp_path, "checkpoint_interval": 1}
+    peace = new_model()
+    peace.train(3, 4, **options)
+    stop, fit = StopAt(epoch), _model.fit
+    with monkeypatch.context() as patched:
+        # the user's callbacks do not reach the copies
+        patched.setattr(_model, "fit", lambda model, phase, cells: (phase.callbacks.append(stop), fit(model, phase, cells)))
+        with pytest.raises(InterruptedError):
+            new_model().train(3, 4, **options, **checkpoints)
+    resumed = new_model()
+    resumed.train(3, 4, **options, **checkpoints, resume=True)
+    assert resumed.model_id_ == peace.model_id_  # weights of the networks, of the counts, and calibration
+    np.testing.assert_array_equal(resumed.held_out_["score"], peace.held_out_["score"])
+
+
+def test_checkpoints_of_other_folds_are_refused(tmp_path):
+    options = {"checkpoint_dir": tmp_path, "resume": True, **QUIET}
+    new_model().train(1, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
+    with pytest.raises(ValueError, match=r"fold-1 are of other folds.*seed"):
+        new_model().train(1, 1, n_folds=2, **options)
+    with pytest.raises(ValueError, match=r"not begun with `n_folds=4`: it lacks their checkpoints"):
+        new_model().train(1, 1, n_folds=4, **options)
+    with pytest.raises(ValueError, match=r"needs a `checkpoint_dir` without checkpoints of an earlier one"):
+        new_model().train(1, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
