@@ -6,13 +6,13 @@
 Within: for each data set and seed, half of the cells train HRCA (laptop size, ``train()`` as it is), logistic
 regression, the multinomial likelihood and, in its own environment (``benchmarks/environments/make.sh FOLDER``), scANVI;
 the other half, at the depths below, is labelled by each. Writes results/calibration.csv, a row for each method and
-depth, and results/calibration_classes.csv, the coverage of the sets by known label, for labels with at least 100 cells.
-Across (``--across``): the pairs of the accuracy benchmark on all genes, cells of types that the reference has; writes
-results/calibration_across.csv and results/calibration_across_classes.csv. What is there already is not run again. Cells
+depth; results/calibration_classes.csv, the coverage of the sets by known label, for labels with at least 100 cells; and
+results/calibration_bins.csv, what calibration_report.py needs to take the cells of all splits together. Across (``--across``): the pairs of the accuracy benchmark on all genes, cells of types that the reference has; writes
+the same files, named calibration_across. What is there already is not run again. Cells
 without counts are left out.
 
 ``hrca`` predicts with its defaults; ``hrca_label`` has class-conditional sets, ``hrca_weighted`` sets weighted for the
-query; ``hrca_raw`` is without calibration; ``hrca_adapted`` after ``adapt(query)`` at each depth, with weighted sets.
+query; ``hrca_folds`` and ``hrca_folds_label`` are ``train(n_folds=5)``; ``hrca_raw`` is without calibration; ``hrca_adapted`` after ``adapt(query)`` at each depth, with weighted sets.
 The others' sets are all labels, from the likeliest, until .9 of the probability is reached, as are those of
 ``hrca_raw``; scANVI says the confidence of its label alone, and has none.
 """
@@ -43,12 +43,14 @@ from expression import log_normalized
 import hrca
 from hrca import metrics
 from hrca._calibration import Calibration
+from hrca._held_out import fit_judgement
 
 SETS = ("starmap_mpfc", "pbmc3k", "pbmc_facs_zheng")
 LABELS_KEY = "cell_type"
 DEPTHS = (1.0, 0.3, 0.1, 0.03)
 DEPTHS_ACROSS = (1.0, 0.1)
 COVERAGE = 0.9
+N_FOLDS = 5
 # A label with fewer cells says too little of its coverage.
 FEWEST_CELLS = 100
 # Draws of right and wrong that a confidence which is right might have had.
@@ -58,6 +60,8 @@ METHODS = (
     "hrca",
     "hrca_label",
     "hrca_weighted",
+    "hrca_folds",
+    "hrca_folds_label",
     "hrca_raw",
     "hrca_adapted",
     "logistic_regression",
@@ -138,16 +142,32 @@ def of_hrca(model: hrca.HRCA, query: ad.AnnData, **settings: bool) -> Answer:
     return of_table(probabilities, query.obsm["hrca_set"])
 
 
+def with_module_of_its_own(model: hrca.HRCA) -> hrca.HRCA:
+    """Copy a model so that its module can be changed."""
+    other = copy.copy(model)
+    other.module = copy.deepcopy(model.module)
+    return other
+
+
+def without_folds(model: hrca.HRCA) -> hrca.HRCA:
+    """Return what ``train()`` makes of the same reference; its networks are the same to the last bit."""
+    other = with_module_of_its_own(model)
+    counts = model.adata_manager.get_from_registry("X")
+    codes = model.adata_manager.get_from_registry("labels").ravel()
+    other.held_out_, other.n_folds_ = fit_judgement(other.module, counts, codes, model.split_), None
+    return other
+
+
 def methods(reference: ad.AnnData, labels_key: str, seed: int) -> dict[str, Callable[[ad.AnnData], Answer]]:
     """Train each method; return how to ask it."""
     scvi.settings.seed = seed
     own = reference.copy()
     hrca.HRCA.setup_anndata(own, labels_key=labels_key)
-    model = hrca.HRCA(own, **hrca.SIZES["laptop"])
-    model.train(enable_progress_bar=False)
-    raw = copy.copy(model)
-    raw.module = copy.deepcopy(model.module)
-    raw.module.calibration = Calibration()
+    folds = hrca.HRCA(own, **hrca.SIZES["laptop"])
+    folds.train(n_folds=N_FOLDS, enable_progress_bar=False)
+    model = without_folds(folds)
+    raw = with_module_of_its_own(model)
+    raw.module.calibration = Calibration(len(model.labels))
     task = common.Task(reference, labels_key, seed, {})
     regression = linear.train(task)
     profiles = likelihood.train(common.Task(reference, labels_key, seed, {}, "multinomial"))
@@ -163,6 +183,8 @@ def methods(reference: ad.AnnData, labels_key: str, seed: int) -> dict[str, Call
     return {
         "hrca": lambda query: of_hrca(model, query),
         "hrca_label": lambda query: of_hrca(model, query, class_conditional=True),
+        "hrca_folds": lambda query: of_hrca(folds, query),
+        "hrca_folds_label": lambda query: of_hrca(folds, query, class_conditional=True),
         "hrca_weighted": lambda query: of_hrca(model, query, weighted=True),
         "hrca_raw": lambda query: of_table(raw.predict(query, soft=True, key_added=None)),
         "hrca_adapted": lambda query: of_hrca(model.adapt(query, enable_progress_bar=False), query, weighted=True),
@@ -212,6 +234,14 @@ def score(answer: Answer, known: np.ndarray) -> tuple[dict, pd.DataFrame]:
     ]
 
 
+def bins(answer: Answer, known: np.ndarray) -> pd.DataFrame:
+    """Cells by bin of confidence: how many, mean confidence and accuracy, and the variance of right and wrong if honest."""
+    table = metrics.reliability_table(known, answer.labels, answer.confidence)
+    place = np.minimum((answer.confidence * metrics.N_BINS).astype(int), metrics.N_BINS - 1)
+    variance = np.bincount(place, answer.confidence * (1 - answer.confidence), minlength=metrics.N_BINS)
+    return table.drop(columns="by").assign(variance=variance[table["bin"]])
+
+
 def halves(name: str, data: Path, seed: int, n_genes: int | None) -> tuple[ad.AnnData, ad.AnnData]:
     """Split a data set at random, on the genes that vary most in the first half if a number is given."""
     adata = hrca.datasets.local(name, data)
@@ -253,8 +283,8 @@ def across(parts: list[str], seeds: int, data: Path) -> Iterator[tuple[str, int,
                 yield source.name, seed, lambda source=source, seed=seed: make(source, seed)
 
 
-def measure(case: Case, environments: Path | None) -> Iterator[tuple[dict, pd.DataFrame]]:
-    """Train and ask all methods; their scores, one method and depth after the other."""
+def measure(case: Case, environments: Path | None) -> Iterator[tuple[dict, pd.DataFrame, pd.DataFrame]]:
+    """Train and ask all methods; their scores, those by label, and bins, one method and depth after the other."""
     queries, key = case.queries(), case.pair.labels_key
     from_scanvi = of_scanvi(case, queries, environments) if environments else {}
     ask = methods(case.pair.reference, key, case.seed)
@@ -266,7 +296,8 @@ def measure(case: Case, environments: Path | None) -> Iterator[tuple[dict, pd.Da
             where = {"data": case.name, "seed": case.seed, "n_genes": query.n_vars, "method": method, "depth": depth}
             row, by_label = score(answer, known)
             counts = {"median_counts": float(np.median(grid.totals(query)))}
-            yield {**where, **counts, **row}, by_label.rename_axis("label").reset_index().assign(**where)
+            by_label = by_label.rename_axis("label").reset_index().assign(**where)
+            yield {**where, **counts, **row}, by_label, bins(answer, known).assign(**where)
 
 
 def append(path: Path, rows: pd.DataFrame) -> None:
@@ -291,7 +322,7 @@ def main() -> None:
         stem, cases = "calibration_across", across(arguments.pairs, arguments.seeds, arguments.data)
     else:
         stem, cases = "calibration", within(arguments.sets, arguments.seeds, arguments.genes, arguments.data)
-    path, by_label_path = (arguments.out / f"{name}.csv" for name in (stem, f"{stem}_classes"))
+    path, by_label_path, bins_path = (arguments.out / f"{stem}{part}.csv" for part in ("", "_classes", "_bins"))
     genes = "all" if arguments.across or arguments.genes is None else str(arguments.genes)
     columns = ["data", "seed", "genes", "method"]
     there = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame(columns=columns)
@@ -304,9 +335,10 @@ def main() -> None:
                     f"{path} lacks {sorted(lacking)} of {name}: take these rows out, or give another --out."
                 )
             continue
-        rows, by_label = zip(*measure(make(), arguments.environments), strict=True)
+        rows, by_label, by_bin = zip(*measure(make(), arguments.environments), strict=True)
         table = pd.DataFrame([{"genes": genes, **row, **record.provenance()} for row in rows])
         append(by_label_path, pd.concat(by_label).assign(genes=genes))
+        append(bins_path, pd.concat(by_bin).assign(genes=genes))
         append(path, table)
         print(table[["data", "seed", "method", "depth", "calibration_error", "by_chance", "coverage", "size"]])
 
