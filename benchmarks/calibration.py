@@ -1,20 +1,21 @@
 """Calibration of confidences and coverage of sets, within data sets and across them.
 
     python benchmarks/calibration.py --data DATA [--sets starmap_mpfc ...] [--seeds 3] [--genes 2000]
-        [--environments FOLDER] [--across [--pairs BZ9 ...]]
+        [--methods hrca ...] [--environments FOLDER] [--across [--pairs BZ9 ...]]
 
 Within: for each data set and seed, half of the cells train HRCA (laptop size, ``train()`` as it is), logistic
 regression, the multinomial likelihood and, in its own environment (``benchmarks/environments/make.sh FOLDER``), scANVI;
 the other half, at the depths below, is labelled by each. Writes results/calibration.csv, a row for each method and
 depth; results/calibration_classes.csv, the coverage of the sets by known label, for labels with at least 100 cells; and
-results/calibration_bins.csv, what calibration_report.py needs to take the cells of all splits together. Across (``--across``): the pairs of the accuracy benchmark on all genes, cells of types that the reference has; writes
-the same files, named calibration_across. What is there already is not run again. Cells
-without counts are left out.
+results/calibration_bins.csv, what calibration_report.py needs to take the cells of all splits together. Across
+(``--across``): the pairs of the accuracy benchmark on all genes, cells of types that the reference has; writes the same
+files, named calibration_across. What is there already is not run again. Cells without counts are left out.
 
 ``hrca`` predicts with its defaults; ``hrca_label`` has class-conditional sets, ``hrca_weighted`` sets weighted for the
-query; ``hrca_folds`` and ``hrca_folds_label`` are ``train(n_folds=5)``; ``hrca_raw`` is without calibration; ``hrca_adapted`` after ``adapt(query)`` at each depth, with weighted sets.
-The others' sets are all labels, from the likeliest, until .9 of the probability is reached, as are those of
-``hrca_raw``; scANVI says the confidence of its label alone, and has none.
+query; ``hrca_folds`` and ``hrca_folds_label`` are ``train(n_folds=5)``; ``hrca_raw`` is without calibration;
+``hrca_adapted`` after ``adapt(query)`` at each depth, with weighted sets. The others' sets are all labels, from the
+likeliest, until .9 of the probability is reached, as are those of ``hrca_raw``; scANVI says the confidence of its label
+alone, and has none.
 """
 
 import argparse
@@ -158,18 +159,19 @@ def without_folds(model: hrca.HRCA) -> hrca.HRCA:
     return other
 
 
-def methods(reference: ad.AnnData, labels_key: str, seed: int) -> dict[str, Callable[[ad.AnnData], Answer]]:
-    """Train each method; return how to ask it."""
+def methods(reference: ad.AnnData, labels_key: str, seed: int, asked: set[str]) -> dict[str, Callable]:
+    """Train the methods that are asked for; return how to ask each."""
     scvi.settings.seed = seed
     own = reference.copy()
     hrca.HRCA.setup_anndata(own, labels_key=labels_key)
     folds = hrca.HRCA(own, **hrca.SIZES["laptop"])
-    folds.train(n_folds=N_FOLDS, enable_progress_bar=False)
+    with_folds = bool(asked & {"hrca_folds", "hrca_folds_label"})
+    folds.train(n_folds=N_FOLDS if with_folds else None, enable_progress_bar=False)
     model = without_folds(folds)
     raw = with_module_of_its_own(model)
     raw.module.calibration = Calibration(len(model.labels))
     task = common.Task(reference, labels_key, seed, {})
-    regression = linear.train(task)
+    regression = linear.train(task) if "logistic_regression" in asked else None
     profiles = likelihood.train(common.Task(reference, labels_key, seed, {}, "multinomial"))
 
     def of_regression(query: ad.AnnData) -> Answer:
@@ -180,7 +182,7 @@ def methods(reference: ad.AnnData, labels_key: str, seed: int) -> dict[str, Call
         said = softmax(likelihood.multinomial(query.X.tocsr().astype(float), profiles.profiles), axis=1)
         return of_table(pd.DataFrame(said, query.obs_names, profiles.labels))
 
-    return {
+    all_methods = {
         "hrca": lambda query: of_hrca(model, query),
         "hrca_label": lambda query: of_hrca(model, query, class_conditional=True),
         "hrca_folds": lambda query: of_hrca(folds, query),
@@ -191,6 +193,7 @@ def methods(reference: ad.AnnData, labels_key: str, seed: int) -> dict[str, Call
         "logistic_regression": of_regression,
         "multinomial": of_likelihood,
     }
+    return {name: ask for name, ask in all_methods.items() if name in asked}
 
 
 def of_scanvi(case: Case, queries: dict[float, ad.AnnData], environments: Path) -> dict[float, Answer]:
@@ -235,7 +238,7 @@ def score(answer: Answer, known: np.ndarray) -> tuple[dict, pd.DataFrame]:
 
 
 def bins(answer: Answer, known: np.ndarray) -> pd.DataFrame:
-    """Cells by bin of confidence: how many, mean confidence and accuracy, and the variance of right and wrong if honest."""
+    """Cells by bin of confidence: how many, mean confidence and accuracy, and the sum of p (1 - p)."""
     table = metrics.reliability_table(known, answer.labels, answer.confidence)
     place = np.minimum((answer.confidence * metrics.N_BINS).astype(int), metrics.N_BINS - 1)
     variance = np.bincount(place, answer.confidence * (1 - answer.confidence), minlength=metrics.N_BINS)
@@ -283,15 +286,17 @@ def across(parts: list[str], seeds: int, data: Path) -> Iterator[tuple[str, int,
                 yield source.name, seed, lambda source=source, seed=seed: make(source, seed)
 
 
-def measure(case: Case, environments: Path | None) -> Iterator[tuple[dict, pd.DataFrame, pd.DataFrame]]:
+def measure(
+    case: Case, asked: set[str], environments: Path | None
+) -> Iterator[tuple[dict, pd.DataFrame, pd.DataFrame]]:
     """Train and ask all methods; their scores, those by label, and bins, one method and depth after the other."""
     queries, key = case.queries(), case.pair.labels_key
-    from_scanvi = of_scanvi(case, queries, environments) if environments else {}
-    ask = methods(case.pair.reference, key, case.seed)
+    from_scanvi = of_scanvi(case, queries, environments) if "scanvi" in asked else {}
+    ask = methods(case.pair.reference, key, case.seed, asked)
     for depth, query in queries.items():
         known = query.obs[key].to_numpy().astype(str)
         answers = {method: answer(query) for method, answer in ask.items()}
-        answers |= {"scanvi": from_scanvi[depth]} if environments else {}
+        answers |= {"scanvi": from_scanvi[depth]} if from_scanvi else {}
         for method, answer in answers.items():
             where = {"data": case.name, "seed": case.seed, "n_genes": query.n_vars, "method": method, "depth": depth}
             row, by_label = score(answer, known)
@@ -313,7 +318,8 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--genes", type=int, help="most variable genes to keep; all if not given")
-    parser.add_argument("--environments", type=Path, help="folder of the peers' environments; without, no scANVI")
+    parser.add_argument("--methods", nargs="+", choices=[*METHODS, "scanvi"], help="all but scANVI if not given")
+    parser.add_argument("--environments", type=Path, help="folder of the peers' environments, for scANVI")
     parser.add_argument("--across", action="store_true", help="the pairs of the accuracy benchmark")
     parser.add_argument("--pairs", nargs="+", default=[], help="only pairs whose name contains one of these")
     parser.add_argument("--out", type=Path, default=record.HERE / "results")
@@ -328,14 +334,10 @@ def main() -> None:
     there = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame(columns=columns)
     there = there.groupby(columns[:3])["method"].agg(set).to_dict()
     for name, seed, make in cases:
-        if (name, str(seed), genes) in there:
-            lacking = set(METHODS) - there[name, str(seed), genes]
-            if lacking:
-                raise SystemExit(
-                    f"{path} lacks {sorted(lacking)} of {name}: take these rows out, or give another --out."
-                )
+        lacking = set(arguments.methods or METHODS) - there.get((name, str(seed), genes), set())
+        if not lacking:
             continue
-        rows, by_label, by_bin = zip(*measure(make(), arguments.environments), strict=True)
+        rows, by_label, by_bin = zip(*measure(make(), lacking, arguments.environments), strict=True)
         table = pd.DataFrame([{"genes": genes, **row, **record.provenance()} for row in rows])
         append(by_label_path, pd.concat(by_label).assign(genes=genes))
         append(bins_path, pd.concat(by_bin).assign(genes=genes))

@@ -51,11 +51,13 @@ def synthetic(n_obs: int, n_genes: int = 60, n_labels: int = 3, seed: int = 0) -
 
 def calibrated_by_hand(calibration: Calibration, logits: np.ndarray, depth: float) -> np.ndarray:
     """The probabilities of one cell, as decision 4 has them."""
-    slopes, bias, stray, ends = (x.double().numpy() for x in calibration.buffers())
+    slopes, bias, mixing, stray, ends = (x.double().numpy() for x in calibration.buffers())
     said = log_softmax(logits)
     x, c = np.log(np.clip(depth, *ends) / 100), said.max()
-    temperature = np.exp(slopes[0] + slopes[1] * x + slopes[2] * x**2 + slopes[3] * c + slopes[4] * c * x)
-    return (1 - stray) * softmax(said / temperature + bias[0] + bias[1] * x) + stray / len(said)
+    temperature = slopes[0] + slopes[1] * x + slopes[2] * x**2 + slopes[3] * c + slopes[4] * c * x
+    drawn = [sum(mixing[i, j] * max(said[j], -8) for j in range(len(said))) for i in range(len(said))]
+    scores = said / np.exp(np.clip(temperature, -3, 3)) + bias[0] + bias[1] * x + drawn
+    return (1 - stray) * softmax(scores) + stray / len(said)
 
 
 @pytest.fixture

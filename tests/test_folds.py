@@ -1,5 +1,6 @@
-"""Cross-fitting: no copy knows the cells that it speaks of, the networks stay as they are, a killed training goes on."""
+"""Cross-fitting: no copy knows the cells that it speaks of, the networks stay as they are, a killed one goes on."""
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,7 +51,9 @@ def trained_on(monkeypatch):
 
     def recorded(model, phase, takes_part):
         if phase.name == "finetune":
-            given.append(tuple(cells[takes_part[cells]] for cells in (model.split_["train"], model.split_["validation"])))
+            given.append(
+                tuple(cells[takes_part[cells]] for cells in (model.split_["train"], model.split_["validation"]))
+            )
         fit(model, phase, takes_part)
 
     monkeypatch.setattr(_model, "fit", recorded)
@@ -75,7 +78,9 @@ def test_no_copy_knows_the_cells_that_it_speaks_of(partly_labelled, testified, t
         assert not set(held_out) & (set(train) | set(validation) | set(profiles))
         assert set(train) | set(validation) == set(profiles) == set(labelled) - set(held_out)
         # with a plateau, validation cells choose the epoch; with a cycle they serve nothing
-        assert set(validation) == (set(model.split_["validation"]) & set(profiles) if lr_schedule == "plateau" else set())
+        assert set(validation) == (
+            set(model.split_["validation"]) & set(profiles) if lr_schedule == "plateau" else set()
+        )
     np.testing.assert_array_equal(trained_on[-1][0], np.intersect1d(model.split_["train"], labelled))
 
 
@@ -128,6 +133,13 @@ def test_a_copy_says_of_a_cell_what_it_would_say_of_a_query(testified):
     assert 0 < shallow.sum() < n
     np.testing.assert_allclose(said.to_calibrate.network[:n], output[:, :3], rtol=1e-5)
     np.testing.assert_array_equal(said.to_calibrate.depth[:n][shallow], x.sum(dim=1)[shallow])
+    used, informative = np.ones(x.shape[1], dtype=bool), module.evidence.informative.numpy() > 0
+    profiles, expected = module.evidence.log_profiles.exp().double().numpy(), np.zeros((n, 3))
+    others = 1 / (1 + x.sum(dim=1).numpy() / 100)[:, None]
+    for genes, share in ((used, others), (informative, 1 - others)):
+        among = profiles[:, genes] / profiles[:, genes].sum(axis=1, keepdims=True)
+        expected += share * (x.numpy()[:, genes] @ np.log(among).T)
+    np.testing.assert_allclose(said.to_calibrate.log_likelihood[:n][shallow], expected[shallow], rtol=1e-4)
     np.testing.assert_array_equal(said.cells, np.tile(held_out, 10))
 
 
@@ -166,7 +178,6 @@ def test_save_and_load_keep_what_folds_taught(tmp_path):
     expected = model.predict(query.copy(), soft=True, coverage=0.9)
     pd.testing.assert_frame_equal(loaded.predict(query, soft=True, coverage=0.9), expected, check_exact=True)
     assert query.uns["hrca"]["n_folds"] == 3
-    model.module.forget()
     loaded = hrca.HRCA.load(tmp_path / "model", synthetic(100))
     with pytest.raises(ValueError, match="not trained on these labels before"):
         loaded.train(1, 1, n_folds=3, **QUIET)
@@ -175,7 +186,10 @@ def test_save_and_load_keep_what_folds_taught(tmp_path):
 @pytest.mark.parametrize("n_folds", [1, 0, -3, 2.5, 3.0, True, "5", 101])
 def test_what_cannot_be_a_number_of_folds_is_refused_before_training(n_folds):
     model = new_model()
-    for train in (lambda: model.train(1, 1, n_folds=n_folds, **QUIET), lambda: model.finetune(1, n_folds=n_folds, **QUIET)):
+    for train in (
+        lambda: model.train(1, 1, n_folds=n_folds, **QUIET),
+        lambda: model.finetune(1, n_folds=n_folds, **QUIET),
+    ):
         with pytest.raises(ValueError, match=r"`n_folds` must be a whole number from 2 .* 100, got .* 5 is usual"):
             train()
     assert model.history is None
@@ -188,7 +202,7 @@ def test_a_model_that_knows_the_labels_is_refused():
     with pytest.raises(ValueError, match=r"was not trained on these labels before.*Make a new model"):
         model.train(1, 1, n_folds=3, **QUIET)
     assert model.model_id_ == before
-    # a new classifier on its Gene-AE knows none of the new labels
+    # a new classifier, and a Gene-AE that was trained on other cells
     new = hrca.HRCA.from_pretrained(model, synthetic(90, seed=7), "cell_type")
     new.finetune(1, n_folds=3, **QUIET)
     assert new.n_folds_ == 3
@@ -220,7 +234,9 @@ def test_a_training_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, monke
     stop, fit = StopAt(epoch), _model.fit
     with monkeypatch.context() as patched:
         # the user's callbacks do not reach the copies
-        patched.setattr(_model, "fit", lambda model, phase, cells: (phase.callbacks.append(stop), fit(model, phase, cells)))
+        patched.setattr(
+            _model, "fit", lambda model, phase, cells: (phase.callbacks.append(stop), fit(model, phase, cells))
+        )
         with pytest.raises(InterruptedError):
             new_model().train(3, 4, **options, **checkpoints)
     resumed = new_model()
@@ -232,9 +248,84 @@ def test_a_training_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, monke
 def test_checkpoints_of_other_folds_are_refused(tmp_path):
     options = {"checkpoint_dir": tmp_path, "resume": True, **QUIET}
     new_model().train(1, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
-    with pytest.raises(ValueError, match=r"fold-1 are of other folds.*seed"):
+    with pytest.raises(ValueError, match=r"fold-1 are of other folds\. Give the `n_folds` and the seed"):
         new_model().train(1, 1, n_folds=2, **options)
     with pytest.raises(ValueError, match=r"not begun with `n_folds=4`: it lacks their checkpoints"):
         new_model().train(1, 1, n_folds=4, **options)
     with pytest.raises(ValueError, match=r"needs a `checkpoint_dir` without checkpoints of an earlier one"):
         new_model().train(1, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
+
+
+def test_old_checkpoints_are_refused_before_any_copy_is_trained(tmp_path, trained_on):
+    new_model().finetune(1, checkpoint_dir=tmp_path, **QUIET)
+    trained_on.clear()
+    for train in ("finetune", "train"):
+        with pytest.raises(ValueError, match="needs a `checkpoint_dir` without checkpoints of an earlier one"):
+            getattr(new_model(), train)(1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
+    assert not trained_on
+
+
+def test_the_same_object_goes_on_after_an_interruption(tmp_path):
+    options = {"n_folds": 2, "checkpoint_dir": tmp_path, "checkpoint_interval": 1, **QUIET}
+    peace = new_model()
+    peace.train(1, 4, n_folds=2, **QUIET)
+    model = new_model()
+    with pytest.raises(InterruptedError):
+        model.train(1, 4, callbacks=[StopAt(2)], **options)
+    model.train(1, 4, resume=True, **options)
+    assert model.model_id_ == peace.model_id_
+
+
+def test_a_killed_training_without_a_seed_goes_on(tmp_path, monkeypatch):
+    source = new_model(synthetic(90, seed=7))
+    source.pretrain(1, **QUIET)
+    options = {"n_folds": 3, "checkpoint_dir": tmp_path, "checkpoint_interval": 1, **QUIET}
+    fit, stop = _model.fit, StopAt(5)
+    scvi.settings._seed = None  # the setter takes numbers only
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            _model, "fit", lambda model, phase, cells: (phase.callbacks.append(stop), fit(model, phase, cells))
+        )
+        with pytest.raises(InterruptedError):
+            hrca.HRCA.from_pretrained(source, synthetic(100), "cell_type").finetune(4, **options)
+    resumed = hrca.HRCA.from_pretrained(source, synthetic(100), "cell_type")
+    resumed.finetune(4, resume=True, **options)
+    assert resumed.is_finetuned_
+
+
+def test_the_users_logger_sees_the_model_alone(tmp_path):
+    from lightning.pytorch.loggers import CSVLogger
+
+    logger = CSVLogger(tmp_path, name="run")
+    new_model().train(1, 3, n_folds=2, logger=logger, **QUIET)
+    epochs = pd.read_csv(tmp_path / "run" / "version_0" / "metrics.csv")["epoch"].dropna()
+    assert epochs.is_monotonic_increasing
+    assert epochs.value_counts().max() <= 3
+
+
+def test_early_stopping_is_the_models_where_copies_have_nothing_to_stop_by():
+    model = new_model()
+    stopping = {"early_stopping": True, "early_stopping_monitor": "validation_loss", "early_stopping_patience": 1}
+    model.train(1, 5, n_folds=2, **stopping, **QUIET)
+    assert model.is_finetuned_
+
+
+def test_the_only_cell_of_a_label_is_not_asked_about(testified):
+    adata = synthetic(60)
+    adata.obs["cell_type"] = [*adata.obs["cell_type"].iloc[:-1].astype(str), "rare"]
+    new_model(adata).train(1, 1, n_folds=3, **QUIET)
+    assert sorted(np.concatenate([held_out for *_, held_out, _ in testified])) == list(range(59))
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_reference_on_disk(tmp_path, dense):
+    in_memory = synthetic(60)
+    if dense:
+        in_memory.X = in_memory.X.toarray()
+    in_memory.write_h5ad(tmp_path / "reference.h5ad")
+    query, probabilities = synthetic(20, seed=3), []
+    for adata in (in_memory, ad.read_h5ad(tmp_path / "reference.h5ad", backed="r")):
+        model = new_model(adata)
+        model.train(1, 2, n_folds=3, **QUIET)
+        probabilities.append(model.predict(query, soft=True, key_added=None))
+    pd.testing.assert_frame_equal(*probabilities, check_exact=True)

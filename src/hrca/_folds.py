@@ -15,8 +15,8 @@ from ._held_out import Testimony, testify
 
 logger = logging.getLogger(__name__)
 
-# Cells that the copies speak of, at most: what is learned from them has some dozen numbers, and of a label with a
-# twentieth of the cells this leaves 500. Not tuned.
+# Cells that the copies speak of, at most (but for rounding up in each fold): of a label with a twentieth of the cells,
+# this leaves 500. Not tuned.
 MOST_CELLS = 10_000
 
 
@@ -40,7 +40,7 @@ def check_folds(model: BaseModelClass, n_folds: int, codes: np.ndarray, folder: 
     ------
     ValueError
         If `n_folds` is no whole number from 2 to the number of labelled cells, the model was trained on labels before,
-        the folder has checkpoints of folds that are not to be gone on with, or of a fine-tuning without them.
+        or the folder has checkpoints that are not to be gone on with, or of a fine-tuning without these folds.
     """
     n_labelled = int((codes < len(model.labels)).sum())
     is_whole = isinstance(n_folds, numbers.Integral) and not isinstance(n_folds, bool)
@@ -49,25 +49,24 @@ def check_folds(model: BaseModelClass, n_folds: int, codes: np.ndarray, folder: 
             f"`n_folds` must be a whole number from 2 to that of the labelled cells, {n_labelled}, got {n_folds!r}. "
             "5 is usual; None holds out a share of the cells in place of folds."
         )
+    state = newest_checkpoint(folder) if resume and folder is not None else None
+    if state is not None and state["phase"] == "finetune":
+        # the copies were trained before that began
+        states = (newest_checkpoint(_folder(folder, fold)) for fold in range(n_folds))
+        if not all(own is not None and own["complete"] for own in states):
+            raise ValueError(
+                f"The fine-tuning in {folder} was not begun with `n_folds={n_folds}`: it lacks their checkpoints. Give "
+                "the `n_folds` that it was begun with, or another `checkpoint_dir`."
+            )
+        return
     if any(name.startswith("finetune_") for name in model.history_ or {}):
         raise ValueError(
             "`n_folds` needs a model that was not trained on these labels before: what it knows of a cell's label it "
             "would tell of a cell that it is to judge. Make a new model, or leave `n_folds` out."
         )
-    if folder is None:
-        return
-    if not resume:
-        for fold in range(n_folds):
-            check_unused(_folder(folder, fold), "finetune")
-        return
-    state = newest_checkpoint(folder)
-    if state is not None and state["phase"] == "finetune":
-        ended = [newest_checkpoint(_folder(folder, fold)) for fold in range(n_folds)]
-        if not all(own is not None and own["complete"] for own in ended):
-            raise ValueError(
-                f"The fine-tuning in {folder} was not begun with `n_folds={n_folds}`: it lacks their checkpoints. Give "
-                "the `n_folds` that it was begun with, or another `checkpoint_dir`."
-            )
+    if folder is not None and not resume:
+        for used in (folder, *(_folder(folder, fold) for fold in range(n_folds))):
+            check_unused(used, "finetune")
 
 
 def cross_fit(
@@ -98,28 +97,33 @@ def cross_fit(
 
     Returns
     -------
-    What each copy says of its fold.
+    What each copy says of its fold, but for the only cell of a label.
 
     Raises
     ------
     ValueError
-        If a checkpoint is of other folds.
+        If a checkpoint is of other folds; or as fine-tuning does.
     """
     seed = 0 if settings.seed is None else settings.seed
-    labelled, counts = np.flatnonzero(codes < len(model.labels)), model.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+    counts = model.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+    labelled = np.flatnonzero(codes < len(model.labels))
     # each copy, and the model after them, draws as the model would without folds
     random_states, testimonies = get_random_states(), []
-    for fold, cells in enumerate(share_out(codes[labelled], n_folds, seed)):
+    for fold, places in enumerate(share_out(codes[labelled], n_folds, seed)):
         logger.info("Fold %d of %d.", fold + 1, n_folds)
         set_random_states(random_states)
-        cells, own = labelled[cells], copy.copy(model)
+        cells, own = labelled[places], copy.copy(model)
+        train = np.setdiff1d(labelled, cells)
         own.module = copy.deepcopy(model.module)
         own.split_ = leave_out(model.split_, cells, chooses_epoch=chooses_epoch)
         own_folder = None if folder is None else _folder(folder, fold)
-        _check_same_cells(own_folder, own.split_)
+        _check_same_cells(own_folder, train, labelled)
         fit_copy(own, own_folder)
-        train = np.setdiff1d(labelled, cells)
-        testimonies.append(testify(own.module, counts, codes, train, cells[: -(-MOST_CELLS // n_folds)]))
+        # of a label that this copy has never seen, it can only be wrong
+        asked = cells[np.isin(codes[cells], codes[train])][: -(-MOST_CELLS // n_folds)]
+        testimonies.append(testify(own.module, counts, codes, train, np.sort(asked)))
+        # it holds the copy, which would stay until the next collection
+        own.trainer = None
     set_random_states(random_states)
     return testimonies
 
@@ -172,10 +176,13 @@ def _folder(folder: Path, fold: int) -> Path:
     return folder / f"fold-{fold + 1}"
 
 
-def _check_same_cells(folder: Path | None, split: dict) -> None:
+def _check_same_cells(folder: Path | None, train: np.ndarray, labelled: np.ndarray) -> None:
     state = None if folder is None else newest_checkpoint(folder)
-    if state is not None and state["carried"]["split"]["train"] != split["train"].tolist():
+    if state is None:
+        return
+    split = state["carried"]["split"]
+    if not np.array_equal(np.intersect1d(split["train"] + split["validation"], labelled), train):
         raise ValueError(
-            f"The checkpoints in {folder} are of other folds. Give the `n_folds`, the `train_size` and the seed "
-            "(`scvi.settings.seed`) that they were trained with, or another `checkpoint_dir`."
+            f"The checkpoints in {folder} are of other folds. Give the `n_folds` and the seed (`scvi.settings.seed`) "
+            "that they were trained with, or another `checkpoint_dir`."
         )

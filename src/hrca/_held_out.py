@@ -58,6 +58,19 @@ class Testimony:
     to_weigh: Heard | None
     to_calibrate: Heard
 
+    def take(self, rows: np.ndarray) -> "Testimony":
+        """Return some rows, given by a mask."""
+        to_weigh = None if self.to_weigh is None else self.to_weigh.take(rows)
+        return Testimony(self.cells[rows], self.codes[rows], to_weigh, self.to_calibrate.take(rows))
+
+    @staticmethod
+    def join(several: "Sequence[Testimony]") -> "Testimony":
+        """Put the rows of several one after the other."""
+        cells, codes = (np.concatenate([getattr(said, name) for said in several]) for name in ("cells", "codes"))
+        weighed = [said.to_weigh for said in several]
+        to_weigh = None if weighed[0] is None else Heard.join(weighed)
+        return Testimony(cells, codes, to_weigh, Heard.join([said.to_calibrate for said in several]))
+
 
 @torch.no_grad()
 def testify(module: HRCAModule, counts, codes: np.ndarray, train: np.ndarray, held_out: np.ndarray) -> Testimony:
@@ -75,12 +88,16 @@ def testify(module: HRCAModule, counts, codes: np.ndarray, train: np.ndarray, he
     codes
         Index of each cell's label, shape (n_obs,).
     train
-        Indices of the labelled cells that the profiles may know.
+        Indices of the labelled cells that the profiles may know, shape (n_train,).
     held_out
-        Indices of labelled cells that trained nothing.
+        Indices of labelled cells that trained nothing, rising, shape (n_held_out,).
+
+    Returns
+    -------
+    What it says, ten rows for each held-out cell: all cells as they are, then all of them thinned, nine times.
     """
     module.eval()
-    _fit_profiles(module, counts, codes, train, _deepest(module, counts, train))
+    _fit_profiles(module, counts, codes, train, new_depth_of=train)
     cells, to_weigh = np.tile(held_out, HELD_OUT_DRAWS), None
     if module.evidence is not None and len(held_out):
         to_weigh = _hear_as_trained(module, counts[held_out])
@@ -122,14 +139,15 @@ def fit_judgement(
         said = testify(module, counts, codes, train, held_out)
         parts = [held_out[i::N_PARTS] for i in range(min(N_PARTS, len(held_out)))]
     else:
-        said, parts = _together(testimonies), [np.unique(testimony.cells) for testimony in testimonies]
+        said, parts = Testimony.join(testimonies), [np.unique(testimony.cells) for testimony in testimonies]
     scores = _calibrate(module, said, parts, by_label=testimonies is not None)
     if module.evidence is not None:
-        weights = _fit_weights(said, np.ones(len(said.cells), dtype=bool))
+        weights = _fit_weights(said)
         module.evidence.weights.copy_(weights)
         logger.info("Weights of network and counts at %d counts a cell: %s.", USUAL_DEPTH, weights[0].exp().tolist())
         # only now the profiles know the held-out cells
-        _fit_profiles(module, counts, codes, np.flatnonzero(codes < n_labels), _deepest(module, counts, train))
+        new_depth_of = None if testimonies is None else train
+        _fit_profiles(module, counts, codes, np.flatnonzero(codes < n_labels), new_depth_of=new_depth_of)
     return scores
 
 
@@ -154,17 +172,21 @@ def _deepest(module: HRCAModule, counts, cells: np.ndarray) -> float:
     return max(float(np.quantile(depth, DEEPEST_QUANTILE)), 1.0)
 
 
-def _fit_profiles(module: HRCAModule, counts, codes: np.ndarray, cells: np.ndarray, deepest: float) -> None:
+def _fit_profiles(
+    module: HRCAModule, counts, codes: np.ndarray, cells: np.ndarray, *, new_depth_of: np.ndarray | None
+) -> None:
+    """Learn the profiles of some cells; the depth of the deepest is that of others, or stays as it is."""
     if module.evidence is None:
         return
     n_labels, used = module.se_classifier.output.out_features, module.genes_used.cpu().numpy()
     codes_known = np.full_like(codes, n_labels)
     codes_known[cells] = codes[cells]
+    deepest = float(module.evidence.deepest) if new_depth_of is None else _deepest(module, counts, new_depth_of)
     module.evidence.fit_profiles(class_profiles(counts, codes_known, n_labels), used, deepest)
 
 
 def _thinned_batches(module: HRCAModule, counts, thinnest: int) -> Iterator[torch.Tensor]:
-    """Go through held-out cells as often as there are draws: as they are first, then thinned as in training."""
+    """Go through held-out cells as often as there are draws: as they are first, then thinned, down to `thinnest`."""
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
     quantiles, used = module.matched_depths, module.genes_used.cpu()
     quantiles = None if quantiles is None else quantiles.cpu()
@@ -198,28 +220,12 @@ def _hear_as_asked(module: HRCAModule, counts) -> Heard:
     return hear_cells(module, numbered(), n_obs, every_gene, match_platform=False)
 
 
-def _together(testimonies: Sequence[Testimony]) -> Testimony:
-    cells, codes = (np.concatenate([getattr(said, name) for said in testimonies]) for name in ("cells", "codes"))
-    heard = [_join([getattr(said, name) for said in testimonies]) for name in ("to_weigh", "to_calibrate")]
-    return Testimony(cells, codes, *heard)
-
-
-def _join(heard: list[Heard | None]) -> Heard | None:
-    if heard[0] is None:
-        return None
-    network, depth = (torch.cat([getattr(said, name) for said in heard]) for name in ("network", "depth"))
-    without_counts = heard[0].log_likelihood is None
-    return Heard(network, None if without_counts else torch.cat([said.log_likelihood for said in heard]), depth)
-
-
-def _fit_weights(said: Testimony, rows: np.ndarray) -> torch.Tensor:
-    """Learn the weights of network and counts from some rows."""
-    if said.to_weigh is None or not rows.any():
+def _fit_weights(said: Testimony) -> torch.Tensor:
+    """Learn the weights of network and counts."""
+    if said.to_weigh is None or not len(said.cells):
         return prior_weights()
-    heard, codes = said.to_weigh, torch.from_numpy(said.codes[rows]).long()
-    rows_ = torch.from_numpy(rows)
-    n_cells = len(np.unique(said.cells[rows]))
-    return fit_weights(heard.network[rows_], heard.log_likelihood[rows_], heard.depth[rows_], codes, n_cells)
+    heard, codes = said.to_weigh, torch.from_numpy(said.codes).long()
+    return fit_weights(heard.network, heard.log_likelihood, heard.depth, codes, len(np.unique(said.cells)))
 
 
 def _calibrate(
@@ -227,18 +233,22 @@ def _calibrate(
 ) -> dict[str, np.ndarray] | None:
     """Fit the calibration to cells each of which is weighed as those of the other parts teach."""
     calibration, heard = Calibration(module.se_classifier.output.out_features), said.to_calibrate
-    known = heard.depth > 0
-    if known.any():
-        log_probabilities = torch.empty_like(heard.network)
-        for part in parts:
-            rows = np.isin(said.cells, part)
-            log_probabilities[rows] = heard.weigh(_fit_weights(said, ~rows))[rows]
-        codes, cells = said.codes[known.numpy()], said.cells[known.numpy()]
-        log_probabilities, depth = log_probabilities[known], heard.depth[known]
-        n_cells = len(np.unique(cells))
-        calibration.fit(log_probabilities, depth, torch.from_numpy(codes).long(), n_cells, by_label=by_label)
-    module.calibration.load_state_dict(calibration.state_dict())
+    known = (heard.depth > 0).numpy()
     if not known.any():
+        module.calibration.load_state_dict(calibration.state_dict())
         return None
-    logger.info("Calibration, learned on %d held-out cells: %s.", n_cells, calibration)
+    log_probabilities = torch.empty_like(heard.network)
+    for part in parts:
+        rows = np.isin(said.cells, part)
+        log_probabilities[rows] = heard.take(rows).weigh(_fit_weights(said.take(~rows)))
+    log_probabilities, depth = log_probabilities[known], heard.depth[known]
+    codes, cells = said.codes[known], said.cells[known]
+    n_cells = len(np.unique(cells))
+    calibration.fit(log_probabilities, depth, torch.from_numpy(codes).long(), n_cells, by_label=by_label)
+    module.calibration.load_state_dict(calibration.state_dict())
+    temperature, share = calibration.log_temperature[0].exp(), calibration.stray_share
+    logger.info(
+        "Calibration by %d cells: temperature at %d counts %.2f, stray labels %.3f, bias of labels %.2f to %.2f.",
+        *(n_cells, USUAL_DEPTH, temperature, share, calibration.label_bias[0].min(), calibration.label_bias[0].max()),
+    )
     return held_out_scores(calibration(log_probabilities, depth).exp().numpy(), depth.numpy(), codes, cells)

@@ -134,7 +134,7 @@ class Heard:
     log_likelihood
         Log-likelihood of the counts, shape (n_obs, n_labels); None without a count branch.
     depth
-        As in :class:`Judgement`, shape (n_obs,).
+        Counts of each cell, shape (n_obs,).
     platform_spread
         As in :class:`Judgement`.
     """
@@ -144,18 +144,31 @@ class Heard:
     depth: torch.Tensor
     platform_spread: float = 0.0
 
-    def weigh(self, weights: torch.Tensor) -> torch.Tensor:
+    def weigh(self, weights: torch.Tensor | None) -> torch.Tensor:
         """Return log-probabilities, not calibrated, shape (n_obs, n_labels).
 
         Parameters
         ----------
         weights
-            Of network and counts, see :class:`hrca._evidence.CountEvidence`; without a count branch they play no part.
+            Of network and counts, see :class:`hrca._evidence.CountEvidence`; None without a count branch.
         """
         if self.log_likelihood is None:
             return self.network
         weights = weights.to(self.depth)
         return combine(self.network, self.log_likelihood, self.depth, weights).log_softmax(dim=1)
+
+    def take(self, rows: np.ndarray) -> "Heard":
+        """Return what is said of some cells, given by a mask or by indices."""
+        rows = torch.from_numpy(rows)
+        log_likelihood = None if self.log_likelihood is None else self.log_likelihood[rows]
+        return Heard(self.network[rows], log_likelihood, self.depth[rows])
+
+    @staticmethod
+    def join(several: "list[Heard]") -> "Heard":
+        """Put what is said of several sets of cells one after the other."""
+        network, depth = (torch.cat([getattr(heard, name) for heard in several]) for name in ("network", "depth"))
+        with_counts = several[0].log_likelihood is not None
+        return Heard(network, torch.cat([heard.log_likelihood for heard in several]) if with_counts else None, depth)
 
 
 def hear_cells(
@@ -183,7 +196,8 @@ def hear_cells(
 
     Returns
     -------
-    What both say of each cell, in order, in double precision.
+    What both say of each cell, in order, in double precision; its depth is at most that of the deepest cells that the
+    network judges whole.
     """
     genes_used = module.genes_used.cpu().numpy() * present
     n_labels = module.se_classifier.output.out_features
@@ -231,14 +245,16 @@ def judge_cells(
     What the module says of each cell, in order.
     """
     heard = hear_cells(module, batches, n_obs, present, match_platform=match_platform)
+    depth, platform_spread = heard.depth, heard.platform_spread
     with torch.inference_mode():
-        weights = None if heard.log_likelihood is None else module.evidence.weights.cpu()
-        log_probabilities = heard.weigh(weights)
+        log_probabilities = heard.weigh(module.evidence.weights.cpu() if module.weighs_counts else None)
+        # of a large query it is as much again
+        del heard
         if calibrated:
             on_cpu = Calibration(log_probabilities.shape[1])
             on_cpu.load_state_dict(module.calibration.state_dict())
-            log_probabilities = on_cpu(log_probabilities, heard.depth)
-    return Judgement(log_probabilities.numpy().astype(np.float32), heard.depth.numpy(), heard.platform_spread)
+            log_probabilities = on_cpu(log_probabilities, depth)
+    return Judgement(log_probabilities.numpy().astype(np.float32), depth.numpy(), platform_spread)
 
 
 @torch.inference_mode()

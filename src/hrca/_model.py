@@ -591,12 +591,14 @@ class HRCA(BaseModelClass):
         train_size
             As in :meth:`pretrain`.
         n_folds
-            Number of copies that are fine-tuned beside the model, each without another part of the labelled cells, and
-            each asked about that part: all cells of the reference (at most 10,000) then teach how far to trust what,
-            how often each label is right, and the sets of labels, in place of the held-out share. The networks are
-            those that they would be without, to the last bit; labels may change, as probabilities then know how common
-            a label is and how often it is mistaken. Fine-tuning takes as many times longer, and once more. None: no
-            copies.
+            Number of copies that are fine-tuned before the model, each without another part of the labelled cells, and
+            each asked about that part: all cells of the reference (at most 10,000; for the sets of labels, 2,000) then
+            teach how far to trust what, and how often each label is right, in place of the held-out share. The networks
+            are those that they would be without, to the last bit; labels may change, as probabilities then know how
+            common a label is and which others it is mistaken for. Fine-tuning takes `n_folds` times longer, and with
+            `checkpoint_dir` leaves as many more checkpoints, in ``fold-1``, ... No copy may know the labels of the
+            cells that it is asked about: a Gene-AE from :meth:`from_pretrained` must not have been fine-tuned on this
+            reference. None: no copies.
         freeze_encoder_epochs
             Epochs at the start in which the encoder is not trained.
         encoder_lr
@@ -665,13 +667,20 @@ class HRCA(BaseModelClass):
         if n_folds is not None:
             check_folds(self, n_folds, codes, folder, resume)
             self.split_ = split_cells(self, codes, train_size)
+            chooses_epoch = lr_schedule == "plateau"
+            # the user's logger is the model's, and without validation cells there is nothing to stop by
+            not_for_copies = ("logger",) if chooses_epoch else FINETUNING_ONLY
+            in_copies = {
+                name: x for name, x in settings["trainer_kwargs"].items() if not name.startswith(not_for_copies)
+            }
+            of_copies = {**settings, "trainer_kwargs": in_copies}
             testimonies = cross_fit(
                 self,
                 n_folds,
-                lambda own, own_folder: own._fit("finetune", takes_part, checkpoint_dir=own_folder, **settings),
+                lambda own, own_folder: own._fit("finetune", takes_part, checkpoint_dir=own_folder, **of_copies),
                 codes=codes,
                 folder=folder,
-                chooses_epoch=lr_schedule == "plateau",
+                chooses_epoch=chooses_epoch,
             )
         watched = {"test": test, "tensorboard": tensorboard, "callbacks": callbacks}
         self._fit("finetune", takes_part, checkpoint_dir=folder, **settings, **watched)

@@ -127,8 +127,8 @@ def corrupt(
         Raw counts, shape (n_obs, n_genes).
     corruption
         "thin": each cell is brought to a depth that is log-uniform between its own and `thinnest`; a cell with fewer
-        counts stays as it is. "mask": each entry is hidden with probability 0.7, as in the published code. "none": the counts
-        as they are.
+        counts stays as it is. "mask": each entry is hidden with probability 0.7, as in the published code. "none": the
+        counts as they are.
     generator
         Source of the randomness; torch's own if None.
     query_depths
