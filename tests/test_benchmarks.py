@@ -16,6 +16,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks" / "met
 import accuracy
 import backoff
 import calibration
+import calibration_report
 import grid
 import likelihood
 import novelty
@@ -305,3 +306,32 @@ def test_an_answer_is_scored_by_label_where_it_has_100_cells():
     assert row["calibration_error"] == pytest.approx(120 / 140 - 0.8)
     assert (row["size"], row["empty"]) == (1, 0)
     assert by_label["coverage"].to_dict() == {"a": 1}
+
+
+def test_splits_are_taken_together_as_if_their_cells_were():
+    rng = np.random.default_rng(0)
+    known, confidence = np.full(900, "right"), rng.random(900)
+    labels = np.where(rng.random(900) < confidence * 0.9, "right", "wrong")
+    parts = []
+    for cells in np.array_split(rng.permutation(900), 3):
+        answer = calibration.Answer(labels[cells], confidence[cells], None)
+        parts.append(calibration.bins(answer, known[cells]).assign(data="cells", depth=1.0, method="one"))
+    (row,) = calibration_report.together(pd.concat(parts)).to_dict("records")
+    assert row["n_obs"] == 900
+    assert row["error"] == pytest.approx(hrca.metrics.calibration_error(known, labels, confidence))
+    drawn = [np.where(rng.random(900) < confidence, "right", "wrong") for _ in range(200)]
+    expected = np.mean([hrca.metrics.calibration_error(known, said, confidence) for said in drawn])
+    assert row["chance"] == pytest.approx(expected, rel=0.06)
+
+
+def test_coverage_of_labels_over_splits():
+    classes = pd.DataFrame(
+        {"data": "cells", "depth": 1.0, "label": ["a", "a", "b"], "n_obs": [100, 300, 100], "method": "one"}
+    ).assign(coverage=[0.84, 0.92, 0.90])
+    table = calibration_report.by_label(classes, {"one": "One"}).reset_index().set_index("cells of")
+    assert table.loc["each split", ["labels", "least"]].tolist() == [3, 0.84]
+    assert table.loc["each split", "within 2 points"] == pytest.approx(2 / 3)
+    assert table.loc["all splits", ["labels", "within 2 points", "least"]].tolist() == [2, 1.0, 0.9]
+    # the binomial's own sum
+    exact = stats.binom.cdf(92, 100, 0.9) - stats.binom.cdf(87, 100, 0.9)
+    assert calibration_report.within_by_chance(np.full(50, 100)) == pytest.approx(exact, abs=0.01)
