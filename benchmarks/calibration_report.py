@@ -100,32 +100,75 @@ def by_label(classes: pd.DataFrame, methods: dict[str, str]) -> pd.DataFrame:
     made = []
     for method, name in methods.items():
         own = classes[classes["method"] == method]
-        hit = own.assign(hit=own["coverage"] * own["n_obs"]).groupby(["data", "depth", "label"])[["hit", "n_obs"]].sum()
-        for what, coverage, n_obs in (
-            ("each split", own["coverage"], own["n_obs"]),
-            ("all splits", hit["hit"] / hit["n_obs"], hit["n_obs"]),
+        labels = own.assign(hit=own["coverage"] * own["n_obs"]).groupby(["data", "depth", "label"])
+        hit, n_splits = labels[["hit", "n_obs"]].sum(), labels.size()
+        for what, coverage, n_obs, n in (
+            ("each split", own["coverage"], own["n_obs"], 1),
+            ("all splits", hit["hit"] / hit["n_obs"], hit["n_obs"], n_splits),
         ):
             off = (coverage - COVERAGE).abs()
             made.append(
                 {
-                    "method": name,
+                    "sets": name,
                     "cells of": what,
                     "labels": len(off),
                     "within 2 points": (off <= NEAR + 1e-9).mean(),
-                    "would be, if right": within_by_chance(n_obs.to_numpy()),
+                    "exact sets would be": within_if_exact(n_obs.to_numpy(), n),
                     "mean coverage": coverage.mean(),
                     "mean distance": off.mean(),
                     "least": coverage.min(),
                 }
             )
-    return pd.DataFrame(made).set_index("method")
+    return pd.DataFrame(made).set_index("sets")
 
 
-def within_by_chance(n_obs: np.ndarray) -> float:
-    """Share of labels with this many cells whose coverage would be within 2 points if each cell had it by itself."""
+def within_if_exact(n_obs: np.ndarray, n_splits: np.ndarray | int = 1) -> float:
+    """Share of labels whose coverage would be within 2 points with exact split conformal sets.
+
+    Given n held-out cells of a label, the probability that a set holds it is itself random, Beta distributed (Vovk,
+    2012), and the share of n query cells is binomial around it. The halves of a data set have about as many of a label.
+
+    Parameters
+    ----------
+    n_obs
+        Query cells of each label, in all splits, shape (n_labels,).
+    n_splits
+        Number of splits, one or for each label.
+    """
     rng = np.random.default_rng(0)
-    drawn = rng.binomial(n_obs.astype(int), COVERAGE, size=(2000, len(n_obs))) / n_obs
-    return float((np.abs(drawn - COVERAGE) <= NEAR + 1e-9).mean())
+    drawn, splits = np.zeros((2000, len(n_obs))), np.broadcast_to(n_splits, len(n_obs))
+    for split in range(splits.max()):
+        n = np.where(split < splits, np.round(n_obs / splits), 0).astype(int)
+        rank = np.ceil((n + 1) * COVERAGE)
+        drawn += rng.binomial(n, rng.beta(rank, np.maximum(n + 1 - rank, 1), size=drawn.shape))
+    share = drawn / (np.round(n_obs / splits) * splits)
+    return float((np.abs(share - COVERAGE) <= NEAR + 1e-9).mean())
+
+
+def across(rows: pd.DataFrame, scanvi: pd.DataFrame) -> pd.DataFrame:
+    """Calibration errors and sets across data sets, and the commit that HRCA's were measured on.
+
+    Parameters
+    ----------
+    rows
+        Of calibration.py, a row for each query and method.
+    scanvi
+        Rows of the accuracy benchmark, whose cells are the same.
+    """
+    whole = scanvi[(scanvi["genes"] == "all") & (scanvi["depth"] == "1") & (scanvi["seed"] == 0)]
+    whole = whole.assign(data=whole["pair"], depth=1.0, method="scanvi", calibration_error=whole["ece"])
+    both = pd.concat([rows, whole[[*WHERE, "calibration_error"]]])
+    table = both.pivot_table("calibration_error", WHERE[:2], "method")
+    table = with_mean(table[[name for name in NAMES if name in table]].rename(columns=NAMES)).round(3)
+    for method, name in {"hrca": "sets", "hrca_weighted": "weighted sets"}.items():
+        own = rows[rows["method"] == method].set_index(WHERE[:2])
+        table[name] = [
+            f"{coverage:.3f} ({size:.1f})"
+            for coverage, size in own.reindex(table.index)[["coverage", "size"]].to_numpy()
+        ]
+        table.loc[("mean", ""), name] = f"{(own['coverage'] - COVERAGE).abs().mean():.3f} off"
+    table["commit"] = rows[rows["method"] == "hrca"].set_index(WHERE[:2])["commit"].reindex(table.index)
+    return table
 
 
 def read(name: str) -> pd.DataFrame:
@@ -145,10 +188,8 @@ def main() -> None:
         "hrca": "HRCA",
     }
     by_label(read("calibration_classes"), labels).round(3).to_csv(DOCS / "calibration_labels.csv", lineterminator="\n")
-    across = read("calibration_across")
-    table = across.pivot_table("calibration_error", WHERE[:2], "method")
-    table = table[[name for name in NAMES if name in table]].rename(columns=NAMES)
-    with_mean(table).round(3).to_csv(DOCS / "calibration_across.csv", lineterminator="\n")
+    scanvi = pd.read_csv(RESULTS / "accuracy" / "scanvi.csv")
+    across(read("calibration_across"), scanvi).to_csv(DOCS / "calibration_across.csv", lineterminator="\n")
 
 
 if __name__ == "__main__":
