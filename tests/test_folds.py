@@ -10,7 +10,7 @@ from conftest import QUIET, TINY, synthetic
 from lightning.pytorch.callbacks import Callback
 
 import hrca
-from hrca import _folds, _held_out, _model
+from hrca import _folds, _held_out, _model, _training
 from hrca._folds import share_out
 
 
@@ -250,10 +250,29 @@ def test_checkpoints_of_other_folds_are_refused(tmp_path):
     new_model().train(1, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
     with pytest.raises(ValueError, match=r"fold-1 are of other folds\. Give the `n_folds` and the seed"):
         new_model().train(1, 1, n_folds=2, **options)
-    with pytest.raises(ValueError, match=r"not begun with `n_folds=4`: it lacks their checkpoints"):
+    with pytest.raises(ValueError, match=r"not begun with `n_folds=4`, or .* fold-4 is not complete"):
         new_model().train(1, 1, n_folds=4, **options)
     with pytest.raises(ValueError, match=r"needs a `checkpoint_dir` without checkpoints of an earlier one"):
         new_model().train(1, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
+    for train in (lambda: new_model().train(1, 1, **options), lambda: new_model().finetune(1, **options)):
+        with pytest.raises(ValueError, match=r"was begun with `n_folds`, and goes on with the same alone"):
+            train()
+
+
+def test_bars_say_which_fold_they_are_of(monkeypatch):
+    progress, titles = _training._scvi.PhaseProgress, []
+
+    class Recorded(progress):
+        def __init__(self, phase):
+            titles.append(phase)
+            super().__init__(phase)
+
+    monkeypatch.setattr(_training._scvi, "PhaseProgress", Recorded)
+    model = new_model()
+    model.train(1, 1, n_folds=2, accelerator="cpu")
+    assert titles[-1] == "finetune"
+    assert [title for title in titles if title.endswith("finetune")][:2] == ["fold 1/2 finetune", "fold 2/2 finetune"]
+    assert model.fold_ is None
 
 
 def test_old_checkpoints_are_refused_before_any_copy_is_trained(tmp_path, trained_on):

@@ -52,12 +52,14 @@ def check_folds(model: BaseModelClass, n_folds: int, codes: np.ndarray, folder: 
     state = newest_checkpoint(folder) if resume and folder is not None else None
     if state is not None and state["phase"] == "finetune":
         # the copies were trained before that began
-        states = (newest_checkpoint(_folder(folder, fold)) for fold in range(n_folds))
-        if not all(own is not None and own["complete"] for own in states):
-            raise ValueError(
-                f"The fine-tuning in {folder} was not begun with `n_folds={n_folds}`: it lacks their checkpoints. Give "
-                "the `n_folds` that it was begun with, or another `checkpoint_dir`."
-            )
+        for own_folder in (_folder(folder, fold) for fold in range(n_folds)):
+            own = newest_checkpoint(own_folder)
+            if own is None or not own["complete"]:
+                raise ValueError(
+                    f"The fine-tuning in {folder} was not begun with `n_folds={n_folds}`, or what its copies left is "
+                    f"gone: {own_folder.name} is not complete. Give the `n_folds` that it was begun with, or another "
+                    "`checkpoint_dir`."
+                )
         return
     if any(name.startswith("finetune_") for name in model.history_ or {}):
         raise ValueError(
@@ -67,6 +69,28 @@ def check_folds(model: BaseModelClass, n_folds: int, codes: np.ndarray, folder: 
     if folder is not None and not resume:
         for used in (folder, *(_folder(folder, fold) for fold in range(n_folds))):
             check_unused(used, "finetune")
+
+
+def check_no_folds(folder: Path | None, resume: bool) -> None:
+    """Refuse to go on without folds where a training was begun with them.
+
+    Parameters
+    ----------
+    folder
+        The `checkpoint_dir`, or None.
+    resume
+        Whether its checkpoints are to be gone on with.
+
+    Raises
+    ------
+    ValueError
+        If the folder has checkpoints of folds.
+    """
+    if resume and folder is not None and newest_checkpoint(_folder(folder, 0)) is not None:
+        raise ValueError(
+            f"The training in {folder} was begun with `n_folds`, and goes on with the same alone: give it, or another "
+            "`checkpoint_dir`."
+        )
 
 
 def cross_fit(
@@ -110,9 +134,10 @@ def cross_fit(
     # each copy, and the model after them, draws as the model would without folds
     random_states, testimonies = get_random_states(), []
     for fold, places in enumerate(share_out(codes[labelled], n_folds, seed)):
-        logger.info("Fold %d of %d.", fold + 1, n_folds)
         set_random_states(random_states)
         cells, own = labelled[places], copy.copy(model)
+        own.fold_ = f"fold {fold + 1}/{n_folds}"
+        logger.info("Training a copy: %s.", own.fold_)
         train = np.setdiff1d(labelled, cells)
         own.module = copy.deepcopy(model.module)
         own.split_ = leave_out(model.split_, cells, chooses_epoch=chooses_epoch)

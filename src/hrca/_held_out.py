@@ -233,6 +233,7 @@ def _calibrate(
 ) -> dict[str, np.ndarray] | None:
     """Fit the calibration to cells each of which is weighed as those of the other parts teach."""
     calibration, heard = Calibration(module.se_classifier.output.out_features), said.to_calibrate
+    logger.info("Calibrating by %d held-out cells, each at %d depths.", len(np.unique(said.cells)), HELD_OUT_DRAWS)
     known = (heard.depth > 0).numpy()
     if not known.any():
         module.calibration.load_state_dict(calibration.state_dict())

@@ -36,7 +36,7 @@ from ._answers import Asked, Vocabulary, check_ontology_terms, give_answers, lik
 from ._callbacks import EpochHistory
 from ._evidence import CountEvidence, describe_match
 from ._find_genes import ModelGenes
-from ._folds import check_folds, cross_fit
+from ._folds import check_folds, check_no_folds, cross_fit
 from ._genes import check_shared
 from ._held_out import fit_judgement, keep_reference
 from ._hierarchy import Hierarchy, read_hierarchy
@@ -186,6 +186,8 @@ class HRCA(BaseModelClass):
         self.matched_: dict | None = None
         self.held_out_: dict[str, np.ndarray] | None = None
         self.n_folds_: int | None = None
+        # of a copy of cross-fitting, which it is
+        self.fold_: str | None = None
         self.kept_: dict[str, np.ndarray] | None = None
         self.init_params_ = self._get_init_params(locals())
 
@@ -635,7 +637,8 @@ class HRCA(BaseModelClass):
         ValueError
             As :meth:`pretrain`; or if the reference was set up without labels, the test cells cannot be annotated or
             have no such column, `n_folds` is no whole number from 2 to that of the labelled cells, or it is asked for
-            of a model that was trained on labels before, or with checkpoints of other folds.
+            of a model that was trained on labels before, or with checkpoints of other folds, or not asked for and the
+            checkpoints are of folds.
         OSError
             If a checkpoint cannot be written.
         """
@@ -664,7 +667,9 @@ class HRCA(BaseModelClass):
             "trainer_kwargs": {"accelerator": accelerator, "devices": devices, **trainer_kwargs},
         }
         testimonies = None
-        if n_folds is not None:
+        if n_folds is None:
+            check_no_folds(folder, resume)
+        else:
             check_folds(self, n_folds, codes, folder, resume)
             self.split_ = split_cells(self, codes, train_size)
             chooses_epoch = lr_schedule == "plateau"
@@ -774,8 +779,10 @@ class HRCA(BaseModelClass):
         self._check_has_labels()
         if query is not None:
             self.match(query)
-        if n_folds is not None:
-            folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+        folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+        if n_folds is None:
+            check_no_folds(folder, resume)
+        else:
             check_folds(self, n_folds, self._codes(), folder, resume)
         shared = {
             "batch_size": batch_size,
@@ -1259,6 +1266,7 @@ class HRCA(BaseModelClass):
         phase = Phase(
             name,
             plan_cls,
+            title=name if self.fold_ is None else f"{self.fold_} {name}",
             checkpoint_dir=folder,
             callbacks=[*watchers, *(callbacks or [])],
             history=history,

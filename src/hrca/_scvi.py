@@ -85,7 +85,7 @@ class PhaseProgress(ProgressBar):
     Parameters
     ----------
     phase
-        "pretrain", "finetune" or "adapt".
+        "pretrain", "finetune" or "adapt", after the fold that it is of.
     """
 
     def __init__(self, phase: str):

@@ -133,6 +133,8 @@ class Phase:
         "pretrain" or "finetune".
     plan_cls
         Its training plan.
+    title
+        What its progress bar is called.
     max_epochs
         Number of epochs; None: the Document's, or fewer for many cells.
     batch_size
@@ -157,6 +159,7 @@ class Phase:
 
     name: str
     plan_cls: type[PretrainPlan] | type[FinetunePlan]
+    title: str
     max_epochs: int | None
     batch_size: int
     plan_kwargs: dict
@@ -227,7 +230,7 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
     best = KeepBest(monitor, last=lr_schedule == "one_cycle")
     callbacks = [best, *phase.callbacks]
     if phase.trainer_kwargs.get("enable_progress_bar", True):
-        callbacks.append(_scvi.PhaseProgress(phase.name))
+        callbacks.append(_scvi.PhaseProgress(phase.title))
     if phase.checkpoint_dir is not None:
         callbacks.append(_checkpoints(model, phase, state))
     _announce(phase, model.module, len(train), max_epochs)
