@@ -20,7 +20,15 @@ logger = logging.getLogger(__name__)
 MOST_CELLS = 10_000
 
 
-def check_folds(model: BaseModelClass, n_folds: int, codes: np.ndarray, folder: Path | None, resume: bool) -> None:
+def check_folds(
+    model: BaseModelClass,
+    n_folds: int,
+    codes: np.ndarray,
+    folder: Path | None,
+    resume: bool,
+    *,
+    before: str = "finetune",
+) -> None:
     """Refuse folds that cannot be, before any training.
 
     Parameters
@@ -35,6 +43,8 @@ def check_folds(model: BaseModelClass, n_folds: int, codes: np.ndarray, folder: 
         The `checkpoint_dir`, or None.
     resume
         Whether its checkpoints are to be gone on with.
+    before
+        The phase of the model that comes after its copies: "finetune", or "pretrain" where they are pre-trained, too.
 
     Raises
     ------
@@ -50,13 +60,13 @@ def check_folds(model: BaseModelClass, n_folds: int, codes: np.ndarray, folder: 
             "5 is usual; None holds out a share of the cells in place of folds."
         )
     state = newest_checkpoint(folder) if resume and folder is not None else None
-    if state is not None and state["phase"] == "finetune":
+    if state is not None and state["phase"] in (before, "finetune"):
         # the copies were trained before that began
         for own_folder in (_folder(folder, fold) for fold in range(n_folds)):
             own = newest_checkpoint(own_folder)
-            if own is None or not own["complete"]:
+            if own is None or own["phase"] != "finetune" or not own["complete"]:
                 raise ValueError(
-                    f"The fine-tuning in {folder} was not begun with `n_folds={n_folds}`, or what its copies left is "
+                    f"The training in {folder} was not begun with `n_folds={n_folds}`, or what its copies left is "
                     f"gone: {own_folder.name} is not complete. Give the `n_folds` that it was begun with, or another "
                     "`checkpoint_dir`."
                 )
@@ -68,7 +78,7 @@ def check_folds(model: BaseModelClass, n_folds: int, codes: np.ndarray, folder: 
         )
     if folder is not None and not resume:
         for used in (folder, *(_folder(folder, fold) for fold in range(n_folds))):
-            check_unused(used, "finetune")
+            check_unused(used, before)
 
 
 def check_no_folds(folder: Path | None, resume: bool) -> None:
@@ -100,24 +110,24 @@ def cross_fit(
     *,
     codes: np.ndarray,
     folder: Path | None,
-    chooses_epoch: bool,
+    lr_schedule: str,
 ) -> list[Testimony]:
     """Train a copy of the model for each fold, without its cells, and let it speak of them; the model stays as it is.
 
     Parameters
     ----------
     model
-        The model before fine-tuning, with its split drawn.
+        The model before training, or before fine-tuning, with its split drawn.
     n_folds
         Number of copies.
     fit_copy
-        Fine-tunes a copy, with checkpoints in this folder.
+        Trains a copy, with checkpoints in this folder.
     codes
         Index of each cell's label, shape (n_obs,); n_labels for a cell without.
     folder
         The model's `checkpoint_dir`; each copy has one of its own in it. None: no checkpoints.
-    chooses_epoch
-        Whether validation cells choose the epoch whose weights are kept: they are then cells of other folds.
+    lr_schedule
+        With "plateau", validation cells choose the epoch whose weights are kept: they are then cells of other folds.
 
     Returns
     -------
@@ -140,7 +150,7 @@ def cross_fit(
         logger.info("Training a copy: %s.", own.fold_)
         train = np.setdiff1d(labelled, cells)
         own.module = copy.deepcopy(model.module)
-        own.split_ = leave_out(model.split_, cells, chooses_epoch=chooses_epoch)
+        own.split_ = leave_out(model.split_, cells, chooses_epoch=lr_schedule == "plateau")
         own_folder = None if folder is None else _folder(folder, fold)
         _check_same_cells(own_folder, train, labelled)
         fit_copy(own, own_folder)
@@ -151,6 +161,20 @@ def cross_fit(
         own.trainer = None
     set_random_states(random_states)
     return testimonies
+
+
+def for_copies(trainer_kwargs: dict, lr_schedule: str) -> dict:
+    """Return what goes to the Trainer of a copy: not the user's logger, which is the model's.
+
+    Parameters
+    ----------
+    trainer_kwargs
+        What the user gave.
+    lr_schedule
+        With "one_cycle", copies have no validation cells, and there is nothing to stop early by.
+    """
+    left_out = ("logger",) if lr_schedule == "plateau" else ("logger", "early_stopping")
+    return {name: value for name, value in trainer_kwargs.items() if not name.startswith(left_out)}
 
 
 def share_out(codes: np.ndarray, n_folds: int, seed: int) -> list[np.ndarray]:

@@ -36,9 +36,9 @@ from ._answers import Asked, Vocabulary, check_ontology_terms, give_answers, lik
 from ._callbacks import EpochHistory
 from ._evidence import CountEvidence, describe_match
 from ._find_genes import ModelGenes
-from ._folds import check_folds, check_no_folds, cross_fit
+from ._folds import check_folds, check_no_folds, cross_fit, for_copies
 from ._genes import check_shared
-from ._held_out import fit_judgement, keep_reference
+from ._held_out import Testimony, fit_judgement, keep_reference
 from ._hierarchy import Hierarchy, read_hierarchy
 from ._inference import Judgement, judge_cells, run
 from ._module import GeneAE, HRCAModule, SEClassifier
@@ -598,8 +598,9 @@ class HRCA(BaseModelClass):
             teach how far to trust what, and how often each label is right, in place of the held-out share. The networks
             are those that they would be without, to the last bit; labels may change, as probabilities then know how
             common a label is and which others it is mistaken for. Fine-tuning takes `n_folds` times longer, and with
-            `checkpoint_dir` leaves as many more checkpoints, in ``fold-1``, ... No copy may know the labels of the
-            cells that it is asked about: a Gene-AE from :meth:`from_pretrained` must not have been fine-tuned on this
+            `checkpoint_dir` leaves as many more checkpoints, in ``fold-1``, ... No copy may know the cells that it is
+            asked about: their share in Gene-AE's pre-training makes it a little too sure (:meth:`train` has copies
+            pre-trained without them), and a Gene-AE from :meth:`from_pretrained` must not have been fine-tuned on this
             reference. None: no copies.
         freeze_encoder_epochs
             Epochs at the start in which the encoder is not trained.
@@ -667,34 +668,26 @@ class HRCA(BaseModelClass):
             "trainer_kwargs": {"accelerator": accelerator, "devices": devices, **trainer_kwargs},
         }
         testimonies = None
-        if n_folds is None:
+        if n_folds is None and self.n_folds_ is None:
             check_no_folds(folder, resume)
-        else:
+        if n_folds is not None:
             check_folds(self, n_folds, codes, folder, resume)
             self.split_ = split_cells(self, codes, train_size)
-            chooses_epoch = lr_schedule == "plateau"
-            # the user's logger is the model's, and without validation cells there is nothing to stop by
-            not_for_copies = ("logger",) if chooses_epoch else FINETUNING_ONLY
-            in_copies = {
-                name: x for name, x in settings["trainer_kwargs"].items() if not name.startswith(not_for_copies)
-            }
-            of_copies = {**settings, "trainer_kwargs": in_copies}
+            in_copies = for_copies(settings["trainer_kwargs"], lr_schedule)
             testimonies = cross_fit(
                 self,
                 n_folds,
-                lambda own, own_folder: own._fit("finetune", takes_part, checkpoint_dir=own_folder, **of_copies),
+                lambda own, own_folder: own._fit(
+                    "finetune", takes_part, checkpoint_dir=own_folder, **{**settings, "trainer_kwargs": in_copies}
+                ),
                 codes=codes,
                 folder=folder,
-                chooses_epoch=chooses_epoch,
+                lr_schedule=lr_schedule,
             )
         watched = {"test": test, "tensorboard": tensorboard, "callbacks": callbacks}
         self._fit("finetune", takes_part, checkpoint_dir=folder, **settings, **watched)
-        counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
-        self.held_out_ = fit_judgement(self.module, counts, codes, self.split_, testimonies)
-        self.kept_ = keep_reference(self.module, counts, codes)
-        self.n_folds_ = n_folds
-        self.model_id_ = _scvi.digest(self.module)
-        self.is_finetuned_ = True
+        self.kept_ = keep_reference(self.module, self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY), codes)
+        self._learn_judgement(testimonies)
 
     def train(
         self,
@@ -747,7 +740,8 @@ class HRCA(BaseModelClass):
         train_size
             As in :meth:`pretrain`.
         n_folds
-            As in :meth:`finetune`. The copies share Gene-AE's pre-training, which knows no labels.
+            As in :meth:`finetune`, but that each copy is pre-trained without its cells, too: training takes `n_folds`
+            times longer.
         accelerator
             As in :meth:`pretrain`.
         devices
@@ -779,11 +773,6 @@ class HRCA(BaseModelClass):
         self._check_has_labels()
         if query is not None:
             self.match(query)
-        folder = None if checkpoint_dir is None else Path(checkpoint_dir)
-        if n_folds is None:
-            check_no_folds(folder, resume)
-        else:
-            check_folds(self, n_folds, self._codes(), folder, resume)
         shared = {
             "batch_size": batch_size,
             "lr": lr,
@@ -792,29 +781,55 @@ class HRCA(BaseModelClass):
             "train_size": train_size,
             "accelerator": accelerator,
             "devices": devices,
-            "checkpoint_dir": checkpoint_dir,
             "checkpoint_interval": checkpoint_interval,
             "resume": resume,
-            "tensorboard": tensorboard,
             "num_workers": num_workers,
         }
-        in_both = {name: value for name, value in trainer_kwargs.items() if not name.startswith(FINETUNING_ONLY)}
+        codes, stops = self._codes(), {}
         if pretrain_epochs is None:
             pretrain_epochs = default_epochs(self._pretrain_plan_cls, self.summary_stats.n_cells, batch_size)
-        if pretrain_epochs != 0:
-            schedule = scaled_schedule(self._pretrain_plan_cls, pretrain_epochs)
-            self.pretrain(pretrain_epochs, **schedule, **shared, **in_both)
-        stops = {}
         if max_epochs is None:
-            n_labelled = int((self._codes() < len(self.labels)).sum())
-            max_epochs = default_epochs(self._training_plan_cls, n_labelled, batch_size)
+            max_epochs = default_epochs(self._training_plan_cls, int((codes < len(self.labels)).sum()), batch_size)
             stops = {"early_stopping": lr_schedule == "plateau" and train_size < 1}
         schedule = scaled_schedule(self._training_plan_cls, max_epochs)
         # after two reductions of the learning rate in vain
         stops |= {"early_stopping_patience": 2 * schedule["lr_patience"] + 1} if stops else {}
-        self.finetune(
-            max_epochs, **schedule, **shared, n_folds=n_folds, callbacks=callbacks, **{**stops, **trainer_kwargs}
-        )
+
+        def fit_both(model: HRCA, folder: str | Path | None, finetuning: dict, trainer_kwargs: dict) -> None:
+            where = {"checkpoint_dir": folder, **shared}
+            in_both = {name: value for name, value in trainer_kwargs.items() if not name.startswith(FINETUNING_ONLY)}
+            if pretrain_epochs != 0:
+                of_pretraining = scaled_schedule(self._pretrain_plan_cls, pretrain_epochs)
+                model.pretrain(
+                    pretrain_epochs,
+                    tensorboard=finetuning.get("tensorboard", False),
+                    **of_pretraining,
+                    **where,
+                    **in_both,
+                )
+            model.finetune(max_epochs, **schedule, **where, **finetuning, **trainer_kwargs)
+
+        testimonies, folder = None, None if checkpoint_dir is None else Path(checkpoint_dir)
+        if n_folds is None:
+            check_no_folds(folder, resume)
+        else:
+            check_folds(self, n_folds, codes, folder, resume, before="pretrain")
+            self.split_ = split_cells(self, codes, train_size)
+            in_copies = for_copies({**stops, **trainer_kwargs}, lr_schedule)
+            testimonies = cross_fit(
+                self,
+                n_folds,
+                lambda own, own_folder: fit_both(own, own_folder, {}, in_copies),
+                codes=codes,
+                folder=folder,
+                lr_schedule=lr_schedule,
+            )
+        watched = {"tensorboard": tensorboard, "callbacks": callbacks}
+        # `finetune` is not to miss the folds that its checkpoints are of
+        self.n_folds_ = n_folds
+        fit_both(self, checkpoint_dir, watched, {**stops, **trainer_kwargs})
+        if testimonies is not None:
+            self._learn_judgement(testimonies)
 
     def adapt(
         self,
@@ -1276,6 +1291,13 @@ class HRCA(BaseModelClass):
         self.model_id_ = _scvi.digest(self.module)
         if monitor is not None:
             self.test_scores_ = monitor.rows
+
+    def _learn_judgement(self, testimonies: list[Testimony] | None) -> None:
+        counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+        self.held_out_ = fit_judgement(self.module, counts, self._codes(), self.split_, testimonies)
+        self.n_folds_ = None if testimonies is None else len(testimonies)
+        self.model_id_ = _scvi.digest(self.module)
+        self.is_finetuned_ = True
 
     def _adapt(
         self,
