@@ -18,7 +18,7 @@ DOCS = HERE.parent / "docs"
 SPARSE_DEPTH = 0.1
 SPARSE_GENES = 300
 # A method with less than this share of the rows does not take them from the means of the others.
-SHARE_TO_DECIDE = 0.9
+SHARE_TO_DECIDE = 0.8
 QUERY = ["pair", "genes", "depth"]
 # With another seed, random panels have other genes, and thinned cells other counts.
 ROW = [*QUERY, "seed"]
@@ -71,7 +71,7 @@ def is_full(table: pd.DataFrame) -> pd.Series:
 
 
 def comparable(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep the rows, of query and seed, that all methods have, but for methods that have less than nine tenths.
+    """Keep the rows, of query and seed, that all methods have, but for methods that have less than four fifths.
 
     Means over what each method happens to have would not compare: the sparsest queries come last.
     """
