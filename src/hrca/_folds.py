@@ -195,7 +195,8 @@ def share_out(codes: np.ndarray, n_folds: int, seed: int) -> list[np.ndarray]:
 
     Examples
     --------
-    >>> [sorted(codes) for codes in (np.array([7, 7, 9, 9])[fold] for fold in share_out(np.array([7, 7, 9, 9]), 2, 0))]
+    >>> codes = np.array([7, 7, 9, 9])
+    >>> [sorted(codes[fold].tolist()) for fold in share_out(codes, n_folds=2, seed=0)]
     [[7, 9], [7, 9]]
     """
     rng = np.random.default_rng(seed)
