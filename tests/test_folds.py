@@ -105,8 +105,11 @@ def test_all_cells_teach_weights_calibration_and_sets(testified, monkeypatch):
         return fit_weights(network, log_likelihood, depth, codes, n_cells)
 
     monkeypatch.setattr(_held_out, "fit_weights", recorded)
+    keep_reference, kept = _model.keep_reference, []
+    monkeypatch.setattr(_model, "keep_reference", lambda *args: kept.append(args) or keep_reference(*args))
     model = new_model()
     model.train(1, 5, n_folds=4, lr=1e-2, **QUIET)
+    assert len(kept) == 1  # novelty is nothing that a copy is asked for
     # the model's own held-out cells first, which do not count
     *parts, (n_cells, _) = taught[-5:]
     assert n_cells == 100

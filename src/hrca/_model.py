@@ -686,8 +686,10 @@ class HRCA(BaseModelClass):
             )
         watched = {"test": test, "tensorboard": tensorboard, "callbacks": callbacks}
         self._fit("finetune", takes_part, checkpoint_dir=folder, **settings, **watched)
-        self.kept_ = keep_reference(self.module, self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY), codes)
-        self._learn_judgement(testimonies)
+        # a copy is asked by `testify`, and predicts nothing
+        if self.fold_ is None:
+            self.kept_ = keep_reference(self.module, self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY), codes)
+            self._learn_judgement(testimonies)
 
     def train(
         self,
