@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import colors as mcolors
 from matplotlib.figure import Figure
 
 from hrca.pl import confusion, novelty, reliability, risk_coverage, set_sizes
@@ -56,10 +57,25 @@ def test_risk_coverage_draws_the_curve_and_its_area():
 
 
 def test_set_sizes_draws_the_share_of_each_size():
-    sets = pd.DataFrame({"B": [True, False, True, False], "T": [True, True, True, False]})
+    sets = pd.DataFrame({"B": [True, False, True, False], "T": [True, True, True, False], "NK": [False] * 4})
     ax = set_sizes(sets, ax=Figure().subplots())
-    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[0, 0.25], [1, 0.25], [2, 0.5]])
-    assert ax.get_legend().get_texts()[0].get_text() == "all: 1.2 (4 cells)"
+    drawn = {text.get_text(): bars[0] for text, bars in zip(ax.get_legend().get_texts(), ax.containers, strict=True)}
+    assert {size: (bar.get_x(), bar.get_width()) for size, bar in drawn.items()} == {
+        "0": (0, 0.25),
+        "1": (0.25, 0.25),
+        "2": (0.5, 0.5),
+    }
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["all: 1.2 (4 cells)"]
+
+
+def test_set_sizes_has_a_bar_for_each_group_in_order():
+    sets = pd.DataFrame({"B": [True, False, True], "T": [True, True, True]}, index=["x", "y", "z"])
+    depth = pd.Series(
+        pd.Categorical(["deep", "thin", "thin"], ["thin", "none", "deep"], ordered=True), index=sets.index
+    )
+    ax = set_sizes(sets, by=depth, ax=Figure().subplots())
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["thin: 1.5 (2 cells)", "deep: 2.0 (1 cells)"]
+    assert [[bar.get_width() for bar in bars] for bars in ax.containers] == [[0.5, 0], [0.5, 1]]
 
 
 def test_novelty_draws_the_share_of_cells_at_least_as_novel():
@@ -77,3 +93,14 @@ def test_new_axes_are_what_pyplot_shows(draw):
     ax = draw(LABELS, PREDICTED, CONFIDENCE)
     assert plt.gcf() is ax.figure
     plt.close(ax.figure)
+
+
+def test_shades_are_for_groups_with_an_order():
+    labels = [f"type {i:02d}" for i in range(12)]
+    ax = novelty(np.linspace(0, 1, 12), by=labels, ax=Figure().subplots())
+    colors = np.array([mcolors.to_rgb(line.get_color()) for line in ax.lines[1:]])
+    assert len(np.unique(colors, axis=0)) == 12
+    ordered = novelty(np.linspace(0, 1, 12), by=pd.Categorical(labels, ordered=True), ax=Figure().subplots())
+    brightness = np.array([mcolors.to_rgb(line.get_color()) for line in ordered.lines[1:]]).mean(axis=1)
+    assert (np.diff(brightness) > 0).all()
+    assert not (np.diff(colors.mean(axis=1)) > 0).all()

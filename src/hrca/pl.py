@@ -12,6 +12,11 @@ from .metrics import N_BINS, confusion_table, reliability_table
 # Inches for one label's row or column, and for the axes' names around them.
 INCHES_PER_LABEL = 0.42
 INCHES_AROUND = 3.2
+# Width of a picture with its legend beside it; height of a group's bar.
+INCHES_WIDE = 6.5
+INCHES_PER_BAR = 0.28
+# What a legend of ten sizes needs.
+LEAST_INCHES_HIGH = 2.6
 # A cell of the matrix below this share is left without a number: it would only be clutter.
 SMALLEST_SHARE_PRINTED = 0.005
 # Area, in points^2, of a point that stands for all cells of a line.
@@ -124,14 +129,14 @@ def reliability(
     ax = _axes() if ax is None else ax
     ax.axline((0, 0), slope=1, color="gray", linewidth=0.8)
     groups = list(table.groupby("by", observed=True))
-    for color, (group, bins) in zip(_colors(len(groups)), groups, strict=True):
+    for color, (group, bins) in zip(_colors(by, len(groups)), groups, strict=True):
         label = f"{group}: {scores.loc[group, 'calibration_error']:.3f} ({scores.loc[group, 'n_obs']} cells)"
         # thin: bins of few cells jump about, and the points say how many they have
         ax.plot(bins["confidence"], bins["accuracy"], color=color, label=label, linewidth=0.8, alpha=0.6)
         sizes = LARGEST_POINT * bins["n_obs"] / bins["n_obs"].sum()
         ax.scatter(bins["confidence"], bins["accuracy"], s=sizes, color=color)
     ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    ax.legend(title="calibration error", fontsize=7, title_fontsize=7)
+    _legend_beside(ax, "calibration error")
     return ax
 
 
@@ -177,7 +182,7 @@ def risk_coverage(
 
 
 def set_sizes(sets: pd.DataFrame, *, by: Sequence | None = None, ax: Axes | None = None) -> Axes:
-    """Draw how many labels the sets hold: the share of cells with each size, a line for each group of cells.
+    """Draw how many labels the sets hold: a bar for each group of cells, in parts that are the shares of each size.
 
     Parameters
     ----------
@@ -196,19 +201,29 @@ def set_sizes(sets: pd.DataFrame, *, by: Sequence | None = None, ax: Axes | None
     --------
     >>> ax = set_sizes(pd.DataFrame({"B": [True, False], "T": [True, True]}))
     >>> ax.get_xlabel()
-    'labels in the set'
+    'share of cells'
     """
-    cells = pd.DataFrame({"by": "all" if by is None else by, "size": sets.to_numpy(dtype=bool).sum(axis=1)})
-    ax = _axes() if ax is None else ax
-    groups = list(cells.groupby("by", observed=True)["size"])
-    for color, (group, sizes) in zip(_colors(len(groups)), groups, strict=True):
-        shares = sizes.value_counts(normalize=True).reindex(range(sets.shape[1] + 1), fill_value=0)
-        ax.plot(
-            shares.index, shares, marker=".", color=color, label=f"{group}: {sizes.mean():.1f} ({len(sizes)} cells)"
-        )
-    ax.set(xlabel="labels in the set", ylabel="share of cells")
-    ax.set_ylim(bottom=0)
-    ax.legend(title="mean size", fontsize=7, title_fontsize=7)
+    import matplotlib.pyplot as plt
+
+    cells = pd.DataFrame(
+        {"by": "all" if by is None else np.asarray(by, dtype=object), "size": sets.to_numpy(dtype=bool).sum(axis=1)}
+    )
+    if isinstance(getattr(by, "dtype", None), pd.CategoricalDtype):
+        cells["by"] = pd.Categorical(cells["by"], categories=by.dtype.categories)
+    by_group = cells.groupby("by", observed=True)["size"]
+    shares = by_group.value_counts(normalize=True).unstack(fill_value=0).sort_index(axis=1)
+    names = [f"{group}: {sizes.mean():.1f} ({len(sizes)} cells)" for group, sizes in by_group]
+    if ax is None:
+        size = (INCHES_WIDE, max(LEAST_INCHES_HIGH, 1 + INCHES_PER_BAR * len(names)))
+        _, ax = plt.subplots(figsize=size, layout="constrained")
+    left = np.zeros(len(names))
+    for size, color in zip(shares.columns, _shades(len(shares.columns)), strict=True):
+        ax.barh(names, shares[size], left=left, color=color, label=str(size))
+        left += shares[size].to_numpy()
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", labelsize=7)
+    ax.set(xlabel="share of cells", ylabel="group: mean (cells)", xlim=(0, 1))
+    _legend_beside(ax, "labels in the set")
     return ax
 
 
@@ -240,23 +255,38 @@ def novelty(scores: Sequence[float], *, by: Sequence | None = None, ax: Axes | N
     groups = list(cells.dropna().groupby("by", observed=True)["novelty"])
     ax = _axes() if ax is None else ax
     ax.plot([0, 1], [1, 0], color="gray", linewidth=0.8)
-    for color, (group, values) in zip(_colors(len(groups)), groups, strict=True):
+    for color, (group, values) in zip(_colors(by, len(groups)), groups, strict=True):
         steps = np.sort(values)
         above = 1 - np.arange(len(steps)) / len(steps)
         ax.step(steps, above, where="pre", color=color, label=f"{group} ({len(steps)} cells)")
     ax.set(xlabel="novelty", ylabel="share of cells that are at least as novel", xlim=(0, 1), ylim=(0, 1))
-    ax.legend(fontsize=7)
+    _legend_beside(ax)
     return ax
 
 
 def _axes() -> Axes:
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=(4.5, 4.2), layout="constrained")[1]
+    return plt.subplots(figsize=(INCHES_WIDE, 4.2), layout="constrained")[1]
 
 
-def _colors(n: int) -> list:
+def _legend_beside(ax: Axes, title: str | None = None) -> None:
+    # lines of many groups leave no room among them
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), title=title, fontsize=7, title_fontsize=7)
+
+
+def _shades(n: int) -> list:
     import matplotlib.pyplot as plt
 
-    # groups have an order, as depths do: so have the colors; the lightest end is not seen on white
+    # the lightest end is not seen on white
     return list(plt.get_cmap("viridis")(np.linspace(0, 0.9, n)))
+
+
+def _colors(by: Sequence | None, n: int) -> list:
+    import seaborn as sns
+
+    has_order = isinstance(getattr(by, "dtype", None), pd.CategoricalDtype) and by.dtype.ordered
+    # of two neighbours among many labels, shades cannot be told apart
+    if has_order or n == 1:
+        return _shades(n)
+    return list(sns.color_palette(next((name for name in ("tab10", "tab20") if n <= int(name[3:])), "husl"), n))
