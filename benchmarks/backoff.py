@@ -2,16 +2,18 @@
 
     python benchmarks/backoff.py --data DATA [--seeds 1] [--genes 2000]
 
-For ``pbmc3k`` and ``pbmc_facs_zheng`` (``cell_type``): half of the cells train HRCA (laptop size, ``train()`` as it
-is), with the hierarchies below; the other half, at each depth, is labelled. Writes results/backoff.csv, a row for each
-``min_confidence`` and depth: hierarchical precision, recall and F1 of ``predict(min_confidence=...)``; of a threshold
-on the labels' probabilities with as many answers; and of the likeliest label of every cell.
+For ``pbmc3k`` and ``pbmc_facs_zheng`` (``cell_type``): half of the cells train HRCA (laptop size), with the hierarchies
+below, by ``train()`` as it is and by ``train(n_folds=5)``; the other half, at each depth, is labelled. Writes
+results/backoff.csv, a row for each ``n_folds``, depth and ``min_confidence``: hierarchical precision, recall and F1 of
+``predict(min_confidence=...)``; of a threshold on the labels' probabilities with as many answers; and of the likeliest
+label of every cell.
 """
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+import anndata as ad
 import calibration
 import grid
 import numpy as np
@@ -43,34 +45,53 @@ PARENTS = {
     },
 }
 DEPTHS = (1.0, 0.1)
-LEAST = (0.4, 0.5, 0.7, 0.9)
+LEAST = (0.4, 0.45, 0.5, 0.7, 0.9)
 
 
-def measure(name: str, data: Path, seed: int, n_genes: int) -> Iterator[dict]:
-    """Train, and score each way to answer."""
-    reference, query = calibration.halves(name, data, seed, n_genes)
+def train(name: str, reference: ad.AnnData, seed: int) -> hrca.HRCA:
+    """Train with folds and the hierarchy."""
     scvi.settings.seed = seed
     hrca.HRCA.setup_anndata(reference, labels_key=calibration.LABELS_KEY, labels_hierarchy=PARENTS[name])
     model = hrca.HRCA(reference, **hrca.SIZES["laptop"])
-    model.train(enable_progress_bar=False)
-    for depth in DEPTHS:
-        thinned = grid.thin(query, depth, grid.generator(seed, f"{depth:g} of {name}"))
-        thinned = thinned[grid.totals(thinned) > 0].copy()
-        known = thinned.obs[calibration.LABELS_KEY].to_numpy().astype(str)
-        table = model.predict(thinned, soft=True, key_added=None)
-        flat, sure = table.columns.to_numpy()[table.to_numpy().argmax(axis=1)], table.to_numpy().max(axis=1)
-        for least in LEAST:
-            answers = np.asarray(model.predict(thinned, min_confidence=least, key_added=None))
-            n_answers = int((answers != "Unknown").sum())
-            surest = np.argsort(-sure, kind="stable")[:n_answers]
-            threshold = np.full(len(known), "Unknown", dtype=object)
-            threshold[surest] = flat[surest]
-            row = {"data": name, "seed": seed, "depth": depth, "min_confidence": least}
-            row |= {"coverage": n_answers / len(known), "n_obs": len(known)}
-            for way, said in (("backoff", answers), ("threshold", threshold), ("flat", flat)):
-                scores = metrics.hierarchical_scores(known, said, PARENTS[name])
-                row |= {key.replace("hierarchical", way): value for key, value in scores.items()}
-            yield row
+    model.train(n_folds=calibration.N_FOLDS, enable_progress_bar=False)
+    return model
+
+
+def answered(known: np.ndarray, answers: dict[str, np.ndarray], parents: dict[str, str]) -> dict[str, float]:
+    """Hierarchical scores of each way to answer."""
+    row = {}
+    for way, said in answers.items():
+        scores = metrics.hierarchical_scores(known, said, parents)
+        row |= {key.replace("hierarchical", way): value for key, value in scores.items()}
+    return row
+
+
+def score(model: hrca.HRCA, query: ad.AnnData, parents: dict[str, str]) -> Iterator[dict]:
+    """Score each way to answer, at each ``min_confidence``."""
+    known = query.obs[calibration.LABELS_KEY].to_numpy().astype(str)
+    table = model.predict(query, soft=True, key_added=None)
+    flat, sure = table.columns.to_numpy()[table.to_numpy().argmax(axis=1)], table.to_numpy().max(axis=1)
+    for least in LEAST:
+        backoff = np.asarray(model.predict(query, min_confidence=least, key_added=None))
+        n_answers = int((backoff != "Unknown").sum())
+        surest = np.argsort(-sure, kind="stable")[:n_answers]
+        threshold = np.full(len(known), "Unknown", dtype=object)
+        threshold[surest] = flat[surest]
+        ways = {"backoff": backoff, "threshold": threshold, "flat": flat}
+        row = {"min_confidence": least, "coverage": n_answers / len(known), "n_obs": len(known)}
+        yield row | answered(known, ways, parents)
+
+
+def measure(name: str, data: Path, seed: int, n_genes: int) -> Iterator[dict]:
+    """Train, and score with and without what the folds taught."""
+    reference, query = calibration.halves(name, data, seed, n_genes)
+    model = train(name, reference, seed)
+    for n_folds, asked in ((None, calibration.without_folds(model)), (calibration.N_FOLDS, model)):
+        for depth in DEPTHS:
+            thinned = grid.thin(query, depth, grid.generator(seed, f"{depth:g} of {name}"))
+            thinned = thinned[grid.totals(thinned) > 0].copy()
+            where = {"data": name, "seed": seed, "n_folds": n_folds, "depth": depth}
+            yield from (where | row for row in score(asked, thinned, PARENTS[name]))
 
 
 def main() -> None:
@@ -84,8 +105,9 @@ def main() -> None:
     runs = [(name, seed) for seed in range(arguments.seeds) for name in PARENTS]
     rows = [row for name, seed in runs for row in measure(name, arguments.data, seed, arguments.genes)]
     table = pd.DataFrame([{**row, **record.provenance()} for row in rows])
+    table["n_folds"] = table["n_folds"].astype("Int64")
     table.round(4).to_csv(arguments.out / "backoff.csv", index=False, lineterminator="\n")
-    print(table.iloc[:, :16].to_string())
+    print(table.iloc[:, :17].to_string())
 
 
 if __name__ == "__main__":
