@@ -279,25 +279,31 @@ def test_the_hierarchies_of_back_off_are_those_of_the_data(data_dir):
         assert set(parents) - set(parents.values()) <= labels
 
 
-def test_a_threshold_answers_as_many_cells_as_back_off():
+def test_a_threshold_answers_as_many_cells_as_back_off(monkeypatch):
     cells, parents = synthetic(200), {"type 0": "low", "type 1": "low"}
     hrca.HRCA.setup_anndata(cells, labels_key="cell_type", labels_hierarchy=parents)
     model = hrca.HRCA(cells, **TINY)
     model.train(1, 1, **QUIET)
     query = grid.thin(synthetic(50, seed=1), 0.03, np.random.default_rng(0))
     query = query[grid.totals(query) > 0].copy()
-    known, labels = query.obs["cell_type"], model.predict(query, key_added=None)
-    flat = hrca.metrics.hierarchical_scores(known, labels, parents)["hierarchical_f1"]
+    scored, ways = backoff.answered, []
+    monkeypatch.setattr(backoff, "answered", lambda known, said, tree: ways.append(said) or scored(known, said, tree))
     rows = list(backoff.score(model, query, parents))
-    assert [row["min_confidence"] for row in rows] == list(backoff.LEAST)
-    for row in rows:
-        assert row["flat_f1"] == flat
-        answers = model.predict(query, min_confidence=row["min_confidence"], key_added=None)
-        assert row["coverage"] == np.mean(np.asarray(answers) != "Unknown")
-        # each label has as many levels as it has, so what is not answered is missing from recall alone
-        assert row["threshold_recall"] <= row["flat_recall"] + 1e-12
-        assert row["threshold_f1"] == flat or row["coverage"] < 1
-    assert rows[-1]["coverage"] < 1
+    table = model.predict(query, soft=True, key_added=None)
+    labels, sure = model.predict(query, key_added=None), table.max(axis=1).to_numpy()
+    n_unanswered = []
+    for row, least, said in zip(rows, backoff.LEAST, ways, strict=True):
+        assert row["min_confidence"] == least
+        np.testing.assert_array_equal(said["backoff"], model.predict(query, min_confidence=least, key_added=None))
+        np.testing.assert_array_equal(said["flat"], labels)
+        answered = said["threshold"] != "Unknown"
+        assert answered.sum() == (said["backoff"] != "Unknown").sum() == round(row["coverage"] * len(labels))
+        np.testing.assert_array_equal(said["threshold"][answered], labels[answered])
+        assert sure[answered].min() >= sure[~answered].max(initial=0)
+        expected = hrca.metrics.hierarchical_scores(query.obs["cell_type"], said["backoff"], parents)
+        assert row["backoff_f1"] == expected["hierarchical_f1"]
+        n_unanswered.append((~answered).sum())
+    assert 0 < n_unanswered[-1] < len(labels)
 
 
 def test_the_pairs_of_calibration_have_only_seen_types_and_cells_with_counts(data_dir):

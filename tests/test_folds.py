@@ -110,8 +110,7 @@ def test_all_cells_teach_weights_calibration_and_sets(testified, monkeypatch):
     model = new_model()
     model.train(1, 5, n_folds=4, lr=1e-2, **QUIET)
     assert len(kept) == 1  # novelty is nothing that a copy is asked for
-    # the model's own held-out cells first, which do not count
-    *parts, (n_cells, _) = taught[-5:]
+    *parts, (n_cells, _) = taught
     assert n_cells == 100
     assert [n for n, _ in parts] == [75] * 4
     for (*_, said), (_, rows) in zip(testified, parts, strict=True):
@@ -217,6 +216,16 @@ def test_a_model_that_knows_the_labels_is_refused():
     assert not new.module.calibration.label_bias.any()
 
 
+def test_copies_of_a_model_that_was_pretrained_share_its_gene_ae(tmp_path, trained_on):
+    model = new_model()
+    model.pretrain(2, checkpoint_dir=tmp_path, **QUIET)
+    with pytest.raises(ValueError, match=r"was pre-trained on all of them before.*`train\(0, n_folds=\)`"):
+        model.train(1, 1, n_folds=3, **QUIET)
+    assert len(trained_on["pretrain"]) == 1
+    model.train(0, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
+    assert (len(trained_on["pretrain"]), len(trained_on["finetune"]), model.n_folds_) == (1, 4, 3)
+
+
 class StopAt(Callback):
     """Break off at the beginning of the nth epoch that this process trains."""
 
@@ -229,10 +238,13 @@ class StopAt(Callback):
             raise InterruptedError
 
 
-@pytest.mark.parametrize("epoch", [2, 5, 9, 19, 22, 26])
-def test_a_training_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, monkeypatch, epoch):
+@pytest.mark.parametrize(
+    ("epoch", "lr_schedule"),
+    [(2, "one_cycle"), (3, "one_cycle"), (9, "plateau"), (12, "plateau"), (19, "one_cycle"), (26, "plateau")],
+)
+def test_a_training_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, monkeypatch, epoch, lr_schedule):
     # epochs: 3 of pre-training and 4 of fine-tuning of each of three copies, then of the model
-    options = {"n_folds": 3, "lr": 1e-2, **QUIET}
+    options = {"n_folds": 3, "lr": 1e-2, "lr_schedule": lr_schedule, **QUIET}
     checkpoints = {"checkpoint_dir": tmp_path, "checkpoint_interval": 1}
     peace = new_model()
     peace.train(3, 4, **options)
@@ -252,16 +264,22 @@ def test_a_training_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, monke
 
 def test_checkpoints_of_other_folds_are_refused(tmp_path):
     options = {"checkpoint_dir": tmp_path, "resume": True, **QUIET}
-    new_model().train(1, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
+    model = new_model()
+    model.train(1, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
     with pytest.raises(ValueError, match=r"fold-1 are of other folds\. Give the `n_folds` and the seed"):
         new_model().train(1, 1, n_folds=2, **options)
     with pytest.raises(ValueError, match=r"not begun with `n_folds=4`, or .* fold-4 is not complete"):
         new_model().train(1, 1, n_folds=4, **options)
     with pytest.raises(ValueError, match=r"needs a `checkpoint_dir` without checkpoints of an earlier one"):
         new_model().train(1, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
-    for train in (lambda: new_model().train(1, 1, **options), lambda: new_model().finetune(1, **options)):
-        with pytest.raises(ValueError, match=r"was begun with `n_folds`, and goes on with the same alone"):
-            train()
+    model.save(tmp_path / "model")
+    for again in (new_model(), model, hrca.HRCA.load(tmp_path / "model", synthetic(100))):
+        for train in (
+            lambda again=again: again.train(1, 1, **options),
+            lambda again=again: again.finetune(1, **options),
+        ):
+            with pytest.raises(ValueError, match=r"was begun with `n_folds`, and goes on with the same alone"):
+                train()
 
 
 def test_bars_say_which_fold_they_are_of(monkeypatch):

@@ -1,5 +1,6 @@
 """The pictures show the numbers that they say."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,8 +26,6 @@ def test_confusion_draws_on_given_axes():
 
 
 def test_confusion_is_what_pyplot_shows():
-    import matplotlib.pyplot as plt
-
     ax = confusion(["B", "T"], ["B", "T"])
     assert plt.gcf() is ax.figure
     plt.close(ax.figure)
@@ -88,19 +87,35 @@ def test_novelty_draws_the_share_of_cells_at_least_as_novel():
 
 @pytest.mark.parametrize("draw", [reliability, risk_coverage])
 def test_new_axes_are_what_pyplot_shows(draw):
-    import matplotlib.pyplot as plt
-
     ax = draw(LABELS, PREDICTED, CONFIDENCE)
     assert plt.gcf() is ax.figure
     plt.close(ax.figure)
 
 
 def test_shades_are_for_groups_with_an_order():
-    labels = [f"type {i:02d}" for i in range(12)]
-    ax = novelty(np.linspace(0, 1, 12), by=labels, ax=Figure().subplots())
+    names = [f"type {i:02d}" for i in range(12)]
+    ax = novelty(np.linspace(0, 1, 12), by=names, ax=Figure().subplots())
     colors = np.array([mcolors.to_rgb(line.get_color()) for line in ax.lines[1:]])
     assert len(np.unique(colors, axis=0)) == 12
-    ordered = novelty(np.linspace(0, 1, 12), by=pd.Categorical(labels, ordered=True), ax=Figure().subplots())
+    assert not (np.diff(colors.mean(axis=1)) > 0).all()
+    # against the alphabet, and with another index than the scores
+    depth = pd.Series(pd.Categorical(names, names[::-1], ordered=True), index=names)
+    ordered = novelty(np.linspace(0, 1, 12), by=depth, ax=Figure().subplots())
+    assert [text.get_text()[:7] for text in ordered.get_legend().get_texts()] == names[::-1]
     brightness = np.array([mcolors.to_rgb(line.get_color()) for line in ordered.lines[1:]]).mean(axis=1)
     assert (np.diff(brightness) > 0).all()
-    assert not (np.diff(colors.mean(axis=1)) > 0).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n", [1, 10, 41])
+def test_many_groups_leave_the_axes_room(n):
+    names = [f"type {i}" for i in range(n)]
+    sets = pd.DataFrame(np.tri(n, dtype=bool), columns=names)
+    for ax in (novelty(np.linspace(0, 1, n), by=names), set_sizes(sets, by=names)):
+        ax.figure.canvas.draw()
+        legend, figure = ax.get_legend().get_window_extent(), ax.figure.bbox
+        assert figure.y0 <= legend.y0
+        assert legend.x1 <= figure.x1
+        assert ax.get_window_extent().width > 0.4 * figure.width
+        assert ax.get_window_extent().height > 0.5 * figure.height
+        plt.close(ax.figure)

@@ -1,6 +1,7 @@
 """Cross-fitting: copies that are each trained without a part of the reference, so that all of it can be held out."""
 
 import copy
+import gc
 import logging
 import numbers
 from collections.abc import Callable
@@ -49,8 +50,9 @@ def check_folds(
     Raises
     ------
     ValueError
-        If `n_folds` is no whole number from 2 to the number of labelled cells, the model was trained on labels before,
-        or the folder has checkpoints that are not to be gone on with, or of a fine-tuning without these folds.
+        If `n_folds` is no whole number from 2 to the number of labelled cells, the model was trained on labels before
+        (or pre-trained, where its copies are to be), or the folder has checkpoints that are not to be gone on with, or
+        of a training without these folds.
     """
     n_labelled = int((codes < len(model.labels)).sum())
     is_whole = isinstance(n_folds, numbers.Integral) and not isinstance(n_folds, bool)
@@ -71,10 +73,17 @@ def check_folds(
                     "`checkpoint_dir`."
                 )
         return
-    if any(name.startswith("finetune_") for name in model.history_ or {}):
+    trained = {name.split("_")[0] for name in model.history_ or {}}
+    if "finetune" in trained:
         raise ValueError(
             "`n_folds` needs a model that was not trained on these labels before: what it knows of a cell's label it "
             "would tell of a cell that it is to judge. Make a new model, or leave `n_folds` out."
+        )
+    if before in trained:
+        raise ValueError(
+            "`train(n_folds=)` pre-trains each copy without the cells that it is to judge, but this model was "
+            "pre-trained on all of them before. Make a new model, or go on with `train(0, n_folds=)` or "
+            "`finetune(n_folds=)`, whose copies share its Gene-AE."
         )
     if folder is not None and not resume:
         for used in (folder, *(_folder(folder, fold) for fold in range(n_folds))):
@@ -110,7 +119,7 @@ def cross_fit(
     *,
     codes: np.ndarray,
     folder: Path | None,
-    lr_schedule: str,
+    chooses_epoch: bool,
 ) -> list[Testimony]:
     """Train a copy of the model for each fold, without its cells, and let it speak of them; the model stays as it is.
 
@@ -126,8 +135,8 @@ def cross_fit(
         Index of each cell's label, shape (n_obs,); n_labels for a cell without.
     folder
         The model's `checkpoint_dir`; each copy has one of its own in it. None: no checkpoints.
-    lr_schedule
-        With "plateau", validation cells choose the epoch whose weights are kept: they are then cells of other folds.
+    chooses_epoch
+        Whether validation cells choose the epoch whose weights are kept: they are then cells of other folds.
 
     Returns
     -------
@@ -150,31 +159,18 @@ def cross_fit(
         logger.info("Training a copy: %s.", own.fold_)
         train = np.setdiff1d(labelled, cells)
         own.module = copy.deepcopy(model.module)
-        own.split_ = leave_out(model.split_, cells, chooses_epoch=lr_schedule == "plateau")
+        own.split_ = leave_out(model.split_, cells, chooses_epoch=chooses_epoch)
         own_folder = None if folder is None else _folder(folder, fold)
         _check_same_cells(own_folder, train, labelled)
         fit_copy(own, own_folder)
         # of a label that this copy has never seen, it can only be wrong
         asked = cells[np.isin(codes[cells], codes[train])][: -(-MOST_CELLS // n_folds)]
         testimonies.append(testify(own.module, counts, codes, train, np.sort(asked)))
-        # it holds the copy, which would stay until the next collection
-        own.trainer = None
+        # its trainers and it hold each other
+        del own
+        gc.collect()
     set_random_states(random_states)
     return testimonies
-
-
-def for_copies(trainer_kwargs: dict, lr_schedule: str) -> dict:
-    """Return what goes to the Trainer of a copy: not the user's logger, which is the model's.
-
-    Parameters
-    ----------
-    trainer_kwargs
-        What the user gave.
-    lr_schedule
-        With "one_cycle", copies have no validation cells, and there is nothing to stop early by.
-    """
-    left_out = ("logger",) if lr_schedule == "plateau" else ("logger", "early_stopping")
-    return {name: value for name, value in trainer_kwargs.items() if not name.startswith(left_out)}
 
 
 def share_out(codes: np.ndarray, n_folds: int, seed: int) -> list[np.ndarray]:

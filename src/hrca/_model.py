@@ -36,7 +36,7 @@ from ._answers import Asked, Vocabulary, check_ontology_terms, give_answers, lik
 from ._callbacks import EpochHistory
 from ._evidence import CountEvidence, describe_match
 from ._find_genes import ModelGenes
-from ._folds import check_folds, check_no_folds, cross_fit, for_copies
+from ._folds import check_folds, check_no_folds, cross_fit
 from ._genes import check_shared
 from ._held_out import Testimony, fit_judgement, keep_reference
 from ._hierarchy import Hierarchy, read_hierarchy
@@ -48,12 +48,14 @@ from ._query import Query, known_labels, naming_sample, open_query, write_annota
 from ._reference import check_reference, layer_to_register
 from ._sources import Source, get_modality
 from ._training import (
+    FINETUNING_ONLY,
     Phase,
     check_sizes,
     default_epochs,
     fit,
     scaled_schedule,
     split_cells,
+    without,
 )
 from ._trainingplan import AdaptPlan, FinetunePlan, LRSchedule, PretrainPlan
 from ._transforms import Corruption
@@ -65,8 +67,6 @@ logger = logging.getLogger(__name__)
 PREDICTION_BATCH = 512
 # Share of unseen cells from which scores of the others may mislead.
 MANY_UNSEEN = 0.1
-# Beginnings of the names of Trainer arguments that `train` gives to fine-tuning alone.
-FINETUNING_ONLY = ("logger", "early_stopping")
 
 
 class HRCA(BaseModelClass):
@@ -520,13 +520,11 @@ class HRCA(BaseModelClass):
             If a checkpoint cannot be written.
         """
         self._check_has_reference()
-        self._fit(
-            "pretrain",
-            np.ones(self.summary_stats.n_cells, dtype=bool),
-            train_size=train_size,
-            max_epochs=max_epochs,
-            batch_size=batch_size,
-            plan_kwargs={
+        phase = {
+            "train_size": train_size,
+            "max_epochs": max_epochs,
+            "batch_size": batch_size,
+            "plan_kwargs": {
                 "corruption": corruption,
                 "lr": lr,
                 "lr_factor": lr_factor,
@@ -534,14 +532,12 @@ class HRCA(BaseModelClass):
                 "lr_hold_epochs": lr_hold_epochs,
                 "lr_schedule": lr_schedule,
             },
-            checkpoint_dir=checkpoint_dir,
-            checkpoint_interval=checkpoint_interval,
-            resume=resume,
-            tensorboard=tensorboard,
-            num_workers=num_workers,
-            callbacks=callbacks,
-            trainer_kwargs={"accelerator": accelerator, "devices": devices, **trainer_kwargs},
-        )
+            "checkpoint_interval": checkpoint_interval,
+            "resume": resume,
+            "num_workers": num_workers,
+            "trainer_kwargs": {"accelerator": accelerator, "devices": devices, **trainer_kwargs},
+        }
+        self._fit({"pretrain": phase}, checkpoint_dir, tensorboard=tensorboard, callbacks=callbacks)
 
     def finetune(
         self,
@@ -597,11 +593,11 @@ class HRCA(BaseModelClass):
             each asked about that part: all cells of the reference (at most 10,000; for the sets of labels, 2,000) then
             teach how far to trust what, and how often each label is right, in place of the held-out share. The networks
             are those that they would be without, to the last bit; labels may change, as probabilities then know how
-            common a label is and which others it is mistaken for. Fine-tuning takes `n_folds` times longer, and with
-            `checkpoint_dir` leaves as many more checkpoints, in ``fold-1``, ... No copy may know the cells that it is
-            asked about: their share in Gene-AE's pre-training makes it a little too sure (:meth:`train` has copies
-            pre-trained without them), and a Gene-AE from :meth:`from_pretrained` must not have been fine-tuned on this
-            reference. None: no copies.
+            common a label is and which others it is mistaken for. Fine-tuning takes `n_folds` + 1 times as long, and
+            with `checkpoint_dir` leaves as many more checkpoints, in ``fold-1``, ... Copies share the Gene-AE that
+            there is: where it was pre-trained on their cells they are a little too sure (:meth:`train` pre-trains each
+            without), and one from :meth:`from_pretrained` that was fine-tuned on this reference would tell them the
+            labels. None: no copies.
         freeze_encoder_epochs
             Epochs at the start in which the encoder is not trained.
         encoder_lr
@@ -646,9 +642,7 @@ class HRCA(BaseModelClass):
         self._check_has_reference()
         self._check_has_labels()
         test = None if test_adata is None else self._test_cells(test_adata, test_labels_key)
-        codes = self._codes()
-        takes_part, folder = codes < len(self.labels), None if checkpoint_dir is None else Path(checkpoint_dir)
-        settings = {
+        phase = {
             "train_size": train_size,
             "max_epochs": max_epochs,
             "batch_size": batch_size,
@@ -667,29 +661,8 @@ class HRCA(BaseModelClass):
             "num_workers": num_workers,
             "trainer_kwargs": {"accelerator": accelerator, "devices": devices, **trainer_kwargs},
         }
-        testimonies = None
-        if n_folds is None and self.n_folds_ is None:
-            check_no_folds(folder, resume)
-        if n_folds is not None:
-            check_folds(self, n_folds, codes, folder, resume)
-            self.split_ = split_cells(self, codes, train_size)
-            in_copies = for_copies(settings["trainer_kwargs"], lr_schedule)
-            testimonies = cross_fit(
-                self,
-                n_folds,
-                lambda own, own_folder: own._fit(
-                    "finetune", takes_part, checkpoint_dir=own_folder, **{**settings, "trainer_kwargs": in_copies}
-                ),
-                codes=codes,
-                folder=folder,
-                lr_schedule=lr_schedule,
-            )
         watched = {"test": test, "tensorboard": tensorboard, "callbacks": callbacks}
-        self._fit("finetune", takes_part, checkpoint_dir=folder, **settings, **watched)
-        # a copy is asked by `testify`, and predicts nothing
-        if self.fold_ is None:
-            self.kept_ = keep_reference(self.module, self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY), codes)
-            self._learn_judgement(testimonies)
+        self._fit({"finetune": phase}, checkpoint_dir, n_folds, **watched)
 
     def train(
         self,
@@ -742,8 +715,8 @@ class HRCA(BaseModelClass):
         train_size
             As in :meth:`pretrain`.
         n_folds
-            As in :meth:`finetune`, but that each copy is pre-trained without its cells, too: training takes `n_folds`
-            times longer.
+            As in :meth:`finetune`, but that each copy is pre-trained without its cells, too: all of training takes
+            `n_folds` + 1 times as long. With ``pretrain_epochs=0`` copies share the Gene-AE that there is.
         accelerator
             As in :meth:`pretrain`.
         devices
@@ -767,7 +740,8 @@ class HRCA(BaseModelClass):
         Raises
         ------
         ValueError
-            As :meth:`finetune`, before pre-training starts.
+            As :meth:`finetune`, before pre-training starts; or if `n_folds` is asked for together with pre-training, of
+            a model that was pre-trained before.
         OSError
             If a checkpoint cannot be written.
         """
@@ -775,63 +749,39 @@ class HRCA(BaseModelClass):
         self._check_has_labels()
         if query is not None:
             self.match(query)
+        n_labelled, early_stopping = int((self._codes() < len(self.labels)).sum()), {}
+        if pretrain_epochs is None:
+            pretrain_epochs = default_epochs(self._pretrain_plan_cls, self.summary_stats.n_cells, batch_size)
+        if max_epochs is None:
+            max_epochs = default_epochs(self._training_plan_cls, n_labelled, batch_size)
+            early_stopping = {"early_stopping": lr_schedule == "plateau" and train_size < 1}
+        schedule = scaled_schedule(self._training_plan_cls, max_epochs)
+        # after two reductions of the learning rate in vain
+        early_stopping |= {"early_stopping_patience": 2 * schedule["lr_patience"] + 1} if early_stopping else {}
+        trainer_kwargs = {"accelerator": accelerator, "devices": devices, **early_stopping, **trainer_kwargs}
+        plan_kwargs = {"corruption": corruption, "lr": lr, "lr_schedule": lr_schedule}
         shared = {
-            "batch_size": batch_size,
-            "lr": lr,
-            "lr_schedule": lr_schedule,
-            "corruption": corruption,
             "train_size": train_size,
-            "accelerator": accelerator,
-            "devices": devices,
+            "batch_size": batch_size,
             "checkpoint_interval": checkpoint_interval,
             "resume": resume,
             "num_workers": num_workers,
         }
-        codes, stops = self._codes(), {}
-        if pretrain_epochs is None:
-            pretrain_epochs = default_epochs(self._pretrain_plan_cls, self.summary_stats.n_cells, batch_size)
-        if max_epochs is None:
-            max_epochs = default_epochs(self._training_plan_cls, int((codes < len(self.labels)).sum()), batch_size)
-            stops = {"early_stopping": lr_schedule == "plateau" and train_size < 1}
-        schedule = scaled_schedule(self._training_plan_cls, max_epochs)
-        # after two reductions of the learning rate in vain
-        stops |= {"early_stopping_patience": 2 * schedule["lr_patience"] + 1} if stops else {}
-
-        def fit_both(model: HRCA, folder: str | Path | None, finetuning: dict, trainer_kwargs: dict) -> None:
-            where = {"checkpoint_dir": folder, **shared}
-            in_both = {name: value for name, value in trainer_kwargs.items() if not name.startswith(FINETUNING_ONLY)}
-            if pretrain_epochs != 0:
-                of_pretraining = scaled_schedule(self._pretrain_plan_cls, pretrain_epochs)
-                model.pretrain(
-                    pretrain_epochs,
-                    tensorboard=finetuning.get("tensorboard", False),
-                    **of_pretraining,
-                    **where,
-                    **in_both,
-                )
-            model.finetune(max_epochs, **schedule, **where, **finetuning, **trainer_kwargs)
-
-        testimonies, folder = None, None if checkpoint_dir is None else Path(checkpoint_dir)
-        if n_folds is None:
-            check_no_folds(folder, resume)
-        else:
-            check_folds(self, n_folds, codes, folder, resume, before="pretrain")
-            self.split_ = split_cells(self, codes, train_size)
-            in_copies = for_copies({**stops, **trainer_kwargs}, lr_schedule)
-            testimonies = cross_fit(
-                self,
-                n_folds,
-                lambda own, own_folder: fit_both(own, own_folder, {}, in_copies),
-                codes=codes,
-                folder=folder,
-                lr_schedule=lr_schedule,
-            )
-        watched = {"tensorboard": tensorboard, "callbacks": callbacks}
-        # `finetune` is not to miss the folds that its checkpoints are of
-        self.n_folds_ = n_folds
-        fit_both(self, checkpoint_dir, watched, {**stops, **trainer_kwargs})
-        if testimonies is not None:
-            self._learn_judgement(testimonies)
+        phases = {}
+        if pretrain_epochs != 0:
+            phases["pretrain"] = {
+                "max_epochs": pretrain_epochs,
+                "plan_kwargs": {**plan_kwargs, **scaled_schedule(self._pretrain_plan_cls, pretrain_epochs)},
+                "trainer_kwargs": without(trainer_kwargs, FINETUNING_ONLY),
+                **shared,
+            }
+        phases["finetune"] = {
+            "max_epochs": max_epochs,
+            "plan_kwargs": {**plan_kwargs, **schedule},
+            "trainer_kwargs": trainer_kwargs,
+            **shared,
+        }
+        self._fit(phases, checkpoint_dir, n_folds, tensorboard=tensorboard, callbacks=callbacks)
 
     def adapt(
         self,
@@ -1253,18 +1203,57 @@ class HRCA(BaseModelClass):
 
     def _fit(
         self,
-        name: str,
-        takes_part: np.ndarray,
-        *,
-        train_size: float,
+        phases: dict[str, dict],
         checkpoint_dir: str | Path | None,
+        n_folds: int | None = None,
+        *,
+        tensorboard: bool,
+        callbacks: list[Callback] | None,
+        test: tuple[Query, pd.Series] | None = None,
+    ) -> None:
+        folder, testimonies = None if checkpoint_dir is None else Path(checkpoint_dir), None
+        if "finetune" in phases and n_folds is None:
+            check_no_folds(folder, phases["finetune"]["resume"])
+        elif n_folds is not None:
+            testimonies = self._ask_copies(phases, folder, n_folds)
+        for name, phase in phases.items():
+            # what reports a finished training would report the first phase
+            of_last = {"callbacks": callbacks, "test": test} if name == list(phases)[-1] else {}
+            self._fit_phase(name, phase, folder, tensorboard=tensorboard, **of_last)
+        if "finetune" in phases:
+            self._learn_judgement(testimonies)
+
+    def _ask_copies(self, phases: dict[str, dict], folder: Path | None, n_folds: int) -> list[Testimony]:
+        last, codes = phases["finetune"], self._codes()
+        check_folds(self, n_folds, codes, folder, last["resume"], before=next(iter(phases)))
+        self.split_ = split_cells(self, codes, last["train_size"])
+        # without validation cells there is nothing to stop early by; the user's logger is the model's
+        chooses_epoch = last["plan_kwargs"]["lr_schedule"] == "plateau"
+        left_out = "logger" if chooses_epoch else FINETUNING_ONLY
+        in_copies = {
+            name: {**phase, "trainer_kwargs": without(phase["trainer_kwargs"], left_out)}
+            for name, phase in phases.items()
+        }
+
+        def fit_copy(own: HRCA, own_folder: Path | None) -> None:
+            for name, phase in in_copies.items():
+                own._fit_phase(name, phase, own_folder)
+
+        return cross_fit(self, n_folds, fit_copy, codes=codes, folder=folder, chooses_epoch=chooses_epoch)
+
+    def _fit_phase(
+        self,
+        name: str,
+        settings: dict,
+        folder: Path | None,
+        *,
         tensorboard: bool = False,
         callbacks: list[Callback] | None = None,
         test: tuple[Query, pd.Series] | None = None,
-        **settings,
     ) -> None:
-        self.split_ = split_cells(self, self._codes() if self.labels else None, train_size)
-        folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+        settings = {**settings}
+        codes = self._codes() if self.labels else None
+        self.split_ = split_cells(self, codes, settings.pop("train_size"))
         history, watchers, monitor = EpochHistory(), [], None
         if test is not None:
             query, known = test
@@ -1279,24 +1268,25 @@ class HRCA(BaseModelClass):
         if tensorboard:
             logs = (folder or Path(scvi_settings.logging_dir)) / "tensorboard"
             watchers.append(TensorBoard(logs, name, history, monitor))
-        plan_cls = {"pretrain": self._pretrain_plan_cls, "finetune": self._training_plan_cls}[name]
         phase = Phase(
             name,
-            plan_cls,
+            {"pretrain": self._pretrain_plan_cls, "finetune": self._training_plan_cls}[name],
             title=name if self.fold_ is None else f"{self.fold_} {name}",
             checkpoint_dir=folder,
             callbacks=[*watchers, *(callbacks or [])],
             history=history,
             **settings,
         )
-        fit(self, phase, takes_part)
+        n_obs = self.summary_stats.n_cells
+        fit(self, phase, np.ones(n_obs, dtype=bool) if name == "pretrain" else codes < len(self.labels))
         self.model_id_ = _scvi.digest(self.module)
         if monitor is not None:
             self.test_scores_ = monitor.rows
 
     def _learn_judgement(self, testimonies: list[Testimony] | None) -> None:
-        counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
-        self.held_out_ = fit_judgement(self.module, counts, self._codes(), self.split_, testimonies)
+        counts, codes = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY), self._codes()
+        self.kept_ = keep_reference(self.module, counts, codes)
+        self.held_out_ = fit_judgement(self.module, counts, codes, self.split_, testimonies)
         self.n_folds_ = None if testimonies is None else len(testimonies)
         self.model_id_ = _scvi.digest(self.module)
         self.is_finetuned_ = True

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 LONG_RUN_HOURS = 1.0
 # A training for which no epochs are named has at least these, so that every cell of a large reference is seen often.
 FEWEST_EPOCHS = 10
+# Beginnings of the names of Trainer arguments that a training of both phases has for fine-tuning alone.
+FINETUNING_ONLY = ("logger", "early_stopping")
 
 
 def check_sizes(n_latent: int, n_heads: int, classifier_widths: tuple[int, ...], *others: int) -> None:
@@ -123,6 +125,17 @@ def scaled_schedule(plan_cls: type[PretrainPlan] | type[FinetunePlan], max_epoch
     }
 
 
+def without(trainer_kwargs: dict, beginnings: str | tuple[str, ...]) -> dict:
+    """Return the arguments for a Trainer whose names do not begin so.
+
+    Examples
+    --------
+    >>> without({"early_stopping": True, "early_stopping_patience": 3, "devices": 1}, "early_stopping")
+    {'devices': 1}
+    """
+    return {name: value for name, value in trainer_kwargs.items() if not name.startswith(beginnings)}
+
+
 @dataclass(frozen=True)
 class Phase:
     """How a phase is run: everything but the model and its cells.
@@ -203,7 +216,7 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
                 f"{phase.name} in {phase.checkpoint_dir} ended after {state['epoch']} epochs; the {phase.max_epochs} "
                 f"asked for are not trained. `model.{phase.name}({phase.max_epochs - state['epoch']})` adds the rest; "
                 "another `checkpoint_dir` begins anew.",
-                stacklevel=4,  # the user's line
+                stacklevel=5,  # the user's line
             )
         for callback in phase.callbacks:
             if callback.state_key in state["callbacks"]:
@@ -318,5 +331,5 @@ def _announce(phase: Phase, module: nn.Module, n_obs: int, max_epochs: int) -> N
             f"{phase.name} of {max_epochs} epochs on {n_obs} cells will take about {hours:.2g} h on this CPU. "
             'A smaller size (`HRCA(adata, **hrca.SIZES["laptop"])`), fewer genes or epochs, or a GPU '
             "(`accelerator='gpu'`) shorten it.",
-            stacklevel=5,
+            stacklevel=6,
         )

@@ -12,11 +12,12 @@ from .metrics import N_BINS, confusion_table, reliability_table
 # Inches for one label's row or column, and for the axes' names around them.
 INCHES_PER_LABEL = 0.42
 INCHES_AROUND = 3.2
-# Width of a picture with its legend beside it; height of a group's bar.
-INCHES_WIDE = 6.5
+# Size of a picture with its legend beside it; heights of a group's bar and of an entry of the legend.
+INCHES_WIDE, INCHES_HIGH = 6.5, 4.2
 INCHES_PER_BAR = 0.28
-# What a legend of ten sizes needs.
-LEAST_INCHES_HIGH = 2.6
+INCHES_PER_ENTRY = 0.16
+# Colors of matplotlib's list of that name; further ones come from its list of twenty, and begin anew after them.
+N_TAB10 = 10
 # A cell of the matrix below this share is left without a number: it would only be clutter.
 SMALLEST_SHARE_PRINTED = 0.005
 # Area, in points^2, of a point that stands for all cells of a line.
@@ -103,11 +104,12 @@ def reliability(
     confidence
         As in :func:`hrca.metrics.reliability_table`.
     by
-        As there, for instance :func:`hrca.metrics.depth_bins`.
+        As there; groups of an ordered categorical, such as :func:`hrca.metrics.depth_bins`, have shades in that order,
+        others colors.
     n_bins
         As in :func:`hrca.metrics.reliability_table`.
     ax
-        As in :func:`confusion`.
+        As in :func:`confusion`; the legend stands beside them, for which ``layout="constrained"`` makes room.
 
     Returns
     -------
@@ -126,7 +128,7 @@ def reliability(
     """
     table = reliability_table(labels, predicted, confidence, by=by, n_bins=n_bins)
     scores = metrics.calibration_table(labels, predicted, confidence, by=by, n_bins=n_bins)
-    ax = _axes() if ax is None else ax
+    ax = _axes(len(scores)) if ax is None else ax
     ax.axline((0, 0), slope=1, color="gray", linewidth=0.8)
     groups = list(table.groupby("by", observed=True))
     for color, (group, bins) in zip(_colors(by, len(groups)), groups, strict=True):
@@ -173,7 +175,7 @@ def risk_coverage(
     """
     curve = metrics.risk_coverage(labels, predicted, confidence)
     area = metrics.risk_coverage_area(labels, predicted, confidence)
-    ax = _axes() if ax is None else ax
+    ax = _axes(1) if ax is None else ax
     ax.step(curve["coverage"], curve["risk"], where="post", label=f"area {area:.3f}")
     ax.set(xlabel="share of cells answered", ylabel="share of them that is wrong", xlim=(0, 1))
     ax.set_ylim(bottom=0)
@@ -191,7 +193,7 @@ def set_sizes(sets: pd.DataFrame, *, by: Sequence | None = None, ax: Axes | None
     by
         As in :func:`hrca.metrics.set_scores`.
     ax
-        As in :func:`confusion`.
+        As in :func:`reliability`.
 
     Returns
     -------
@@ -205,17 +207,13 @@ def set_sizes(sets: pd.DataFrame, *, by: Sequence | None = None, ax: Axes | None
     """
     import matplotlib.pyplot as plt
 
-    cells = pd.DataFrame(
-        {"by": "all" if by is None else np.asarray(by, dtype=object), "size": sets.to_numpy(dtype=bool).sum(axis=1)}
-    )
-    if isinstance(getattr(by, "dtype", None), pd.CategoricalDtype):
-        cells["by"] = pd.Categorical(cells["by"], categories=by.dtype.categories)
+    cells = pd.DataFrame({"by": _groups(by), "size": sets.to_numpy(dtype=bool).sum(axis=1)})
     by_group = cells.groupby("by", observed=True)["size"]
     shares = by_group.value_counts(normalize=True).unstack(fill_value=0).sort_index(axis=1)
     names = [f"{group}: {sizes.mean():.1f} ({len(sizes)} cells)" for group, sizes in by_group]
     if ax is None:
-        size = (INCHES_WIDE, max(LEAST_INCHES_HIGH, 1 + INCHES_PER_BAR * len(names)))
-        _, ax = plt.subplots(figsize=size, layout="constrained")
+        height = max(1 + INCHES_PER_BAR * len(names), _inches_of_legend(len(shares.columns)))
+        _, ax = plt.subplots(figsize=(INCHES_WIDE, height), layout="constrained")
     left = np.zeros(len(names))
     for size, color in zip(shares.columns, _shades(len(shares.columns)), strict=True):
         ax.barh(names, shares[size], left=left, color=color, label=str(size))
@@ -237,9 +235,9 @@ def novelty(scores: Sequence[float], *, by: Sequence | None = None, ax: Axes | N
     scores
         Novelty of each cell, as in ``obs["hrca_novelty"]``, shape (n_obs,); cells without are left out.
     by
-        As in :func:`hrca.metrics.set_scores`; known or predicted labels, for instance.
+        As in :func:`reliability`; known or predicted labels, for instance.
     ax
-        As in :func:`confusion`.
+        As in :func:`reliability`.
 
     Returns
     -------
@@ -251,9 +249,9 @@ def novelty(scores: Sequence[float], *, by: Sequence | None = None, ax: Axes | N
     >>> ax.get_xlabel()
     'novelty'
     """
-    cells = pd.DataFrame({"by": "all" if by is None else np.asarray(by), "novelty": np.asarray(scores, dtype=float)})
+    cells = pd.DataFrame({"by": _groups(by), "novelty": np.asarray(scores, dtype=float)})
     groups = list(cells.dropna().groupby("by", observed=True)["novelty"])
-    ax = _axes() if ax is None else ax
+    ax = _axes(len(groups)) if ax is None else ax
     ax.plot([0, 1], [1, 0], color="gray", linewidth=0.8)
     for color, (group, values) in zip(_colors(by, len(groups)), groups, strict=True):
         steps = np.sort(values)
@@ -264,15 +262,25 @@ def novelty(scores: Sequence[float], *, by: Sequence | None = None, ax: Axes | N
     return ax
 
 
-def _axes() -> Axes:
+def _axes(n_groups: int) -> Axes:
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=(INCHES_WIDE, 4.2), layout="constrained")[1]
+    size = (INCHES_WIDE, max(INCHES_HIGH, _inches_of_legend(n_groups)))
+    return plt.subplots(figsize=size, layout="constrained")[1]
 
 
 def _legend_beside(ax: Axes, title: str | None = None) -> None:
     # lines of many groups leave no room among them
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), title=title, fontsize=7, title_fontsize=7)
+
+
+def _inches_of_legend(n_entries: int) -> float:
+    return 1 + INCHES_PER_ENTRY * n_entries
+
+
+def _groups(by: Sequence | None) -> Sequence | str:
+    # without the index, with the order of categories
+    return "all" if by is None else pd.Series(by).array
 
 
 def _shades(n: int) -> list:
@@ -286,7 +294,7 @@ def _colors(by: Sequence | None, n: int) -> list:
     import seaborn as sns
 
     has_order = isinstance(getattr(by, "dtype", None), pd.CategoricalDtype) and by.dtype.ordered
-    # of two neighbours among many labels, shades cannot be told apart
     if has_order or n == 1:
         return _shades(n)
-    return list(sns.color_palette(next((name for name in ("tab10", "tab20") if n <= int(name[3:])), "husl"), n))
+    # of two neighbours among many labels, shades cannot be told apart
+    return list(sns.color_palette("tab10" if n <= N_TAB10 else "tab20", n))
