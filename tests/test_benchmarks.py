@@ -306,6 +306,21 @@ def test_a_threshold_answers_as_many_cells_as_back_off(monkeypatch):
     assert 0 < n_unanswered[-1] < len(labels)
 
 
+def test_back_off_is_first_where_it_is_above_both_others():
+    rows = pd.DataFrame({"data": "blood", "seed": range(3), "depth": 1.0, "n_folds": pd.array([None] * 3, "Int64")})
+    rows = rows.assign(min_confidence=0.5, coverage=[1, 0.5, 0.9], backoff_f1=[0.6, 0.8, 0.7])
+    rows = rows.assign(threshold_f1=[0.5, 0.8, 0.6], flat_f1=[0.5, 0.7, 0.6])
+    rows = rows.assign(backoff_precision=0.9, threshold_precision=0.8, flat_precision=0.7)
+    (row,) = backoff.summary(rows).to_dict("records")
+    assert row == {
+        "answered": "0.800",
+        "back-off": "0.7000 (0.900)",
+        "threshold": "0.6333 (0.800)",
+        "every cell": "0.6000 (0.700)",
+        "back-off first": "2 of 3",
+    }
+
+
 def test_the_pairs_of_calibration_have_only_seen_types_and_cells_with_counts(data_dir):
     ((name, seed, make),) = calibration.across(["poa"], 1, data_dir)
     case = make()
