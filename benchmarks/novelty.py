@@ -4,8 +4,9 @@
 
 For each data set and each of its types with at least 30 cells: half of the other types' cells train HRCA (laptop size,
 ``train()`` as it is); the other half of them, and all cells of the type, are the query, at the depths below. One more
-model knows all types: its F1 says which types the model tells apart at all. Models are kept in FOLDER, and what is in
-results/novelty.csv already is not run again.
+model knows all types: its F1 says which types the model tells apart at all, and its row (``none``) which share of the
+cells is rejected where nothing is new. Models are kept in FOLDER, and what is in results/novelty.csv already is not run
+again.
 
 A row for each type and depth: ``f1`` of the type by the model that knows it; the AUROC, of the type's cells against the
 others, of HRCA's novelty and of others' scores, without knowledge of the type: 1 less the highest probability
@@ -132,7 +133,7 @@ def others_scores(model: hrca.HRCA, reference: ad.AnnData, query: ad.AnnData, ke
 
 
 def measure(run: Run, data: Path, folder: Path, f1: dict) -> Iterator[dict]:
-    """Score one model at each depth; the one that knows all types only fills `f1`."""
+    """Score one model at each depth; the one that knows all types fills `f1`."""
     reference, query = split(run, data)
     model = trained(run, reference, folder)
     for depth in DEPTHS:
@@ -142,16 +143,13 @@ def measure(run: Run, data: Path, folder: Path, f1: dict) -> Iterator[dict]:
         if run.left_out == ALL_TYPES:
             by_type = f1_score(known, np.asarray(model.predict(thinned)), labels=model.labels, average=None)
             f1 |= {(run.data, depth, label): score for label, score in zip(model.labels, by_type, strict=True)}
-        else:
-            yield score(
-                run.data, run.left_out, depth, f1.get((run.data, depth, run.left_out)), model, reference, thinned
-            )
+        yield score(run.data, run.left_out, depth, f1.get((run.data, depth, run.left_out)), model, reference, thinned)
 
 
 def score(
     name: str, left_out: str, depth: float, f1: float | None, model: hrca.HRCA, reference: ad.AnnData, query: ad.AnnData
 ) -> dict:
-    """Return the row of one query, whose cells of unseen types are to be found."""
+    """Return the row of one query, whose cells of unseen types, if it has any, are to be found."""
     labels = np.asarray(model.predict(query, max_false_rejection=MAX_FALSE_REJECTION))
     strange = ~query.obs["type"].isin(model.labels).to_numpy()
     scores = {"novelty": query.obs["hrca_novelty"].to_numpy(), **others_scores(model, reference, query, depth)}
@@ -162,9 +160,9 @@ def score(
         "depth": depth,
         "n_cells": int(strange.sum()),
         "f1": f1,
-        **{key: roc_auc_score(strange, value) for key, value in scores.items()},
+        **{key: roc_auc_score(strange, value) if strange.any() else np.nan for key, value in scores.items()},
         "false_rejection": rejected[~strange].mean(),
-        "rejected": rejected[strange].mean(),
+        "rejected": rejected[strange].mean() if strange.any() else np.nan,
     }
 
 
@@ -201,8 +199,11 @@ def main() -> None:
         there = _done(path, seed)
         f1: dict = {}
         for run in runs(arguments.sets, arguments.data, seed, arguments.genes):
-            if (run.data, run.left_out) not in there:
-                _append(path, seed, list(measure(run, arguments.data, arguments.models, f1)))
+            is_there = (run.data, run.left_out) in there
+            # what the others are told apart by is not in the file
+            if run.left_out == ALL_TYPES or not is_there:
+                rows = list(measure(run, arguments.data, arguments.models, f1))
+                _append(path, seed, [] if is_there else rows)
         if ("pbmc_facs_zheng -> pbmc3k", "all unseen") not in there:
             _append(path, seed, [across(arguments.data, arguments.models, seed, arguments.genes)])
 
