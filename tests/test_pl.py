@@ -47,6 +47,9 @@ def test_reliability_draws_a_line_for_each_group_through_its_bins():
     np.testing.assert_allclose(thin.get_xydata(), [[0.505, 1]])
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert texts == ["deep: 0.480 (2 cells)", "thin: 0.495 (2 cells)"]
+    # areas can be compared between lines
+    of_deep, of_thin = (points.get_sizes() for points in ax.collections)
+    assert of_deep.tolist() == [of_thin[0] / 2] * 2
 
 
 def test_risk_coverage_draws_the_curve_and_its_area():

@@ -20,7 +20,7 @@ INCHES_PER_ENTRY = 0.16
 N_TAB10 = 10
 # A cell of the matrix below this share is left without a number: it would only be clutter.
 SMALLEST_SHARE_PRINTED = 0.005
-# Area, in points^2, of a point that stands for all cells of a line.
+# Area, in points^2, of the point that stands for the most cells.
 LARGEST_POINT = 150
 
 
@@ -135,8 +135,8 @@ def reliability(
         label = f"{group}: {scores.loc[group, 'calibration_error']:.3f} ({scores.loc[group, 'n_obs']} cells)"
         # thin: bins of few cells jump about, and the points say how many they have
         ax.plot(bins["confidence"], bins["accuracy"], color=color, label=label, linewidth=0.8, alpha=0.6)
-        sizes = LARGEST_POINT * bins["n_obs"] / bins["n_obs"].sum()
-        ax.scatter(bins["confidence"], bins["accuracy"], s=sizes, color=color)
+        sizes = LARGEST_POINT * bins["n_obs"] / table["n_obs"].max()
+        ax.scatter(bins["confidence"], bins["accuracy"], s=sizes, color=color, clip_on=False)
     ax.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     _legend_beside(ax, "calibration error")
     return ax
