@@ -113,7 +113,8 @@ def test_an_ontology_is_cut_to_a_tree_of_the_labels(tmp_path):
     ("hierarchy", "table", "words"),
     [
         ({"a": "b", "b": "a"}, obs("a", "c"), "its own ancestor"),
-        ({"x": "y"}, obs("a", "c"), "gives none to"),
+        ({"x": "y"}, obs("a", "c"), r"labels are \['a', 'c'\], its children \['x'\]"),
+        ({"x": "y"}, obs(*"abcd"), r"labels are \['a', 'b', 'c'\] \(of 4\)"),
         ({"a": "Unknown"}, obs("a", "c"), "cannot be a parent"),
         ("", obs("a", "c"), "must not be empty"),
         (["coarse", "cell_type"], obs("a", "c"), "must end with 'cell_type'"),
@@ -235,10 +236,11 @@ def test_evaluate_has_the_hierarchical_f1(model):
 
 
 def test_level_needs_a_hierarchy(tiny_model, model):
-    with pytest.raises(ValueError, match="needs a hierarchy, got 0 and none"):
+    with pytest.raises(ValueError, match="needs a hierarchy of the labels, got 0 and a model without"):
         tiny_model.predict(synthetic(5), level=0)
-    with pytest.raises(ValueError, match="must be 0 or more"):
-        model.predict(synthetic(5), level=-1)
+    for level in (-1, 2):
+        with pytest.raises(ValueError, match=f"must be from 0, the coarsest, to 1, .* got {level}"):
+            model.predict(synthetic(5), level=level)
     with pytest.raises(ValueError, match="from 0 to 1, got 2"):
         model.predict(synthetic(5), min_confidence=2)
 

@@ -77,11 +77,8 @@ class Asked:
             As :meth:`hrca.HRCA.predict` for `level`, `min_confidence`, `max_false_rejection`, `coverage`,
             `class_conditional` and `weighted`.
         """
-        if self.level is not None and (self.level < 0 or not vocabulary.parents):
-            raise ValueError(
-                f"`level` must be 0 or more, and needs a hierarchy, got {self.level} and "
-                f"{'one' if vocabulary.parents else 'none'}. `setup_anndata(..., labels_hierarchy=...)` names it."
-            )
+        if self.level is not None:
+            self._check_level(vocabulary)
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"`min_confidence` must be from 0 to 1, got {self.min_confidence}. A usual one is 0.9.")
         if self.max_false_rejection is not None:
@@ -91,6 +88,19 @@ class Asked:
         elif self.class_conditional or self.weighted:
             name = "class_conditional" if self.class_conditional else "weighted"
             raise ValueError(f"`{name}` says how sets are chosen: it needs a `coverage`, got None.")
+
+    def _check_level(self, vocabulary: Vocabulary) -> None:
+        if not vocabulary.parents:
+            raise ValueError(
+                f"`level` needs a hierarchy of the labels, got {self.level} and a model without one. "
+                "`setup_anndata(..., labels_hierarchy=...)` names it."
+            )
+        n_levels = vocabulary.tree.n_levels
+        if not 0 <= self.level < n_levels:
+            raise ValueError(
+                f"`level` must be from 0, the coarsest, to {n_levels - 1}, the finest of the model's hierarchy, got "
+                f"{self.level}."
+            )
 
     def _check_rejection(self, knows_reference: bool) -> None:
         if not 0 < self.max_false_rejection < 1:

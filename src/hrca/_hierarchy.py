@@ -37,6 +37,11 @@ class Tree:
         ancestors = {node for label in self.labels for node in lineage(label, self.parents)}
         return [*self.labels, *sorted(ancestors - set(self.labels))]
 
+    @property
+    def n_levels(self) -> int:
+        """How many levels there are, from the tops to the deepest label."""
+        return max(len(lineage(label, self.parents)) for label in self.labels)
+
     def cut(self, probabilities: np.ndarray, level: int) -> tuple["Tree", np.ndarray]:
         """Return the tree down to a level, 0 for the tops, and the probabilities of what are its labels then."""
         lineages = [lineage(label, self.parents)[::-1] for label in self.labels]
@@ -171,10 +176,15 @@ def read_hierarchy(
         logger.warning("`labels_hierarchy` has parents for %s, which no label is or comes under.", strangers[:3])
     if not nodes & set(used):
         raise ValueError(
-            f"`labels_hierarchy` must give some label a parent, but gives none to {labels[:3]}. Are labels and "
-            "hierarchy spelled alike?"
+            f"`labels_hierarchy` must give some label a parent, but gives none. The labels are {_some(labels)}, its "
+            f"children {_some(sorted(parents))}. Spell them alike."
         )
     return used
+
+
+def _some(names: Sequence[str]) -> str:
+    """Name at most three, and say of how many."""
+    return f"{list(names[:3])} (of {len(names)})" if len(names) > 3 else str(list(names))
 
 
 def _of_names(labels: Sequence[str], separator: str) -> dict[str, str]:
