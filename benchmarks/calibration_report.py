@@ -159,13 +159,18 @@ def across(rows: pd.DataFrame, scanvi: pd.DataFrame) -> pd.DataFrame:
     whole = whole.assign(data=whole["pair"], depth=1.0, method="scanvi", calibration_error=whole["ece"])
     both = pd.concat([rows, whole[[*WHERE, "calibration_error"]]])
     table = both.pivot_table("calibration_error", WHERE[:2], "method")
-    table = with_mean(table[[name for name in NAMES if name in table]].rename(columns=NAMES)).round(3)
+    table = table[[name for name in NAMES if name in table]].rename(columns=NAMES)
+    # each over rows that all of its methods have
+    everywhere, where_scanvi_is = table.dropna(axis=1), table[table[NAMES["scanvi"]].notna()].dropna(axis=1)
+    table = table.sort_index(ascending=[True, False])
+    table.loc[("mean", ""), everywhere.columns] = everywhere.mean()
+    table.loc[(f"mean of scANVI's {len(where_scanvi_is)}", ""), where_scanvi_is.columns] = where_scanvi_is.mean()
+    table = table.round(3)
     for method, name in {"hrca": "sets", "hrca_weighted": "weighted sets"}.items():
         own = rows[rows["method"] == method].set_index(WHERE[:2])
-        table[name] = [
-            f"{coverage:.3f} ({size:.1f})"
-            for coverage, size in own.reindex(table.index)[["coverage", "size"]].to_numpy()
-        ]
+        table[name] = pd.Series(
+            [f"{coverage:.3f} ({size:.1f})" for coverage, size in own[["coverage", "size"]].to_numpy()], index=own.index
+        )
         table.loc[("mean", ""), name] = f"{(own['coverage'] - COVERAGE).abs().mean():.3f} off"
     table["commit"] = rows[rows["method"] == "hrca"].set_index(WHERE[:2])["commit"].reindex(table.index)
     return table

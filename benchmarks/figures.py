@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import grid
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -14,7 +15,6 @@ OURS = "HRCA"
 COLORS = ("black", *plt.get_cmap("tab10").colors, "navy", "gold", "darkgreen")
 MARKERS = "osD^vP*Xhp<>d8"
 LINES = ("-", "--", ":", "-.", (0, (1, 4)))
-ALL_GENES = "all"
 
 
 def looks(methods: list[str]) -> dict[str, dict]:
@@ -49,45 +49,46 @@ def draw_lines(axes: Axes, table: pd.DataFrame, positions: pd.Series, styles: di
 def depths(table: pd.DataFrame, methods: list[str], path: Path) -> None:
     """Macro-F1 against the share of the counts, a panel for each scRNA-seq query."""
     shares = pd.to_numeric(table["depth"], errors="coerce")
-    rows = table[shares.notna() & (table["genes"] == ALL_GENES)]
+    rows = table[shares.notna() & (table["genes"] == grid.ALL_GENES)]
     pairs = [pair for pair in rows["pair"].unique() if rows.loc[rows["pair"] == pair, "depth"].nunique() > 1]
     n_columns = 4
     # one place more, for the legend
     n_rows = len(pairs) // n_columns + 1
-    figure, grid = plt.subplots(
+    figure, all_axes = plt.subplots(
         n_rows, n_columns, figsize=(4 * n_columns, 4 * n_rows), sharey=True, squeeze=False, layout="constrained"
     )
-    for axes, pair in zip(grid.flat, pairs, strict=False):
+    for axes, pair in zip(all_axes.flat, pairs, strict=False):
         draw_lines(axes, rows[rows["pair"] == pair], shares, looks(methods))
         axes.set_xscale("log")
         ticks = sorted(shares[rows.index].unique())
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_title(pair.replace(" -> ", "\n→ "), fontsize=9)
         axes.set_xlabel("share of the counts")
-    for axes in grid.flat[len(pairs) :]:
+    for axes in all_axes.flat[len(pairs) :]:
         axes.axis("off")
-    grid.flat[len(pairs)].legend(*_legend(figure), loc="center left", frameon=False, fontsize=10)
+    all_axes.flat[len(pairs)].legend(*_legend(figure), loc="center left", frameon=False, fontsize=10)
     _save(figure, path)
 
 
 def panels(table: pd.DataFrame, methods: list[str], path: Path) -> None:
     """Macro-F1 against the size of the gene panel: a row for each pair, a column for each choice and depth."""
     rows = table[table["depth"].str.endswith("counts")]
-    pairs = list(rows.loc[rows["genes"] != ALL_GENES, "pair"].unique())
+    pairs = list(rows.loc[rows["genes"] != grid.ALL_GENES, "pair"].unique())
     if not pairs:
         path.unlink(missing_ok=True)
         return
-    columns = [(choice, depth) for choice in ("variable", "random") for depth in ("100 counts", "30 counts")]
-    sizes = [100, 300, 1000]
-    places = {**{f"{size} {choice}": i for i, size in enumerate(sizes) for choice, _ in columns}, ALL_GENES: len(sizes)}
+    columns = [(choice, f"{counts} counts") for choice in grid.PANEL_CHOICES for counts in grid.PANEL_COUNTS]
+    sizes = sorted(grid.PANEL_SIZES)
+    places = {f"{size} {choice}": i for i, size in enumerate(sizes) for choice in grid.PANEL_CHOICES}
+    places[grid.ALL_GENES] = len(sizes)
     shape = (len(pairs), len(columns))
-    figure, grid = plt.subplots(
+    figure, all_axes = plt.subplots(
         *shape, figsize=(16, 3.6 * len(pairs) + 1), sharey=True, squeeze=False, layout="constrained"
     )
-    for line, pair in zip(grid, pairs, strict=False):
+    for line, pair in zip(all_axes, pairs, strict=False):
         for axes, (choice, depth) in zip(line, columns, strict=True):
             shown = rows[(rows["pair"] == pair) & (rows["depth"] == depth)]
-            shown = shown[shown["genes"].isin([f"{size} {choice}" for size in sizes] + [ALL_GENES])]
+            shown = shown[shown["genes"].isin([f"{size} {choice}" for size in sizes] + [grid.ALL_GENES])]
             draw_lines(axes, shown, shown["genes"].map(places), looks(methods))
             axes.set_xticks(range(len(sizes) + 1), [*map(str, sizes), "all"])
             axes.set_xlim(-0.15, len(sizes) + 0.15)
@@ -113,7 +114,7 @@ def summary(means: pd.DataFrame, path: Path) -> None:
     for label, method in zip(axes.get_yticklabels(), means.index, strict=True):
         label.set_fontweight("bold" if method == OURS else "normal")
     axes.set_xlim(0, 1)
-    axes.set_xlabel(f"mean macro-F1 over the {most} rows, of query and seed, that the methods share")
+    axes.set_xlabel("mean macro-F1 over queries and seeds")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.5 / len(means) - 0.06), ncols=2, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)

@@ -14,7 +14,8 @@ HERE = Path(__file__).resolve().parent
 def provenance() -> dict[str, str]:
     """What a row needs to be understood later."""
     commit = _git("rev-parse", "--short", "HEAD")
-    changed = _git("status", "--porcelain", "--", "../src")
+    # results change as rows are written; a method's own script counts as much as src
+    changed = _git("status", "--porcelain", "--", "../src", ".", ":(exclude)results")
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": commit + ("+" if changed else ""),

@@ -2,13 +2,9 @@
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.metrics import f1_score
-from torchmetrics.functional.classification import binary_calibration_error
 
 from hrca import metrics
-
-N_BINS = 15
 
 
 def score(known: np.ndarray, seen: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> dict[str, float]:
@@ -30,7 +26,7 @@ def score(known: np.ndarray, seen: np.ndarray, predicted: np.ndarray, confidence
     return {
         **common.drop("n_obs"),
         "median_f1": float(np.median(by_class)),
-        "ece": calibration_error(confidence[seen], known[seen] == predicted[seen]),
+        "ece": calibration_error(known[seen], predicted[seen], confidence[seen]),
         "n_cells": int(seen.sum()),
         "n_unseen": int((~seen).sum()),
         "seen_confidence": _mean(confidence[seen]),
@@ -38,21 +34,12 @@ def score(known: np.ndarray, seen: np.ndarray, predicted: np.ndarray, confidence
     }
 
 
-def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """Expected calibration error: how far confidence is from accuracy, over 15 bins of confidence.
-
-    Parameters
-    ----------
-    confidence
-        In [0, 1], shape (n_obs,); the result is NaN if one is.
-    correct
-        Whether the label was right, shape (n_obs,).
-    """
+def calibration_error(known: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> float:
+    """As :func:`hrca.metrics.calibration_error`; NaN for a method that gives no probabilities."""
     if np.isnan(confidence).any():
         return float("nan")
-    # torchmetrics takes numbers outside [0, 1] for logits, and a softmax can exceed 1 by rounding
-    chance = torch.tensor(np.clip(confidence, 0, 1))
-    return binary_calibration_error(chance, torch.tensor(correct).int(), n_bins=N_BINS, norm="l1").item()
+    # a softmax can exceed 1 by rounding
+    return metrics.calibration_error(known, predicted, np.clip(confidence, 0, 1))
 
 
 def _mean(confidence: np.ndarray) -> float:

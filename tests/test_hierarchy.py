@@ -107,13 +107,17 @@ def test_an_ontology_is_cut_to_a_tree_of_the_labels(tmp_path):
     }
     with pytest.raises(ValueError, match="lacks \\['T'\\]"):
         read_hierarchy(path, obs("T", "CL:0000236"), "cell_type", "Unknown")
+    with pytest.raises(ValueError, match="No term of the ontology holds two of them"):
+        read_hierarchy(path, obs("CL:0000236"), "cell_type", "Unknown")
 
 
 @pytest.mark.parametrize(
     ("hierarchy", "table", "words"),
     [
         ({"a": "b", "b": "a"}, obs("a", "c"), "its own ancestor"),
-        ({"x": "y"}, obs("a", "c"), r"labels are \['a', 'c'\], its children \['x'\]"),
+        ({"x": "y"}, obs("a", "c"), r"labels are \['a', 'c'\]. Its children are \['x'\]"),
+        ("/", obs("a", "c"), "None of them has the separator, '/'"),
+        (["coarse", "cell_type"], obs("a", "c", coarse=["a", "c"]), "hold the same names"),
         ({"x": "y"}, obs(*"abcd"), r"labels are \['a', 'b', 'c'\] \(of 4\)"),
         ({"a": "Unknown"}, obs("a", "c"), "cannot be a parent"),
         ("", obs("a", "c"), "must not be empty"),

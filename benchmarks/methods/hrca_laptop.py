@@ -34,6 +34,8 @@ def predict(trained: tuple[common.Task, hrca.HRCA | None], query: AnnData) -> tu
     """Label the cells of a query."""
     task, model = trained
     model = model or fit(task, query)
+    # adaptation must not depend on which queries were labelled before
+    scvi.settings.seed = task.seed
     if task.variant in ("hrca", "hrca_matched"):
         model = model.adapt(query, enable_progress_bar=False)
     probabilities = model.predict(query, soft=True, key_added=None, match_platform=task.variant != "hrca_alone")

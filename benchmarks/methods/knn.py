@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 
+# scanpy's defaults of `pp.pca` and `pp.neighbors`.
 N_COMPONENTS = 50
 N_NEIGHBORS = 15
 

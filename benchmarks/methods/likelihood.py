@@ -17,13 +17,14 @@ from scipy import sparse
 from scipy.interpolate import CubicSpline
 from scipy.special import softmax
 
-# Weight of the mean profile in that of each type, in counts per gene.
+# Weight of the mean profile in that of each type, in counts per gene: add-one smoothing; not tuned.
 PSEUDO_COUNT = 1.0
 # Size parameter of the negative binomial: InSituType's default.
 SIZE = 10.0
-# Counts that pull the factor of each gene to one.
+# Counts that pull the factor of each gene to one; not tuned.
 PRIOR_COUNTS = 10.0
-# Depths between which the part of the negative binomial that all genes have is interpolated.
+# Depths between which the part of the negative binomial that all genes have is interpolated: with these, the result is
+# scipy's to 1e-6 (tests/test_benchmarks.py).
 N_KNOTS = 200
 
 Likelihood = Callable[[sparse.csr_matrix, np.ndarray], np.ndarray]

@@ -31,6 +31,10 @@ class Model(NamedTuple):
     genes: list[str]
 
 
+# Epochs of scANVI and cells of a label in each of them, and the most epochs of surgery: the tutorial's.
+N_EPOCHS, N_SAMPLES_PER_LABEL, N_SURGERY_EPOCHS = 20, 100, 100
+
+
 def train(task: Task) -> Model:
     """Train scVI, then scANVI from it, as the tutorial does."""
     scvi.settings.seed = task.seed
@@ -42,7 +46,7 @@ def train(task: Task) -> Model:
     pretrained = scvi.model.SCVI(reference, **ARCHITECTURE)
     pretrained.train(**PATIENCE, enable_progress_bar=False)
     scanvi = scvi.model.SCANVI.from_scvi_model(pretrained, unlabeled_category=UNLABELLED, labels_key=LABELS_KEY)
-    scanvi.train(max_epochs=20, n_samples_per_label=100, enable_progress_bar=False)
+    scanvi.train(max_epochs=N_EPOCHS, n_samples_per_label=N_SAMPLES_PER_LABEL, enable_progress_bar=False)
     return Model(scanvi, genes)
 
 
@@ -51,7 +55,8 @@ def predict(model: Model, query: AnnData) -> tuple[np.ndarray, np.ndarray]:
     query = _cells(query, model.genes)
     query.obs[BATCH_KEY], query.obs[LABELS_KEY] = "query", UNLABELLED
     scanvi = scvi.model.SCANVI.load_query_data(query, model.scanvi)
-    scanvi.train(max_epochs=100, plan_kwargs={"weight_decay": 0.0}, **PATIENCE, enable_progress_bar=False)
+    plan = {"weight_decay": 0.0}
+    scanvi.train(max_epochs=N_SURGERY_EPOCHS, plan_kwargs=plan, **PATIENCE, enable_progress_bar=False)
     probabilities = scanvi.predict(soft=True)
     return probabilities.idxmax(axis=1).to_numpy(str), probabilities.max(axis=1).to_numpy()
 

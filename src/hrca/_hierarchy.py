@@ -176,10 +176,20 @@ def read_hierarchy(
         logger.warning("`labels_hierarchy` has parents for %s, which no label is or comes under.", strangers[:3])
     if not nodes & set(used):
         raise ValueError(
-            f"`labels_hierarchy` must give some label a parent, but gives none. The labels are {_some(labels)}, its "
-            f"children {_some(sorted(parents))}. Spell them alike."
+            f"`labels_hierarchy` must give some label a parent, but gives none. The labels are {_some(labels)}. "
+            f"{_remedy(hierarchy, parents)}"
         )
     return used
+
+
+def _remedy(hierarchy: Hierarchy, parents: Mapping[str, str]) -> str:
+    if isinstance(hierarchy, Mapping):
+        return f"Its children are {_some(sorted(parents))}; spell them as the labels are."
+    if isinstance(hierarchy, Path):
+        return "No term of the ontology holds two of them."
+    if isinstance(hierarchy, str):
+        return f"None of them has the separator, {hierarchy!r}."
+    return f"The columns {list(hierarchy)} hold the same names; name a coarser column first."
 
 
 def _some(names: Sequence[str]) -> str:

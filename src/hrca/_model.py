@@ -953,7 +953,7 @@ class HRCA(BaseModelClass):
             `ontology_terms` lacks a label that can be an answer or has what is no id, or `adata` is None and the model
             was loaded without its reference; if `coverage` is not between 0 and 1, there is no `key_added` to write
             sets or ids to, no cells were held out from training, or `class_conditional` or `weighted` is asked for
-            without `coverage` or both are; if `level` is asked for without a hierarchy or is none of its, or
+            without `coverage` or both are; if `level` is asked for without a hierarchy or is not one of its, or
             `min_confidence` is not in [0, 1]; or if `max_false_rejection` is not between 0 and 1, or the model knows no
             reference cells (published weights).
         TypeError
