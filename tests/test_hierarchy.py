@@ -119,6 +119,7 @@ def test_an_ontology_is_cut_to_a_tree_of_the_labels(tmp_path):
         ("/", obs("a", "c"), "None of them has the separator, '/'"),
         (["coarse", "cell_type"], obs("a", "c", coarse=["a", "c"]), "hold the same names"),
         ({"x": "y"}, obs(*"abcd"), r"labels are \['a', 'b', 'c'\] \(of 4\)"),
+        ({"T": ["a", "c"]}, obs("a", "c"), "If these are its children, turn it around"),
         ({"a": "Unknown"}, obs("a", "c"), "cannot be a parent"),
         ("", obs("a", "c"), "must not be empty"),
         (["coarse", "cell_type"], obs("a", "c"), "must end with 'cell_type'"),
@@ -242,8 +243,8 @@ def test_evaluate_has_the_hierarchical_f1(model):
 def test_level_needs_a_hierarchy(tiny_model, model):
     with pytest.raises(ValueError, match="needs a hierarchy of the labels, got 0 and a model without"):
         tiny_model.predict(synthetic(5), level=0)
-    for level in (-1, 2):
-        with pytest.raises(ValueError, match=f"must be from 0, the coarsest, to 1, .* got {level}"):
+    for level in (-1, 2, 1.0, "left/side"):
+        with pytest.raises(ValueError, match=f"whole number from 0, the coarsest, to 1, .* got {level!r}"):
             model.predict(synthetic(5), level=level)
     with pytest.raises(ValueError, match="from 0 to 1, got 2"):
         model.predict(synthetic(5), min_confidence=2)

@@ -111,3 +111,8 @@ def test_one_bad_cell_outside_the_sample_is_found():
     adata.X[unseen] = adata.X[unseen] * 0.77
     with pytest.raises(ValueError, match="cannot be had back"):
         hrca.pp.recover_counts(adata)
+
+
+def test_the_cells_in_the_place_of_the_model_are_refused(tiny_model, query):
+    with pytest.raises(TypeError, match="`model` must be an HRCA, got AnnData. The cells come first"):
+        hrca.pp.check(tiny_model, query)

@@ -401,6 +401,8 @@ def test_a_loaded_model_predicts_alike_in_a_new_process_without_any_reference(ti
 
 def test_save_and_load_keep_everything(tiny_model, tmp_path):
     tiny_model.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="a saved model in '.*elsewhere', but there is no such folder"):
+        hrca.HRCA.load(tmp_path / "elsewhere")
     loaded = hrca.HRCA.load(tmp_path / "model")
     assert loaded.labels == tiny_model.labels
     assert loaded.gene_names.equals(tiny_model.gene_names)

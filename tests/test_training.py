@@ -243,6 +243,15 @@ def test_bad_arguments_are_refused(reference, arguments, words):
     assert not model.is_trained
 
 
+def test_a_query_in_the_place_of_epochs_is_refused(reference, query):
+    model = new_model(reference)
+    with pytest.raises(TypeError, match="`pretrain_epochs` must be a whole number or None, got AnnData"):
+        model.train(query)
+    with pytest.raises(TypeError, match="`max_epochs` must be a whole number or None, got float"):
+        model.train(1, 1.5)
+    assert not model.is_trained
+
+
 @pytest.mark.filterwarnings("ignore:Category . in adata.obs.* has fewer than 3 cells")
 @pytest.mark.filterwarnings("ignore:Last batch will have a small size of [12] samples")
 def test_two_labelled_cells_are_enough_and_one_is_not():
@@ -280,6 +289,12 @@ def test_sizes_that_make_no_network_are_refused(reference, sizes, words):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     with pytest.raises(ValueError, match=words):
         hrca.HRCA(reference, **{**TINY, **sizes})
+
+
+def test_the_name_of_a_size_is_refused(reference):
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    with pytest.raises(TypeError, match=r"got 'laptop'. A size is given by its numbers: `HRCA\(adata, \*\*hrca.SIZES"):
+        hrca.HRCA(reference, "laptop")
 
 
 def test_a_long_run_is_announced_with_its_estimate(reference, monkeypatch):

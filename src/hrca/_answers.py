@@ -1,5 +1,6 @@
 """From what was judged of a query to what a user asked for: level, back-off, novelty, sets."""
 
+import numbers
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -96,10 +97,10 @@ class Asked:
                 "`setup_anndata(..., labels_hierarchy=...)` names it."
             )
         n_levels = vocabulary.tree.n_levels
-        if not 0 <= self.level < n_levels:
+        if not isinstance(self.level, numbers.Integral) or not 0 <= self.level < n_levels:
             raise ValueError(
-                f"`level` must be from 0, the coarsest, to {n_levels - 1}, the finest of the model's hierarchy, got "
-                f"{self.level}."
+                f"`level` must be a whole number from 0, the coarsest, to {n_levels - 1}, the finest of the model's "
+                f"hierarchy, got {self.level!r}."
             )
 
     def _check_rejection(self, knows_reference: bool) -> None:

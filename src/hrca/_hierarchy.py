@@ -145,8 +145,8 @@ def read_hierarchy(
     Raises
     ------
     ValueError
-        If there are no labels, no label has a parent, a label has two, one is its own ancestor, the unlabelled category
-        is in the tree, a column is missing, or the ontology lacks a label.
+        If there are no labels, no label has a parent, a label has two, or a list in place of one, one is its own
+        ancestor, the unlabelled category is in the tree, a column is missing, or the ontology lacks a label.
     """
     if hierarchy is None:
         return None
@@ -154,7 +154,7 @@ def read_hierarchy(
         raise ValueError("`labels_hierarchy` needs labels, but `labels_key` is None. Name their column.")
     labels = sorted(set(obs[labels_key].astype(str)) - {unlabeled_category})
     if isinstance(hierarchy, Mapping):
-        parents = {str(child): str(parent) for child, parent in hierarchy.items()}
+        parents = _of_mapping(hierarchy)
     elif isinstance(hierarchy, Path):
         parents = _of_ontology(hierarchy, labels)
     elif isinstance(hierarchy, str):
@@ -180,6 +180,16 @@ def read_hierarchy(
             f"{_remedy(hierarchy, parents)}"
         )
     return used
+
+
+def _of_mapping(hierarchy: Mapping[str, str]) -> dict[str, str]:
+    for child, parent in hierarchy.items():
+        if not np.isscalar(parent):
+            raise ValueError(
+                f"`labels_hierarchy` must name the one parent of each label, {{child: parent}}, but has {parent!r} for "
+                f"{child!r}. If these are its children, turn it around: {{'CD4 T': 'T', 'CD8 T': 'T'}}."
+            )
+    return {str(child): str(parent) for child, parent in hierarchy.items()}
 
 
 def _remedy(hierarchy: Hierarchy, parents: Mapping[str, str]) -> str:

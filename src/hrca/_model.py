@@ -50,6 +50,7 @@ from ._sources import Source, get_modality
 from ._training import (
     FINETUNING_ONLY,
     Phase,
+    check_epochs,
     check_sizes,
     default_epochs,
     fit,
@@ -114,6 +115,8 @@ class HRCA(BaseModelClass):
     ValueError
         If neither `adata` nor `registry` is given, `adata` was not set up, `n_latent` is not a multiple of `n_heads`, a
         size is below 1, or the classifier has no stage.
+    TypeError
+        If `registry` is not a mapping, such as the name of a size.
 
     Notes
     -----
@@ -154,6 +157,11 @@ class HRCA(BaseModelClass):
         classifier_dropout_rate: float = 0.5,
         count_evidence: bool = True,
     ):
+        if registry is not None and not isinstance(registry, Mapping):
+            raise TypeError(
+                f"`registry` must be what scvi saved of a reference, got {registry!r}. A size is given by its numbers: "
+                '`HRCA(adata, **hrca.SIZES["laptop"])`.'
+            )
         super().__init__(adata, registry)
         check_sizes(n_latent, n_heads, classifier_widths, n_hidden, n_layers, n_feedforward)
         gene_ae = GeneAE(
@@ -744,9 +752,12 @@ class HRCA(BaseModelClass):
             a model that was pre-trained before.
         OSError
             If a checkpoint cannot be written.
+        TypeError
+            If a number of epochs is none, such as a query that was not given by name.
         """
         self._check_has_reference()
         self._check_has_labels()
+        check_epochs(pretrain_epochs=pretrain_epochs, max_epochs=max_epochs)
         if query is not None:
             self.match(query)
         n_labelled, early_stopping = int((self._codes() < len(self.labels)).sum()), {}
@@ -826,7 +837,7 @@ class HRCA(BaseModelClass):
 
         Returns
         -------
-        The adapted model; this one stays as it is.
+        The adapted model; this one stays as it is. One that is adapted already is adapted further, with a warning.
 
         Raises
         ------
@@ -840,6 +851,12 @@ class HRCA(BaseModelClass):
             raise ValueError(
                 "`max_steps` must be at least 1, and `batch_size` at least 4 and even, got "
                 f"{max_steps} and {batch_size}."
+            )
+        if self.module.is_adapted:
+            warnings.warn(
+                "This model is adapted already, and a second round made the labels of some queries worse. Adapt the "
+                "model that `train` left.",
+                stacklevel=2,
             )
         adapted = copy.copy(self)
         adapted.module = copy.deepcopy(self.module)
@@ -1196,6 +1213,8 @@ class HRCA(BaseModelClass):
         ValueError
             If the folder has no model, or one of another class.
         """
+        if "backup_url" not in kwargs and not Path(dir_path).is_dir():
+            raise ValueError(f"There must be a saved model in {str(dir_path)!r}, but there is no such folder.")
         # scvi reads False as "without", and None as "the one that was saved too", with a warning if none was
         model = super().load(str(dir_path), adata=False if adata is None else adata, **kwargs)
         model.history_ = _scvi.framed_history(model.history_)

@@ -1,6 +1,7 @@
 """One training phase: its cells, its length, its run."""
 
 import logging
+import numbers
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,22 @@ def default_epochs(plan_cls: type[PretrainPlan] | type[FinetunePlan], n_obs: int
     """
     epochs = round(plan_cls.default_steps * batch_size / n_obs)
     return min(max(epochs, FEWEST_EPOCHS), plan_cls.document_epochs)
+
+
+def check_epochs(**epochs: int | None) -> None:
+    """Refuse what is no number of epochs, such as a query that was not given by name.
+
+    Raises
+    ------
+    TypeError
+        If one is neither a whole number nor None.
+    """
+    for name, n_epochs in epochs.items():
+        if n_epochs is not None and not isinstance(n_epochs, numbers.Integral):
+            raise TypeError(
+                f"`{name}` must be a whole number or None, got {type(n_epochs).__name__}. A query is given by its "
+                "name: `train(query=adata)`."
+            )
 
 
 def scaled_schedule(plan_cls: type[PretrainPlan] | type[FinetunePlan], max_epochs: int) -> dict[str, int]:

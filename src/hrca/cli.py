@@ -40,4 +40,7 @@ def demo(
     typer.echo(f"Reference: {n_obs} cells x {n_genes} genes; query: {pair.query.n_obs} cells.")
     scores = job.run(pair, out, quick=quick, seed=seed)
     typer.echo(scores.round(3).to_string())
-    typer.echo(f"{time.perf_counter() - start:.0f} s. Results: {out.resolve()}")
+    if quick:
+        typer.echo("So few epochs only show that everything runs: their scores do not compare.")
+    files = ", ".join(sorted(path.name for path in out.iterdir()))
+    typer.echo(f"{time.perf_counter() - start:.0f} s. Results: {out.resolve()} ({files})")

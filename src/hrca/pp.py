@@ -39,6 +39,8 @@ def check(adata: Source, model: HRCA | None = None, *, layer: str | None = None)
 
     Raises
     ------
+    TypeError
+        If `model` is no HRCA, such as the cells in its place.
     ValueError
         If no place, or more than one, holds raw counts; values are NaN, infinite, negative or not integers; rows and
         columns are swapped; genes are of two species, or of another case than the model's; a gene of the model is there
@@ -52,6 +54,10 @@ def check(adata: Source, model: HRCA | None = None, *, layer: str | None = None)
     >>> hrca.pp.check(adata).layer
     'X'
     """
+    if model is not None and not isinstance(model, HRCA):
+        raise TypeError(
+            f"`model` must be an HRCA, got {type(model).__name__}. The cells come first: `check(query, model)`."
+        )
     if model is None:
         return check_cells(open_source(adata, "rna")[0], None, layer).report
     return model._open(adata, layer).report
