@@ -25,7 +25,7 @@ from table import Table
 
 HERE = Path(__file__).resolve().parent
 N_SEEDS = 3
-# Three times what the slowest method of one training takes on an idle core.
+# About twice the slowest training and its queries on an idle core, scANVI's.
 TIMEOUT_S = 900
 # Longest error text of a row.
 N_ERROR = 300

@@ -15,7 +15,7 @@ from table import KEY
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
-# At most this share of the counts, or this many genes, is sparse: as the benchmark was asked for.
+# At most this share of the counts, or this many genes, is sparse: so says issue 4.
 SPARSE_DEPTH = 0.1
 SPARSE_GENES = 300
 # A method with less than this share of the rows does not take them from the means of the others.

@@ -91,6 +91,7 @@ def test_the_command_leaves_what_it_says(tmp_path):
     assert result.exit_code == 0, result.output
     assert "Reference: 490 cells x 765 genes; query: 210 cells." in result.output
     assert "logistic regression" in result.output
+    assert "So few epochs only show that everything runs" in result.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["annotated.h5ad", "confusion.png", "umap.png"]
     annotated = ad.read_h5ad(tmp_path / "out" / "annotated.h5ad")
     assert annotated.n_obs == 210

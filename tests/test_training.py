@@ -247,9 +247,13 @@ def test_a_query_in_the_place_of_epochs_is_refused(reference, query):
     model = new_model(reference)
     with pytest.raises(TypeError, match="`pretrain_epochs` must be a whole number or None, got AnnData"):
         model.train(query)
-    with pytest.raises(TypeError, match="`max_epochs` must be a whole number or None, got float"):
+    with pytest.raises(TypeError, match="`max_epochs` must be a whole number or None, got 1.5"):
         model.train(1, 1.5)
+    for phase in (model.pretrain, model.finetune):
+        with pytest.raises(TypeError, match="`max_epochs` must be a whole number or None, got AnnData"):
+            phase(query)
     assert not model.is_trained
+    model.train(np.int64(0), np.int64(1), **QUIET)
 
 
 @pytest.mark.filterwarnings("ignore:Category . in adata.obs.* has fewer than 3 cells")
@@ -291,10 +295,11 @@ def test_sizes_that_make_no_network_are_refused(reference, sizes, words):
         hrca.HRCA(reference, **{**TINY, **sizes})
 
 
-def test_the_name_of_a_size_is_refused(reference):
+@pytest.mark.parametrize("size", ["laptop", hrca.SIZES["laptop"]], ids=["its name", "without the stars"])
+def test_a_size_in_the_place_of_the_registry_is_refused(reference, size):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    with pytest.raises(TypeError, match=r"got 'laptop'. A size is given by its numbers: `HRCA\(adata, \*\*hrca.SIZES"):
-        hrca.HRCA(reference, "laptop")
+    with pytest.raises(TypeError, match=r"what scvi saved .* `HRCA\(adata, \*\*hrca.SIZES"):
+        hrca.HRCA(reference, size)
 
 
 def test_a_long_run_is_announced_with_its_estimate(reference, monkeypatch):

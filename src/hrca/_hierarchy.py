@@ -1,6 +1,7 @@
 """Labels as a tree: from what a user has to the parents of labels, from probabilities to an answer of any level."""
 
 import logging
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,12 +156,16 @@ def read_hierarchy(
     labels = sorted(set(obs[labels_key].astype(str)) - {unlabeled_category})
     if isinstance(hierarchy, Mapping):
         parents = _of_mapping(hierarchy)
+        remedy = f"It has parents for {_some(sorted(parents))}: spell these as the labels, {{child: parent}}."
     elif isinstance(hierarchy, Path):
         parents = _of_ontology(hierarchy, labels)
+        remedy = "No term of the ontology holds two of them."
     elif isinstance(hierarchy, str):
         parents = _of_names(labels, hierarchy)
+        remedy = f"None of them has the separator, {hierarchy!r}: name another, or a mapping {{child: parent}}."
     else:
         parents = _of_columns(obs, list(hierarchy), labels_key, unlabeled_category)
+        remedy = f"The columns {list(hierarchy)} hold the same names: name a coarser one first."
     # only what the labels need, and every lineage walked once, so that a circle is found here
     nodes = {node for label in labels for node in lineage(label, parents)}
     if unlabeled_category in nodes:
@@ -177,29 +182,20 @@ def read_hierarchy(
     if not nodes & set(used):
         raise ValueError(
             f"`labels_hierarchy` must give some label a parent, but gives none. The labels are {_some(labels)}. "
-            f"{_remedy(hierarchy, parents)}"
+            f"{remedy}"
         )
     return used
 
 
 def _of_mapping(hierarchy: Mapping[str, str]) -> dict[str, str]:
     for child, parent in hierarchy.items():
-        if not np.isscalar(parent):
+        if not isinstance(parent, (str, numbers.Number)) or parent != parent:
             raise ValueError(
-                f"`labels_hierarchy` must name the one parent of each label, {{child: parent}}, but has {parent!r} for "
-                f"{child!r}. If these are its children, turn it around: {{'CD4 T': 'T', 'CD8 T': 'T'}}."
+                f"`labels_hierarchy` must name the one parent of each of its children, {{child: parent}}, but has "
+                f"{parent!r} for {child!r}. Leave out what has no parent; for several children, name each: "
+                "{'CD4 T': 'T', 'CD8 T': 'T'}."
             )
     return {str(child): str(parent) for child, parent in hierarchy.items()}
-
-
-def _remedy(hierarchy: Hierarchy, parents: Mapping[str, str]) -> str:
-    if isinstance(hierarchy, Mapping):
-        return f"Its children are {_some(sorted(parents))}; spell them as the labels are."
-    if isinstance(hierarchy, Path):
-        return "No term of the ontology holds two of them."
-    if isinstance(hierarchy, str):
-        return f"None of them has the separator, {hierarchy!r}."
-    return f"The columns {list(hierarchy)} hold the same names; name a coarser column first."
 
 
 def _some(names: Sequence[str]) -> str:

@@ -116,7 +116,7 @@ class HRCA(BaseModelClass):
         If neither `adata` nor `registry` is given, `adata` was not set up, `n_latent` is not a multiple of `n_heads`, a
         size is below 1, or the classifier has no stage.
     TypeError
-        If `registry` is not a mapping, such as the name of a size.
+        If `registry` is not what scvi saved, such as the name of a size, or a size without the ``**``.
 
     Notes
     -----
@@ -157,10 +157,10 @@ class HRCA(BaseModelClass):
         classifier_dropout_rate: float = 0.5,
         count_evidence: bool = True,
     ):
-        if registry is not None and not isinstance(registry, Mapping):
+        if registry is not None and not (isinstance(registry, Mapping) and "setup_args" in registry):
             raise TypeError(
-                f"`registry` must be what scvi saved of a reference, got {registry!r}. A size is given by its numbers: "
-                '`HRCA(adata, **hrca.SIZES["laptop"])`.'
+                f"`registry` must be what scvi saved of a reference's setup, got {registry!r}. A size is given by its "
+                'numbers: `HRCA(adata, **hrca.SIZES["laptop"])`.'
             )
         super().__init__(adata, registry)
         check_sizes(n_latent, n_heads, classifier_widths, n_hidden, n_layers, n_feedforward)
@@ -526,6 +526,8 @@ class HRCA(BaseModelClass):
             loss was NaN in every epoch.
         OSError
             If a checkpoint cannot be written.
+        TypeError
+            If `max_epochs` is neither a whole number nor None.
         """
         self._check_has_reference()
         phase = {
@@ -646,6 +648,8 @@ class HRCA(BaseModelClass):
             checkpoints are of folds.
         OSError
             If a checkpoint cannot be written.
+        TypeError
+            If `max_epochs` is neither a whole number nor None.
         """
         self._check_has_reference()
         self._check_has_labels()
@@ -753,7 +757,7 @@ class HRCA(BaseModelClass):
         OSError
             If a checkpoint cannot be written.
         TypeError
-            If a number of epochs is none, such as a query that was not given by name.
+            As :meth:`pretrain`, for both numbers of epochs.
         """
         self._check_has_reference()
         self._check_has_labels()
@@ -970,7 +974,7 @@ class HRCA(BaseModelClass):
             `ontology_terms` lacks a label that can be an answer or has what is no id, or `adata` is None and the model
             was loaded without its reference; if `coverage` is not between 0 and 1, there is no `key_added` to write
             sets or ids to, no cells were held out from training, or `class_conditional` or `weighted` is asked for
-            without `coverage` or both are; if `level` is asked for without a hierarchy or is not one of its, or
+            without `coverage` or both are; if `level` is asked for without a hierarchy or is not a level of it, or
             `min_confidence` is not in [0, 1]; or if `max_false_rejection` is not between 0 and 1, or the model knows no
             reference cells (published weights).
         TypeError
@@ -1213,8 +1217,12 @@ class HRCA(BaseModelClass):
         ValueError
             If the folder has no model, or one of another class.
         """
-        if "backup_url" not in kwargs and not Path(dir_path).is_dir():
-            raise ValueError(f"There must be a saved model in {str(dir_path)!r}, but there is no such folder.")
+        file = Path(dir_path) / f"{kwargs.get('prefix') or ''}model.pt"
+        if kwargs.get("backup_url") is None and not file.is_file():
+            raise ValueError(
+                f"There must be a saved model in {str(dir_path)!r}, but {file.name} is not there. Name the folder that "
+                "`model.save` was given, and the `prefix` if there was one."
+            )
         # scvi reads False as "without", and None as "the one that was saved too", with a warning if none was
         model = super().load(str(dir_path), adata=False if adata is None else adata, **kwargs)
         model.history_ = _scvi.framed_history(model.history_)

@@ -106,7 +106,7 @@ def default_epochs(plan_cls: type[PretrainPlan] | type[FinetunePlan], n_obs: int
 
 
 def check_epochs(**epochs: int | None) -> None:
-    """Refuse what is no number of epochs, such as a query that was not given by name.
+    """Refuse what is no number of epochs, such as cells in its place.
 
     Raises
     ------
@@ -116,8 +116,9 @@ def check_epochs(**epochs: int | None) -> None:
     for name, n_epochs in epochs.items():
         if n_epochs is not None and not isinstance(n_epochs, numbers.Integral):
             raise TypeError(
-                f"`{name}` must be a whole number or None, got {type(n_epochs).__name__}. A query is given by its "
-                "name: `train(query=adata)`."
+                f"`{name}` must be a whole number or None, got "
+                f"{n_epochs if isinstance(n_epochs, (str, numbers.Number)) else type(n_epochs).__name__}. Cells of a "
+                "query are given by name: `train(query=adata)`."
             )
 
 
@@ -287,6 +288,7 @@ def _check_phase(phase: Phase) -> None:
         raise ValueError(
             f"`lr_schedule` must be one of {list(LR_SCHEDULES)}, got {phase.plan_kwargs['lr_schedule']!r}."
         )
+    check_epochs(max_epochs=phase.max_epochs)
     if phase.max_epochs is not None and phase.max_epochs < 1:
         raise ValueError(f"`max_epochs` must be at least 1, got {phase.max_epochs}.")
     strategy = str(phase.trainer_kwargs.get("strategy", "auto"))
@@ -303,7 +305,8 @@ def _check_phase(phase: Phase) -> None:
 
 def _choose_epochs(phase: Phase, n_obs: int) -> int:
     if phase.max_epochs is not None:
-        return phase.max_epochs
+        # torch's schedules refuse numpy's integers
+        return int(phase.max_epochs)
     max_epochs = _scvi.scaled_epochs(phase.plan_cls.document_epochs, max(n_obs, 1))
     why = "the Training Document's number"
     if max_epochs < phase.plan_cls.document_epochs:

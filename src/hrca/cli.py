@@ -42,5 +42,4 @@ def demo(
     typer.echo(scores.round(3).to_string())
     if quick:
         typer.echo("So few epochs only show that everything runs: their scores do not compare.")
-    files = ", ".join(sorted(path.name for path in out.iterdir()))
-    typer.echo(f"{time.perf_counter() - start:.0f} s. Results: {out.resolve()} ({files})")
+    typer.echo(f"{time.perf_counter() - start:.0f} s. Results: {out.resolve()}")
