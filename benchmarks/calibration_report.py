@@ -66,9 +66,9 @@ def errors(rows: pd.DataFrame, bins: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_mean(table: pd.DataFrame) -> pd.DataFrame:
-    """Sort by data set and falling depth, and add the mean of all rows."""
+    """Sort by data set and falling depth, and add the mean of all rows; a column that lacks one has none."""
     table = table.sort_index(ascending=[True, False])
-    table.loc[("mean", ""), :] = table.mean()
+    table.loc[("mean", ""), :] = table.mean(skipna=False)
     return table
 
 
@@ -160,11 +160,9 @@ def across(rows: pd.DataFrame, scanvi: pd.DataFrame) -> pd.DataFrame:
     both = pd.concat([rows, whole[[*WHERE, "calibration_error"]]])
     table = both.pivot_table("calibration_error", WHERE[:2], "method")
     table = table[[name for name in NAMES if name in table]].rename(columns=NAMES)
-    # each over rows that all of its methods have
-    everywhere, where_scanvi_is = table.dropna(axis=1), table[table[NAMES["scanvi"]].notna()].dropna(axis=1)
-    table = table.sort_index(ascending=[True, False])
-    table.loc[("mean", ""), everywhere.columns] = everywhere.mean()
-    table.loc[(f"mean of scANVI's {len(where_scanvi_is)}", ""), where_scanvi_is.columns] = where_scanvi_is.mean()
+    of_scanvi = table[table[NAMES["scanvi"]].notna()]
+    table = with_mean(table)
+    table.loc[(f"mean of scANVI's {len(of_scanvi)}", ""), :] = of_scanvi.mean(skipna=False)
     table = table.round(3)
     for method, name in {"hrca": "sets", "hrca_weighted": "weighted sets"}.items():
         own = rows[rows["method"] == method].set_index(WHERE[:2])

@@ -161,6 +161,14 @@ def test_splits_are_taken_together_as_if_their_cells_were():
     assert row["chance"] == pytest.approx(expected, rel=0.06)
 
 
+def test_a_mean_is_of_all_rows_or_there_is_none():
+    index = pd.MultiIndex.from_product([["cells"], [0.3, 1.0]], names=["data", "depth"])
+    table = calibration_report.with_mean(pd.DataFrame({"all": [0.1, 0.3], "one": [0.1, np.nan]}, index=index))
+    assert table.index.tolist() == [("cells", 1.0), ("cells", 0.3), ("mean", "")]
+    assert table.loc[("mean", ""), "all"] == pytest.approx(0.2)
+    assert np.isnan(table.loc[("mean", ""), "one"])
+
+
 def test_coverage_of_labels_over_splits():
     classes = pd.DataFrame(
         {"data": "cells", "depth": 1.0, "label": ["a", "a", "b"], "n_obs": [100, 300, 100], "method": "one"}

@@ -17,11 +17,11 @@ from scipy import sparse
 from scipy.interpolate import CubicSpline
 from scipy.special import softmax
 
-# Weight of the mean profile in that of each type, in counts per gene: add-one smoothing; not tuned.
+# Weight of the mean profile in that of each type, in counts per gene: add-one smoothing.
 PSEUDO_COUNT = 1.0
 # Size parameter of the negative binomial: InSituType's default.
 SIZE = 10.0
-# Counts that pull the factor of each gene to one; not tuned.
+# Counts that pull the factor of each gene to one: a gene with as many is half way.
 PRIOR_COUNTS = 10.0
 # Depths between which the part of the negative binomial that all genes have is interpolated: with these, the result is
 # scipy's to 1e-6 (tests/test_benchmarks.py).

@@ -18,10 +18,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-# scikit-learn's default and two decades below: there are more genes than cells of most types.
+# scikit-learn's default and two decades below.
 PENALTIES = (0.01, 0.1, 1.0)
 N_FOLDS = 3
-# Thinned copies of the reference, as many as time allowed; and the fewest counts that a cell is thinned to, HRCA's.
+# Thinned copies of the reference, each of which lengthens training; and the fewest counts of a thinned cell, HRCA's.
 N_COPIES = 3
 FEWEST_COUNTS = 10
 

@@ -20,6 +20,8 @@ ARCHITECTURE = {
     "dropout_rate": 0.2,
     "n_layers": 2,
 }
+# Epochs of scANVI and cells of a label in each of them, and the most epochs of surgery: the tutorial's.
+N_EPOCHS, N_SAMPLES_PER_LABEL, N_SURGERY_EPOCHS = 20, 100, 100
 # Epochs without a better validation loss before training ends: scArches' own tutorial's.
 PATIENCE = {"early_stopping": True, "early_stopping_patience": 10, "check_val_every_n_epoch": 1}
 
@@ -29,10 +31,6 @@ class Model(NamedTuple):
 
     scanvi: scvi.model.SCANVI
     genes: list[str]
-
-
-# Epochs of scANVI and cells of a label in each of them, and the most epochs of surgery: the tutorial's.
-N_EPOCHS, N_SAMPLES_PER_LABEL, N_SURGERY_EPOCHS = 20, 100, 100
 
 
 def train(task: Task) -> Model:
