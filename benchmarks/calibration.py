@@ -43,8 +43,8 @@ from expression import log_normalized
 
 import hrca
 from hrca import metrics
-from hrca._calibration import Calibration
-from hrca._held_out import fit_judgement
+from hrca.module._calibration import Calibration
+from hrca.uncertainty._posthoc_fit import fit_judgement
 
 SETS = ("starmap_mpfc", "pbmc3k", "pbmc_facs_zheng")
 LABELS_KEY = "cell_type"

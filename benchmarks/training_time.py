@@ -3,7 +3,7 @@
     python benchmarks/training_time.py
 
 times a few steps of each phase on random counts, scales them to an epoch of 10,000 cells, prints them beside the
-estimate of ``hrca._sizes``, and writes results/training_time.csv. Each size runs in a process of its own, so that its
+estimate of ``hrca.train._runtime_estimate``, and writes results/training_time.csv. Each size runs in a process of its own, so that its
 peak memory is its own.
 """
 
@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import Callback
 from prediction import memory_gb, random_counts
 
 import hrca
-from hrca._sizes import estimate_epoch_seconds
+from hrca.train._runtime_estimate import estimate_epoch_seconds
 
 BATCH_SIZE = 128
 N_OBS = 10_000

@@ -13,8 +13,8 @@ from scipy import sparse
 from scipy.special import log_softmax, softmax
 
 import hrca
-from hrca._calibration import Calibration
-from hrca._scvi import digest
+from hrca.model._registration import digest
+from hrca.module._calibration import Calibration
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

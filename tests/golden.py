@@ -6,8 +6,8 @@ from types import ModuleType
 
 import torch
 
-from hrca._module import GeneAE, SEClassifier
-from hrca._published import GENE_AE_KEYS, SE_CLASSIFIER_KEYS
+from hrca.compat._published_weights import GENE_AE_KEYS, SE_CLASSIFIER_KEYS
+from hrca.module._networks import GeneAE, SEClassifier
 
 GOLDEN_WIDTHS = (512, 256, 128, 64)
 

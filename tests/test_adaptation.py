@@ -14,13 +14,15 @@ from scipy import sparse
 from scvi import REGISTRY_KEYS
 
 import hrca
-from hrca import _adaptation, _model
-from hrca._adaptation import CellsWithTargets, MixedCells, collect, query_targets, reference_targets
-from hrca._calibration import Calibration
-from hrca._genes import GeneMatch, make_selector
-from hrca._inference import aligned_batches
-from hrca._module import TARGETS_KEY, smoothed_cross_entropy
-from hrca._trainingplan import AdaptPlan
+from hrca.data._alignment import GeneMatch, make_selector
+from hrca.data._batches import aligned_batches
+from hrca.model import _model
+from hrca.module._calibration import Calibration
+from hrca.module._losses import smoothed_cross_entropy
+from hrca.module._module import TARGETS_KEY
+from hrca.train import _adaptation
+from hrca.train._adaptation import CellsWithTargets, MixedCells, collect, query_targets, reference_targets
+from hrca.train._trainingplans import AdaptPlan
 
 ADAPT = {"max_steps": 5, "batch_size": 16, **QUIET}
 

@@ -10,9 +10,9 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, softmax
 
 import hrca
-from hrca import _held_out
-from hrca._calibration import Calibration
 from hrca.metrics import calibration_error
+from hrca.module._calibration import Calibration
+from hrca.uncertainty import _held_out, _posthoc_fit
 
 
 def simulated(n: int, temperature=lambda depth: np.exp(0.5 + 0.2 * np.log(depth / 100)), seed: int = 0):
@@ -184,14 +184,14 @@ def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_e
         heard.append((np.concatenate([counts for _, counts in batches]), settings, profiles))
         return hear_cells(module, iter(batches), n_obs, present, **settings)
 
-    fit_weights, taught = _held_out.fit_weights, []
+    fit_weights, taught = _posthoc_fit.fit_weights, []
 
     def recorded_fit(network, log_likelihood, depth, codes, n_cells):
         taught.append(set(map(tuple, network[:n_cells].numpy().round(4))))
         return fit_weights(network, log_likelihood, depth, codes, n_cells)
 
     monkeypatch.setattr(_held_out, "hear_cells", recorded)
-    monkeypatch.setattr(_held_out, "fit_weights", recorded_fit)
+    monkeypatch.setattr(_posthoc_fit, "fit_weights", recorded_fit)
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY, count_evidence=count_evidence)
     model.train(2, 10, train_size=0.7, lr=1e-2, **QUIET)

@@ -7,8 +7,8 @@ import pytest
 from conftest import synthetic
 
 import hrca
-from hrca._check import check, warn_of_little
-from hrca._find_genes import ModelGenes
+from hrca.data._target_genes import ModelGenes
+from hrca.data._validate import check, warn_of_little
 
 GENES = ModelGenes(pd.Index([f"gene{i}" for i in range(60)]), np.ones(60))
 

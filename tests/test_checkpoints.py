@@ -16,7 +16,8 @@ from conftest import QUIET, TINY, synthetic
 from lightning.pytorch.callbacks import Callback
 
 import hrca
-from hrca._checkpoints import get_random_states, newest_checkpoint, set_random_states, write_atomically
+from hrca.train._checkpoints import newest_checkpoint, write_atomically
+from hrca.train._random_states import get_random_states, set_random_states
 
 N_KILLS = 20
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hrca._choose import choose_counts
+from hrca.data._select_counts import choose_counts
 
 
 @pytest.fixture

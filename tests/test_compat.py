@@ -9,7 +9,7 @@ import torch
 from conftest import synthetic
 
 from hrca import hrca
-from hrca._published import load_published
+from hrca.compat._published_weights import load_published
 
 # on a machine of few cores torch and Lightning advise against the snippets' five workers, or for more than one
 pytestmark = pytest.mark.filterwarnings("ignore:.*worker:UserWarning", "ignore:.*num_workers:UserWarning")

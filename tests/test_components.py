@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hrca._components import EncoderLayer, FeatureSelfAttention, SEResidualBlock, SqueezeExcitation, initialize
+from hrca.module._components import EncoderLayer, FeatureSelfAttention, SEResidualBlock, SqueezeExcitation, initialize
 
 
 @pytest.mark.parametrize("n_heads", [1, 2, 4])

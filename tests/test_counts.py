@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from hrca._counts import all_slots, check_counts, find_slot, row_blocks, sample_cells, weighted_depth
+from hrca.data._count_slots import all_slots, find_slot
+from hrca.data._row_reader import row_blocks, sample_cells, weighted_depth
+from hrca.data._value_scale import check_counts
 
 GOOD = np.array([[0, 3, 1], [0, 0, 0]])
 CONTAINERS = [np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.csc_array]
@@ -107,7 +109,7 @@ def test_a_matrix_stacked_on_itself_shows_cells_twice():
 
 @pytest.mark.parametrize("container", [*CONTAINERS, "backed"])
 def test_rows_come_in_order_and_their_sums_are_numpys(container, tmp_path, monkeypatch):
-    monkeypatch.setattr("hrca._counts.ROWS_SUMMED_AT_ONCE", 7)
+    monkeypatch.setattr("hrca.data._row_reader.ROWS_SUMMED_AT_ONCE", 7)
     counts, weights = np.random.default_rng(0).poisson(1, (30, 5)).astype(np.float32), np.array([1, 0, 1, 0.5, 1])
     if container == "backed":
         ad.AnnData(sparse.csr_matrix(counts)).write_h5ad(tmp_path / "a.h5ad")

@@ -9,8 +9,8 @@ from matplotlib.colors import to_rgba
 from typer.testing import CliRunner
 
 from hrca.cli import app
+from hrca.cli._demo import _cells, blood, count_likelihood, hypothalamus, logistic_regression
 from hrca.datasets import local, pbmc68k
-from hrca.demo import _cells, blood, count_likelihood, hypothalamus, logistic_regression
 from hrca.metrics import annotation_scores
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hrca._depth_ranks import DepthRanks
+from hrca.uncertainty._depth_ranks import DepthRanks
 
 
 def cells(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,25 +9,29 @@ from scipy.optimize import minimize
 from scipy.spatial.distance import jensenshannon
 
 import hrca
-from hrca import _held_out
-from hrca._evidence import (
+from hrca.module._count_likelihood import (
     COUNTS_WEIGHT,
-    N_DEPTH_QUANTILES,
     NETWORK_WEIGHT,
-    PROFILE_PSEUDOCOUNT,
     SATURATION_DEPTH,
     USUAL_DEPTH,
     CountEvidence,
-    class_profiles,
     combine,
-    describe_match,
     fit_weights,
-    gene_information,
-    informative_genes,
     prior_weights,
 )
-from hrca._inference import Heard
-from hrca._platform import as_seen, fit_platform, label_median_factors, normalize, platform_factors, seen_by
+from hrca.module._module import N_DEPTH_QUANTILES
+from hrca.module._profiles import PROFILE_PSEUDOCOUNT, class_profiles, gene_information, informative_genes
+from hrca.prediction._forward import Heard
+from hrca.prediction._platform_factors import (
+    as_seen,
+    fit_platform,
+    label_median_factors,
+    normalize,
+    platform_factors,
+    seen_by,
+)
+from hrca.train._query_matching import describe_match
+from hrca.uncertainty import _posthoc_fit
 
 
 def random_profiles(n_labels: int, n_genes: int, seed: int = 0) -> np.ndarray:
@@ -514,7 +518,7 @@ def test_the_weights_are_learned_on_labelled_cells_that_neither_network_nor_prof
         seen.update(network=network, log_likelihood=log_likelihood, depth=depth, codes=codes, n_cells=n_cells)
         return fit_weights(network, log_likelihood, depth, codes, n_cells)
 
-    monkeypatch.setattr(_held_out, "fit_weights", recorded)
+    monkeypatch.setattr(_posthoc_fit, "fit_weights", recorded)
     model.train(1, 2, train_size=0.7, **QUIET)
     held_out, trained_on = (
         cells[labels[cells] != "Unknown"] for cells in (model.split_["validation"], model.split_["train"])

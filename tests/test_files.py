@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 from conftest import synthetic
 
-from hrca._annotation import Answers, make_annotation
-from hrca._files import write_into_file
+from hrca.annotation._result import Answers, make_annotation
+from hrca.annotation._write_file import write_into_file
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Consolidated metadata"),

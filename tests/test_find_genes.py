@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from hrca._counts import Slot
-from hrca._find_genes import ModelGenes, find_genes, refuse_filled_in
-from hrca._genes import GeneMatch, make_selector
+from hrca.data._alignment import GeneMatch, make_selector
+from hrca.data._count_slots import Slot
+from hrca.data._gene_matching import find_genes, refuse_filled_in
+from hrca.data._target_genes import ModelGenes
 
 X = Slot("X", "X")
 GENES = pd.Index([f"GENE{letter}{i}" for letter in "AB" for i in range(30)])

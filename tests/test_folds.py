@@ -10,8 +10,10 @@ from conftest import QUIET, TINY, synthetic
 from lightning.pytorch.callbacks import Callback
 
 import hrca
-from hrca import _folds, _held_out, _model, _training
-from hrca._folds import share_out
+from hrca.model import _model
+from hrca.train import _phase
+from hrca.uncertainty import _cross_fitting, _posthoc_fit
+from hrca.uncertainty._cross_fitting import share_out
 
 
 def new_model(adata=None, **sizes) -> hrca.HRCA:
@@ -33,14 +35,14 @@ def partly_labelled():
 @pytest.fixture
 def testified(monkeypatch):
     """What was asked of each copy: its module's weights, the cells of its profiles, and those that it speaks of."""
-    testify, asked = _folds.testify, []
+    testify, asked = _cross_fitting.testify, []
 
     def recorded(module, counts, codes, train, held_out):
         said = testify(module, counts, codes, train, held_out)
         asked.append((module, train, held_out, said))
         return said
 
-    monkeypatch.setattr(_folds, "testify", recorded)
+    monkeypatch.setattr(_cross_fitting, "testify", recorded)
     return asked
 
 
@@ -98,13 +100,13 @@ def test_the_networks_are_those_without_folds(lr_schedule):
 
 
 def test_all_cells_teach_weights_calibration_and_sets(testified, monkeypatch):
-    fit_weights, taught = _held_out.fit_weights, []
+    fit_weights, taught = _posthoc_fit.fit_weights, []
 
     def recorded(network, log_likelihood, depth, codes, n_cells):
         taught.append((n_cells, set(map(tuple, network.numpy().round(5)))))
         return fit_weights(network, log_likelihood, depth, codes, n_cells)
 
-    monkeypatch.setattr(_held_out, "fit_weights", recorded)
+    monkeypatch.setattr(_posthoc_fit, "fit_weights", recorded)
     keep_reference, kept = _model.keep_reference, []
     monkeypatch.setattr(_model, "keep_reference", lambda *args: kept.append(args) or keep_reference(*args))
     model = new_model()
@@ -159,7 +161,7 @@ def test_folds_where_nothing_is_held_out_or_counted(settings):
 
 
 def test_of_a_large_reference_some_cells_are_asked_about(testified, monkeypatch):
-    monkeypatch.setattr(_folds, "MOST_CELLS", 20)
+    monkeypatch.setattr(_cross_fitting, "MOST_CELLS", 20)
     new_model().train(1, 1, n_folds=3, **QUIET)
     assert [len(held_out) for *_, held_out, _ in testified] == [7, 7, 7]
     assert [len(profiles) for _, profiles, *_ in testified] == [66, 67, 67]
@@ -283,14 +285,14 @@ def test_checkpoints_of_other_folds_are_refused(tmp_path):
 
 
 def test_bars_say_which_fold_they_are_of(monkeypatch):
-    progress, titles = _training._scvi.PhaseProgress, []
+    progress, titles = _phase.PhaseProgress, []
 
     class Recorded(progress):
         def __init__(self, phase):
             titles.append(phase)
             super().__init__(phase)
 
-    monkeypatch.setattr(_training._scvi, "PhaseProgress", Recorded)
+    monkeypatch.setattr(_phase, "PhaseProgress", Recorded)
     model = new_model()
     model.train(1, 1, n_folds=2, accelerator="cpu")
     phases = ["pretrain", "finetune"]

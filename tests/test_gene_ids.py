@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hrca._gene_ids import Ids, describe_ids, genes_among, locate, not_genes, same_letters, two_species
+from hrca.data._gene_ids import Ids, describe_ids, genes_among, locate, not_genes, same_letters, two_species
 
 HUMAN, MOUSE = ["ACTB", "CD4", "C1orf112", "HLA-A"], ["Actb", "Cd4", "A830018L16Rik", "H2-K1"]
 

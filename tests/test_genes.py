@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from hrca._genes import GeneMatch, align, check_shared, check_unique, make_selector
+from hrca.data._alignment import GeneMatch, align, check_shared, check_unique, make_selector
 
 MODEL_GENES = pd.Index([f"g{i}" for i in range(12)])
 

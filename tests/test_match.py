@@ -10,9 +10,11 @@ from conftest import QUIET, TINY, calibrated_by_hand, synthetic
 from scipy import sparse, stats
 
 import hrca
-from hrca import _held_out, _module
-from hrca._module import DRAWS, GeneAE
-from hrca._transforms import corrupt, log_normalize, thin_to_depth
+from hrca.module import _module
+from hrca.module._module import DRAWS
+from hrca.module._networks import GeneAE
+from hrca.module._transforms import corrupt, log_normalize, thin_to_depth
+from hrca.uncertainty import _posthoc_fit
 
 N_SHARED = 45
 
@@ -151,13 +153,13 @@ def test_without_a_query_training_sees_all_genes_down_to_10_counts(deep_referenc
 
 
 def test_weights_of_network_and_counts_are_learned_at_the_querys_depths(deep_reference, sparse_query, monkeypatch):
-    fit_weights, seen = _held_out.fit_weights, []
+    fit_weights, seen = _posthoc_fit.fit_weights, []
 
     def recorded(network, log_likelihood, depth, codes, n_cells):
         seen.append(depth.reshape(-1, n_cells))
         return fit_weights(network, log_likelihood, depth, codes, n_cells)
 
-    monkeypatch.setattr(_held_out, "fit_weights", recorded)
+    monkeypatch.setattr(_posthoc_fit, "fit_weights", recorded)
     model = new_model(deep_reference)
     model.train(1, 1, query=sparse_query, **QUIET)
     # the last time by all of them

@@ -7,10 +7,12 @@ from golden import GOLDEN_WIDTHS, gene_ae, our_key, recipe, se_classifier
 from scvi import REGISTRY_KEYS
 from torch import nn
 
-from hrca._module import GeneAE, HRCAModule, SEClassifier, smoothed_cross_entropy
-from hrca._published import GENE_AE_KEYS, SE_CLASSIFIER_KEYS
-from hrca._trainingplan import FinetunePlan, PretrainPlan
-from hrca._transforms import log_normalize, mask_counts
+from hrca.compat._published_weights import GENE_AE_KEYS, SE_CLASSIFIER_KEYS
+from hrca.module._losses import smoothed_cross_entropy
+from hrca.module._module import HRCAModule
+from hrca.module._networks import GeneAE, SEClassifier
+from hrca.module._transforms import log_normalize, mask_counts
+from hrca.train._trainingplans import FinetunePlan, PretrainPlan
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 5e-5}
 SUFFIX = {torch.float64: "f64", torch.float32: "f32"}
@@ -82,7 +84,7 @@ def test_optimisation_steps_equal_golden(golden_dir, plan_cls, monkeypatch):
         REGISTRY_KEYS.LABELS_KEY: torch.from_numpy(golden["labels"])[:, None],
     }
     keep = torch.from_numpy(golden["mask"])
-    monkeypatch.setattr("hrca._module.corrupt", lambda counts, *_: mask_counts(counts, keep))
+    monkeypatch.setattr("hrca.module._module.corrupt", lambda counts, *_: mask_counts(counts, keep))
     plan = plan_cls(
         module, corruption="mask", lr=1e-3, lr_factor=0.1, lr_patience=10, lr_hold_epochs=0, monitor="train_loss"
     )

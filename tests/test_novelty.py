@@ -4,8 +4,8 @@ from conftest import QUIET, TINY, synthetic
 from scipy import sparse, stats
 
 import hrca
-from hrca import _novelty
-from hrca._novelty import Profiles, keep_cells, novelty
+from hrca.uncertainty import _novelty
+from hrca.uncertainty._novelty import Profiles, keep_cells, novelty
 
 
 def counts(n: int, rates: np.ndarray, seed: int, depth: float = 200) -> tuple[np.ndarray, np.ndarray]:

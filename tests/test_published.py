@@ -13,7 +13,7 @@ from conftest import QUIET, TINY, synthetic
 from golden import recipe
 
 import hrca
-from hrca._published import load_published, model_of, save_published
+from hrca.compat._published_weights import load_published, model_of, save_published
 
 
 def write_golden(golden_dir, folder: Path, gene_ae="gene_ae_g120_h8_l2") -> dict:

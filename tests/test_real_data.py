@@ -9,7 +9,7 @@ from conftest import QUIET
 from scipy import sparse
 
 import hrca
-from hrca.demo import hypothalamus
+from hrca.cli._demo import hypothalamus
 
 
 @pytest.fixture(scope="module")

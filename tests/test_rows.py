@@ -8,8 +8,8 @@ import pytest
 import zarr
 from scipy import sparse
 
-from hrca import _rows
-from hrca._rows import Sliced, in_memory, is_dense, read_rows, row_batches
+from hrca.data import _row_reader
+from hrca.data._row_reader import Sliced, in_memory, is_dense, read_rows, row_batches
 
 DENSE = np.random.default_rng(0).poisson(0.4, (103, 11)).astype(np.float32)
 DENSE[5] = 0
@@ -58,9 +58,9 @@ def dense(x):
 @pytest.mark.parametrize("batch_size", [1, 10, 64, 1000])
 def test_batches_are_whole_and_in_order(source, batch_size, tmp_path, monkeypatch):
     # so small that every way to cut a matrix is gone
-    monkeypatch.setattr(_rows, "ROWS_READ", 25)
-    monkeypatch.setattr(_rows, "BAND", 1500)
-    monkeypatch.setattr(_rows, "COLUMNS_READ", 600)
+    monkeypatch.setattr(_row_reader, "ROWS_READ", 25)
+    monkeypatch.setattr(_row_reader, "BAND", 1500)
+    monkeypatch.setattr(_row_reader, "COLUMNS_READ", 600)
     batches = [dense(batch) for batch in row_batches(SOURCES[source](tmp_path), batch_size)]
     assert [len(batch) for batch in batches] == [batch_size] * (103 // batch_size) + [103 % batch_size] * (
         103 % batch_size > 0
@@ -70,7 +70,7 @@ def test_batches_are_whole_and_in_order(source, batch_size, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_some_rows_are_read(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(_rows, "COLUMNS_READ", 600)
+    monkeypatch.setattr(_row_reader, "COLUMNS_READ", 600)
     x = SOURCES[source](tmp_path)
     np.testing.assert_array_equal(dense(read_rows(x, slice(3, 50))), DENSE[3:50])
     assert is_dense(x) == isinstance(read_rows(x, slice(0, 1)), np.ndarray)
@@ -89,8 +89,10 @@ def test_nothing_is_read_of_nothing(shape, container, tmp_path):
 
 
 def test_of_a_matrix_by_column_no_more_than_a_band_is_held(tmp_path, monkeypatch):
-    monkeypatch.setattr(_rows, "BAND", 2_000)
+    monkeypatch.setattr(_row_reader, "BAND", 2_000)
     held = []
-    monkeypatch.setattr(_rows, "read_rows", lambda x, rows: held.append(rows.stop - rows.start) or read_rows(x, rows))
+    monkeypatch.setattr(
+        _row_reader, "read_rows", lambda x, rows: held.append(rows.stop - rows.start) or read_rows(x, rows)
+    )
     list(row_batches(SOURCES["h5 csc"](tmp_path), 1))
-    assert max(held) * 11 * 0.4 * _rows.BYTES_A_VALUE < 2 * 2_000
+    assert max(held) * 11 * 0.4 * _row_reader.BYTES_A_VALUE < 2 * 2_000

@@ -6,8 +6,8 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 
-from hrca._counts import sample_cells
-from hrca._scales import describe_scale, recover
+from hrca.data._row_reader import sample_cells
+from hrca.data._value_scale import describe_scale, recover
 
 
 @pytest.fixture

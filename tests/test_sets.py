@@ -5,9 +5,9 @@ import pytest
 from conftest import QUIET, TINY, synthetic
 
 import hrca
-from hrca import _sets
-from hrca._draws import draws_of
-from hrca._sets import _likeness, held_out_scores, label_scores, prediction_sets
+from hrca.uncertainty import _conformal
+from hrca.uncertainty._conformal import _likeness, held_out_scores, label_scores, prediction_sets
+from hrca.uncertainty._name_hash import draws_of
 
 
 def simulated(n: int, seed: int, n_labels: int = 4):
@@ -136,7 +136,7 @@ def shifted(n: int, seed: int):
 
 
 def test_weighted_sets_hold_where_the_query_has_other_cells(monkeypatch):
-    monkeypatch.setattr(_sets, "MOST_BINS", 1)  # else the depth is allowed for without weights
+    monkeypatch.setattr(_conformal, "MOST_BINS", 1)  # else the depth is allowed for without weights
     covered = {False: [], True: []}
     for seed in range(20):
         held_out, (probabilities, depth, codes) = shifted(400, seed)
@@ -158,7 +158,7 @@ def test_weights_of_a_query_like_the_held_out_cells_are_alike():
 
 
 def test_weights_are_the_odds_of_a_cell_to_be_the_querys(monkeypatch):
-    monkeypatch.setattr(_sets, "LIKENESS_C", 1.0)
+    monkeypatch.setattr(_conformal, "LIKENESS_C", 1.0)
     # depths from two lognormals of the same spread: the log odds are a straight line in the log depth
     rng = np.random.default_rng(0)
     log_depth = {"held_out": rng.normal(4, 1, 20_000), "query": rng.normal(5, 1, 20_000)}
@@ -170,7 +170,7 @@ def test_weights_are_the_odds_of_a_cell_to_be_the_querys(monkeypatch):
 
 
 def test_many_query_cells_teach_the_weights_by_some_of_them_in_any_order(monkeypatch):
-    monkeypatch.setattr(_sets, "MOST_QUERY_CELLS", 50)
+    monkeypatch.setattr(_conformal, "MOST_QUERY_CELLS", 50)
     held_out, (probabilities, depth, _) = shifted(200, 0)
     draws, order = draws_of([str(i) for i in range(500)]), np.random.default_rng(1).permutation(500)
     _, own = _likeness(held_out, probabilities, depth, draws)
@@ -179,7 +179,7 @@ def test_many_query_cells_teach_the_weights_by_some_of_them_in_any_order(monkeyp
 
 
 def test_few_held_out_cells_like_the_querys_are_told(monkeypatch):
-    monkeypatch.setattr(_sets, "LIKENESS_C", 1.0)
+    monkeypatch.setattr(_conformal, "LIKENESS_C", 1.0)
     probabilities, depth, codes = simulated(1000, seed=0)
     held_out = held_out_scores(probabilities, depth, codes, np.arange(1000))
     # one in a hundred is deep, as all of the query are

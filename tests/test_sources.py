@@ -18,7 +18,7 @@ from scipy import sparse
 from test_predict import soft
 
 import hrca
-from hrca._sources import open_file
+from hrca.data._sources import open_file
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*pull_on_update:FutureWarning"),
@@ -302,8 +302,8 @@ def test_a_query_is_not_kept_alive(tiny_model, query):
 SHOWS_BARS = """
 import sys
 import anndata, hrca
-from hrca import _inference
-_inference.BAR_AFTER_S = 0
+from hrca.data import _batches
+_batches.BAR_AFTER_S = 0
 hrca.HRCA.load(sys.argv[1]).predict(anndata.read_h5ad(sys.argv[2]), enable_progress_bar=sys.argv[3] == "yes")
 """
 

@@ -11,7 +11,8 @@ from conftest import QUIET, TINY, synthetic
 from lightning.pytorch.callbacks import Callback
 
 import hrca
-from hrca._scvi import framed_history, plain_history, stratified_split
+from hrca.train._runner import framed_history, plain_history
+from hrca.train._splitting import stratified_split
 
 
 def new_model(adata, labels_key="cell_type") -> hrca.HRCA:
@@ -303,7 +304,7 @@ def test_a_size_in_the_place_of_the_registry_is_refused(reference, size):
 
 
 def test_a_long_run_is_announced_with_its_estimate(reference, monkeypatch):
-    monkeypatch.setattr("hrca._training.LONG_RUN_HOURS", 0.0)
+    monkeypatch.setattr("hrca.train._phase.LONG_RUN_HOURS", 0.0)
     model = new_model(reference)
     with pytest.warns(UserWarning, match=r"pretrain of 1 epochs on 91 cells will take about \S+ h on this CPU.*SIZES"):
         model.pretrain(1, **QUIET)

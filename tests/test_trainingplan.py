@@ -8,8 +8,8 @@ from conftest import QUIET, TINY
 from lightning.pytorch.callbacks import Callback
 
 import hrca
-from hrca._training import default_epochs, scaled_schedule
-from hrca._trainingplan import FinetunePlan, PretrainPlan
+from hrca.train._schedule import default_epochs, scaled_schedule
+from hrca.train._trainingplans import FinetunePlan, PretrainPlan
 
 
 class Trace(Callback):

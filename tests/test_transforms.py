@@ -7,7 +7,7 @@ import scanpy as sc
 import torch
 from scipy import stats
 
-from hrca._transforms import THINNEST_DEPTH, corrupt, log_normalize, thin_counts, thin_to_depth
+from hrca.module._transforms import THINNEST_DEPTH, corrupt, log_normalize, thin_counts, thin_to_depth
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

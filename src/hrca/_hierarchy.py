@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 
 # What `setup_anndata` takes: parents, a separator, columns from coarse to fine, or an ontology.
 Hierarchy = Mapping[str, str] | str | Sequence[str] | Path
+
 # Sums of single-precision probabilities that should be 1 can fall short by this.
 ROUNDING = 1e-6
 

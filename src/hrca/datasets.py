@@ -10,6 +10,7 @@ from scipy import sparse
 # Largest distance of a recovered count from an integer that rounding in .raw explains (float32 of values printed with
 # three decimals; 0.112 at a count of 114 is the largest seen); from 0.25 on it is no longer clear which integer.
 LARGEST_ROUNDING = 0.25
+
 # Largest relative error of a cell's depth that follows from one count: 0.08 % is the largest seen, again rounding.
 LARGEST_DEPTH_ERROR = 1e-3
 

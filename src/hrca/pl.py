@@ -6,20 +6,27 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from . import metrics
-from .metrics import N_BINS, confusion_table, reliability_table
+from hrca import metrics
+from hrca.metrics import N_BINS, confusion_table, reliability_table
 
 # Inches for one label's row or column, and for the axes' names around them.
 INCHES_PER_LABEL = 0.42
+
 INCHES_AROUND = 3.2
+
 # Size of a picture with its legend beside it; heights of a group's bar and of an entry of the legend.
 INCHES_WIDE, INCHES_HIGH = 6.5, 4.2
+
 INCHES_PER_BAR = 0.28
+
 INCHES_PER_ENTRY = 0.16
+
 # Colors of matplotlib's list of that name; further ones come from its list of twenty, and begin anew after them.
 N_TAB10 = 10
+
 # A cell of the matrix below this share is left without a number: it would only be clutter.
 SMALLEST_SHARE_PRINTED = 0.005
+
 # Area, in points^2, of the point that stands for the most cells.
 LARGEST_POINT = 150
 

@@ -4,13 +4,13 @@ import numpy as np
 from anndata import AnnData
 from scipy import sparse
 
-from ._check import Report
-from ._check import check as check_cells
-from ._counts import find_slot, sample_cells
-from ._model import HRCA
-from ._rows import in_memory, read_rows
-from ._scales import describe_scale, recover
-from ._sources import Source, open_source
+from hrca.data._count_slots import find_slot
+from hrca.data._report import Report
+from hrca.data._row_reader import in_memory, read_rows, sample_cells
+from hrca.data._sources import Source, open_source
+from hrca.data._validate import check as check_cells
+from hrca.data._value_scale import describe_scale, recover
+from hrca.model._model import HRCA
 
 __all__ = ["Report", "check", "recover_counts"]
 

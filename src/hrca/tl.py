@@ -8,9 +8,12 @@ from scipy import sparse
 
 # Leiden resolution of the over-clusters by number of cells, as CellTypist has them (Xu et al., Cell 2023).
 RESOLUTIONS = ((5_000, 5), (20_000, 10), (40_000, 15), (100_000, 20), (200_000, 25))
+
 FINEST_RESOLUTION = 30
+
 # Pairs of neighbours that are taken in advance to be as the labels' shares would have them, for each pair of labels.
 PAIRS_IN_ADVANCE = 10.0
+
 ROUNDS = 5
 
 

@@ -1,0 +1,1 @@
+"""AnnData in: sources, counts, genes, validation. Knows neither torch nor scvi-tools."""

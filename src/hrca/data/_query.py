@@ -1,0 +1,135 @@
+"""A query on its way in, and its annotation on the way out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from ._alignment import GeneMatch
+from ._batches import aligned_batches, show_bar
+from ._count_slots import Slot, table_in_memory
+from ._report import Report
+from ._sources import Cells, Target, open_source
+from ._target_genes import ModelGenes
+from ._validate import check, warn_of_little
+
+
+@dataclass(frozen=True)
+class Query:
+    """Cells to predict, and how their genes lie in the model's.
+
+    Attributes
+    ----------
+    adata
+        The cells.
+    target
+        Where their annotation goes.
+    slot
+        Where its raw counts are.
+    match
+        Where the model's genes are.
+    report
+        What was found of it.
+    """
+
+    adata: AnnData | Cells
+    target: Target
+    slot: Slot
+    match: GeneMatch
+    report: Report
+
+    @property
+    def n_obs(self) -> int:
+        """Number of cells."""
+        return self.adata.n_obs
+
+    def batches(self, batch_size: int, *, bar: str | None = None) -> Iterator[tuple[slice, np.ndarray]]:
+        """Go through the cells in order; see :func:`hrca.data._batches.aligned_batches`.
+
+        Parameters
+        ----------
+        batch_size
+            Rows in a batch.
+        bar
+            Name of a progress bar; None: none is shown.
+        """
+        counts = self.slot.matrix(self.adata)
+        batches = aligned_batches(counts, self.match, batch_size=batch_size, source=str(self.slot))
+        return batches if bar is None else show_bar(batches, self.n_obs, bar)
+
+    def about(self) -> dict:
+        """Return what to note of it in uns, in types that h5ad and zarr can hold."""
+        return {
+            "hrca_version": version("hrca"),
+            "layer": self.report.layer,
+            "gene_column": self.report.gene_column,
+            "n_genes": len(self.match.present),
+            "n_shared_genes": self.match.n_shared,
+            "share": self.report.share,
+            "share_of": self.report.share_of,
+        }
+
+
+def open_query(
+    source, layer: str | None, model_genes: ModelGenes, *, modality: str = "rna", usual: str | None = None
+) -> Query:
+    """Check a query, and find its counts and the model's genes in it.
+
+    Parameters
+    ----------
+    source
+        See :func:`hrca.data._sources.open_source`.
+    layer
+        See :func:`hrca.data._select_counts.choose_counts`.
+    model_genes
+        The model's genes.
+    modality
+        See :func:`hrca.data._sources.open_source`.
+    usual
+        See :func:`hrca.data._select_counts.choose_counts`.
+
+    Raises
+    ------
+    ValueError
+        See :func:`hrca.data._validate.check` and :func:`hrca.data._sources.open_source`.
+    FileNotFoundError
+        See :func:`hrca.data._sources.open_source`.
+    TypeError
+        Likewise.
+    """
+    adata, target = open_source(source, modality)
+    checked = check(adata, model_genes, layer, usual=usual)
+    warn_of_little(checked.report, stacklevel=4)  # the line of the user who called predict or its like
+    return Query(adata, target, checked.slot, checked.found.match, checked.report)
+
+
+@contextmanager
+def naming_sample(name: object) -> Iterator[None]:
+    """Say in an error which of several samples it is of; None: there is one."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        if name is not None:
+            error.add_note(f"This was sample {name!r} of those that were given.")
+        raise
+
+
+def known_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) -> pd.Series:
+    """Return the known labels of a query's cells, as objects; missing where there is none or the unlabelled category.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column.
+    """
+    if labels_key not in obs:
+        raise ValueError(
+            f"`labels_key` must name a column of the query's obs, got {labels_key!r}; it has {list(obs.columns)}."
+        )
+    known = table_in_memory(obs)[labels_key].astype(object)
+    return known.where(known != unlabeled_category)

@@ -1,0 +1,115 @@
+"""Fields and registry of scvi-tools."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
+from scvi.data.fields import (
+    BaseAnnDataField,
+    LabelsWithUnlabeledObsField,
+    LayerField,
+    MuDataLabelsWithUnlabeledObsField,
+    MuDataLayerField,
+)
+from scvi.model.base import BaseModelClass
+from torch import nn
+
+from hrca.data._alignment import check_unique
+
+
+def anndata_fields(layer: str | None, labels_key: str | None, unlabeled_category: str) -> list[BaseAnnDataField]:
+    """Return what is registered of an AnnData: its counts, and its labels if it has any.
+
+    Parameters
+    ----------
+    layer
+        Layer with the counts; None: X.
+    labels_key
+        Column of obs with the labels; None: there are none.
+    unlabeled_category
+        The label of cells without one.
+    """
+    fields = [LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False)]
+    if labels_key is not None:
+        fields.append(LabelsWithUnlabeledObsField(REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category))
+    return fields
+
+
+def mudata_fields(
+    layer: str | None, labels_key: str | None, unlabeled_category: str, *, rna: str, labels: str | None
+) -> list[BaseAnnDataField]:
+    """Return what is registered of a MuData, as :func:`anndata_fields`.
+
+    Parameters
+    ----------
+    layer
+        Layer with the counts; None: X.
+    labels_key
+        Column with the labels; None: there are none.
+    unlabeled_category
+        The label of cells without one.
+    rna
+        Modality with the counts.
+    labels
+        Modality whose obs has the labels; None: obs of the whole.
+    """
+    counts = {"is_count_data": False, "correct_data_format": False, "mod_required": True}
+    fields = [MuDataLayerField(REGISTRY_KEYS.X_KEY, layer, mod_key=rna, **counts)]
+    if labels_key is not None:
+        key = REGISTRY_KEYS.LABELS_KEY
+        fields.append(MuDataLabelsWithUnlabeledObsField(key, labels_key, unlabeled_category, mod_key=labels))
+    return fields
+
+
+def registry_of(model_cls: type[BaseModelClass], gene_names: pd.Index, labels: list[str]) -> dict:
+    """Return what scvi would have registered of a reference with these genes and labels, in this order.
+
+    Parameters
+    ----------
+    model_cls
+        The model's class.
+    gene_names
+        Its genes.
+    labels
+        Its labels.
+
+    Raises
+    ------
+    ValueError
+        If a gene stands more than once.
+    """
+    check_unique(gene_names, "the model")
+    n_cells = 3  # of each label: of fewer, scvi warns
+    stub = AnnData(
+        sparse.csr_matrix((n_cells * len(labels), len(gene_names)), dtype=np.float32),
+        obs={"cell_type": pd.Categorical(np.repeat(labels, n_cells), categories=labels)},
+        var=pd.DataFrame(index=gene_names),
+    )
+    setup = {"labels_key": "cell_type", "unlabeled_category": "Unknown", "layer": None, "labels_hierarchy": None}
+    # not by `setup_anndata`, which would refuse cells without counts
+    manager = AnnDataManager(
+        fields=anndata_fields(setup["layer"], setup["labels_key"], setup["unlabeled_category"]),
+        setup_method_args=model_cls._get_setup_method_args(cls=model_cls, adata=stub, **setup),
+    )
+    manager.register_fields(stub)
+    return manager.registry
+
+
+def mark_trained(model: BaseModelClass) -> None:
+    """Say of a model whose weights came from elsewhere that it is ready to predict."""
+    model.module.eval()
+    model.is_trained_ = model.is_finetuned_ = True
+    model.model_id_ = digest(model.module)
+
+
+def digest(module: nn.Module) -> str:
+    """Return twelve hexadecimal digits that identify the weights."""
+    sha = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        sha.update(name.encode())
+        sha.update(value.cpu().numpy().tobytes())
+    return sha.hexdigest()[:12]

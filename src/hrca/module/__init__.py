@@ -1,0 +1,1 @@
+"""Networks, count likelihood and calibration, in torch."""

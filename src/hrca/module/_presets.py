@@ -1,0 +1,61 @@
+"""Named sizes of the networks."""
+
+SIZES: dict[str, dict] = {
+    "document": {
+        "n_hidden": 5000,
+        "n_latent": 1024,
+        "n_heads": 8,
+        "n_layers": 8,
+        "n_feedforward": 2048,
+        "classifier_widths": (512, 256, 128),
+    },
+    "workstation": {
+        "n_hidden": 2048,
+        "n_latent": 512,
+        "n_heads": 8,
+        "n_layers": 4,
+        "n_feedforward": 1024,
+        "classifier_widths": (256, 128, 64),
+    },
+    "laptop": {
+        "n_hidden": 512,
+        "n_latent": 128,
+        "n_heads": 8,
+        "n_layers": 2,
+        "n_feedforward": 256,
+        "classifier_widths": (128, 64),
+    },
+}
+
+"""Keyword arguments of :class:`~hrca.HRCA` by the machine that they suit: ``HRCA(adata, **hrca.SIZES["laptop"])``.
+
+What each costs at 1,000 / 5,000 / 20,000 genes, with two CPU cores (benchmarks/results/training_time.csv):
+
+============  =======================  =====================================  =========================
+size          parameters (millions)    seconds an epoch of 10,000 cells       memory in training (GB)
+============  =======================  =====================================  =========================
+document      90 / 130 / 280           55 / 85 / 197                          2.5 / 3.5 / 7.4
+workstation   15 / 32 / 93             19 / 20 / 59                           0.4 / 0.9 / 2.5
+laptop        1.5 / 5.6 / 21           2.4 / 4.2 / 17                         0.1 / 0.2 / 0.6
+============  =======================  =====================================  =========================
+"""
+
+
+def check_sizes(n_latent: int, n_heads: int, classifier_widths: tuple[int, ...], *others: int) -> None:
+    """Refuse sizes that make no network.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1, the classifier has no stage, or `n_latent` is not a multiple of `n_heads`.
+    """
+    if len(classifier_widths) == 0:
+        raise ValueError("`classifier_widths` must name at least one stage, got none; the Document has three.")
+    sizes = (n_latent, n_heads, *classifier_widths, *others)
+    if min(sizes) < 1:
+        raise ValueError(f"Sizes must be at least 1, got {sizes}.")
+    if n_latent % n_heads:
+        raise ValueError(
+            f"`n_latent` must be a multiple of `n_heads`, got {n_latent} and {n_heads}; "
+            f"{n_latent - n_latent % n_heads or n_heads} would do."
+        )

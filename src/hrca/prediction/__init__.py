@@ -1,0 +1,1 @@
+"""From counts to probabilities: batched forward passes and platform factors."""

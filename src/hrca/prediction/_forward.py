@@ -1,0 +1,217 @@
+"""Run a network over any number of cells: one aligned, dense batch at a time, a few numbers a label kept of each."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hrca.module._calibration import Calibration
+from hrca.module._count_likelihood import CountEvidence, combine
+
+from ._platform_factors import as_seen, fit_platform
+
+
+@torch.inference_mode()
+def run(
+    network: Callable[[torch.Tensor], torch.Tensor], batches: Iterator[tuple[slice, np.ndarray]]
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Run a network over batches of counts.
+
+    Parameters
+    ----------
+    network
+        Takes counts, shape (n_obs, n_genes); moves them to its device itself.
+    batches
+        From :func:`aligned_batches`.
+
+    Yields
+    ------
+    Which rows a batch is, the network's output for it, and its counts.
+    """
+    for rows, counts in batches:
+        yield rows, network(torch.from_numpy(counts)).float().cpu().numpy(), counts
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the module says of a query.
+
+    Attributes
+    ----------
+    log_probabilities
+        Shape (n_obs, n_labels), float32; meaningless for a cell without counts.
+    depth
+        Counts of each cell on the genes that the model uses, shape (n_obs,); at most those of the deepest cells that
+        the network judges whole.
+    platform_spread
+        Standard deviation of the log of the platform factors over the genes used; 0 where none were fitted.
+    """
+
+    log_probabilities: np.ndarray
+    depth: np.ndarray
+    platform_spread: float
+
+    @property
+    def has_counts(self) -> np.ndarray:
+        """Which cells have any counts on the genes that the model uses, shape (n_obs,)."""
+        return self.depth > 0
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Shape (n_obs, n_labels), float32; zeros for a cell without counts."""
+        return np.exp(self.log_probabilities) * self.has_counts[:, None]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What network and counts say of cells, each for itself.
+
+    Attributes
+    ----------
+    network
+        Log-probabilities of the network, shape (n_obs, n_labels).
+    log_likelihood
+        Log-likelihood of the counts, shape (n_obs, n_labels); None without a count branch.
+    depth
+        Counts of each cell, shape (n_obs,).
+    platform_spread
+        As in :class:`Judgement`.
+    """
+
+    network: torch.Tensor
+    log_likelihood: torch.Tensor | None
+    depth: torch.Tensor
+    platform_spread: float = 0.0
+
+    def weigh(self, weights: torch.Tensor | None) -> torch.Tensor:
+        """Return log-probabilities, not calibrated, shape (n_obs, n_labels).
+
+        Parameters
+        ----------
+        weights
+            Of network and counts, see :class:`hrca.module._count_likelihood.CountEvidence`; None without a count branch.
+        """
+        if self.log_likelihood is None:
+            return self.network
+        weights = weights.to(self.depth)
+        return combine(self.network, self.log_likelihood, self.depth, weights).log_softmax(dim=1)
+
+    def take(self, rows: np.ndarray) -> "Heard":
+        """Return what is said of some cells, given by a mask or by indices."""
+        rows = torch.from_numpy(rows)
+        log_likelihood = None if self.log_likelihood is None else self.log_likelihood[rows]
+        return Heard(self.network[rows], log_likelihood, self.depth[rows])
+
+    @staticmethod
+    def join(several: "list[Heard]") -> "Heard":
+        """Put what is said of several sets of cells one after the other."""
+        network, depth = (torch.cat([getattr(heard, name) for heard in several]) for name in ("network", "depth"))
+        with_counts = several[0].log_likelihood is not None
+        return Heard(network, torch.cat([heard.log_likelihood for heard in several]) if with_counts else None, depth)
+
+
+def hear_cells(
+    module: torch.nn.Module,
+    batches: Iterator[tuple[slice, np.ndarray]],
+    n_obs: int,
+    present: np.ndarray,
+    *,
+    match_platform: bool,
+) -> Heard:
+    """Ask network and counts, in one forward; the memory grows with n_obs x n_labels, not with n_genes.
+
+    Parameters
+    ----------
+    module
+        The :class:`hrca.module._module.HRCAModule`.
+    batches
+        From :func:`aligned_batches`.
+    n_obs
+        Number of cells.
+    present
+        Which of the model's genes the query measures, shape (n_genes,).
+    match_platform
+        Whether to fit platform factors to these cells; see :func:`hrca.prediction._platform_factors.fit_platform`.
+
+    Returns
+    -------
+    What both say of each cell, in order, in double precision; its depth is at most that of the deepest cells that the
+    network judges whole.
+    """
+    genes_used = module.genes_used.cpu().numpy() * present
+    n_labels = module.se_classifier.output.out_features
+    fitted = module.weighs_counts
+    says = np.zeros((n_obs, 2 * n_labels if fitted else n_labels), dtype=np.float32)
+    sets = [genes_used, genes_used * module.evidence.informative.cpu().numpy()] if fitted else [genes_used]
+    depth, totals = np.zeros((n_obs, len(sets))), np.zeros(len(genes_used))
+    for rows, output, counts in run(module.judge, batches):
+        says[rows] = output
+        depth[rows] = counts @ np.stack(sets, axis=1)
+        totals += genes_used * counts.sum(axis=0, dtype=np.float64)
+    if not fitted:
+        return Heard(torch.from_numpy(says).double(), None, torch.from_numpy(depth[:, 0]))
+    return _with_factors(module.evidence, says, depth, totals, genes_used, match_platform)
+
+
+def judge_cells(
+    module: torch.nn.Module,
+    batches: Iterator[tuple[slice, np.ndarray]],
+    n_obs: int,
+    present: np.ndarray,
+    *,
+    match_platform: bool,
+    calibrated: bool = True,
+) -> Judgement:
+    """Label cells by network and counts.
+
+    Parameters
+    ----------
+    module
+        As in :func:`hear_cells`.
+    batches
+        As in :func:`hear_cells`.
+    n_obs
+        As in :func:`hear_cells`.
+    present
+        As in :func:`hear_cells`.
+    match_platform
+        As in :func:`hear_cells`.
+    calibrated
+        Whether the probabilities are calibrated.
+
+    Returns
+    -------
+    What the module says of each cell, in order.
+    """
+    heard = hear_cells(module, batches, n_obs, present, match_platform=match_platform)
+    depth, platform_spread = heard.depth, heard.platform_spread
+    with torch.inference_mode():
+        log_probabilities = heard.weigh(module.evidence.weights.cpu() if module.weighs_counts else None)
+        # of a large query it is as much again
+        del heard
+        if calibrated:
+            on_cpu = Calibration(log_probabilities.shape[1])
+            on_cpu.load_state_dict(module.calibration.state_dict())
+            log_probabilities = on_cpu(log_probabilities, depth)
+    return Judgement(log_probabilities.numpy().astype(np.float32), depth.numpy(), platform_spread)
+
+
+@torch.inference_mode()
+def _with_factors(
+    evidence: CountEvidence,
+    says: np.ndarray,
+    depth: np.ndarray,
+    totals: np.ndarray,
+    genes_used: np.ndarray,
+    match_platform: bool,
+) -> Heard:
+    # double precision, on the CPU: the factors must not depend on the order of the cells
+    on_cpu = CountEvidence(*evidence.log_profiles.shape).double()
+    on_cpu.load_state_dict(evidence.state_dict())
+    network, log_likelihood = torch.from_numpy(says).double().chunk(2, dim=1)
+    depths, totals_, factors = (torch.from_numpy(x).double() for x in (depth, totals, genes_used))
+    if match_platform:
+        factors = fit_platform(on_cpu, log_likelihood, depths, totals_, factors)
+    spread = float(np.log(factors.numpy()[genes_used > 0]).std()) if genes_used.any() else 0.0
+    return Heard(network, *as_seen(on_cpu, log_likelihood, depths, factors), spread)

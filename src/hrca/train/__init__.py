@@ -1,0 +1,1 @@
+"""Training phases, plans, callbacks, checkpoints and adaptation."""

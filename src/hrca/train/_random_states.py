@@ -1,0 +1,29 @@
+"""States of the random generators."""
+
+import random
+
+import numpy as np
+import torch
+
+
+def get_random_states() -> dict:
+    """Return the states of all generators that training draws from, as plain values."""
+    algorithm, keys, position, has_gauss, gauss = np.random.get_state()
+    version, words, next_gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [algorithm, keys.tolist(), int(position), int(has_gauss), float(gauss)],
+        "python": [version, list(words), next_gauss],
+    }
+
+
+def set_random_states(states: dict) -> None:
+    """Put the generators where :func:`get_random_states` found them."""
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    algorithm, keys, position, has_gauss, gauss = states["numpy"]
+    np.random.set_state((algorithm, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))
+    version, words, next_gauss = states["python"]
+    random.setstate((version, tuple(words), next_gauss))

@@ -1,0 +1,56 @@
+"""Estimate of the time that an epoch takes on this CPU."""
+
+import time
+
+import torch
+from torch import nn
+
+from hrca.module._components import FeatureSelfAttention
+
+# Multiply-adds forward, and twice as many backward, two operations each.
+OPERATIONS_PER_WEIGHT = 6
+
+# Cost of one attention score, forward and backward, in operations of a matrix product; and of one parameter's Adam
+# step. Chosen so that the estimate is within a factor of 2.5 of the clock at every size and number of genes in
+# benchmarks/results/training_time.csv.
+OPERATIONS_PER_SCORE = 300
+
+SECONDS_PER_PARAMETER_STEP = 1.5e-9
+
+PROBE_WIDTH = 1024
+
+# The fastest of a few: the first are slowed by starting threads.
+PROBES = 5
+
+
+def estimate_epoch_seconds(module: nn.Module, *, n_obs: int, batch_size: int) -> float:
+    """Estimate the seconds that one epoch takes on this machine's CPU, from its speed in a matrix product.
+
+    Parameters
+    ----------
+    module
+        The networks.
+    n_obs
+        Cells in an epoch.
+    batch_size
+        Cells in a batch.
+    """
+    linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    n_weights = sum(layer.weight.numel() for layer in linears)
+    attentions = [layer for layer in module.modules() if isinstance(layer, FeatureSelfAttention)]
+    n_scores = sum(layer.query.in_features**2 // layer.n_heads for layer in attentions)
+    operations = n_obs * (OPERATIONS_PER_WEIGHT * n_weights + OPERATIONS_PER_SCORE * n_scores)
+    n_parameters = sum(parameter.numel() for parameter in module.parameters())
+    n_steps = -(-n_obs // batch_size)
+    return operations / _operations_per_second(batch_size) + n_steps * n_parameters * SECONDS_PER_PARAMETER_STEP
+
+
+def _operations_per_second(batch_size: int) -> float:
+    # ones, not random numbers: a resumed training must find the generators as they were
+    rows, weights = torch.ones(batch_size, PROBE_WIDTH), torch.ones(PROBE_WIDTH, PROBE_WIDTH)
+    fastest = float("inf")
+    for _ in range(PROBES):
+        start = time.perf_counter()
+        torch.mm(rows, weights)
+        fastest = min(fastest, time.perf_counter() - start)
+    return 2 * batch_size * PROBE_WIDTH**2 / fastest

@@ -1,0 +1,1 @@
+"""Post-hoc fitting on held-out cells, conformal prediction sets and novelty."""

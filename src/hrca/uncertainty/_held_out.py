@@ -1,0 +1,152 @@
+"""What is learned once the networks are: from held-out cells how far to trust what, and what novelty is measured by."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from hrca.data._row_reader import dense, weighted_depth
+from hrca.module._module import HRCAModule
+from hrca.module._profiles import class_profiles
+from hrca.module._transforms import THINNEST_DEPTH, corrupt
+from hrca.prediction._forward import Heard, hear_cells
+from hrca.prediction._platform_factors import normalize
+
+# A query's cell with more counts than this share of the reference's cells is judged by thinned draws of it; not tuned.
+DEEPEST_QUANTILE = 0.9
+
+# Depths at which each held-out cell stands when the weights of network and counts are learned: its own, and thinned;
+# enough that a line over log depth is well determined.
+HELD_OUT_DRAWS = 10
+
+HELD_OUT_SEED = 0
+
+HELD_OUT_BATCH = 512
+
+# Confidence is asked of cells with fewer counts than training goes down to, too (docs/decisions/0004).
+FEWEST_COUNTS = 3
+
+
+@dataclass(frozen=True)
+class Testimony:
+    """What is said of cells by networks and profiles that do not know them: as they are, and thinned.
+
+    Each cell stands in as many rows as it has depths, in the same order in all of these.
+
+    Attributes
+    ----------
+    cells
+        Which cell of the reference, shape (n_rows,).
+    codes
+        Index of its label, shape (n_rows,).
+    to_weigh
+        What the weights of network and counts are learned from: thinned as in training; None without a count branch.
+    to_calibrate
+        What the calibration is learned from: as prediction hears it, and thinned further.
+    """
+
+    cells: np.ndarray
+    codes: np.ndarray
+    to_weigh: Heard | None
+    to_calibrate: Heard
+
+    def take(self, rows: np.ndarray) -> "Testimony":
+        """Return some rows, given by a mask."""
+        to_weigh = None if self.to_weigh is None else self.to_weigh.take(rows)
+        return Testimony(self.cells[rows], self.codes[rows], to_weigh, self.to_calibrate.take(rows))
+
+    @staticmethod
+    def join(several: "Sequence[Testimony]") -> "Testimony":
+        """Put the rows of several one after the other."""
+        cells, codes = (np.concatenate([getattr(said, name) for said in several]) for name in ("cells", "codes"))
+        weighed = [said.to_weigh for said in several]
+        to_weigh = None if weighed[0] is None else Heard.join(weighed)
+        return Testimony(cells, codes, to_weigh, Heard.join([said.to_calibrate for said in several]))
+
+
+@torch.no_grad()
+def testify(module: HRCAModule, counts, codes: np.ndarray, train: np.ndarray, held_out: np.ndarray) -> Testimony:
+    """Let a module say of held-out cells what it would say of a query; its profiles become those of the other cells.
+
+    The held-out cells stand as they are, and thinned to the depths of a matched query or to log-uniform ones, whatever
+    the corruption of training was.
+
+    Parameters
+    ----------
+    module
+        The fine-tuned module; its networks stay as they are.
+    counts
+        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
+    codes
+        Index of each cell's label, shape (n_obs,).
+    train
+        Indices of the labelled cells that the profiles may know, shape (n_train,).
+    held_out
+        Indices of labelled cells that trained nothing, rising, shape (n_held_out,).
+
+    Returns
+    -------
+    What it says, ten rows for each held-out cell: all cells as they are, then all of them thinned, nine times.
+    """
+    module.eval()
+    _fit_profiles(module, counts, codes, train, new_depth_of=train)
+    cells, to_weigh = np.tile(held_out, HELD_OUT_DRAWS), None
+    if module.evidence is not None and len(held_out):
+        to_weigh = _hear_as_trained(module, counts[held_out])
+    return Testimony(cells, codes[cells], to_weigh, _hear_as_asked(module, counts[held_out]))
+
+
+def _deepest(module: HRCAModule, counts, cells: np.ndarray) -> float:
+    depth = weighted_depth(counts, module.genes_used.cpu().numpy())[cells]
+    return max(float(np.quantile(depth, DEEPEST_QUANTILE)), 1.0)
+
+
+def _fit_profiles(
+    module: HRCAModule, counts, codes: np.ndarray, cells: np.ndarray, *, new_depth_of: np.ndarray | None
+) -> None:
+    """Learn the profiles of some cells; the depth of the deepest is that of others, or stays as it is."""
+    if module.evidence is None:
+        return
+    n_labels, used = module.se_classifier.output.out_features, module.genes_used.cpu().numpy()
+    codes_known = np.full_like(codes, n_labels)
+    codes_known[cells] = codes[cells]
+    deepest = float(module.evidence.deepest) if new_depth_of is None else _deepest(module, counts, new_depth_of)
+    module.evidence.fit_profiles(class_profiles(counts, codes_known, n_labels), used, deepest)
+
+
+def _thinned_batches(module: HRCAModule, counts, thinnest: int) -> Iterator[torch.Tensor]:
+    """Go through held-out cells as often as there are draws: as they are first, then thinned, down to `thinnest`."""
+    generator = torch.Generator().manual_seed(HELD_OUT_SEED)
+    quantiles, used = module.matched_depths, module.genes_used.cpu()
+    quantiles = None if quantiles is None else quantiles.cpu()
+    for draw in range(HELD_OUT_DRAWS):
+        for start in range(0, counts.shape[0], HELD_OUT_BATCH):
+            batch = torch.from_numpy(dense(counts[start : start + HELD_OUT_BATCH]).astype(np.float32, copy=False))
+            yield corrupt(batch * used, "thin" if draw else "none", generator, quantiles, thinnest)
+
+
+def _hear_as_trained(module: HRCAModule, counts) -> Heard:
+    evidence, used = module.evidence, module.genes_used.cpu()
+    informative = evidence.informative.cpu()
+    network, log_likelihood, depths = [], [], []
+    for batch in _thinned_batches(module, counts, THINNEST_DEPTH):
+        network.append(F.log_softmax(module.classify(batch).float(), dim=1).cpu())
+        log_likelihood.append(evidence(batch.to(module.device)).cpu())
+        depths.append(torch.stack([batch.sum(dim=1), batch @ informative], dim=1))
+    network, log_likelihood, depth = (torch.cat(parts) for parts in (network, log_likelihood, depths))
+    log_likelihood = normalize(copy.deepcopy(evidence).cpu(), log_likelihood, depth, used)
+    return Heard(network, log_likelihood, depth[:, 0])
+
+
+def _hear_as_asked(module: HRCAModule, counts) -> Heard:
+    def numbered() -> Iterator[tuple[slice, np.ndarray]]:
+        start = 0
+        for batch in _thinned_batches(module, counts, FEWEST_COUNTS):
+            yield slice(start, start + len(batch)), batch.numpy()
+            start += len(batch)
+
+    n_obs, every_gene = HELD_OUT_DRAWS * counts.shape[0], np.ones(counts.shape[1], dtype=np.float32)
+    return hear_cells(module, numbered(), n_obs, every_gene, match_platform=False)

@@ -1,0 +1,323 @@
+"""How unlike the reference a cell is, by two scores that are held against copies of reference cells at its depth.
+
+The deviance is twice the log-likelihood that the cell's counts lose under the best label's profile against one of its
+own: what no label explains. The distance is that to the nearest copies, in components of their expression: a mixture
+of what labels explain, that no cell has. Copies are thinned to depths drawn from the query's; each has its deviance
+under a profile that does not know it, and its distance to the copies of other cells (docs/decisions/0005).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import sparse
+from scipy.special import xlogy
+from sklearn.decomposition import TruncatedSVD
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
+
+from hrca.module._profiles import PROFILE_PSEUDOCOUNT, class_sums
+from hrca.module._transforms import thin_to_depth
+from hrca.prediction._platform_factors import label_median_factors, seen_by
+
+from ._depth_ranks import DepthRanks
+from ._name_hash import draws_of
+
+# Reference cells that are kept, at most; about how many thinned copies of them a query is compared with, and how many
+# of each cell at most. None of these was tuned.
+MOST_CELLS, N_COPIES, MOST_DRAWS = 2000, 2000, 8
+
+# Counts that a gene is given in advance, so that one which the reference never showed is possible. Not tuned.
+GENE_PSEUDOCOUNT = 0.5
+
+# Components of the expression, of 15, 20 and 30, and nearest reference cells, of 3, 5 and 10: more find hardly more,
+# and take rare types of the reference for new ones (docs/decisions/0005).
+N_COMPONENTS, N_NEAREST = 20, 3
+
+# With fewer reference cells, or genes that these have, there is no distance between halves of them to speak of.
+FEWEST_CELLS, FEWEST_GENES = 40, 3
+
+# Cells of the query that the factors of its platform are fitted to, at most. Not tuned.
+MOST_QUERY_CELLS = 5000
+
+SEED = 0
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Counts of a reference, summed, to make a profile of each label and to take one cell out again.
+
+    Attributes
+    ----------
+    sums
+        Counts by label and gene, shape (n_labels, n_genes); 0 for genes that do not take part.
+    genes
+        1 for a gene that takes part, shape (n_genes,).
+    """
+
+    sums: np.ndarray
+    genes: np.ndarray
+
+    @property
+    def prior(self) -> float:
+        """Counts that a label is given in advance, in proportion to all labels' counts."""
+        return PROFILE_PSEUDOCOUNT * self.genes.sum()
+
+    def _shares(self, totals: np.ndarray) -> np.ndarray:
+        padded = (totals + GENE_PSEUDOCOUNT) * self.genes
+        return padded / padded.sum(axis=-1, keepdims=True)
+
+    def of_labels(self) -> np.ndarray:
+        """Return the share of each gene in a label's counts, shape (n_labels, n_genes), rows that sum to one."""
+        profiles = self.sums + self.prior * self._shares(self.sums.sum(axis=0))
+        return profiles / profiles.sum(axis=1, keepdims=True)
+
+    def without(self, cells: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Return the profile of each cell's own label without it, shape (n_obs, n_genes)."""
+        others = (self.sums.sum(axis=0) - cells).clip(0)
+        profiles = (self.sums[codes] - cells).clip(0) + self.prior * self._shares(others)
+        return profiles / profiles.sum(axis=1, keepdims=True)
+
+
+def keep_cells(counts, codes: np.ndarray, n_labels: int, deepest: float) -> dict[str, np.ndarray]:
+    """Return what novelty needs of a reference.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
+    codes
+        Index of each cell's label, shape (n_obs,); n_labels for a cell without.
+    n_labels
+        Number of labels.
+    deepest
+        Counts to which deeper cells are thinned before they are compared.
+
+    Returns
+    -------
+    ``sums``, counts by label and gene; ``data``, ``indices`` and ``indptr``, the counts of at most 2,000 cells drawn at
+    random, as a CSR matrix; ``codes``, their labels; ``deepest``.
+    """
+    kept = np.flatnonzero(codes < n_labels)
+    if len(kept) > MOST_CELLS:
+        kept = np.sort(np.random.default_rng(SEED).choice(kept, MOST_CELLS, replace=False))
+    cells = counts[kept]
+    cells = sparse.csr_array(cells if sparse.issparse(cells) else np.asarray(cells))
+    return {
+        "sums": class_sums(counts, codes, n_labels).astype(np.float32),
+        "data": cells.data.astype(np.float32),
+        "indices": cells.indices.astype(np.int32),
+        "indptr": cells.indptr.astype(np.int64),
+        "codes": codes[kept].astype(np.int32),
+        "deepest": np.array(deepest, dtype=np.float32),
+    }
+
+
+def novelty(
+    kept: dict[str, np.ndarray],
+    batches: Callable[[], Iterator[tuple[slice, np.ndarray]]],
+    depth: np.ndarray,
+    genes_used: np.ndarray,
+    obs_names: Sequence[str] | None,
+) -> np.ndarray:
+    """Return for each cell the share of reference cells of its depth that are less strange than it.
+
+    Parameters
+    ----------
+    kept
+        From :func:`keep_cells`.
+    batches
+        Gives the query's cells each time it is called, see :func:`hrca.data._batches.aligned_batches`.
+    depth
+        Their counts on the genes used, shape (n_obs,).
+    genes_used
+        1 for genes that the model uses and the query has, shape (n_genes,).
+    obs_names
+        The cells' names, to correct for what the query's platform catches more or less of, see
+        :func:`hrca.prediction._platform_factors.label_median_factors`; None: no correction.
+
+    Returns
+    -------
+    In [0, 1), shape (n_obs,), float32; NaN for a cell without counts. Of cells of the reference's kind about a share
+    alpha is above 1 - alpha. It depends on the depths of the other cells of the query, to which the reference cells are
+    thinned, and on the correction.
+    """
+    profiles = Profiles(kept["sums"] * genes_used, genes_used)
+    shape = (len(kept["codes"]), len(genes_used))
+    cells = sparse.csr_array((kept["data"], kept["indices"], kept["indptr"]), shape=shape)
+    cells = sparse.csr_array(cells @ sparse.diags_array(genes_used.astype(np.float32)))
+    ranks, deepest = np.full(len(depth), np.nan, dtype=np.float32), float(kept["deepest"])
+    # in order of depth, so that the order of the cells plays no part
+    depths = np.sort(depth[depth > 0]).clip(max=deepest)
+    if not len(depths) or not cells.sum():
+        return ranks
+    copies = _copies_of_reference(cells, kept["codes"], profiles, depths)
+    if not len(copies.depth):
+        return ranks
+
+    def thinned(counts: np.ndarray) -> sparse.csr_array:
+        return sparse.csr_array(_at_most(counts * genes_used.astype(np.float32), deepest))
+
+    factors = genes_used
+    if obs_names is not None:
+        sample = _sample(batches(), depth, obs_names, thinned)
+        factors = label_median_factors(sample, profiles.of_labels()) * genes_used
+    rank = _ranking(copies, _log(seen_by(profiles.of_labels(), factors)), factors)
+    for rows, counts in batches():
+        counts = thinned(counts)
+        judged = np.flatnonzero(counts.sum(axis=1) > 0)
+        if len(judged):
+            ranks[rows][judged] = rank(counts[judged])
+    return ranks
+
+
+def _ranking(copies: "_Copies", by_label: np.ndarray, factors: np.ndarray) -> Callable[[sparse.csr_array], np.ndarray]:
+    """Return what ranks cells with counts among the copies; the mean of both halves, of which neither saw the other."""
+    halves = _halves(copies)
+    correction = sparse.diags_array(1 / np.where(factors > 0, factors, 1))
+
+    def rank(counts: sparse.csr_array) -> np.ndarray:
+        depth, deviance = _least_deviance(counts, counts @ by_label.T)
+        corrected = sparse.csr_array(counts @ correction)
+        return np.mean([half.rank(depth, deviance, corrected) for half in halves], axis=0)
+
+    return rank
+
+
+@dataclass(frozen=True)
+class _Copies:
+    """Thinned copies of reference cells: counts, depth above 0, deviance, and the number of the cell."""
+
+    counts: sparse.csr_array
+    depth: np.ndarray
+    deviance: np.ndarray
+    cell: np.ndarray
+
+    def of(self, chosen: np.ndarray) -> "_Copies":
+        return _Copies(self.counts[chosen], self.depth[chosen], self.deviance[chosen], self.cell[chosen])
+
+
+@dataclass(frozen=True)
+class _Half:
+    """The copies of one half of the reference cells, and what the other half is like beside them.
+
+    Attributes
+    ----------
+    usual_depth
+        Counts that cells are brought to before they are compared.
+    components
+        Of the copies' log-normalised expression; None: distance plays no part.
+    nearest
+        The copies, in these components.
+    ranks
+        Of the other half: of the deviance, of the distance, of both.
+    """
+
+    usual_depth: float
+    components: TruncatedSVD | None
+    nearest: NearestNeighbors | None
+    ranks: list[DepthRanks]
+
+    @classmethod
+    def of(cls, copies: _Copies, others: _Copies, n_draws: int) -> "_Half":
+        usual_depth = float(np.median(copies.depth))
+        n_components = min(N_COMPONENTS, *(n - 1 for n in copies.counts.shape))
+        components = TruncatedSVD(n_components, random_state=SEED)
+        # copies that are all alike have no variance to explain a share of
+        with np.errstate(divide="ignore", invalid="ignore"):
+            places = components.fit_transform(_log_normalized(copies.counts, usual_depth))
+        nearest = NearestNeighbors(n_neighbors=min(N_NEAREST * n_draws, len(places))).fit(places)
+        half = cls(usual_depth, components, nearest, [])
+        for score in (others.deviance, half.distance(others.counts)):
+            half.ranks.append(DepthRanks.of(others.depth, score))
+        half.ranks.append(DepthRanks.of(others.depth, half.both(others.depth, others.deviance, others.counts)))
+        return half
+
+    def distance(self, counts: sparse.csr_array) -> np.ndarray:
+        """Return the mean distance to the nearest copies, shape (n_obs,)."""
+        places = self.components.transform(_log_normalized(counts, self.usual_depth))
+        return self.nearest.kneighbors(places)[0].mean(axis=1)
+
+    def both(self, depth: np.ndarray, deviance: np.ndarray, counts: sparse.csr_array) -> np.ndarray:
+        """Return how strange cells are by both, higher for stranger ones (Fisher's combination), shape (n_obs,)."""
+        by_deviance, by_distance = self.ranks[:2]
+        unexplained, far = by_deviance.rank(depth, deviance), by_distance.rank(depth, self.distance(counts))
+        # its exponential, since ranks are of logs
+        return 1 / ((1 - unexplained) * (1 - far))
+
+    def rank(self, depth: np.ndarray, deviance: np.ndarray, counts: sparse.csr_array) -> np.ndarray:
+        """Return how strange cells are among the other half's copies, shape (n_obs,)."""
+        if self.components is None:
+            return self.ranks[0].rank(depth, deviance)
+        return self.ranks[2].rank(depth, self.both(depth, deviance, counts))
+
+
+def _halves(copies: _Copies) -> list[_Half]:
+    """Return both halves; with few cells or genes one whole, without distances."""
+    cells, genes = np.unique(copies.cell), np.unique(copies.counts.indices)
+    if len(cells) < FEWEST_CELLS or len(genes) < FEWEST_GENES:
+        return [_Half(0.0, None, None, [DepthRanks.of(copies.depth, copies.deviance)])]
+    in_first = np.isin(copies.cell, np.random.default_rng(SEED).permutation(cells)[: len(cells) // 2])
+    first, second = copies.of(in_first), copies.of(~in_first)
+    n_draws = max(1, round(len(copies.cell) / len(cells)))
+    return [_Half.of(first, second, n_draws), _Half.of(second, first, n_draws)]
+
+
+def _copies_of_reference(cells: sparse.csr_array, codes: np.ndarray, profiles: Profiles, depth: np.ndarray) -> _Copies:
+    """Thin copies of reference cells to depths drawn from these, whatever a cell's own: every type at every depth."""
+    by_label, rng, found = _log(profiles.of_labels()), np.random.default_rng(SEED), []
+    for start in range(0, len(codes), BATCH):
+        whole, own = cells[start : start + BATCH], codes[start : start + BATCH]
+        log_own, own_depth = _log(profiles.without(whole.toarray(), own)), whole.sum(axis=1)
+        for _ in range(max(1, min(MOST_DRAWS, N_COPIES // len(codes)))):
+            share = (rng.choice(depth, len(own)) / own_depth.clip(1)).clip(max=1)
+            counts = whole.copy()
+            by_entry = np.repeat(share, np.diff(whole.indptr))
+            counts.data = rng.binomial(whole.data.astype(np.int64), by_entry).astype(np.float32)
+            log_likelihood = counts @ by_label.T
+            log_likelihood[np.arange(len(own)), own] = counts.multiply(log_own).sum(axis=1)
+            found.append((counts, *_least_deviance(counts, log_likelihood), start + np.arange(len(own))))
+    counts, *numbers = zip(*found, strict=True)
+    copies = _Copies(sparse.vstack(counts, format="csr"), *map(np.concatenate, numbers))
+    return copies.of(copies.depth > 0)
+
+
+def _sample(
+    batches: Iterator[tuple[slice, np.ndarray]],
+    depth: np.ndarray,
+    obs_names: Sequence[str],
+    thinned: Callable[[np.ndarray], sparse.csr_array],
+) -> sparse.csr_array:
+    """Keep up to 5,000 cells of a query that have counts, drawn by their names."""
+    chosen = depth > 0
+    if chosen.sum() > MOST_QUERY_CELLS:
+        by_name = np.argsort(np.where(chosen, draws_of(obs_names), np.inf), kind="stable")
+        chosen = np.isin(np.arange(len(depth)), by_name[:MOST_QUERY_CELLS])
+    return sparse.vstack([thinned(counts[chosen[rows]]) for rows, counts in batches], format="csr")
+
+
+def _log_normalized(counts: sparse.csr_array, depth: float) -> sparse.csr_array:
+    return (normalize(counts, norm="l1") * depth).log1p()
+
+
+def _log(profiles: np.ndarray) -> np.ndarray:
+    # a gene that takes no part has no counts, either
+    return np.log(profiles, where=profiles > 0, out=np.zeros_like(profiles, dtype=np.float64))
+
+
+def _at_most(counts: np.ndarray, deepest: float) -> np.ndarray:
+    deep = counts.sum(axis=1) > deepest
+    if deep.any():
+        counts = counts.copy()
+        counts[deep] = thin_to_depth(torch.from_numpy(counts[deep]), deepest, 0).numpy()
+    return counts
+
+
+def _least_deviance(counts: sparse.csr_array, log_likelihood: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return depth and deviance under the best label's profile, each of shape (n_obs,)."""
+    depth, own = counts.sum(axis=1, dtype=np.float64), counts.astype(np.float64)
+    own.data = xlogy(own.data, own.data)
+    return depth, 2 * (own.sum(axis=1) - xlogy(depth, depth) - log_likelihood.max(axis=1))

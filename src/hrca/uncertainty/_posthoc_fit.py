@@ -1,0 +1,119 @@
+"""Post-hoc fitting on held-out cells."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from hrca.module._calibration import Calibration
+from hrca.module._count_likelihood import USUAL_DEPTH, fit_weights, prior_weights
+from hrca.module._module import HRCAModule
+
+from ._conformal import held_out_scores
+from ._held_out import HELD_OUT_DRAWS, Testimony, _deepest, _fit_profiles, testify
+from ._novelty import keep_cells
+
+logger = logging.getLogger(__name__)
+
+# Parts of the held-out cells, each of which is calibrated by weights that the others taught: weights claim too much of
+# the cells that taught them (docs/decisions/0004). Not tuned.
+N_PARTS = 5
+
+
+@torch.no_grad()
+def fit_judgement(
+    module: HRCAModule, counts, codes: np.ndarray, split: dict, testimonies: Sequence[Testimony] | None = None
+) -> dict[str, np.ndarray] | None:
+    """Fill the count branch, if there is one, and the calibration.
+
+    The weights of network and counts at each depth, and then the calibration, are learned on cells that neither was
+    trained on. Without any they stay as they are in advance. What is calibrated of a cell was weighed as the other
+    cells teach. The profiles are then those of all labelled cells.
+
+    Parameters
+    ----------
+    module
+        The fine-tuned module; its networks stay as they are.
+    counts
+        As in :func:`testify`.
+    codes
+        Index of each cell's label, shape (n_obs,); n_labels for a cell without.
+    split
+        Indices of the ``train`` and ``validation`` cells.
+    testimonies
+        Of modules that were trained like this one, each without the cells that it speaks of. None: the module speaks
+        of its own validation cells.
+
+    Returns
+    -------
+    What sets of labels need of the held-out cells, see :func:`hrca.uncertainty._conformal.held_out_scores`; None without any.
+    """
+    module.eval()
+    n_labels = module.se_classifier.output.out_features
+    train, held_out = (cells[codes[cells] < n_labels] for cells in (split["train"], split["validation"]))
+    if testimonies is None:
+        said = testify(module, counts, codes, train, held_out)
+        parts = [held_out[i::N_PARTS] for i in range(min(N_PARTS, len(held_out)))]
+    else:
+        said, parts = Testimony.join(testimonies), [np.unique(testimony.cells) for testimony in testimonies]
+    scores = _calibrate(module, said, parts, by_label=testimonies is not None)
+    if module.evidence is not None:
+        weights = _fit_weights(said)
+        module.evidence.weights.copy_(weights)
+        logger.info("Weights of network and counts at %d counts a cell: %s.", USUAL_DEPTH, weights[0].exp().tolist())
+        # only now the profiles know the held-out cells
+        new_depth_of = None if testimonies is None else train
+        _fit_profiles(module, counts, codes, np.flatnonzero(codes < n_labels), new_depth_of=new_depth_of)
+    return scores
+
+
+def keep_reference(module: HRCAModule, counts, codes: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the novelty of query cells is measured by; see :func:`hrca.uncertainty._novelty.keep_cells`.
+
+    Parameters
+    ----------
+    module
+        The fine-tuned module.
+    counts
+        As in :func:`testify`.
+    codes
+        Index of each cell's label, shape (n_obs,); n_labels for a cell without.
+    """
+    n_labels = module.se_classifier.output.out_features
+    return keep_cells(counts, codes, n_labels, _deepest(module, counts, np.flatnonzero(codes < n_labels)))
+
+
+def _fit_weights(said: Testimony) -> torch.Tensor:
+    """Learn the weights of network and counts."""
+    if said.to_weigh is None or not len(said.cells):
+        return prior_weights()
+    heard, codes = said.to_weigh, torch.from_numpy(said.codes).long()
+    return fit_weights(heard.network, heard.log_likelihood, heard.depth, codes, len(np.unique(said.cells)))
+
+
+def _calibrate(
+    module: HRCAModule, said: Testimony, parts: list[np.ndarray], *, by_label: bool
+) -> dict[str, np.ndarray] | None:
+    """Fit the calibration to cells each of which is weighed as those of the other parts teach."""
+    calibration, heard = Calibration(module.se_classifier.output.out_features), said.to_calibrate
+    logger.info("Calibrating by %d held-out cells, each at %d depths.", len(np.unique(said.cells)), HELD_OUT_DRAWS)
+    known = (heard.depth > 0).numpy()
+    if not known.any():
+        module.calibration.load_state_dict(calibration.state_dict())
+        return None
+    log_probabilities = torch.empty_like(heard.network)
+    for part in parts:
+        rows = np.isin(said.cells, part)
+        log_probabilities[rows] = heard.take(rows).weigh(_fit_weights(said.take(~rows)))
+    log_probabilities, depth = log_probabilities[known], heard.depth[known]
+    codes, cells = said.codes[known], said.cells[known]
+    n_cells = len(np.unique(cells))
+    calibration.fit(log_probabilities, depth, torch.from_numpy(codes).long(), n_cells, by_label=by_label)
+    module.calibration.load_state_dict(calibration.state_dict())
+    temperature, share = calibration.log_temperature[0].exp(), calibration.stray_share
+    logger.info(
+        "Calibration by %d cells: temperature at %d counts %.2f, stray labels %.3f, bias of labels %.2f to %.2f.",
+        *(n_cells, USUAL_DEPTH, temperature, share, calibration.label_bias[0].min(), calibration.label_bias[0].max()),
+    )
+    return held_out_scores(calibration(log_probabilities, depth).exp().numpy(), depth.numpy(), codes, cells)
