@@ -6,7 +6,7 @@ For ``pbmc3k`` and ``pbmc_facs_zheng`` (``cell_type``): half of the cells train 
 below, by ``train(n_folds=5)``; the other half, at each depth, is labelled, by this model and by what ``train()`` makes
 of the same networks. Writes results/backoff.csv, a row for each ``n_folds``, depth and ``min_confidence``: hierarchical
 precision, recall and F1 of ``predict(min_confidence=...)``; of a threshold on the labels' probabilities with as many
-answers; and of the likeliest label of every cell. docs/benchmarks/backoff.csv has the means over the splits.
+answers; and of the most probable label of every cell. docs/benchmarks/backoff.csv has the means over the splits.
 """
 
 import argparse

@@ -14,7 +14,7 @@ files, named calibration_across. What is there already is not run again. Cells w
 ``hrca`` predicts with its defaults; ``hrca_label`` has class-conditional sets, ``hrca_weighted`` sets weighted for the
 query; ``hrca_folds`` and ``hrca_folds_label`` are ``train(n_folds=5)``; ``hrca_raw`` is without calibration;
 ``hrca_adapted`` after ``adapt(query)`` at each depth, with weighted sets. The others' sets are all labels, from the
-likeliest, until .9 of the probability is reached, as are those of ``hrca_raw``; scANVI says the confidence of its label
+most probable, until .9 of the probability is reached, as are those of ``hrca_raw``; scANVI says the confidence of its label
 alone, and has none.
 """
 
@@ -44,7 +44,7 @@ from expression import log_normalized
 import hrca
 from hrca import metrics
 from hrca.module._calibration import Calibration
-from hrca.uncertainty._posthoc_fit import fit_judgement
+from hrca.uncertainty._posthoc_fit import fit_posthoc
 
 SETS = ("starmap_mpfc", "pbmc3k", "pbmc_facs_zheng")
 LABELS_KEY = "cell_type"
@@ -53,7 +53,7 @@ DEPTHS_ACROSS = (1.0, 0.1)
 COVERAGE = 0.9
 N_FOLDS = 5
 # A label with fewer cells says too little of its coverage.
-FEWEST_CELLS = 100
+MIN_DISTANCE_CELLS = 100
 # Draws of right and wrong that a confidence which is right might have had.
 N_CHANCE = 20
 SCANVI_TIMEOUT_S = 1800
@@ -120,7 +120,7 @@ class Answer:
 
 
 def until(probabilities: pd.DataFrame, coverage: float) -> pd.DataFrame:
-    """Choose labels, from the likeliest, until their probability reaches `coverage`."""
+    """Choose labels, from the most probable, until their probability reaches `coverage`."""
     order = np.argsort(-probabilities.to_numpy(), axis=1, kind="stable")
     sorted_ = np.take_along_axis(probabilities.to_numpy(), order, axis=1)
     chosen = np.zeros(probabilities.shape, dtype=bool)
@@ -129,7 +129,7 @@ def until(probabilities: pd.DataFrame, coverage: float) -> pd.DataFrame:
 
 
 def of_table(probabilities: pd.DataFrame, sets: pd.DataFrame | None = None) -> Answer:
-    """Say the likeliest label; without sets of the method's own, they are the likeliest labels."""
+    """Say the most probable label; without sets of the method's own, they are the most probable labels."""
     values = probabilities.to_numpy(dtype=float)
     labels = probabilities.columns.to_numpy()[values.argmax(axis=1)]
     sets = until(probabilities, COVERAGE) if sets is None else sets.set_axis(probabilities.columns, axis=1)
@@ -155,7 +155,7 @@ def without_folds(model: hrca.HRCA) -> hrca.HRCA:
     other = with_module_of_its_own(model)
     counts = model.adata_manager.get_from_registry("X")
     codes = model.adata_manager.get_from_registry("labels").ravel()
-    other.held_out_, other.n_folds_ = fit_judgement(other.module, counts, codes, model.split_), None
+    other.conformal_scores_, other.n_folds_ = fit_posthoc(other.module, counts, codes, model.split_), None
     return other
 
 
@@ -187,9 +187,11 @@ def methods(reference: ad.AnnData, labels_key: str, seed: int, asked: set[str]) 
         "hrca_label": lambda query: of_hrca(model, query, class_conditional=True),
         "hrca_folds": lambda query: of_hrca(folds, query),
         "hrca_folds_label": lambda query: of_hrca(folds, query, class_conditional=True),
-        "hrca_weighted": lambda query: of_hrca(model, query, weighted=True),
+        "hrca_weighted": lambda query: of_hrca(model, query, reweight_to_query=True),
         "hrca_raw": lambda query: of_table(raw.predict(query, soft=True, key_added=None)),
-        "hrca_adapted": lambda query: of_hrca(model.adapt(query, enable_progress_bar=False), query, weighted=True),
+        "hrca_adapted": lambda query: of_hrca(
+            model.adapt(query, enable_progress_bar=False), query, reweight_to_query=True
+        ),
         "logistic_regression": of_regression,
         "multinomial": of_likelihood,
     }
@@ -201,7 +203,7 @@ def of_scanvi(case: Case, queries: dict[float, ad.AnnData], environments: Path) 
     run = accuracy.command("scanvi", environments)
     if isinstance(run, str):
         raise SystemExit(f"scANVI cannot be run: {run}")
-    source = grid.Source(case.name, case.name, labels_key=case.pair.labels_key)
+    source = grid.QueryInput(case.name, case.name, labels_key=case.pair.labels_key)
     job = grid.Job("scanvi", source, grid.ALL_GENES, case.seed, tuple(map(str, queries)))
     tables, _ = accuracy.label(job, case.pair, queries, run, SCANVI_TIMEOUT_S)
     return {
@@ -233,7 +235,7 @@ def score(answer: Answer, known: np.ndarray) -> tuple[dict, pd.DataFrame]:
     sets = metrics.set_scores(known, answer.sets).loc["all"]
     by_label = metrics.set_scores(known, answer.sets, by=known)
     return row | {name: sets[name] for name in ("coverage", "size", "empty")}, by_label[
-        by_label["n_obs"] >= FEWEST_CELLS
+        by_label["n_obs"] >= MIN_DISTANCE_CELLS
     ]
 
 
@@ -275,7 +277,7 @@ def within(names: list[str], seeds: int, n_genes: int | None, data: Path) -> Ite
 def across(parts: list[str], seeds: int, data: Path) -> Iterator[tuple[str, int, Callable]]:
     """Walk the pairs of the accuracy benchmark, as :func:`within`."""
 
-    def make(source: grid.Source, seed: int) -> Case:
+    def make(source: grid.QueryInput, seed: int) -> Case:
         pair = grid.panel(grid.load(source, data), grid.ALL_GENES, seed)
         seen = grid.Pair(pair.reference, pair.query[pair.seen].copy(), pair.labels_key)
         return Case(source.name, seed, seen, DEPTHS_ACROSS[: 1 if source.spatial else None])

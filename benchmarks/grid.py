@@ -25,7 +25,7 @@ QUICK_COUNTS = (100,)
 
 
 @dataclass(frozen=True)
-class Source:
+class QueryInput:
     """Where a pair comes from.
 
     Attributes
@@ -58,19 +58,19 @@ class Source:
         return f"{self.reference} -> {self.left_out or self.query}"
 
 
-def _leave_one_out(name: str, batches: tuple[str, ...], **options) -> list[Source]:
-    return [Source(name, name, batch, **options) for batch in batches]
+def _leave_one_out(name: str, batches: tuple[str, ...], **options) -> list[QueryInput]:
+    return [QueryInput(name, name, batch, **options) for batch in batches]
 
 
 SOURCES = (
-    Source("poa_scrna_moffitt", "poa_merfish_b0.06", spatial=True, quick=True),
-    Source("pbmc_facs_zheng", "pbmc3k", panel_turn=1),
-    Source("pbmc3k", "pbmc_symphony_3tech", panel_turn=2),
-    Source("pbmc_facs_zheng", "pbmc_symphony_3tech", panel_turn=2),
+    QueryInput("poa_scrna_moffitt", "poa_merfish_b0.06", spatial=True, quick=True),
+    QueryInput("pbmc_facs_zheng", "pbmc3k", panel_turn=1),
+    QueryInput("pbmc3k", "pbmc_symphony_3tech", panel_turn=2),
+    QueryInput("pbmc_facs_zheng", "pbmc_symphony_3tech", panel_turn=2),
     *_leave_one_out("pbmc_symphony_3tech", ("3pv1", "3pv2", "5p")),
-    Source("pbmc3k", "pbmc_kang_small", panel_turn=1, quick=True),
+    QueryInput("pbmc3k", "pbmc_kang_small", panel_turn=1, quick=True),
     *_leave_one_out("starmap_mpfc", ("BZ14", "BZ5", "BZ9"), labels_key="cell_type", spatial=True),
-    Source("starmap_v1", "starmap_mpfc", spatial=True),
+    QueryInput("starmap_v1", "starmap_mpfc", spatial=True),
 )
 
 
@@ -107,7 +107,7 @@ class Job:
     """
 
     method: str
-    source: Source
+    source: QueryInput
     genes: str
     seed: int
     depths: tuple[str, ...]
@@ -142,7 +142,7 @@ def jobs(methods: list[str], seeds: int, *, pairs: list[str] = (), quick: bool =
                         yield Job(method, source, genes, seed, depths)
 
 
-def _turn(source: Source, turn: int, quick: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _turn(source: QueryInput, turn: int, quick: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
     shares = ["1"] if source.spatial else [f"{depth:g}" for depth in (QUICK_DEPTHS if quick else DEPTHS)]
     counts = [f"{count} counts" for count in (QUICK_COUNTS if quick else PANEL_COUNTS)]
     if turn == 0:
@@ -155,7 +155,7 @@ def _turn(source: Source, turn: int, quick: bool) -> Iterator[tuple[str, tuple[s
 
 
 @lru_cache(maxsize=2)
-def load(source: Source, data: Path) -> Pair:
+def load(source: QueryInput, data: Path) -> Pair:
     """Read a pair, without the cells that have no label and the genes that only one side has."""
     key = source.labels_key
     if source.left_out:

@@ -12,7 +12,7 @@ A row for each type and depth: ``f1`` of the type by the model that knows it; th
 others, of HRCA's novelty and of others' scores, without knowledge of the type: 1 less the highest probability
 (``max_probability``), ``entropy``, ``energy`` of the logits, distance in the latent space to the 10 nearest training
 cells (``neighbours``) or to the nearest label's mean (``mahalanobis``), the deviance as it is; and the share of cells
-that ``predict(max_false_rejection=0.05)`` rejects, of the type and of the others. One more row is
+that ``predict(novelty_fpr=0.05)`` rejects, of the type and of the others. One more row is
 ``pbmc_facs_zheng -> pbmc3k``, where the unseen types are not held out but another data set's.
 """
 
@@ -40,7 +40,7 @@ import hrca
 # Data set: the column with its types.
 SETS = {"pbmc3k": "cell_type", "pbmc_facs_zheng": "label_harmonised", "starmap_mpfc": "cell_type"}
 ALL_TYPES = "none"
-FEWEST_CELLS = 30
+MIN_DISTANCE_CELLS = 30
 DEPTHS = (1.0, 0.2)
 MAX_FALSE_REJECTION = 0.05
 N_NEIGHBOURS = 10
@@ -73,7 +73,7 @@ def runs(names: list[str], data: Path, seed: int, n_genes: int) -> Iterator[Run]
     left_out = {}
     for name in names:
         counts = read(name, data).obs["type"].value_counts()
-        left_out[name] = [ALL_TYPES, *counts.index[counts >= FEWEST_CELLS]]
+        left_out[name] = [ALL_TYPES, *counts.index[counts >= MIN_DISTANCE_CELLS]]
     for turn in range(max(map(len, left_out.values()))):
         for name in names:
             if turn < len(left_out[name]):
@@ -150,7 +150,7 @@ def score(
     name: str, left_out: str, depth: float, f1: float | None, model: hrca.HRCA, reference: ad.AnnData, query: ad.AnnData
 ) -> dict:
     """Return the row of one query, whose cells of unseen types, if it has any, are to be found."""
-    labels = np.asarray(model.predict(query, max_false_rejection=MAX_FALSE_REJECTION))
+    labels = np.asarray(model.predict(query, novelty_fpr=MAX_FALSE_REJECTION))
     strange = ~query.obs["type"].isin(model.labels).to_numpy()
     scores = {"novelty": query.obs["hrca_novelty"].to_numpy(), **others_scores(model, reference, query, depth)}
     rejected = labels == model.unlabeled_category

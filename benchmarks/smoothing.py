@@ -29,7 +29,7 @@ N_NEIGHBOURS = 6
 RARE = 0.02
 
 
-def measure(source: grid.Source, data: Path, seed: int) -> Iterator[dict]:
+def measure(source: grid.QueryInput, data: Path, seed: int) -> Iterator[dict]:
     """Train, predict, and score each column."""
     pair = grid.load(source, data)
     reference, query, key = pair.reference.copy(), pair.query.copy(), pair.labels_key

@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.special import log_softmax, softmax
 
 import hrca
-from hrca.model._registration import digest
+from hrca.model._registration import weights_fingerprint
 from hrca.module._calibration import Calibration
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,8 +96,8 @@ def tiny_networks(tiny_model) -> hrca.HRCA:
     """The same without count branch and calibration; read only."""
     networks = copy.copy(tiny_model)
     networks.module = copy.deepcopy(tiny_model.module)
-    networks.module.evidence, networks.module.calibration = None, Calibration(len(tiny_model.labels))
-    networks.model_id_ = digest(networks.module)
+    networks.module.count_likelihood, networks.module.calibration = None, Calibration(len(tiny_model.labels))
+    networks.model_id_ = weights_fingerprint(networks.module)
     return networks
 
 

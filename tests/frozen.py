@@ -116,8 +116,8 @@ def describe(model: hrca.HRCA, query: ad.AnnData, *, adapt: bool = True) -> dict
     """Answers of one model in every form that it has."""
     found = prefixed("plain", answers(model, query, coverage=0.9))
     found |= prefixed("by_class", answers(model, query, coverage=0.8, class_conditional=True))
-    found |= prefixed("weighted", answers(model, query, coverage=0.9, weighted=True))
-    found |= prefixed("alone", answers(model, query, match_platform=False, max_false_rejection=0.3))
+    found |= prefixed("weighted", answers(model, query, coverage=0.9, reweight_to_query=True))
+    found |= prefixed("alone", answers(model, query, platform_correction=False, novelty_fpr=0.3))
     found["latent"] = model.get_latent_representation(query)
     found["expression"] = model.get_normalized_expression(query).to_numpy()
     found["evaluate"] = model.evaluate(query, "cell_type").to_numpy(dtype=float)
@@ -171,7 +171,7 @@ def folds() -> dict[str, np.ndarray]:
 
 def networks() -> dict[str, np.ndarray]:
     """Without the count branch."""
-    model = tiny_model(count_evidence=False)
+    model = tiny_model(count_likelihood=False)
     model.train(pretrain_epochs=2, max_epochs=12, lr=1e-2, batch_size=32, **QUIET)
     return describe(model, shuffled_query())
 
@@ -183,7 +183,7 @@ def hierarchy() -> dict[str, np.ndarray]:
     model.train(pretrain_epochs=2, max_epochs=12, lr=1e-2, batch_size=32, **QUIET)
     query = shuffled_query()
     found = prefixed("level", answers(model, query, level=0))
-    found |= prefixed("backed_off", answers(model, query, min_confidence=0.9, max_false_rejection=0.2))
+    found |= prefixed("backed_off", answers(model, query, min_confidence=0.9, novelty_fpr=0.2))
     found["evaluate"] = model.evaluate(query, "cell_type").to_numpy(dtype=float)
     scvi.settings.seed = 0
     new = hrca.HRCA.from_pretrained(model, synthetic(90, seed=5), "cell_type")
@@ -206,7 +206,7 @@ def _pair(reference: str, query: str, labels_key: str, n_genes: int, steps: tupl
     model = hrca.HRCA(reference, **hrca.SIZES["laptop"])
     model.train(pretrain_epochs=3, max_epochs=6, **QUIET)
     found = prefixed("plain", answers(model, query, coverage=0.9))
-    found |= prefixed("alone", answers(model, query, match_platform=False))
+    found |= prefixed("alone", answers(model, query, platform_correction=False))
     if query.obs["cell_type"].isin(model.labels).any():
         found["evaluate"] = model.evaluate(query, "cell_type").to_numpy(dtype=float)
     adapted = model.adapt(query, max_steps=20, **QUIET)

@@ -14,14 +14,14 @@ from scipy import sparse
 from scvi import REGISTRY_KEYS
 
 import hrca
-from hrca.data._alignment import GeneMatch, make_selector
+from hrca.data._alignment import GeneAlignment, make_selector
 from hrca.data._batches import aligned_batches
 from hrca.model import _model
 from hrca.module._calibration import Calibration
 from hrca.module._losses import smoothed_cross_entropy
 from hrca.module._module import TARGETS_KEY
 from hrca.train import _adaptation
-from hrca.train._adaptation import CellsWithTargets, MixedCells, collect, query_targets, reference_targets
+from hrca.train._adaptation import MixedBatches, SoftLabelledCells, gather_cells, query_targets, reference_targets
 from hrca.train._trainingplans import AdaptPlan
 
 ADAPT = {"max_steps": 5, "batch_size": 16, **QUIET}
@@ -58,7 +58,7 @@ def test_cells_are_taken_dense_in_the_order_asked_for(container, dtype):
     counts = np.random.default_rng(0).poisson(2.0, (6, 4)).astype(dtype)
     targets = np.random.default_rng(1).dirichlet(np.ones(3), 6).astype(np.float32)
     rows = np.array([4, 0, 4])
-    taken = CellsWithTargets(container(counts), targets).take(rows)
+    taken = SoftLabelledCells(container(counts), targets).take(rows)
     assert set(taken) == {REGISTRY_KEYS.X_KEY, TARGETS_KEY}
     assert all(value.dtype == torch.float32 for value in taken.values())
     np.testing.assert_array_equal(taken[REGISTRY_KEYS.X_KEY], counts[rows])
@@ -87,14 +87,14 @@ def test_query_targets_weigh_each_cell_by_its_confidence():
 def mixed(seed=0, **kwargs) -> list[dict[str, torch.Tensor]]:
     """Reference cells of 1 count for the label 0, query cells of 2 for the label 1; the second gene is the cell."""
     parts = [
-        CellsWithTargets(
+        SoftLabelledCells(
             np.column_stack([np.full(n_obs, which + 1.0), np.arange(n_obs)]),
             reference_targets(np.full(n_obs, which), 2, 0.0),
         )
         for which, n_obs in enumerate((30, 40))
     ]
     settings = {"batch_size": 8, "n_steps": 50, **kwargs}
-    return list(MixedCells(*parts, seed=seed, **settings).train_dataloader())
+    return list(MixedBatches(*parts, seed=seed, **settings).train_dataloader())
 
 
 @pytest.mark.parametrize(("batch_size", "n_steps"), [(8, 50), (4, 1)])
@@ -128,9 +128,9 @@ def test_collected_cells_are_sparse_aligned_and_in_order(query):
     chosen = np.random.default_rng(0).random(query.n_obs) < 0.4
     chosen[10:20] = False  # a batch without any
     source = query.var_names.get_indexer(genes)
-    match = GeneMatch(make_selector(source, query.n_vars), source >= 0)
+    match = GeneAlignment(make_selector(source, query.n_vars), source >= 0)
     batches = aligned_batches(query.X, match, batch_size=10, source="X")
-    collected = collect(batches, chosen)
+    collected = gather_cells(batches, chosen)
     assert isinstance(collected, sparse.csr_array)
     expected = pd.DataFrame(query.X.toarray(), columns=query.var_names).reindex(columns=genes, fill_value=0)
     np.testing.assert_array_equal(collected.toarray(), expected.to_numpy()[chosen])
@@ -140,16 +140,16 @@ def test_collected_cells_are_sparse_aligned_and_in_order(query):
 
 
 @pytest.fixture
-def given(monkeypatch) -> list[tuple[CellsWithTargets, CellsWithTargets]]:
+def given(monkeypatch) -> list[tuple[SoftLabelledCells, SoftLabelledCells]]:
     """Reference and query as `adapt` hands them to the batches."""
     seen = []
 
-    class Recorded(MixedCells):
+    class Recorded(MixedBatches):
         def __init__(self, reference, query, **kwargs):
             seen.append((reference, query))
             super().__init__(reference, query, **kwargs)
 
-    monkeypatch.setattr(_model, "MixedCells", Recorded)
+    monkeypatch.setattr(_model, "MixedBatches", Recorded)
     return seen
 
 
@@ -181,7 +181,7 @@ def test_reference_cells_without_a_label_take_no_part(reference, query, given):
 
 
 def test_of_a_large_query_cells_are_drawn(tiny_model, query, given, monkeypatch):
-    monkeypatch.setattr(_adaptation, "MOST_ADAPTED_CELLS", 10)
+    monkeypatch.setattr(_adaptation, "MAX_ADAPTED_CELLS", 10)
     for seed in (0, 0, 1):
         scvi.settings.seed = seed
         tiny_model.adapt(query, **ADAPT)
@@ -219,8 +219,10 @@ def test_the_adapted_model_has_trained_both_networks_and_predicts(tiny_model, qu
     adapted = tiny_model.adapt(query, **ADAPT)
     before, after = dict(tiny_model.module.named_parameters()), dict(adapted.module.named_parameters())
     assert [name for name in before if torch.equal(before[name], after[name])] == []
-    for name in ("log_profiles", "weights", "deepest"):
-        assert torch.equal(getattr(adapted.module.evidence, name), getattr(tiny_model.module.evidence, name))
+    for name in ("log_profiles", "weights", "max_depth"):
+        assert torch.equal(
+            getattr(adapted.module.count_likelihood, name), getattr(tiny_model.module.count_likelihood, name)
+        )
     assert isinstance(adapted, hrca.HRCA)
     assert adapted.module.is_adapted
     assert not tiny_model.module.is_adapted
@@ -319,10 +321,10 @@ def test_reference_and_query_learn_from_their_targets(tiny_model, query):
 def test_an_adapted_network_sees_deep_cells_whole(tiny_model, query):
     adapted = tiny_model.adapt(query, **ADAPT)
     deep = torch.from_numpy(aligned(tiny_model, query)) * 30
-    assert bool((deep.sum(dim=1) > tiny_model.module.evidence.deepest)[np.arange(37) != 5].all())
+    assert bool((deep.sum(dim=1) > tiny_model.module.count_likelihood.max_depth)[np.arange(37) != 5].all())
     with torch.no_grad():
         for model, whole in ((tiny_model, False), (adapted, True)):
-            says = model.module.judge(deep)[:, :3]
+            says = model.module.branch_log_scores(deep)[:, :3]
             assert torch.allclose(says, model.module.classify(deep).log_softmax(dim=1), atol=1e-5) is whole
 
 
@@ -345,10 +347,10 @@ def test_adaptation_of_an_adapted_model_and_further_training(reference, query):
 @pytest.mark.parametrize("kind", ["matched", "without count evidence"])
 def test_other_models_are_adapted_too(reference, query, kind):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    model = hrca.HRCA(reference, **TINY, count_evidence=kind == "matched")
+    model = hrca.HRCA(reference, **TINY, count_likelihood=kind == "matched")
     model.train(1, 1, query=query if kind == "matched" else None, **QUIET)
     adapted = model.adapt(query, **ADAPT)
-    assert adapted.matched_ == model.matched_
+    assert adapted.query_match_ == model.query_match_
     assert torch.equal(adapted.module.genes_used, model.module.genes_used)
     judged = np.arange(37) != 5
     np.testing.assert_allclose(soft(adapted, query)[judged].sum(axis=1), 1, rtol=1e-5)

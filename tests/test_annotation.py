@@ -34,7 +34,7 @@ def test_columns_as_cellxgene_names_them(tiny_model, query):
 
 
 def test_novel_and_unsure_cells_are_unknown_too(tiny_model):
-    for settings in ({"max_false_rejection": 0.5}, {"min_confidence": 0.9}):
+    for settings in ({"novelty_fpr": 0.5}, {"min_confidence": 0.9}):
         query = synthetic(60, seed=3)
         query.X.data = np.random.default_rng(0).binomial(query.X.data.astype(int), 0.1).astype(np.float32)
         labels = np.asarray(tiny_model.predict(query, ontology_terms=TERMS, **settings))
@@ -83,7 +83,7 @@ def test_all_of_it_survives_a_file(tiny_model, query, format, tmp_path):
     scvi.settings.seed = 3
     query.layers["umi"] = query.X.copy()
     query.X = query.X.log1p()
-    tiny_model.predict(query, match_platform=False, batch_size=20, ontology_terms=TERMS)
+    tiny_model.predict(query, platform_correction=False, batch_size=20, ontology_terms=TERMS)
     getattr(query, f"write_{format}")(tmp_path / "query")
     read = getattr(ad, f"read_{format}")(tmp_path / "query")
     uns, written = query.uns["hrca"], read.uns["hrca"]
@@ -95,11 +95,11 @@ def test_all_of_it_survives_a_file(tiny_model, query, format, tmp_path):
         "gene_column": "var_names",
         "n_genes": 60,
         "n_shared_genes": 45,
-        "share": uns["share"],
-        "share_of": "informative genes",
-        "platform_spread": uns["platform_spread"],
+        "gene_weight_fraction": uns["gene_weight_fraction"],
+        "gene_weight_of": "informative genes",
+        "platform_log_sd": uns["platform_log_sd"],
         "min_confidence": 0.0,
-        "match_platform": False,
+        "platform_correction": False,
         "batch_size": 20,
         "seed": 3,
     }
@@ -133,17 +133,17 @@ def test_predicting_again_leaves_what_was_not_its_own(tiny_model, query):
     query.obs["cluster"] = ["0", "1"] * 18 + ["0"]
     hrca.tl.majority_vote(query, clusters="cluster")
     before = query.obs.copy()
-    tiny_model.predict(query, match_platform=False)
+    tiny_model.predict(query, platform_correction=False)
     stays = ["cell_type", "cell_type_ontology_term_id", "hrca_majority"]
     pd.testing.assert_frame_equal(query.obs[stays], before[stays])
 
 
 def test_predicting_again_replaces_what_was_there(tiny_model, query):
-    tiny_model.predict(query, match_platform=False)
+    tiny_model.predict(query, platform_correction=False)
     before = list(query.obs.columns)
     tiny_model.predict(query)
     assert list(query.obs.columns) == before
-    assert query.uns["hrca"]["match_platform"]
+    assert query.uns["hrca"]["platform_correction"]
 
 
 @pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array, np.asarray])

@@ -61,15 +61,17 @@ def test_the_fit_is_the_minimum_that_scipy_finds(by_label):
         return -np.mean(np.log((1 - stray) * right + stray / 4)) + prior / 2 / 30
 
     calibration = fitted(log_probabilities, depth, codes, n_cells=30, by_label=by_label)
-    own = [*calibration.log_temperature.tolist(), logit(calibration.stray_share.item())]
+    own = [*calibration.temperature_coef.tolist(), logit(calibration.outlier_rate.item())]
     own += (
-        [*calibration.label_bias.flatten().tolist(), *calibration.label_mixing.flatten().tolist()] if by_label else []
+        [*calibration.dirichlet_bias.flatten().tolist(), *calibration.dirichlet_weight.flatten().tolist()]
+        if by_label
+        else []
     )
     start = np.zeros(len(spreads))
     found = minimize(loss, start, method="BFGS", options={"gtol": 1e-8})
     assert loss(np.array(own)) < found.fun + 1e-6
     np.testing.assert_allclose(own, found.x, atol=0.02)
-    assert by_label == bool(calibration.label_bias.any()) == bool(calibration.label_mixing.any())
+    assert by_label == bool(calibration.dirichlet_bias.any()) == bool(calibration.dirichlet_weight.any())
     np.testing.assert_allclose(calibration.depth_range, ends, rtol=1e-6)
 
 
@@ -78,8 +80,8 @@ def test_each_cell_is_calibrated_as_decision_4_says():
     codes[::3] = 2
     calibration = fitted(log_probabilities, depth, codes, by_label=True)
     depth[0], log_probabilities[1] = 1e6, log_softmax([0.0, -3.0, -20.0, -400.0])
-    for first in (calibration.log_temperature[0].item(), 5.0, -5.0):  # the last two beyond what it may be
-        calibration.log_temperature[0] = first
+    for first in (calibration.temperature_coef[0].item(), 5.0, -5.0):  # the last two beyond what it may be
+        calibration.temperature_coef[0] = first
         expected = [calibrated_by_hand(calibration, row, n) for row, n in zip(log_probabilities, depth, strict=True)]
         np.testing.assert_allclose(np.exp(calibrated(calibration, log_probabilities, depth)), expected, rtol=1e-4)
 
@@ -95,7 +97,7 @@ def test_labels_that_are_mistaken_for_one_another_draw_each_other():
         calibration = fitted(claimed, depth, codes, by_label=by_label)
         errors.append(np.abs(np.exp(calibrated(calibration, claimed, depth)) - np.exp(honest)).mean())
     assert errors[1] < 0.6 * errors[0]
-    mixing = calibration.label_mixing
+    mixing = calibration.dirichlet_weight
     assert min(mixing[0, 1], mixing[1, 0]) > 0.2 > mixing[2:].abs().max()
 
 
@@ -103,7 +105,7 @@ def test_a_label_that_is_said_too_often_is_said_less():
     honest, depth, codes = simulated(20_000, temperature=lambda depth: np.ones_like(depth))
     shift = np.array([0.0, 0.0, 0.0, 1.0]) * (1 + 0.3 * np.log(depth / 100))[:, None]
     calibration = fitted(log_softmax(honest + shift, axis=1), depth, codes, by_label=True)
-    bias = calibration.label_bias - calibration.label_bias.mean(dim=1, keepdim=True)
+    bias = calibration.dirichlet_bias - calibration.dirichlet_bias.mean(dim=1, keepdim=True)
     np.testing.assert_allclose(bias[0], [0.25, 0.25, 0.25, -0.75], atol=0.1)
     np.testing.assert_allclose(bias[1], 0.3 * np.array([0.25, 0.25, 0.25, -0.75]), atol=0.1)
     after = np.exp(calibrated(calibration, log_softmax(honest + shift, axis=1), depth))
@@ -122,7 +124,7 @@ def test_unsure_cells_may_claim_too_much_where_sure_ones_do_not():
 
 def test_cells_that_claim_too_much_by_depth_are_found_out():
     calibration = fitted(*simulated(20_000))
-    np.testing.assert_allclose(calibration.log_temperature, [0.5, 0.2, 0, 0, 0], atol=0.06)
+    np.testing.assert_allclose(calibration.temperature_coef, [0.5, 0.2, 0, 0, 0], atol=0.06)
     log_probabilities, depth, codes = simulated(20_000, seed=1)
     for deep in (True, False):
         cells = (depth > 200) == deep
@@ -139,9 +141,9 @@ def test_labels_that_nothing_explains_are_counted(share):
     strays = np.random.default_rng(2).random(len(codes)) < share
     codes[strays] = np.random.default_rng(3).integers(4, size=strays.sum())
     calibration = fitted(log_probabilities, depth, codes)
-    np.testing.assert_allclose(calibration.log_temperature, [0.5, 0.2, 0, 0, 0], atol=0.12)
-    np.testing.assert_allclose(calibration.stray_share, share, atol=0.02)
-    highest = 1 - 0.75 * calibration.stray_share.item()
+    np.testing.assert_allclose(calibration.temperature_coef, [0.5, 0.2, 0, 0, 0], atol=0.12)
+    np.testing.assert_allclose(calibration.outlier_rate, share, atol=0.02)
+    highest = 1 - 0.75 * calibration.outlier_rate.item()
     assert calibrated(calibration, log_probabilities, depth).max() <= np.log(highest) + 1e-6
 
 
@@ -156,7 +158,7 @@ def test_the_labels_stay_as_they_are_and_probabilities_sum_to_one():
 def test_few_cells_teach_little():
     log_probabilities, depth, codes = simulated(5, temperature=lambda depth: np.exp(2 + 0 * depth))
     few, many = (
-        fitted(*(np.concatenate([x] * 100) for x in (log_probabilities, depth, codes)), n_cells=n).log_temperature
+        fitted(*(np.concatenate([x] * 100) for x in (log_probabilities, depth, codes)), n_cells=n).temperature_coef
         for n in (1, 500)
     )
     assert few.abs().sum() < many.abs().sum()
@@ -174,30 +176,30 @@ def test_beyond_the_depths_that_taught_it_the_temperature_stays():
     assert np.abs(at[0] - at[3]).max() > 0.01
 
 
-@pytest.mark.parametrize("count_evidence", [True, False])
-def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_evidence, monkeypatch, tmp_path):
-    hear_cells, heard = _held_out.hear_cells, []
+@pytest.mark.parametrize("count_likelihood", [True, False])
+def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_likelihood, monkeypatch, tmp_path):
+    score_cells, heard = _held_out.score_cells, []
 
     def recorded(module, batches, n_obs, present, **settings):
         batches = list(batches)
-        profiles = None if module.evidence is None else module.evidence.log_profiles.clone()
+        profiles = None if module.count_likelihood is None else module.count_likelihood.log_profiles.clone()
         heard.append((np.concatenate([counts for _, counts in batches]), settings, profiles))
-        return hear_cells(module, iter(batches), n_obs, present, **settings)
+        return score_cells(module, iter(batches), n_obs, present, **settings)
 
-    fit_weights, taught = _posthoc_fit.fit_weights, []
+    fit_pool_weights, taught = _posthoc_fit.fit_pool_weights, []
 
     def recorded_fit(network, log_likelihood, depth, codes, n_cells):
         taught.append(set(map(tuple, network[:n_cells].numpy().round(4))))
-        return fit_weights(network, log_likelihood, depth, codes, n_cells)
+        return fit_pool_weights(network, log_likelihood, depth, codes, n_cells)
 
-    monkeypatch.setattr(_held_out, "hear_cells", recorded)
-    monkeypatch.setattr(_posthoc_fit, "fit_weights", recorded_fit)
+    monkeypatch.setattr(_held_out, "score_cells", recorded)
+    monkeypatch.setattr(_posthoc_fit, "fit_pool_weights", recorded_fit)
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    model = hrca.HRCA(reference, **TINY, count_evidence=count_evidence)
+    model = hrca.HRCA(reference, **TINY, count_likelihood=count_likelihood)
     model.train(2, 10, train_size=0.7, lr=1e-2, **QUIET)
     held_out = model.split_["validation"]
     ((counts, settings, profiles),) = heard
-    assert settings == {"match_platform": False}
+    assert settings == {"platform_correction": False}
     # the held-out cells, as they are and nine times thinned, down to 3 counts
     counts = counts.reshape(10, len(held_out), -1)
     np.testing.assert_array_equal(counts[0], reference.X[held_out].toarray())
@@ -205,14 +207,16 @@ def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_e
     assert depths[1:].min() < 10
     # log-uniform between its own counts and 3: as many below the geometric mean as above
     assert (depths[1:] < np.sqrt(3 * depths[0])).mean() == pytest.approx(0.5, abs=0.1)
-    if count_evidence:
+    if count_likelihood:
         # a part is weighed by what the others taught, a query by what all did
         *parts, every = taught
         assert len(parts) == 5
         assert all(part < every for part in parts)
         assert set.intersection(*parts) == set()
-        assert (profiles != model.module.evidence.log_profiles).any()  # these know the held-out cells, those do not
-    assert (model.module.calibration.log_temperature != 0).all()
+        assert (
+            profiles != model.module.count_likelihood.log_profiles
+        ).any()  # these know the held-out cells, those do not
+    assert (model.module.calibration.temperature_coef != 0).all()
 
     query = synthetic(40, seed=5)
     model.save(tmp_path / "model")
@@ -224,7 +228,7 @@ def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_e
     raw = copy.deepcopy(model)
     raw.module.calibration = Calibration(len(model.labels))
     depth = query.X.toarray().sum(axis=1)
-    seen = np.minimum(depth, float(model.module.evidence.deepest)) if count_evidence else depth
+    seen = np.minimum(depth, float(model.module.count_likelihood.max_depth)) if count_likelihood else depth
     said = np.log(raw.predict(query, soft=True).to_numpy())
     expected = [calibrated_by_hand(model.module.calibration, *cell) for cell in zip(said, seen, strict=True)]
     np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
@@ -234,8 +238,8 @@ def test_without_held_out_cells_there_is_no_temperature(reference):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
     # nor that of an earlier training
-    model.module.calibration.log_temperature.fill_(1.0)
-    model.module.calibration.stray_share.fill_(0.5)
+    model.module.calibration.temperature_coef.fill_(1.0)
+    model.module.calibration.outlier_rate.fill_(0.5)
     model.train(1, 1, train_size=1.0, **QUIET)
-    assert (model.module.calibration.log_temperature == 0).all()
-    assert model.module.calibration.stray_share == 0
+    assert (model.module.calibration.temperature_coef == 0).all()
+    assert model.module.calibration.outlier_rate == 0

@@ -222,7 +222,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path):
         ("genes", "other genes"),
         ("labels", "other labels"),
         ("sizes", "other sizes"),
-        ("count_evidence", "other count evidence"),
+        ("count_likelihood", "other count evidence"),
         ("query", "other matched genes and matched depths"),
         ("train_size", "train_size=0.9.*got 0.8"),
     ],
@@ -234,11 +234,13 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, change, words):
         adata.var_names = adata.var_names[::-1]
     elif change == "labels":
         adata.obs["cell_type"] = adata.obs["cell_type"].str.upper()
-    sizes = {"sizes": {**TINY, "n_hidden": 33}, "count_evidence": {**TINY, "count_evidence": False}}.get(change, TINY)
+    sizes = {"sizes": {**TINY, "n_hidden": 33}, "count_likelihood": {**TINY, "count_likelihood": False}}.get(
+        change, TINY
+    )
     train_size = 0.8 if change == "train_size" else 0.9
     model = new_model(adata, sizes)
     if change == "query":
-        model.match(synthetic(20, seed=5)[:, :50].copy())
+        model.match_query(synthetic(20, seed=5)[:, :50].copy())
     with pytest.raises(ValueError, match=words):
         model.pretrain(8, train_size=train_size, checkpoint_dir=tmp_path, resume=True, **QUIET)
 

@@ -75,7 +75,7 @@ def test_the_documents_snippets_run_as_they_stand(folder, caplog):
     assert annotated["confidence"].between(0, 1).all()
     from_files = load_published(result_path)
     assert list(from_files.predict(test, key_added=None)) == annotated["cell_type"].tolist()
-    probabilities = hrca.model_of(Gene_AE, SE_Classifier).predict(test, soft=True, key_added=None)
+    probabilities = hrca.assemble_model(Gene_AE, SE_Classifier).predict(test, soft=True, key_added=None)
     pd.testing.assert_frame_equal(probabilities, from_files.predict(test, soft=True, key_added=None))
 
 

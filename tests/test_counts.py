@@ -109,7 +109,7 @@ def test_a_matrix_stacked_on_itself_shows_cells_twice():
 
 @pytest.mark.parametrize("container", [*CONTAINERS, "backed"])
 def test_rows_come_in_order_and_their_sums_are_numpys(container, tmp_path, monkeypatch):
-    monkeypatch.setattr("hrca.data._row_reader.ROWS_SUMMED_AT_ONCE", 7)
+    monkeypatch.setattr("hrca.data._row_reader.ROWS_PER_BLOCK", 7)
     counts, weights = np.random.default_rng(0).poisson(1, (30, 5)).astype(np.float32), np.array([1, 0, 1, 0.5, 1])
     if container == "backed":
         ad.AnnData(sparse.csr_matrix(counts)).write_h5ad(tmp_path / "a.h5ad")

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgba
 from typer.testing import CliRunner
 
 from hrca.cli import app
-from hrca.cli._demo import _cells, blood, count_likelihood, hypothalamus, logistic_regression
+from hrca.cli._demo import _cells, count_likelihood, logistic_regression, pbmc68k_pair, poa_pair
 from hrca.datasets import local, pbmc68k
 from hrca.metrics import annotation_scores
 
@@ -28,7 +28,7 @@ def test_recovered_counts_give_back_what_scanpy_ships():
 
 
 def test_the_query_is_thinned_to_30_percent_and_no_cell_is_in_both():
-    pair = blood(seed=1)
+    pair = pbmc68k_pair(seed=1)
     full = pbmc68k()[pair.query.obs_names]
     assert not set(pair.reference.obs_names) & set(pair.query.obs_names)
     assert pair.reference.n_obs + pair.query.n_obs == 700
@@ -38,14 +38,14 @@ def test_the_query_is_thinned_to_30_percent_and_no_cell_is_in_both():
 
 @pytest.mark.parametrize("baseline", [logistic_regression, count_likelihood])
 def test_a_baseline_beats_the_largest_class(baseline):
-    pair = blood()
+    pair = pbmc68k_pair()
     known = pair.query.obs["bulk_labels"].astype(str)
     scores = annotation_scores(known, baseline(pair))
     assert scores["accuracy"] > 2 * known.value_counts(normalize=True).iloc[0]
 
 
 def test_real_pair_is_read(data_dir):
-    pair = hypothalamus(data_dir)
+    pair = poa_pair(data_dir)
     assert pair.reference.shape == (1120, 132)
     assert pair.query.n_obs == 5343
     assert "" not in set(pair.query.obs["label_harmonised"])

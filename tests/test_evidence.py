@@ -12,25 +12,25 @@ import hrca
 from hrca.module._count_likelihood import (
     COUNTS_WEIGHT,
     NETWORK_WEIGHT,
+    REFERENCE_DEPTH,
     SATURATION_DEPTH,
-    USUAL_DEPTH,
-    CountEvidence,
-    combine,
-    fit_weights,
-    prior_weights,
+    CountLikelihood,
+    fit_pool_weights,
+    pool_log_scores,
+    prior_pool_weights,
 )
 from hrca.module._module import N_DEPTH_QUANTILES
-from hrca.module._profiles import PROFILE_PSEUDOCOUNT, class_profiles, gene_information, informative_genes
-from hrca.prediction._forward import Heard
+from hrca.module._profiles import PROFILE_PSEUDOCOUNT, class_profiles, informative_genes, js_divergence_by_gene
+from hrca.prediction._forward import BranchScores
 from hrca.prediction._platform_factors import (
-    as_seen,
     fit_platform,
-    label_median_factors,
-    normalize,
+    median_platform_factors,
+    normalize_log_likelihood,
     platform_factors,
-    seen_by,
+    platform_log_likelihood,
+    platform_profiles,
 )
-from hrca.train._query_matching import describe_match
+from hrca.train._query_matching import summarize_query_match
 from hrca.uncertainty import _posthoc_fit
 
 
@@ -38,26 +38,26 @@ def random_profiles(n_labels: int, n_genes: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).dirichlet(np.full(n_genes, 0.5), size=n_labels) * 0.99 + 0.01 / n_genes
 
 
-def evidence_of(profiles: np.ndarray, deepest: float = np.inf) -> CountEvidence:
-    evidence = CountEvidence(*profiles.shape).double()
-    evidence.fit_profiles(profiles, np.ones(profiles.shape[1]), deepest)
-    return evidence
+def evidence_of(profiles: np.ndarray, max_depth: float = np.inf) -> CountLikelihood:
+    count_likelihood = CountLikelihood(*profiles.shape).double()
+    count_likelihood.fit_profiles(profiles, np.ones(profiles.shape[1]), max_depth)
+    return count_likelihood
 
 
-def depths_of(evidence: CountEvidence, counts: torch.Tensor) -> torch.Tensor:
+def depths_of(count_likelihood: CountLikelihood, counts: torch.Tensor) -> torch.Tensor:
     """Counts of each cell on all genes and on the informative ones."""
-    return torch.stack([counts.sum(dim=1), counts @ evidence.informative], dim=1)
+    return torch.stack([counts.sum(dim=1), counts @ count_likelihood.is_informative], dim=1)
 
 
-def two_multinomials(evidence: CountEvidence, counts: np.ndarray, profiles: np.ndarray) -> np.ndarray:
+def two_multinomials(count_likelihood: CountLikelihood, counts: np.ndarray, profiles: np.ndarray) -> np.ndarray:
     """Geometric mean of the multinomials of all counts and of those on informative genes, relative to the first label.
 
     The multinomial coefficients are the same for each label.
     """
-    expected, informative = np.zeros((len(counts), len(profiles))), evidence.informative.numpy() > 0
+    expected, is_informative = np.zeros((len(counts), len(profiles))), count_likelihood.is_informative.numpy() > 0
     for i, cell in enumerate(counts):
         weight = 1 / (1 + cell.sum() / 100)
-        for genes, share in ((np.ones(len(informative), bool), weight), (informative, 1 - weight)):
+        for genes, share in ((np.ones(len(is_informative), bool), weight), (is_informative, 1 - weight)):
             among = profiles[:, genes] / profiles[:, genes].sum(axis=1, keepdims=True)
             own = cell[genes].astype(int)
             expected[i] += share * np.array([stats.multinomial.logpmf(own, own.sum(), row) for row in among])
@@ -125,32 +125,40 @@ def test_profiles_without_any_counts_are_even():
 @pytest.mark.parametrize("absent", [[], [0, 3, 7]], ids=["all genes", "some genes absent"])
 def test_the_likelihood_is_of_two_multinomials_on_the_genes_that_are_there(absent):
     profiles = random_profiles(4, 9)
-    evidence = evidence_of(profiles)
-    evidence.informative[[1, 3, 8]] = 0
+    count_likelihood = evidence_of(profiles)
+    count_likelihood.is_informative[[1, 3, 8]] = 0
     present = np.isin(np.arange(9), absent, invert=True)
     counts = np.random.default_rng(1).poisson(30.0, (6, 9)) * present
     x = torch.from_numpy(counts).double()
-    ours = normalize(evidence, evidence(x), depths_of(evidence, x), torch.from_numpy(present.astype(float)))
-    expected = two_multinomials(evidence, counts, np.where(present, profiles, 1e-300))
+    ours = normalize_log_likelihood(
+        count_likelihood, count_likelihood(x), depths_of(count_likelihood, x), torch.from_numpy(present.astype(float))
+    )
+    expected = two_multinomials(count_likelihood, counts, np.where(present, profiles, 1e-300))
     np.testing.assert_allclose(ours - ours[:, :1], expected, atol=1e-8)
 
 
 def test_platform_factors_in_the_norms_are_factors_on_the_profiles():
     profiles, factors = random_profiles(4, 9), np.random.default_rng(2).lognormal(size=9)
-    evidence, counts = evidence_of(profiles), np.random.default_rng(1).poisson(30.0, (6, 9))
-    evidence.informative[[1, 3, 8]] = 0
+    count_likelihood, counts = evidence_of(profiles), np.random.default_rng(1).poisson(30.0, (6, 9))
+    count_likelihood.is_informative[[1, 3, 8]] = 0
     x = torch.from_numpy(counts).double()
-    ours = normalize(evidence, evidence(x), depths_of(evidence, x), torch.from_numpy(factors))
-    np.testing.assert_allclose(ours - ours[:, :1], two_multinomials(evidence, counts, profiles * factors), atol=1e-8)
+    ours = normalize_log_likelihood(
+        count_likelihood, count_likelihood(x), depths_of(count_likelihood, x), torch.from_numpy(factors)
+    )
+    np.testing.assert_allclose(
+        ours - ours[:, :1], two_multinomials(count_likelihood, counts, profiles * factors), atol=1e-8
+    )
 
 
 def test_a_query_without_informative_genes_is_judged_by_the_others():
     profiles = random_profiles(4, 9)
-    evidence = evidence_of(profiles)
-    evidence.informative[:] = torch.arange(9) < 3
+    count_likelihood = evidence_of(profiles)
+    count_likelihood.is_informative[:] = torch.arange(9) < 3
     counts = np.random.default_rng(1).poisson(3.0, (6, 9)) * (np.arange(9) >= 3)
     x = torch.from_numpy(counts).double()
-    ours = normalize(evidence, evidence(x), depths_of(evidence, x), (torch.arange(9) >= 3).double())
+    ours = normalize_log_likelihood(
+        count_likelihood, count_likelihood(x), depths_of(count_likelihood, x), (torch.arange(9) >= 3).double()
+    )
     assert ours.isfinite().all()
     among = profiles[:, 3:] / profiles[:, 3:].sum(axis=1, keepdims=True)
     expected = np.array([stats.multinomial.logpmf(cell[3:], cell.sum(), among) for cell in counts])
@@ -175,12 +183,12 @@ def test_informative_genes_stand_out_in_some_label():
 
 
 def test_a_count_branch_is_not_fitted_before_it_has_profiles():
-    evidence = CountEvidence(3, 5)
-    assert not evidence.is_fitted
-    evidence.fit_profiles(random_profiles(3, 5), np.ones(5), 70.0)
-    assert evidence.is_fitted
-    assert float(evidence.deepest) == 70
-    np.testing.assert_allclose(evidence.weights[0].exp(), [NETWORK_WEIGHT, COUNTS_WEIGHT])
+    count_likelihood = CountLikelihood(3, 5)
+    assert not count_likelihood.is_fitted
+    count_likelihood.fit_profiles(random_profiles(3, 5), np.ones(5), 70.0)
+    assert count_likelihood.is_fitted
+    assert float(count_likelihood.max_depth) == 70
+    np.testing.assert_allclose(count_likelihood.weights[0].exp(), [NETWORK_WEIGHT, COUNTS_WEIGHT])
 
 
 # Weights -------------------------------------------------------------------------------------------------------------
@@ -189,16 +197,16 @@ def test_a_count_branch_is_not_fitted_before_it_has_profiles():
 def test_combine_weighs_network_and_likelihood_by_depth():
     rng = np.random.default_rng(0)
     network, likelihood = rng.normal(size=(5, 3)), rng.normal(size=(5, 3))
-    depth, weights = np.array([0.0, 1.0, 20.0, USUAL_DEPTH, 4000.0]), rng.normal(size=(2, 2))
+    depth, weights = np.array([0.0, 1.0, 20.0, REFERENCE_DEPTH, 4000.0]), rng.normal(size=(2, 2))
     expected = np.empty((5, 3))
     for cell in range(5):
-        log_depth = np.log(max(depth[cell], 1) / USUAL_DEPTH)
+        log_depth = np.log(max(depth[cell], 1) / REFERENCE_DEPTH)
         w_network = np.exp(weights[0, 0] + weights[1, 0] * log_depth)
         w_counts = np.exp(weights[0, 1] + weights[1, 1] * log_depth)
         for label in range(3):
             counts_say = likelihood[cell, label] / (1 + depth[cell] / SATURATION_DEPTH)
             expected[cell, label] = w_network * network[cell, label] + w_counts * counts_say
-    ours = combine(*(torch.from_numpy(x) for x in (network, likelihood, depth, weights)))
+    ours = pool_log_scores(*(torch.from_numpy(x) for x in (network, likelihood, depth, weights)))
     np.testing.assert_allclose(ours, expected, rtol=1e-12)
 
 
@@ -213,19 +221,19 @@ def fitted(n_cells: int, likelihood_strength, depth) -> np.ndarray:
     depth = torch.from_numpy(np.broadcast_to(np.asarray(depth, dtype=float), n_cells).copy())
     # what `combine` divides by is multiplied in, so that the strength is the same at every depth
     likelihood = votes(codes, likelihood_strength, 2) * (1 + depth[:, None] / SATURATION_DEPTH)
-    return fit_weights(votes(codes, 1.0, 1), likelihood, depth, torch.from_numpy(codes), n_cells).numpy()
+    return fit_pool_weights(votes(codes, 1.0, 1), likelihood, depth, torch.from_numpy(codes), n_cells).numpy()
 
 
 def test_a_likelihood_that_knows_nothing_gets_a_smaller_weight_than_one_that_knows():
-    random, informative = (np.exp(fitted(2000, strength, USUAL_DEPTH)[0]) for strength in (0.0, 1.0))
-    assert random[1] < 0.25 * informative[1]
+    random, is_informative = (np.exp(fitted(2000, strength, REFERENCE_DEPTH)[0]) for strength in (0.0, 1.0))
+    assert random[1] < 0.25 * is_informative[1]
     # each is as good as the other, and independent of it: the best weights are equal, and 1
-    np.testing.assert_allclose(informative, [1, 1], atol=0.15)
+    np.testing.assert_allclose(is_informative, [1, 1], atol=0.15)
 
 
 def test_few_cells_leave_the_weights_near_what_was_known_in_advance():
-    prior = prior_weights().numpy()
-    few, many = (np.abs(fitted(n_cells, 0.0, USUAL_DEPTH) - prior).max() for n_cells in (2, 2000))
+    prior = prior_pool_weights().numpy()
+    few, many = (np.abs(fitted(n_cells, 0.0, REFERENCE_DEPTH) - prior).max() for n_cells in (2, 2000))
     assert few < 0.2
     assert many > 0.8
 
@@ -233,7 +241,7 @@ def test_few_cells_leave_the_weights_near_what_was_known_in_advance():
 def test_the_weights_depend_on_depth_where_the_cells_do():
     depth = np.resize([10.0, 1000.0], 4000)
     weights = fitted(4000, np.where(depth > 100, 1.5, 0.0), depth)
-    at = {d: np.exp(weights[0] + weights[1] * np.log(d / USUAL_DEPTH)) for d in (10, 1000)}
+    at = {d: np.exp(weights[0] + weights[1] * np.log(d / REFERENCE_DEPTH)) for d in (10, 1000)}
     slope = fitted(4000, 1.0, depth)[1, 1]
     assert weights[1, 1] > slope + 0.3
     assert at[10][1] < 0.3 * at[10][0]
@@ -245,7 +253,7 @@ def test_the_learned_weights_are_the_lowest_point_of_what_they_minimise():
     codes = np.random.default_rng(0).integers(3, size=60)
     depth = np.random.default_rng(3).integers(5, 500, 60).astype(float)
     network, likelihood = votes(codes, 1.0, 1), votes(codes, 0.5, 2)
-    ours = fit_weights(network, likelihood, torch.from_numpy(depth), torch.from_numpy(codes), 20).numpy()
+    ours = fit_pool_weights(network, likelihood, torch.from_numpy(depth), torch.from_numpy(codes), 20).numpy()
     prior = np.log([[1.0, 0.5], [1.0, 1.0]])
 
     def loss(flat):
@@ -297,14 +305,14 @@ def cells_of_platform(n_labels: int = 6, share: float = 0.0):
     rng = np.random.default_rng(0)
     profiles, factors = random_profiles(n_labels + 1, 50), np.exp(rng.normal(0, 0.5, 50))
     types = np.concatenate([np.repeat(np.arange(n_labels), 200), np.full(round(share * 200 * n_labels), n_labels)])
-    counts = np.stack([rng.multinomial(500, row) for row in seen_by(profiles, factors)[types]])
+    counts = np.stack([rng.multinomial(500, row) for row in platform_profiles(profiles, factors)[types]])
     return sparse.csr_array(counts), profiles[:n_labels], factors
 
 
 def test_median_factors_are_recovered_also_beside_an_unseen_type():
     for share in (0.0, 0.3):
         counts, profiles, factors = cells_of_platform(share=share)
-        found = np.log(label_median_factors(counts, profiles)) - np.log(factors)
+        found = np.log(median_platform_factors(counts, profiles)) - np.log(factors)
         np.testing.assert_allclose(found - np.median(found), 0, atol=0.35)
         assert np.corrcoef(found + np.log(factors), np.log(factors))[0, 1] > 0.97
 
@@ -312,7 +320,7 @@ def test_median_factors_are_recovered_also_beside_an_unseen_type():
 def test_an_unseen_type_moves_a_median_less_than_a_sum():
     counts, profiles, factors = cells_of_platform(share=0.3)
     of_sum = (counts.sum(axis=0) + 1) / (counts.sum() * profiles.mean(axis=0) + 1)
-    of_median = label_median_factors(counts, profiles)
+    of_median = median_platform_factors(counts, profiles)
     spread = [np.std(np.log(found / factors)) for found in (of_sum, of_median)]
     assert spread[1] < spread[0] / 2
 
@@ -321,7 +329,7 @@ def test_an_unseen_type_moves_a_median_less_than_a_sum():
 def test_without_enough_labels_or_cells_of_them_median_factors_are_1(n_labels, n_cells):
     profiles = random_profiles(n_labels, 20)
     counts = sparse.csr_array(np.repeat(np.random.default_rng(0).poisson(5, (n_labels, 20)), n_cells, axis=0))
-    assert (label_median_factors(counts, profiles) == 1).all()
+    assert (median_platform_factors(counts, profiles) == 1).all()
 
 
 def test_platform_factors_stay_1_without_counts_and_are_0_for_absent_genes():
@@ -343,18 +351,18 @@ def test_a_gene_of_which_few_counts_are_expected_keeps_its_factor_near_1():
     assert many < 1e-3
 
 
-def one_more_round(evidence, log_likelihood, depth, totals, present, factors):
+def one_more_round(count_likelihood, log_likelihood, depth, totals, present, factors):
     """Labels by the tempered likelihood, three times as sure of itself; then factors by these labels."""
-    corrected, n = normalize(evidence, log_likelihood, depth, factors), depth[:, 0]
-    weight = torch.exp(evidence.weights[0, 1] + evidence.weights[1, 1] * torch.log(n / 100))
+    corrected, n = normalize_log_likelihood(count_likelihood, log_likelihood, depth, factors), depth[:, 0]
+    weight = torch.exp(count_likelihood.weights[0, 1] + count_likelihood.weights[1, 1] * torch.log(n / 100))
     probabilities = (3 * (weight / (1 + n / 300))[:, None] * corrected).softmax(dim=1)
-    return platform_factors(totals, n @ probabilities, evidence.log_profiles.exp(), present)
+    return platform_factors(totals, n @ probabilities, count_likelihood.log_profiles.exp(), present)
 
 
 def query_for_a_fit(profiles, counts):
     """What :func:`fit_platform` takes of a query."""
-    evidence, x = evidence_of(profiles), torch.from_numpy(counts)
-    return evidence, evidence(x), depths_of(evidence, x), x.sum(dim=0), torch.ones(40).double()
+    count_likelihood, x = evidence_of(profiles), torch.from_numpy(counts)
+    return count_likelihood, count_likelihood(x), depths_of(count_likelihood, x), x.sum(dim=0), torch.ones(40).double()
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.7, 1.5])
@@ -375,21 +383,23 @@ def test_the_rounds_between_factors_and_norms_suffice():
     np.testing.assert_allclose(up_to_scale((totals + 20) / (expected + 20)), up_to_scale(factors), rtol=1e-3)
 
 
-def judge(evidence, network, log_likelihood, depth, factors) -> torch.Tensor:
+def branch_log_scores(count_likelihood, network, log_likelihood, depth, factors) -> torch.Tensor:
     """The log-probabilities of cells on a platform with these factors."""
-    return Heard(network, *as_seen(evidence, log_likelihood, depth, factors)).weigh(evidence.weights)
+    return BranchScores(network, *platform_log_likelihood(count_likelihood, log_likelihood, depth, factors)).pool(
+        count_likelihood.weights
+    )
 
 
 def test_fitting_the_platform_labels_more_cells_right():
     profiles, factors, codes, counts = simulated_query(600, depth=100, spread=1.5)
     query = query_for_a_fit(profiles, counts)
-    evidence, log_likelihood, depth, _, present = query
+    count_likelihood, log_likelihood, depth, _, present = query
     # a network that is right on most of them
     noise = np.random.default_rng(0).normal(size=(len(codes), 5))
     network = torch.from_numpy(np.eye(5)[codes] + noise).log_softmax(dim=1)
     right = {}
     for name, used in {"none": present, "fitted": fit_platform(*query), "true": torch.from_numpy(factors)}.items():
-        labels = judge(evidence, network, log_likelihood, depth, used).argmax(dim=1).numpy()
+        labels = branch_log_scores(count_likelihood, network, log_likelihood, depth, used).argmax(dim=1).numpy()
         right[name] = (labels == codes).mean()
     assert right["fitted"] > right["none"] + 0.1
     assert right["fitted"] > right["true"] - 0.03
@@ -406,11 +416,13 @@ def test_a_deep_cell_is_judged_as_if_it_had_the_depth_of_the_reference():
     counts = np.random.default_rng(0).multinomial(1000, profiles.mean(axis=0), size=3).astype(float)
     network = torch.full((3, 5), np.log(0.2)).double()
 
-    def judged(deepest: float, x: np.ndarray) -> np.ndarray:
-        evidence, x = evidence_of(profiles, deepest), torch.from_numpy(x)
+    def judged(max_depth: float, x: np.ndarray) -> np.ndarray:
+        count_likelihood, x = evidence_of(profiles, max_depth), torch.from_numpy(x)
         # how much the other genes count depends on the counts that the cell has
-        evidence.informative[:] = 1
-        return judge(evidence, network, evidence(x), depths_of(evidence, x), torch.ones(40).double()).numpy()
+        count_likelihood.is_informative[:] = 1
+        return branch_log_scores(
+            count_likelihood, network, count_likelihood(x), depths_of(count_likelihood, x), torch.ones(40).double()
+        ).numpy()
 
     # a tenth of each count, which is a tenth of the log-likelihood
     np.testing.assert_allclose(judged(100.0, counts), judged(np.inf, counts / 10), rtol=1e-6)
@@ -418,10 +430,12 @@ def test_a_deep_cell_is_judged_as_if_it_had_the_depth_of_the_reference():
 
 
 def test_a_cell_without_counts_is_left_to_the_network():
-    evidence = evidence_of(random_profiles(5, 40))
+    count_likelihood = evidence_of(random_profiles(5, 40))
     network = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 5))).log_softmax(dim=1)
     none = torch.zeros(2, 2).double()
-    log_probabilities = judge(evidence, network, torch.zeros(2, 5).double(), none, torch.ones(40).double())
+    log_probabilities = branch_log_scores(
+        count_likelihood, network, torch.zeros(2, 5).double(), none, torch.ones(40).double()
+    )
     np.testing.assert_allclose(log_probabilities, network, rtol=1e-6)
 
 
@@ -431,7 +445,7 @@ def test_a_cell_without_counts_is_left_to_the_network():
 @pytest.mark.parametrize("n_labels", [2, 5])
 def test_the_information_of_all_genes_is_the_jensen_shannon_divergence(n_labels):
     profiles = random_profiles(n_labels, 30)
-    information = gene_information(profiles)
+    information = js_divergence_by_gene(profiles)
     assert information.shape == (30,)
     assert (information >= 0).all()
     entropies = stats.entropy(profiles, axis=1)
@@ -442,7 +456,7 @@ def test_the_information_of_all_genes_is_the_jensen_shannon_divergence(n_labels)
 
 def test_a_gene_that_is_alike_in_all_labels_tells_nothing():
     profiles = np.array([[0.5, 0.2, 0.3], [0.5, 0.3, 0.2]])
-    information = gene_information(profiles)
+    information = js_divergence_by_gene(profiles)
     assert information[0] == 0
     assert information[1] > 0
 
@@ -454,7 +468,7 @@ def test_a_match_is_described_by_what_numpy_counts(labelled, container):
     query_depth = np.random.default_rng(4).poisson(6.0, 200).astype(np.float32)
     query_depth[:3] = 0
     # three labels: the cell of code 3 has none
-    quantiles, described = describe_match(container(counts), codes, 3, present, query_depth)
+    quantiles, described = summarize_query_match(container(counts), codes, 3, present, query_depth)
 
     deep_enough = query_depth[query_depth > 0]
     assert quantiles.dtype == np.float32
@@ -476,14 +490,14 @@ def test_a_match_is_described_by_what_numpy_counts(labelled, container):
 
 
 def test_a_match_without_labels_has_no_information(labelled):
-    _, described = describe_match(labelled[0], None, 0, np.ones(12, dtype=bool), np.array([3.0]))
+    _, described = summarize_query_match(labelled[0], None, 0, np.ones(12, dtype=bool), np.array([3.0]))
     assert np.isnan(described["shared_information"])
     assert described["query_depth"] == 3
 
 
 def test_a_query_without_counts_cannot_be_matched(labelled):
     with pytest.raises(ValueError, match="must have cells with counts.*none has"):
-        describe_match(labelled[0], labelled[1], 4, np.ones(12, dtype=bool), np.zeros(5))
+        summarize_query_match(labelled[0], labelled[1], 4, np.ones(12, dtype=bool), np.zeros(5))
 
 
 # What a training fills -----------------------------------------------------------------------------------------------
@@ -504,10 +518,10 @@ def test_the_profiles_are_those_of_all_labelled_cells(partly_labelled):
     known = labels != "Unknown"
     codes = np.array([model.labels.index(label) for label in labels[known]])
     expected = profiles_in_a_loop(model.adata.X.toarray()[known], codes, 3)
-    np.testing.assert_allclose(model.module.evidence.log_profiles.exp(), expected, rtol=1e-5)
+    np.testing.assert_allclose(model.module.count_likelihood.log_profiles.exp(), expected, rtol=1e-5)
     trained_on = np.intersect1d(model.split_["train"], np.flatnonzero(known))
     depth = model.adata.X.toarray()[trained_on].sum(axis=1)
-    assert float(model.module.evidence.deepest) == pytest.approx(np.quantile(depth, 0.9))
+    assert float(model.module.count_likelihood.max_depth) == pytest.approx(np.quantile(depth, 0.9))
 
 
 def test_the_weights_are_learned_on_labelled_cells_that_neither_network_nor_profiles_know(partly_labelled, monkeypatch):
@@ -516,9 +530,9 @@ def test_the_weights_are_learned_on_labelled_cells_that_neither_network_nor_prof
 
     def recorded(network, log_likelihood, depth, codes, n_cells):
         seen.update(network=network, log_likelihood=log_likelihood, depth=depth, codes=codes, n_cells=n_cells)
-        return fit_weights(network, log_likelihood, depth, codes, n_cells)
+        return fit_pool_weights(network, log_likelihood, depth, codes, n_cells)
 
-    monkeypatch.setattr(_posthoc_fit, "fit_weights", recorded)
+    monkeypatch.setattr(_posthoc_fit, "fit_pool_weights", recorded)
     model.train(1, 2, train_size=0.7, **QUIET)
     held_out, trained_on = (
         cells[labels[cells] != "Unknown"] for cells in (model.split_["validation"], model.split_["train"])
@@ -536,31 +550,34 @@ def test_the_weights_are_learned_on_labelled_cells_that_neither_network_nor_prof
     log_profiles = np.log(profiles_in_a_loop(x[trained_on], codes, 3))
     known = evidence_of(np.exp(log_profiles))
     cells = torch.from_numpy(x[held_out]).double()
-    likelihood = normalize(known, known(cells), depths_of(known, cells), torch.ones(x.shape[1]).double())
+    likelihood = normalize_log_likelihood(known, known(cells), depths_of(known, cells), torch.ones(x.shape[1]).double())
     np.testing.assert_allclose(seen["log_likelihood"][:n], likelihood, rtol=1e-4)
     network = torch.from_numpy(x[held_out])
     np.testing.assert_allclose(
         seen["network"][:n], model.module.classify(network).log_softmax(dim=1).detach(), rtol=1e-4, atol=1e-5
     )
     np.testing.assert_allclose(
-        model.module.evidence.weights, fit_weights(*seen.values()), rtol=1e-6, err_msg="what was learned is not kept"
+        model.module.count_likelihood.weights,
+        fit_pool_weights(*seen.values()),
+        rtol=1e-6,
+        err_msg="what was learned is not kept",
     )
-    assert (model.module.evidence.weights != prior_weights()).any()
+    assert (model.module.count_likelihood.weights != prior_pool_weights()).any()
 
 
 def test_without_held_out_cells_the_weights_are_those_known_in_advance(reference):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
     model.train(1, 1, train_size=1.0, **QUIET)
-    assert model.module.evidence.is_fitted
-    np.testing.assert_array_equal(model.module.evidence.weights, prior_weights())
+    assert model.module.count_likelihood.is_fitted
+    np.testing.assert_array_equal(model.module.count_likelihood.weights, prior_pool_weights())
 
 
 def test_a_second_training_learns_its_own_weights(reference):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
     model.train(1, 1, **QUIET)
-    before, profiles = model.module.evidence.weights.clone(), model.module.evidence.log_profiles.clone()
+    before, profiles = model.module.count_likelihood.weights.clone(), model.module.count_likelihood.log_profiles.clone()
     model.finetune(5, lr=1e-2, **QUIET)
-    assert (model.module.evidence.weights != before).any()
-    np.testing.assert_array_equal(model.module.evidence.log_profiles, profiles)
+    assert (model.module.count_likelihood.weights != before).any()
+    np.testing.assert_array_equal(model.module.count_likelihood.log_profiles, profiles)

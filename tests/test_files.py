@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 from conftest import synthetic
 
-from hrca.annotation._result import Answers, make_annotation
-from hrca.annotation._write_file import write_into_file
+from hrca.annotation._result import PredictionResult, to_entries
+from hrca.annotation._write_file import write_to_file
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Consolidated metadata"),
@@ -57,8 +57,8 @@ def annotation(obs_names: pd.Index, label: str = "a"):
     n_obs = len(obs_names)
     labels = pd.Categorical([label] * n_obs, categories=["a", "b", "Unknown"])
     chances = pd.DataFrame({"a": np.linspace(0, 1, n_obs), "b/c": 0}, index=obs_names, dtype=np.float32)
-    answers = Answers(labels, chances.to_numpy().max(axis=1), chances)
-    return make_annotation("hrca", answers, {"seed": 1, "labels": np.array(["a", "b/c"])})
+    answers = PredictionResult(labels, chances.to_numpy().max(axis=1), chances)
+    return to_entries("hrca", answers, {"seed": 1, "labels": np.array(["a", "b/c"])})
 
 
 def content(path: Path) -> dict[str, str]:
@@ -87,9 +87,9 @@ def assert_only_annotated(path: Path, before: ad.AnnData, label: str = "a") -> N
 def test_an_annotation_is_added_and_all_else_stays(tmp_path, format):
     path = write(cells(), tmp_path, format)
     before = read(path)
-    write_into_file(path, annotation(before.obs_names))
+    write_to_file(path, annotation(before.obs_names))
     assert_only_annotated(path, before)
-    write_into_file(path, annotation(before.obs_names, "b"))
+    write_to_file(path, annotation(before.obs_names, "b"))
     assert_only_annotated(path, before, "b")
     assert os.listdir(tmp_path) == [path.name]
 
@@ -98,7 +98,7 @@ def test_an_annotation_is_added_and_all_else_stays(tmp_path, format):
 def test_the_format_and_the_right_to_read_stay(tmp_path, format):
     path = write(cells(), tmp_path, format)
     os.chmod(path, 0o750)
-    write_into_file(path, annotation(read(path).obs_names))
+    write_to_file(path, annotation(read(path).obs_names))
     assert path.stat().st_mode & 0o777 == 0o750
     if format != "h5ad":
         assert (path / "obs" / "hrca" / "zarr.json").exists() == (format == "zarr 3")
@@ -108,7 +108,7 @@ def test_matrices_of_a_store_are_not_copied(tmp_path):
     path = write(cells(), tmp_path, "zarr")
     matrix = next(file for file in (path / "X").rglob("*") if file.is_file() and not file.name.startswith(".z"))
     inode = matrix.stat().st_ino
-    write_into_file(path, annotation(read(path).obs_names))
+    write_to_file(path, annotation(read(path).obs_names))
     assert matrix.stat().st_ino == inode
 
 
@@ -117,7 +117,7 @@ def test_a_file_that_has_changed_is_refused_and_stays(tmp_path, format):
     path = write(cells(), tmp_path, format)
     before = content(path)
     with pytest.raises(ValueError, match=r"obs has changed since: 200 cells.*and not 3,.*Predict again"):
-        write_into_file(path, annotation(pd.Index(["x", "y", "z"])))
+        write_to_file(path, annotation(pd.Index(["x", "y", "z"])))
     assert content(path) == before
     assert os.listdir(tmp_path) == [path.name]
 
@@ -151,7 +151,7 @@ def test_where_the_system_cannot_exchange_folders_they_are_renamed(tmp_path, for
     path = write(cells(), tmp_path, format)
     monkeypatch.setattr(sys, "platform", "an old one")
     before = read(path)
-    write_into_file(path, annotation(before.obs_names))
+    write_to_file(path, annotation(before.obs_names))
     assert_only_annotated(path, before)
 
 
@@ -166,7 +166,7 @@ def test_where_there_are_no_links_files_are_copied(tmp_path, monkeypatch):
         raise OSError("no links here")
 
     monkeypatch.setattr(os, "link", refuse)
-    write_into_file(path, annotation(before.obs_names))
+    write_to_file(path, annotation(before.obs_names))
     assert_only_annotated(path, before)
     assert refused
 
@@ -184,7 +184,7 @@ def test_a_store_that_cannot_be_put_in_place_is_put_back(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "an old one")
     monkeypatch.setattr(os, "rename", second_fails)
     with pytest.raises(OSError, match="the disk is gone"):
-        write_into_file(path, annotation(read(path).obs_names))
+        write_to_file(path, annotation(read(path).obs_names))
     assert content(path) == before
 
 
@@ -202,7 +202,7 @@ def killed_at(step: int, path: Path, obs_names: pd.Index) -> bool:
         try:
             made = annotation(obs_names, "b")
             sys.addaudithook(kill)
-            write_into_file(path, made)
+            write_to_file(path, made)
             os._exit(0)
         finally:
             traceback.print_exc()
@@ -230,7 +230,7 @@ def test_whenever_it_is_killed_the_file_is_as_it_was_or_complete(tmp_path, forma
     assert step > 8
     assert n_complete >= 1
     # what it left beside the file does not hinder the next
-    write_into_file(path, annotation(original.obs_names))
+    write_to_file(path, annotation(original.obs_names))
     assert_only_annotated(path, original)
 
 

@@ -13,7 +13,7 @@ import hrca
 from hrca.model import _model
 from hrca.train import _phase
 from hrca.uncertainty import _cross_fitting, _posthoc_fit
-from hrca.uncertainty._cross_fitting import share_out
+from hrca.uncertainty._cross_fitting import stratified_folds
 
 
 def new_model(adata=None, **sizes) -> hrca.HRCA:
@@ -35,14 +35,14 @@ def partly_labelled():
 @pytest.fixture
 def testified(monkeypatch):
     """What was asked of each copy: its module's weights, the cells of its profiles, and those that it speaks of."""
-    testify, asked = _cross_fitting.testify, []
+    score_held_out, asked = _cross_fitting.score_held_out, []
 
     def recorded(module, counts, codes, train, held_out):
-        said = testify(module, counts, codes, train, held_out)
+        said = score_held_out(module, counts, codes, train, held_out)
         asked.append((module, train, held_out, said))
         return said
 
-    monkeypatch.setattr(_cross_fitting, "testify", recorded)
+    monkeypatch.setattr(_cross_fitting, "score_held_out", recorded)
     return asked
 
 
@@ -51,10 +51,10 @@ def trained_on(monkeypatch):
     """The cells that each training was given, by phase: to train, and to validate."""
     fit, given = _model.fit, {"pretrain": [], "finetune": []}
 
-    def recorded(model, phase, takes_part):
+    def recorded(model, phase, cell_mask):
         cells = (model.split_["train"], model.split_["validation"])
-        given[phase.name].append(tuple(some[takes_part[some]] for some in cells))
-        fit(model, phase, takes_part)
+        given[phase.name].append(tuple(some[cell_mask[some]] for some in cells))
+        fit(model, phase, cell_mask)
 
     monkeypatch.setattr(_model, "fit", recorded)
     return given
@@ -100,13 +100,13 @@ def test_the_networks_are_those_without_folds(lr_schedule):
 
 
 def test_all_cells_teach_weights_calibration_and_sets(testified, monkeypatch):
-    fit_weights, taught = _posthoc_fit.fit_weights, []
+    fit_pool_weights, taught = _posthoc_fit.fit_pool_weights, []
 
     def recorded(network, log_likelihood, depth, codes, n_cells):
         taught.append((n_cells, set(map(tuple, network.numpy().round(5)))))
-        return fit_weights(network, log_likelihood, depth, codes, n_cells)
+        return fit_pool_weights(network, log_likelihood, depth, codes, n_cells)
 
-    monkeypatch.setattr(_posthoc_fit, "fit_weights", recorded)
+    monkeypatch.setattr(_posthoc_fit, "fit_pool_weights", recorded)
     keep_reference, kept = _model.keep_reference, []
     monkeypatch.setattr(_model, "keep_reference", lambda *args: kept.append(args) or keep_reference(*args))
     model = new_model()
@@ -118,10 +118,10 @@ def test_all_cells_teach_weights_calibration_and_sets(testified, monkeypatch):
     for (*_, said), (_, rows) in zip(testified, parts, strict=True):
         # what is calibrated of a fold was weighed as the others teach
         assert not rows & set(map(tuple, said.to_weigh.network.numpy().round(5)))
-    assert model.module.calibration.label_bias.any()
-    assert sorted(np.unique(model.held_out_["cell"])) == list(range(100))
+    assert model.module.calibration.dirichlet_bias.any()
+    assert sorted(np.unique(model.conformal_scores_["cell"])) == list(range(100))
     codes = np.array([model.labels.index(label) for label in model.adata.obs["cell_type"]])
-    np.testing.assert_array_equal(model.held_out_["code"], codes[model.held_out_["cell"]])
+    np.testing.assert_array_equal(model.conformal_scores_["code"], codes[model.conformal_scores_["cell"]])
     query = synthetic(30, seed=3)
     model.predict(query, coverage=0.9)
     assert query.uns["hrca"]["n_folds"] == 4
@@ -134,27 +134,27 @@ def test_a_copy_says_of_a_cell_what_it_would_say_of_a_query(testified):
     module, _, held_out, said = testified[0]
     n, x = len(held_out), torch.from_numpy(model.adata.X.toarray()[held_out])
     with torch.no_grad():
-        output = module.judge(x)
-    shallow = (x.sum(dim=1) <= module.evidence.deepest).numpy()
+        output = module.branch_log_scores(x)
+    shallow = (x.sum(dim=1) <= module.count_likelihood.max_depth).numpy()
     assert 0 < shallow.sum() < n
     np.testing.assert_allclose(said.to_calibrate.network[:n], output[:, :3], rtol=1e-5)
     np.testing.assert_array_equal(said.to_calibrate.depth[:n][shallow], x.sum(dim=1)[shallow])
-    used, informative = np.ones(x.shape[1], dtype=bool), module.evidence.informative.numpy() > 0
-    profiles, expected = module.evidence.log_profiles.exp().double().numpy(), np.zeros((n, 3))
+    used, is_informative = np.ones(x.shape[1], dtype=bool), module.count_likelihood.is_informative.numpy() > 0
+    profiles, expected = module.count_likelihood.log_profiles.exp().double().numpy(), np.zeros((n, 3))
     others = 1 / (1 + x.sum(dim=1).numpy() / 100)[:, None]
-    for genes, share in ((used, others), (informative, 1 - others)):
+    for genes, share in ((used, others), (is_informative, 1 - others)):
         among = profiles[:, genes] / profiles[:, genes].sum(axis=1, keepdims=True)
         expected += share * (x.numpy()[:, genes] @ np.log(among).T)
     np.testing.assert_allclose(said.to_calibrate.log_likelihood[:n][shallow], expected[shallow], rtol=1e-4)
     np.testing.assert_array_equal(said.cells, np.tile(held_out, 10))
 
 
-@pytest.mark.parametrize("settings", [{"train_size": 1.0}, {"count_evidence": False}])
+@pytest.mark.parametrize("settings", [{"train_size": 1.0}, {"count_likelihood": False}])
 def test_folds_where_nothing_is_held_out_or_counted(settings):
-    count_evidence = settings.pop("count_evidence", True)
-    model = new_model(count_evidence=count_evidence)
+    count_likelihood = settings.pop("count_likelihood", True)
+    model = new_model(count_likelihood=count_likelihood)
     model.train(1, 3, n_folds=3, **settings, **QUIET)
-    assert model.module.calibration.log_temperature.any()
+    assert model.module.calibration.temperature_coef.any()
     query = synthetic(20, seed=4)
     probabilities = model.predict(query, soft=True, coverage=0.8).to_numpy()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
@@ -169,11 +169,11 @@ def test_of_a_large_reference_some_cells_are_asked_about(testified, monkeypatch)
 
 def test_cells_are_shared_out_evenly():
     codes = np.repeat([0, 1, 2], [11, 6, 3])
-    folds = share_out(codes, 5, 0)
+    folds = stratified_folds(codes, 5, 0)
     assert sorted(np.concatenate(folds)) == list(range(20))
     counts = np.array([np.bincount(codes[fold], minlength=3) for fold in folds])
     assert (np.ptp(counts, axis=0) <= 1).all()
-    assert any((a != b).any() for a, b in zip(folds, share_out(codes, 5, 1), strict=True))
+    assert any((a != b).any() for a, b in zip(folds, stratified_folds(codes, 5, 1), strict=True))
 
 
 def test_save_and_load_keep_what_folds_taught(tmp_path):
@@ -215,7 +215,7 @@ def test_a_model_that_knows_the_labels_is_refused():
     # and without folds nothing of them is left
     new.finetune(1, **QUIET)
     assert new.n_folds_ is None
-    assert not new.module.calibration.label_bias.any()
+    assert not new.module.calibration.dirichlet_bias.any()
 
 
 def test_copies_of_a_model_that_was_pretrained_share_its_gene_ae(tmp_path, trained_on):
@@ -261,7 +261,7 @@ def test_a_training_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, monke
     resumed = new_model()
     resumed.train(3, 4, **options, **checkpoints, resume=True)
     assert resumed.model_id_ == peace.model_id_  # weights of the networks, of the counts, and calibration
-    np.testing.assert_array_equal(resumed.held_out_["score"], peace.held_out_["score"])
+    np.testing.assert_array_equal(resumed.conformal_scores_["score"], peace.conformal_scores_["score"])
 
 
 def test_checkpoints_of_other_folds_are_refused(tmp_path):

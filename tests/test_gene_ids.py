@@ -4,7 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hrca.data._gene_ids import Ids, describe_ids, genes_among, locate, not_genes, same_letters, two_species
+from hrca.data._gene_ids import (
+    Ids,
+    describe_ids,
+    detect_mixed_species,
+    flag_non_gene_features,
+    is_gene_feature,
+    lookup_genes,
+    same_case_convention,
+)
 
 HUMAN, MOUSE = ["ACTB", "CD4", "C1orf112", "HLA-A"], ["Actb", "Cd4", "A830018L16Rik", "H2-K1"]
 
@@ -45,12 +53,12 @@ def test_kinds(names, ids):
     ],
 )
 def test_case_is_ignored_only_within_a_species(query, model, species, same):
-    assert same_letters(describe_ids(pd.Index(query)), describe_ids(pd.Index(model)), species) == same
+    assert same_case_convention(describe_ids(pd.Index(query)), describe_ids(pd.Index(model)), species) == same
 
 
 def found(names, model_genes, *, fold=False, is_gene=None):
     is_gene = np.ones(len(names), dtype=bool) if is_gene is None else np.array(is_gene)
-    return locate(pd.Index(names, dtype=object), pd.Index(model_genes, dtype=object), is_gene, fold=fold)
+    return lookup_genes(pd.Index(names, dtype=object), pd.Index(model_genes, dtype=object), is_gene, fold=fold)
 
 
 def test_names_are_matched_exactly_then_tidied_then_in_any_case():
@@ -101,7 +109,7 @@ def test_nothing_among_nothing():
     ],
 )
 def test_two_species(names, species):
-    assert sorted(two_species(pd.Index(names, dtype=object))) == species
+    assert sorted(detect_mixed_species(pd.Index(names, dtype=object))) == species
 
 
 def test_what_is_no_gene_by_its_name():
@@ -117,7 +125,7 @@ def test_what_is_no_gene_by_its_name():
         "NEGR1",
         "ADTRP",
     ]
-    assert not_genes(pd.Index(names)) == {
+    assert flag_non_gene_features(pd.Index(names)) == {
         "control probes": ["Blank-1", "NegPrb01", "BLANK_0003", "ERCC-00002"],
         "proteins": ["CD4_TotalSeqB", "HTO_1"],
     }
@@ -128,12 +136,12 @@ def test_real_genes_are_genes_of_one_species(data_dir):
 
     for path in sorted(data_dir.glob("*.h5ad")):
         names = ad.read_h5ad(path, backed="r").var_names
-        assert not two_species(names) and not any(not_genes(names).values()), path.stem
+        assert not detect_mixed_species(names) and not any(flag_non_gene_features(names).values()), path.stem
         assert describe_ids(names).style in ("upper", "title")
 
 
 def test_feature_types_tell_genes():
     var = pd.DataFrame({"feature_types": ["Gene Expression", "Antibody Capture"]})
-    assert genes_among(var).tolist() == [True, False]
-    assert genes_among(var[1:]).tolist() == [True]
-    assert genes_among(var[[]]).tolist() == [True, True]
+    assert is_gene_feature(var).tolist() == [True, False]
+    assert is_gene_feature(var[1:]).tolist() == [True]
+    assert is_gene_feature(var[[]]).tolist() == [True, True]

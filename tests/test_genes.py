@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from hrca.data._alignment import GeneMatch, align, check_shared, check_unique, make_selector
+from hrca.data._alignment import GeneAlignment, align, check_shared, check_unique, make_selector
 
 MODEL_GENES = pd.Index([f"g{i}" for i in range(12)])
 
 
-def match_genes(genes: pd.Index) -> GeneMatch:
+def match_genes(genes: pd.Index) -> GeneAlignment:
     source = genes.get_indexer(MODEL_GENES)
-    return GeneMatch(make_selector(source, len(genes)), source >= 0)
+    return GeneAlignment(make_selector(source, len(genes)), source >= 0)
 
 
 def expected(counts: np.ndarray, genes: pd.Index) -> np.ndarray:
@@ -38,15 +38,15 @@ def expected(counts: np.ndarray, genes: pd.Index) -> np.ndarray:
 @pytest.mark.parametrize("dtype", [np.int64, np.uint16, np.float64])
 def test_align_equals_reindex(genes, container, dtype):
     counts = np.random.default_rng(0).poisson(1.0, (5, len(genes))).astype(dtype)
-    match = match_genes(genes)
-    aligned = align(container(counts), match)
+    alignment = match_genes(genes)
+    aligned = align(container(counts), alignment)
     assert sparse.issparse(aligned) == (container is not np.asarray)
     assert aligned.dtype == np.float32
     dense = aligned.toarray() if sparse.issparse(aligned) else aligned
     np.testing.assert_array_equal(dense, expected(counts, genes))
-    np.testing.assert_array_equal(match.present, MODEL_GENES.isin(genes))
-    assert match.n_shared == MODEL_GENES.isin(genes).sum()
-    np.testing.assert_array_equal(match.used(len(genes)), genes.isin(MODEL_GENES))
+    np.testing.assert_array_equal(alignment.present, MODEL_GENES.isin(genes))
+    assert alignment.n_shared == MODEL_GENES.isin(genes).sum()
+    np.testing.assert_array_equal(alignment.used(len(genes)), genes.isin(MODEL_GENES))
 
 
 def test_same_genes_need_no_product():

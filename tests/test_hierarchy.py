@@ -6,7 +6,7 @@ import pytest
 from conftest import QUIET, TINY, synthetic
 
 import hrca
-from hrca._hierarchy import Tree, lineage, read_hierarchy
+from hrca._hierarchy import LabelTree, lineage, read_hierarchy
 
 PARENTS = {"CD4": "T", "CD8": "T", "naive": "CD4", "memory": "CD4", "T": "lymphoid", "B": "lymphoid"}
 LEAVES = ["naive", "memory", "CD8", "B", "Mono"]
@@ -69,7 +69,7 @@ def test_a_mapping_is_kept_whole_also_for_fewer_labels():
     given = {**PARENTS, "elsewhere": "nowhere"}
     assert read_hierarchy(given, obs(*LEAVES), "cell_type", "Unknown") == given
     assert read_hierarchy(given, obs(*LEAVES[:2]), "cell_type", "Unknown") == given
-    assert Tree(LEAVES, given).nodes == Tree(LEAVES, PARENTS).nodes
+    assert LabelTree(LEAVES, given).nodes == LabelTree(LEAVES, PARENTS).nodes
 
 
 def test_a_child_that_no_label_is_is_named(caplog):
@@ -156,8 +156,8 @@ def walk(row: np.ndarray, least: float) -> tuple[str | None, float]:
 
 @pytest.mark.parametrize("least", [0.0, 0.6, 0.95])
 def test_the_answer_is_a_walk_from_the_top(least):
-    tree, table = Tree(LEAVES, PARENTS), probabilities(200)
-    answer, confidence = tree.descend(table, least)
+    tree, table = LabelTree(LEAVES, PARENTS), probabilities(200)
+    answer, confidence = tree.back_off(table, least)
     for cell, row in enumerate(table):
         expected, sure = walk(row, least)
         assert (tree.nodes[answer[cell]] if answer[cell] >= 0 else None) == expected
@@ -165,28 +165,28 @@ def test_the_answer_is_a_walk_from_the_top(least):
 
 
 def test_parent_and_child_never_disagree():
-    table, full = probabilities(300), Tree(LEAVES, PARENTS)
-    finest = [full.nodes[i] for i in full.descend(table)[0]]
+    table, full = probabilities(300), LabelTree(LEAVES, PARENTS)
+    finest = [full.nodes[i] for i in full.back_off(table)[0]]
     for level in range(4):
-        tree, summed = full.cut(table, level)
+        tree, summed = full.at_level(table, level)
         np.testing.assert_allclose(summed.sum(axis=1), 1)
-        coarse = [tree.nodes[i] for i in tree.descend(summed)[0]]
+        coarse = [tree.nodes[i] for i in tree.back_off(summed)[0]]
         assert all(node in lineage(leaf, PARENTS) for node, leaf in zip(coarse, finest, strict=True))
     for least in (0.5, 0.7, 0.9):
-        backed_off = [full.nodes[i] if i >= 0 else None for i in full.descend(table, least)[0]]
+        backed_off = [full.nodes[i] if i >= 0 else None for i in full.back_off(table, least)[0]]
         assert all(x is None or x in lineage(leaf, PARENTS) for x, leaf in zip(backed_off, finest, strict=True))
 
 
 def test_a_label_that_has_children_holds_what_they_leave():
-    tree = Tree(["T", "CD4", "B"], {"CD4": "T"})
-    answer, confidence = tree.descend(np.array([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]]))
+    tree = LabelTree(["T", "CD4", "B"], {"CD4": "T"})
+    answer, confidence = tree.back_off(np.array([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]]))
     assert [tree.nodes[i] for i in answer] == ["T", "CD4"]
     np.testing.assert_allclose(confidence, [0.8, 0.6])
 
 
 def test_without_a_hierarchy_it_is_the_likeliest():
     table = probabilities(100)
-    answer, confidence = Tree(LEAVES, {}).descend(table)
+    answer, confidence = LabelTree(LEAVES, {}).back_off(table)
     np.testing.assert_array_equal(answer, table.argmax(axis=1))
     np.testing.assert_array_equal(confidence, table.max(axis=1))
 

@@ -143,5 +143,5 @@ def test_files(tiny_model, query, stored, batch_size):
 @given(query=queries(), data=st.data())
 def test_a_cell_is_judged_by_itself_where_that_is_asked_for(tiny_model, query, data):
     rows = data.draw(st.lists(st.integers(0, query.n_obs - 1), min_size=1, unique=True))
-    expected = predict(tiny_model, query, match_platform=False)
-    assert_same(predict(tiny_model, query[rows].copy(), match_platform=False), expected.iloc[rows])
+    expected = predict(tiny_model, query, platform_correction=False)
+    assert_same(predict(tiny_model, query[rows].copy(), platform_correction=False), expected.iloc[rows])

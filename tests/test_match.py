@@ -11,7 +11,7 @@ from scipy import sparse, stats
 
 import hrca
 from hrca.module import _module
-from hrca.module._module import DRAWS
+from hrca.module._module import N_NETWORK_DRAWS
 from hrca.module._networks import GeneAE
 from hrca.module._transforms import corrupt, log_normalize, thin_to_depth
 from hrca.uncertainty import _posthoc_fit
@@ -81,9 +81,9 @@ def matched_model() -> hrca.HRCA:
 def query_of_any_depth(matched_model) -> ad.AnnData:
     """Cells on both sides of the depth from which they are thinned; one without counts on the model's genes."""
     query = panel(cells_of_depth(np.geomspace(10, 1000, 60), seed=5))
-    deepest = float(matched_model.module.evidence.deepest)
+    max_depth = float(matched_model.module.count_likelihood.max_depth)
     depths = aligned(matched_model, query).sum(dim=1)
-    assert 15 < int((depths > deepest).sum()) < 45
+    assert 15 < int((depths > max_depth).sum()) < 45
     own = ~query.var_names.str.startswith("other")
     counts = query.X.tolil()
     counts[7, np.flatnonzero(own)] = 0
@@ -148,18 +148,18 @@ def test_without_a_query_training_sees_all_genes_down_to_10_counts(deep_referenc
     assert seen.any(dim=0).all()
     # log-uniform between some 8,000 and 10: as many below the geometric mean as above
     assert float((seen.sum(dim=1) < np.sqrt(8000 * 10)).float().mean()) == pytest.approx(0.5, abs=0.06)
-    assert model.matched_ is None
+    assert model.query_match_ is None
     assert not model.module.is_matched
 
 
 def test_weights_of_network_and_counts_are_learned_at_the_querys_depths(deep_reference, sparse_query, monkeypatch):
-    fit_weights, seen = _posthoc_fit.fit_weights, []
+    fit_pool_weights, seen = _posthoc_fit.fit_pool_weights, []
 
     def recorded(network, log_likelihood, depth, codes, n_cells):
         seen.append(depth.reshape(-1, n_cells))
-        return fit_weights(network, log_likelihood, depth, codes, n_cells)
+        return fit_pool_weights(network, log_likelihood, depth, codes, n_cells)
 
-    monkeypatch.setattr(_posthoc_fit, "fit_weights", recorded)
+    monkeypatch.setattr(_posthoc_fit, "fit_pool_weights", recorded)
     model = new_model(deep_reference)
     model.train(1, 1, query=sparse_query, **QUIET)
     # the last time by all of them
@@ -171,9 +171,9 @@ def test_weights_of_network_and_counts_are_learned_at_the_querys_depths(deep_ref
 
 def test_match_returns_and_keeps_how_the_query_lies_to_the_reference(deep_reference, sparse_query):
     model, before = new_model(deep_reference), sparse_query.copy()
-    returned = model.match(sparse_query)
+    returned = model.match_query(sparse_query)
     assert isinstance(returned, pd.Series)
-    assert returned.to_dict() == model.matched_
+    assert returned.to_dict() == model.query_match_
 
     depth = aligned(model, sparse_query).sum(dim=1).numpy()
     reference_depth = deep_reference.X[:, :N_SHARED].sum(axis=1).A1
@@ -203,7 +203,7 @@ def test_match_returns_and_keeps_how_the_query_lies_to_the_reference(deep_refere
 def test_a_panel_without_the_telling_genes_shares_little_information(deep_reference):
     model = new_model(deep_reference)
     with_them, without = (
-        model.match(deep_reference[:, genes].copy(), layer="X") for genes in (np.r_[:30], np.r_[30:60])
+        model.match_query(deep_reference[:, genes].copy(), layer="X") for genes in (np.r_[:30], np.r_[30:60])
     )
     assert without["shared_information"] < 0.02
     assert with_them["shared_information"] + without["shared_information"] == pytest.approx(1)
@@ -211,16 +211,16 @@ def test_a_panel_without_the_telling_genes_shares_little_information(deep_refere
 
 def test_a_layer_of_the_query_is_matched_when_it_is_named(deep_reference, sparse_query):
     model = new_model(deep_reference)
-    expected = model.match(sparse_query)
+    expected = model.match_query(sparse_query)
     sparse_query.layers["counts"] = sparse_query.X.copy()
     sparse_query.X = np.log1p(sparse_query.X)
-    pd.testing.assert_series_equal(model.match(sparse_query, layer="counts"), expected)
+    pd.testing.assert_series_equal(model.match_query(sparse_query, layer="counts"), expected)
 
 
 def test_a_query_deeper_than_the_reference_leaves_the_reference_as_it_is(deep_reference, sparse_query, monkeypatch):
     shallow = cells_of_depth(np.full(120, 40), seed=4)
     model, entered = new_model(shallow), Entered(monkeypatch)
-    matched = model.match(deep_reference, layer="X")
+    matched = model.match_query(deep_reference, layer="X")
     assert matched["share_kept"] == 1
     model.pretrain(1, **QUIET)
     depths = torch.cat(entered.corrupted).sum(dim=1)
@@ -230,7 +230,7 @@ def test_a_query_deeper_than_the_reference_leaves_the_reference_as_it_is(deep_re
 def test_a_reference_without_labels_can_be_matched(deep_reference, sparse_query):
     hrca.HRCA.setup_anndata(deep_reference, layer="X")
     model = hrca.HRCA(deep_reference, **TINY)
-    matched = model.match(sparse_query)
+    matched = model.match_query(sparse_query)
     assert np.isnan(matched["shared_information"])
     assert matched["n_shared_genes"] == N_SHARED
     model.pretrain(1, **QUIET)
@@ -243,7 +243,7 @@ def test_matched_training_is_reproducible_and_match_then_train_is_the_same():
         scvi.settings.seed = 7
         model = new_model(cells_of_depth(np.full(100, 100), seed=1))
         if way == "match and train":
-            model.match(sparse_query)
+            model.match_query(sparse_query)
         model.train(1, 2, query=sparse_query if way == "train" else None, **QUIET)
         probabilities.append(soft(model, sparse_query))
     np.testing.assert_array_equal(probabilities[0], probabilities[1])
@@ -276,8 +276,8 @@ def break_query(query, case):
 def test_a_query_that_cannot_be_matched_is_refused_before_any_work(deep_reference, sparse_query, case, words, method):
     model, query = new_model(deep_reference), break_query(sparse_query, case)
     with pytest.raises(ValueError, match=words):
-        model.match(query) if method == "match" else model.train(1, 1, query=query, **QUIET)
-    assert model.matched_ is None
+        model.match_query(query) if method == "match" else model.train(1, 1, query=query, **QUIET)
+    assert model.query_match_ is None
     assert not model.module.is_matched
     assert model.module.genes_used.all()
     assert not model.is_trained_
@@ -285,30 +285,30 @@ def test_a_query_that_cannot_be_matched_is_refused_before_any_work(deep_referenc
 
 def test_a_query_without_cells_cannot_be_matched(deep_reference, sparse_query):
     with pytest.raises(ValueError, match="must have cells with counts"):
-        new_model(deep_reference).match(sparse_query[:0].copy())
+        new_model(deep_reference).match_query(sparse_query[:0].copy())
 
 
 def test_a_matched_model_predicts_only_after_a_new_training(deep_reference, sparse_query):
     model = new_model(deep_reference)
     model.train(0, 1, **QUIET)
     adapted = model.adapt(sparse_query, max_steps=1, **QUIET)
-    adapted.match(sparse_query)
+    adapted.match_query(sparse_query)
     with pytest.raises(ValueError, match="must be trained on labels before it predicts"):
         adapted.predict(sparse_query)
     adapted.finetune(1, **QUIET)
     assert not adapted.module.is_adapted
-    assert adapted.module.weighs_counts
+    assert adapted.module.has_fitted_counts
     assert len(adapted.predict(sparse_query)) == sparse_query.n_obs
     # the model that was adapted is as it was
-    assert model.matched_ is None
+    assert model.query_match_ is None
     assert len(model.predict(sparse_query)) == sparse_query.n_obs
 
 
 def test_a_reference_on_disk_is_matched_as_one_in_memory(deep_reference, sparse_query, tmp_path):
-    expected = new_model(deep_reference).match(sparse_query)
+    expected = new_model(deep_reference).match_query(sparse_query)
     deep_reference.write_h5ad(tmp_path / "reference.h5ad")
     backed = ad.read_h5ad(tmp_path / "reference.h5ad", backed="r")
-    matched = new_model(backed).match(sparse_query)
+    matched = new_model(backed).match_query(sparse_query)
     assert matched["shared_information"] == pytest.approx(expected["shared_information"])
     pd.testing.assert_series_equal(matched.drop("shared_information"), expected.drop("shared_information"))
 
@@ -316,19 +316,25 @@ def test_a_reference_on_disk_is_matched_as_one_in_memory(deep_reference, sparse_
 def test_a_model_without_its_reference_cannot_be_matched(matched_model, sparse_query, tmp_path):
     matched_model.save(tmp_path / "model")
     with pytest.raises(ValueError, match="loaded without"):
-        hrca.HRCA.load(tmp_path / "model").match(sparse_query)
+        hrca.HRCA.load(tmp_path / "model").match_query(sparse_query)
 
 
 def test_save_and_load_keep_match_profiles_and_weights(matched_model, query_of_any_depth, tmp_path):
     matched_model.save(tmp_path / "model")
     loaded = hrca.HRCA.load(tmp_path / "model")
-    assert loaded.matched_ == matched_model.matched_
+    assert loaded.query_match_ == matched_model.query_match_
     assert loaded.module.is_matched
     kept = loaded.module.state_dict()
     for name, value in matched_model.module.state_dict().items():
         assert torch.equal(kept[name], value), name
-    assert {"genes_used", "query_depths", "evidence.log_profiles", "evidence.weights", "evidence.deepest"} <= set(kept)
-    assert kept["evidence.is_fitted"]
+    assert {
+        "genes_used",
+        "query_depths",
+        "count_likelihood.log_profiles",
+        "count_likelihood.weights",
+        "count_likelihood.max_depth",
+    } <= set(kept)
+    assert kept["count_likelihood.is_fitted"]
     assert int(kept["genes_used"].sum()) == N_SHARED
     np.testing.assert_array_equal(soft(loaded, query_of_any_depth), soft(matched_model, query_of_any_depth))
 
@@ -338,23 +344,27 @@ def test_save_and_load_keep_match_profiles_and_weights(matched_model, query_of_a
 
 def expected_probabilities(model, query, factors=None) -> np.ndarray:
     """Network, both multinomials, weights and temperature, a cell at a time."""
-    evidence, x = model.module.evidence, aligned(model, query)
+    count_likelihood, x = model.module.count_likelihood, aligned(model, query)
     present = model.gene_names.isin(query.var_names) & (model.module.genes_used.numpy() > 0)
-    all_profiles = evidence.log_profiles.double().exp().numpy()
-    weights, deepest = evidence.weights.double().numpy(), float(evidence.deepest)
+    all_profiles = count_likelihood.log_profiles.double().exp().numpy()
+    weights, max_depth = count_likelihood.weights.double().numpy(), float(count_likelihood.max_depth)
     rows = []
     for cell in x * torch.from_numpy(present):
         depth = float(cell.sum())
         if depth == 0:
             rows.append(np.zeros(len(all_profiles)))
             continue
-        seen = min(depth, deepest)
-        draws = [thin_to_depth(cell[None], deepest, i) for i in range(DRAWS)] if depth > deepest else [cell[None]]
+        seen = min(depth, max_depth)
+        draws = (
+            [thin_to_depth(cell[None], max_depth, i) for i in range(N_NETWORK_DRAWS)]
+            if depth > max_depth
+            else [cell[None]]
+        )
         with torch.no_grad():
             network = np.mean([model.module.classify(draw).log_softmax(dim=1)[0].numpy() for draw in draws], axis=0)
         likelihood = np.zeros(len(all_profiles))
         others = 1 / (1 + depth / 100)
-        for genes, share in ((present, others), (present & (evidence.informative.numpy() > 0), 1 - others)):
+        for genes, share in ((present, others), (present & (count_likelihood.is_informative.numpy() > 0), 1 - others)):
             profiles = all_profiles[:, genes] / all_profiles[:, genes].sum(axis=1, keepdims=True)
             counts = cell.numpy()[genes].astype(int)
             likelihood += share * np.array([stats.multinomial.logpmf(counts, counts.sum(), row) for row in profiles])
@@ -366,53 +376,55 @@ def expected_probabilities(model, query, factors=None) -> np.ndarray:
 
 
 def test_the_network_judges_a_deep_cell_by_thinned_draws_of_it(matched_model, query_of_any_depth):
-    x, deepest = aligned(matched_model, query_of_any_depth), float(matched_model.module.evidence.deepest)
+    x, max_depth = aligned(matched_model, query_of_any_depth), float(matched_model.module.count_likelihood.max_depth)
     with torch.no_grad():
-        says = matched_model.module.judge(x)[:, :3]
+        says = matched_model.module.branch_log_scores(x)[:, :3]
         for i in range(0, 60, 4):
             cell = x[i : i + 1]
-            deep = float(cell.sum()) > deepest
-            draws = [thin_to_depth(cell, deepest, draw) for draw in range(DRAWS)] if deep else [cell]
+            deep = float(cell.sum()) > max_depth
+            draws = [thin_to_depth(cell, max_depth, draw) for draw in range(N_NETWORK_DRAWS)] if deep else [cell]
             expected = [matched_model.module.classify(draw).log_softmax(dim=1) for draw in draws]
             np.testing.assert_allclose(says[i], torch.cat(expected).mean(dim=0), rtol=1e-4, atol=1e-5)
 
 
 def test_probabilities_are_network_and_counts_together(matched_model, query_of_any_depth):
-    probabilities = soft(matched_model, query_of_any_depth, match_platform=False)
+    probabilities = soft(matched_model, query_of_any_depth, platform_correction=False)
     np.testing.assert_allclose(probabilities, expected_probabilities(matched_model, query_of_any_depth), atol=1e-5)
     assert not probabilities[7].any()
 
 
 def test_probabilities_of_a_smaller_panel_than_the_matched_one(matched_model, query_of_any_depth):
     smaller = query_of_any_depth[:, query_of_any_depth.var_names != "gene3"].copy()
-    probabilities = soft(matched_model, smaller, match_platform=False)
+    probabilities = soft(matched_model, smaller, platform_correction=False)
     np.testing.assert_allclose(probabilities, expected_probabilities(matched_model, smaller), atol=1e-5)
 
 
 def test_genes_beyond_the_matched_ones_change_nothing(matched_model):
     whole = cells_of_depth(np.full(40, 80), seed=6)
-    for match_platform in (True, False):
+    for platform_correction in (True, False):
         np.testing.assert_array_equal(
-            soft(matched_model, whole, match_platform=match_platform),
-            soft(matched_model, whole[:, :N_SHARED].copy(), match_platform=match_platform),
+            soft(matched_model, whole, platform_correction=platform_correction),
+            soft(matched_model, whole[:, :N_SHARED].copy(), platform_correction=platform_correction),
         )
 
 
 def test_without_matching_the_platform_a_cell_is_judged_alone(matched_model, query_of_any_depth):
-    together = soft(matched_model, query_of_any_depth, match_platform=False)
+    together = soft(matched_model, query_of_any_depth, platform_correction=False)
     some = range(0, 60, 3)
-    alone = [soft(matched_model, query_of_any_depth[i].copy(), match_platform=False) for i in some]
+    alone = [soft(matched_model, query_of_any_depth[i].copy(), platform_correction=False) for i in some]
     np.testing.assert_allclose(np.concatenate(alone), together[some], atol=1e-6)
 
 
-@pytest.mark.parametrize("match_platform", [True, False])
-def test_neither_order_nor_batches_matter(matched_model, query_of_any_depth, match_platform):
-    expected = soft(matched_model, query_of_any_depth, match_platform=match_platform)
+@pytest.mark.parametrize("platform_correction", [True, False])
+def test_neither_order_nor_batches_matter(matched_model, query_of_any_depth, platform_correction):
+    expected = soft(matched_model, query_of_any_depth, platform_correction=platform_correction)
     order = np.random.default_rng(4).permutation(60)
-    shuffled = soft(matched_model, query_of_any_depth[order].copy(), match_platform=match_platform)
+    shuffled = soft(matched_model, query_of_any_depth[order].copy(), platform_correction=platform_correction)
     np.testing.assert_allclose(shuffled, expected[order], atol=1e-6)
     for batch_size in (1, 7):
-        batched = soft(matched_model, query_of_any_depth, match_platform=match_platform, batch_size=batch_size)
+        batched = soft(
+            matched_model, query_of_any_depth, platform_correction=platform_correction, batch_size=batch_size
+        )
         np.testing.assert_allclose(batched, expected, atol=1e-6)
 
 
@@ -422,17 +434,21 @@ def test_matching_the_platform_is_told_and_changes_the_probabilities(matched_mod
     factors = np.random.default_rng(0).lognormal(0, 1, 60)
     cells.X = sparse.csr_matrix(np.random.default_rng(1).poisson(cells.X.toarray() * factors).astype(np.float32))
     spread, scores = {}, {}
-    for match_platform in (True, False):
-        matched_model.predict(cells, match_platform=match_platform)
+    for platform_correction in (True, False):
+        matched_model.predict(cells, platform_correction=platform_correction)
         uns = cells.uns["hrca"]
-        assert uns["match_platform"] is match_platform
-        spread[match_platform] = uns["platform_spread"]
-        scores[match_platform] = matched_model.evaluate(cells, "cell_type", match_platform=match_platform)
-        assert scores[match_platform]["accuracy"] == (cells.obs["hrca"].astype(str) == cells.obs["cell_type"]).mean()
+        assert uns["platform_correction"] is platform_correction
+        spread[platform_correction] = uns["platform_log_sd"]
+        scores[platform_correction] = matched_model.evaluate(
+            cells, "cell_type", platform_correction=platform_correction
+        )
+        assert (
+            scores[platform_correction]["accuracy"] == (cells.obs["hrca"].astype(str) == cells.obs["cell_type"]).mean()
+        )
     assert spread[False] == 0
     # log-normal with sigma 1; the prior holds the rare genes back
     assert spread[True] == pytest.approx(np.log(factors[:N_SHARED]).std(), rel=0.3)
-    probabilities = [soft(matched_model, cells, match_platform=value) for value in (True, False)]
+    probabilities = [soft(matched_model, cells, platform_correction=value) for value in (True, False)]
     assert np.abs(probabilities[0] - probabilities[1]).max() > 0.01
 
 
@@ -448,20 +464,22 @@ def test_a_query_without_counts_is_unknown(tiny_model):
     assert (tiny_model.predict(cells) == "Unknown").all()
     assert (cells.obs["hrca_confidence"] == 0).all()
     assert not cells.obsm["hrca_probabilities"].to_numpy().any()
-    assert cells.uns["hrca"]["platform_spread"] == 0
+    assert cells.uns["hrca"]["platform_log_sd"] == 0
 
 
 def test_without_count_evidence_the_network_stands_alone(sparse_query, tmp_path):
-    model = new_model(cells_of_depth(np.full(120, 60), seed=1), count_evidence=False)
+    model = new_model(cells_of_depth(np.full(120, 60), seed=1), count_likelihood=False)
     model.train(1, 3, **QUIET)
-    assert model.module.evidence is None
+    assert model.module.count_likelihood is None
     with torch.no_grad():
         x = aligned(model, sparse_query)
         log_probabilities = model.module.classify(x).log_softmax(dim=1)
         expected = model.module.calibration(log_probabilities, x.sum(dim=1)).exp().numpy()
-    for match_platform in (True, False):
-        np.testing.assert_allclose(soft(model, sparse_query, match_platform=match_platform), expected, atol=1e-6)
+    for platform_correction in (True, False):
+        np.testing.assert_allclose(
+            soft(model, sparse_query, platform_correction=platform_correction), expected, atol=1e-6
+        )
     model.save(tmp_path / "model")
     loaded = hrca.HRCA.load(tmp_path / "model")
-    assert loaded.module.evidence is None
+    assert loaded.module.count_likelihood is None
     np.testing.assert_array_equal(soft(loaded, sparse_query), soft(model, sparse_query))

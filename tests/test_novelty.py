@@ -5,7 +5,7 @@ from scipy import sparse, stats
 
 import hrca
 from hrca.uncertainty import _novelty
-from hrca.uncertainty._novelty import Profiles, keep_cells, novelty
+from hrca.uncertainty._novelty import LeaveOneOutProfiles, keep_cells, novelty
 
 
 def counts(n: int, rates: np.ndarray, seed: int, depth: float = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -19,24 +19,26 @@ def counts(n: int, rates: np.ndarray, seed: int, depth: float = 200) -> tuple[np
 RATES = np.random.default_rng(0).dirichlet(np.full(80, 0.4), size=4)
 
 
-def ask(kept, x, genes=None, *, match_platform=True, names=None, batch_size=50):
+def ask(kept, x, genes=None, *, platform_correction=True, names=None, batch_size=50):
     genes = np.ones(x.shape[1], dtype=np.float32) if genes is None else genes
     names = [str(i) for i in range(len(x))] if names is None else names
 
     def batches():
         return ((slice(i, i + batch_size), x[i : i + batch_size]) for i in range(0, len(x), batch_size))
 
-    return novelty(kept, batches, x @ genes, genes, names if match_platform else None)
+    return novelty(kept, batches, x @ genes, genes, names if platform_correction else None)
 
 
 def test_a_cell_is_taken_out_of_its_own_profile():
     x, codes = counts(12, RATES, seed=1)
-    profiles = Profiles(np.stack([x[codes == i].sum(axis=0) for i in range(4)]), np.ones(80))
+    profiles = LeaveOneOutProfiles(np.stack([x[codes == i].sum(axis=0) for i in range(4)]), np.ones(80))
     without = profiles.without(x, codes)
     for cell in range(12):
         rest = np.arange(12) != cell
         sums = np.stack([x[rest & (codes == i)].sum(axis=0) for i in range(4)])
-        np.testing.assert_allclose(without[cell], Profiles(sums, np.ones(80)).of_labels()[codes[cell]], rtol=1e-6)
+        np.testing.assert_allclose(
+            without[cell], LeaveOneOutProfiles(sums, np.ones(80)).of_labels()[codes[cell]], rtol=1e-6
+        )
 
 
 @pytest.mark.parametrize("share", [1.0, 0.2])
@@ -57,8 +59,8 @@ def test_real_cells_are_judged_among_those_of_their_depth(depths):
     x, labels = adata.X.toarray(), adata.obs["bulk_labels"].to_numpy().astype(str)
     reference = rng.random(len(x)) < 0.5
     names, codes = np.unique(labels[reference], return_inverse=True)
-    deepest = float(np.quantile(x[reference].sum(axis=1), 0.9))
-    kept = keep_cells(sparse.csr_array(x[reference]), codes, len(names), deepest)
+    max_depth = float(np.quantile(x[reference].sum(axis=1), 0.9))
+    kept = keep_cells(sparse.csr_array(x[reference]), codes, len(names), max_depth)
     query = x[~reference]
     if depths == "two kinds":
         query = np.vstack([query, *(rng.binomial(query.astype(int), 0.05) for _ in range(2))]).astype(np.float32)
@@ -151,7 +153,7 @@ def test_what_the_platform_catches_is_not_strange():
     elsewhere = rates * np.exp(rng.normal(0, 0.5, 80))
     query, types = counts(800, elsewhere / elsewhere.sum(axis=1, keepdims=True), seed=2)
     strange = types == 6
-    found, alone = ask(kept, query), ask(kept, query, match_platform=False)
+    found, alone = ask(kept, query), ask(kept, query, platform_correction=False)
     assert (alone[~strange] >= 0.95).mean() > 0.4
     assert (found[~strange] >= 0.95).mean() < 0.1
     assert (found[strange] >= 0.95).mean() > 0.9
@@ -207,23 +209,23 @@ def model():
 def test_predict_calls_what_is_strange_unknown(model, tmp_path):
     query = synthetic(200, n_labels=4, seed=5)
     strange = (query.obs["cell_type"] == "type 3").to_numpy()
-    plain = np.asarray(model.predict(query, match_platform=False))
+    plain = np.asarray(model.predict(query, platform_correction=False))
     with pytest.warns(UserWarning, match=r"\d+% of the cells are called 'Unknown', where 5% of") as record:
-        labels = np.asarray(model.predict(query, max_false_rejection=0.05, match_platform=False))
+        labels = np.asarray(model.predict(query, novelty_fpr=0.05, platform_correction=False))
     assert record[0].filename == __file__
     rejected = labels == "Unknown"
     assert rejected[strange].mean() > 0.9
     assert rejected[~strange].mean() < 0.12
     np.testing.assert_array_equal(labels[~rejected], plain[~rejected])
     np.testing.assert_array_equal(rejected, query.obs["hrca_novelty"] >= 0.95)
-    assert query.uns["hrca"]["max_false_rejection"] == 0.05
+    assert query.uns["hrca"]["novelty_fpr"] == 0.05
     model.save(tmp_path / "model")
     again = synthetic(200, n_labels=4, seed=5)
-    hrca.HRCA.load(tmp_path / "model").predict(again, match_platform=False)
+    hrca.HRCA.load(tmp_path / "model").predict(again, platform_correction=False)
     np.testing.assert_array_equal(again.obs["hrca_novelty"], query.obs["hrca_novelty"])
 
 
 @pytest.mark.parametrize("rate", [0, 1])
 def test_what_is_no_rate_is_refused(model, rate):
     with pytest.raises(ValueError, match=f"between 0 and 1, got {rate}"):
-        model.predict(synthetic(5), max_false_rejection=rate)
+        model.predict(synthetic(5), novelty_fpr=rate)

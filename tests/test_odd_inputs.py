@@ -97,7 +97,9 @@ def assert_same(before: dict, after: dict) -> None:
 def expected(models, clean):
     """Probabilities of the clean cells, with platform factors and without."""
     settings = {"soft": True, "key_added": None}
-    probabilities = {which: models[SYMBOLS].predict(clean, match_platform=which, **settings) for which in (True, False)}
+    probabilities = {
+        which: models[SYMBOLS].predict(clean, platform_correction=which, **settings) for which in (True, False)
+    }
     assert probabilities[True].idxmax(axis=1).nunique() > 3, "labels that are all alike would prove nothing"
     return probabilities
 
@@ -117,11 +119,11 @@ def test_labels_or_a_clear_error_and_nothing_changed(models, clean, expected, na
     if case.is_right:
         report = hrca.pp.check(adata, model, layer=case.layer)
         # the platform factors are those of other cells where there are more or fewer of them
-        match_platform = case.rows is None
+        platform_correction = case.rows is None
         probabilities = model.predict(
-            adata, soft=True, key_added=None, layer=case.layer, match_platform=match_platform
+            adata, soft=True, key_added=None, layer=case.layer, platform_correction=platform_correction
         ).to_numpy()
-        same = expected[match_platform].to_numpy()
+        same = expected[platform_correction].to_numpy()
         rows = case.rows(len(same)) if case.rows else np.arange(len(same))
         right = np.where(rows[:, None] < 0, 0, same[rows])
         np.testing.assert_array_equal(probabilities.argmax(axis=1), right.argmax(axis=1))

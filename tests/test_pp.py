@@ -28,13 +28,13 @@ def test_check_says_what_predict_takes(tiny_model, query):
     assert (
         (report.n_shared_genes, report.gene_column) == (uns["n_shared_genes"], uns["gene_column"]) == (45, "var_names")
     )
-    assert report.share == uns["share"]
-    assert report.share_of == uns["share_of"] == "informative genes"
+    assert report.gene_weight_fraction == uns["gene_weight_fraction"]
+    assert report.gene_weight_of == uns["gene_weight_of"] == "informative genes"
 
 
 def test_the_share_of_a_model_without_counts_is_of_its_genes(tiny_networks, query):
     report = hrca.pp.check(query, tiny_networks)
-    assert (report.share, report.share_of) == (0.75, "genes")
+    assert (report.gene_weight_fraction, report.gene_weight_of) == (0.75, "genes")
 
 
 def test_check_refuses_as_predict_does(tiny_model, query):

@@ -165,8 +165,8 @@ def test_what_is_written(tiny_model, query):
     np.testing.assert_array_equal(query.obs["hrca"], labels)
     np.testing.assert_array_equal(query.obs["hrca_confidence"], probabilities.max(axis=1))
     judged = np.arange(37) != 5
-    likeliest = probabilities.columns[probabilities.to_numpy().argmax(axis=1)]
-    np.testing.assert_array_equal(labels[judged], likeliest[judged])
+    most_likely_labels = probabilities.columns[probabilities.to_numpy().argmax(axis=1)]
+    np.testing.assert_array_equal(labels[judged], most_likely_labels[judged])
     np.testing.assert_allclose(probabilities.sum(axis=1)[judged], 1, rtol=1e-5)
     uns = query.uns["hrca"]
     assert (uns["n_genes"], uns["n_shared_genes"]) == (60, 45)

@@ -13,7 +13,7 @@ from conftest import QUIET, TINY, synthetic
 from golden import recipe
 
 import hrca
-from hrca.compat._published_weights import load_published, model_of, save_published
+from hrca.compat._published_weights import assemble_model, load_published, save_published
 
 
 def write_golden(golden_dir, folder: Path, gene_ae="gene_ae_g120_h8_l2") -> dict:
@@ -95,7 +95,7 @@ def test_there_and_back_is_the_same_model(published, tiny_networks, query, tmp_p
 def test_many_labels_are_read_and_joined(tmp_path):
     reference, query = synthetic(120, n_labels=20, n_genes=200), synthetic(20, n_labels=20, n_genes=200, seed=3)
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    model = hrca.HRCA(reference, **TINY, count_evidence=False)
+    model = hrca.HRCA(reference, **TINY, count_likelihood=False)
     model.train(1, 1, **QUIET)
     save_published(model, tmp_path)
     loaded = load_published(tmp_path, n_heads=4)
@@ -104,7 +104,7 @@ def test_many_labels_are_read_and_joined(tmp_path):
     assert list(expected) == loaded.labels == model.labels
     gene_ae, se_classifier = model.module.gene_ae, model.module.se_classifier
     gene_ae.gene_names, se_classifier.labels = model.gene_names, model.labels
-    joined = model_of(gene_ae, se_classifier)
+    joined = assemble_model(gene_ae, se_classifier)
     pd.testing.assert_frame_equal(joined.predict(query, soft=True, key_added=None), expected)
     annotated = hrca.hrca.annotate(query, gene_ae, se_classifier)
     assert annotated["cell_type"].tolist() == expected.idxmax(axis=1).tolist()

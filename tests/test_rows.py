@@ -9,11 +9,11 @@ import zarr
 from scipy import sparse
 
 from hrca.data import _row_reader
-from hrca.data._row_reader import Sliced, in_memory, is_dense, read_rows, row_batches
+from hrca.data._row_reader import SlicedMatrix, in_memory, is_dense, read_rows, row_batches
 
-DENSE = np.random.default_rng(0).poisson(0.4, (103, 11)).astype(np.float32)
-DENSE[5] = 0
-DENSE[:, 4] = 0
+DENSE_FRACTION = np.random.default_rng(0).poisson(0.4, (103, 11)).astype(np.float32)
+DENSE_FRACTION[5] = 0
+DENSE_FRACTION[:, 4] = 0
 
 
 def on_disk(x, folder, format):
@@ -23,28 +23,28 @@ def on_disk(x, folder, format):
 
 
 def dask_of(x, rows, columns=11):
-    return da.from_array(DENSE, chunks=(rows, columns)).map_blocks(x)
+    return da.from_array(DENSE_FRACTION, chunks=(rows, columns)).map_blocks(x)
 
 
 SOURCES = {
-    "dense": lambda folder: DENSE,
-    "Fortran": lambda folder: np.asfortranarray(DENSE),
-    "csr_matrix": lambda folder: sparse.csr_matrix(DENSE),
-    "csc_array": lambda folder: sparse.csc_array(DENSE),
-    "coo_array": lambda folder: sparse.coo_array(DENSE),
-    "h5 csr": lambda folder: on_disk(sparse.csr_matrix(DENSE), folder, "h5"),
-    "h5 csc": lambda folder: on_disk(sparse.csc_matrix(DENSE), folder, "h5"),
-    "h5 dense": lambda folder: on_disk(DENSE, folder, "h5"),
-    "zarr csr": lambda folder: on_disk(sparse.csr_matrix(DENSE), folder, "zarr"),
-    "zarr csc": lambda folder: on_disk(sparse.csc_matrix(DENSE), folder, "zarr"),
-    "zarr dense": lambda folder: on_disk(DENSE, folder, "zarr"),
+    "dense": lambda folder: DENSE_FRACTION,
+    "Fortran": lambda folder: np.asfortranarray(DENSE_FRACTION),
+    "csr_matrix": lambda folder: sparse.csr_matrix(DENSE_FRACTION),
+    "csc_array": lambda folder: sparse.csc_array(DENSE_FRACTION),
+    "coo_array": lambda folder: sparse.coo_array(DENSE_FRACTION),
+    "h5 csr": lambda folder: on_disk(sparse.csr_matrix(DENSE_FRACTION), folder, "h5"),
+    "h5 csc": lambda folder: on_disk(sparse.csc_matrix(DENSE_FRACTION), folder, "h5"),
+    "h5 dense": lambda folder: on_disk(DENSE_FRACTION, folder, "h5"),
+    "zarr csr": lambda folder: on_disk(sparse.csr_matrix(DENSE_FRACTION), folder, "zarr"),
+    "zarr csc": lambda folder: on_disk(sparse.csc_matrix(DENSE_FRACTION), folder, "zarr"),
+    "zarr dense": lambda folder: on_disk(DENSE_FRACTION, folder, "zarr"),
     "dask dense": lambda folder: dask_of(np.asarray, 10),
     "dask csr_matrix": lambda folder: dask_of(sparse.csr_matrix, 50),
     "dask csr_array": lambda folder: dask_of(sparse.csr_array, 7),
     "dask csc_matrix": lambda folder: dask_of(sparse.csc_matrix, 103),
     "dask, chunks of columns": lambda folder: dask_of(np.asarray, 20, 4),
     "dask, uneven chunks": lambda folder: dask_of(sparse.csr_matrix, (1, 40, 2, 60)),
-    "slices": lambda folder: Sliced(DENSE.shape, sparse.csr_matrix(DENSE).__getitem__),
+    "slices": lambda folder: SlicedMatrix(DENSE_FRACTION.shape, sparse.csr_matrix(DENSE_FRACTION).__getitem__),
 }
 
 
@@ -58,27 +58,27 @@ def dense(x):
 @pytest.mark.parametrize("batch_size", [1, 10, 64, 1000])
 def test_batches_are_whole_and_in_order(source, batch_size, tmp_path, monkeypatch):
     # so small that every way to cut a matrix is gone
-    monkeypatch.setattr(_row_reader, "ROWS_READ", 25)
-    monkeypatch.setattr(_row_reader, "BAND", 1500)
-    monkeypatch.setattr(_row_reader, "COLUMNS_READ", 600)
+    monkeypatch.setattr(_row_reader, "MIN_ROWS_PER_READ", 25)
+    monkeypatch.setattr(_row_reader, "MAX_BAND_BYTES", 1500)
+    monkeypatch.setattr(_row_reader, "MAX_COLUMN_BYTES", 600)
     batches = [dense(batch) for batch in row_batches(SOURCES[source](tmp_path), batch_size)]
     assert [len(batch) for batch in batches] == [batch_size] * (103 // batch_size) + [103 % batch_size] * (
         103 % batch_size > 0
     )
-    np.testing.assert_array_equal(np.vstack(batches), DENSE)
+    np.testing.assert_array_equal(np.vstack(batches), DENSE_FRACTION)
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_some_rows_are_read(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(_row_reader, "COLUMNS_READ", 600)
+    monkeypatch.setattr(_row_reader, "MAX_COLUMN_BYTES", 600)
     x = SOURCES[source](tmp_path)
-    np.testing.assert_array_equal(dense(read_rows(x, slice(3, 50))), DENSE[3:50])
+    np.testing.assert_array_equal(dense(read_rows(x, slice(3, 50))), DENSE_FRACTION[3:50])
     assert is_dense(x) == isinstance(read_rows(x, slice(0, 1)), np.ndarray)
 
 
 def test_an_array_of_rows_is_read_of_what_is_stored_by_column(tmp_path):
     rows = np.array([0, 5, 6, 102])
-    np.testing.assert_array_equal(dense(read_rows(SOURCES["h5 csc"](tmp_path), rows)), DENSE[rows])
+    np.testing.assert_array_equal(dense(read_rows(SOURCES["h5 csc"](tmp_path), rows)), DENSE_FRACTION[rows])
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (4, 0)])
@@ -89,10 +89,10 @@ def test_nothing_is_read_of_nothing(shape, container, tmp_path):
 
 
 def test_of_a_matrix_by_column_no_more_than_a_band_is_held(tmp_path, monkeypatch):
-    monkeypatch.setattr(_row_reader, "BAND", 2_000)
+    monkeypatch.setattr(_row_reader, "MAX_BAND_BYTES", 2_000)
     held = []
     monkeypatch.setattr(
         _row_reader, "read_rows", lambda x, rows: held.append(rows.stop - rows.start) or read_rows(x, rows)
     )
     list(row_batches(SOURCES["h5 csc"](tmp_path), 1))
-    assert max(held) * 11 * 0.4 * _row_reader.BYTES_A_VALUE < 2 * 2_000
+    assert max(held) * 11 * 0.4 * _row_reader.BYTES_PER_VALUE < 2 * 2_000

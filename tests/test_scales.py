@@ -7,7 +7,7 @@ import scanpy as sc
 from scipy import sparse
 
 from hrca.data._row_reader import sample_cells
-from hrca.data._value_scale import describe_scale, recover
+from hrca.data._value_scale import classify_values, invert_to_counts
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def counts() -> np.ndarray:
 
 
 def scale_of(x):
-    return describe_scale(sample_cells(sparse.csr_matrix(x)))
+    return classify_values(sample_cells(sparse.csr_matrix(x)))
 
 
 def per(x, target_sum):
@@ -50,8 +50,10 @@ def test_what_was_done_is_said_and_undone(counts, text, dtype):
     scale = scale_of(x)
     assert scale.text == text
     assert scale.is_counts == (text == "raw counts")
-    if scale.undo is not None:
-        np.testing.assert_array_equal(recover(sparse.csr_array(x), scale.undo).toarray(), counts[:, : x.shape[1]])
+    if scale.inverse is not None:
+        np.testing.assert_array_equal(
+            invert_to_counts(sparse.csr_array(x), scale.inverse).toarray(), counts[:, : x.shape[1]]
+        )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_what_was_done_is_said_and_undone(counts, text, dtype):
 def test_what_cannot_be_undone_is_named(counts, make, words):
     scale = scale_of(make(counts))
     assert words in scale.text
-    assert (scale.is_counts, scale.undo) == (False, None)
+    assert (scale.is_counts, scale.inverse) == (False, None)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_what_cannot_be_undone_is_named(counts, make, words):
 def test_integers_that_are_no_counts_are_odd(counts, make, words):
     scale = scale_of(make(counts))
     assert words in scale.text
-    assert scale.is_counts and scale.is_odd
+    assert scale.is_counts and scale.is_suspicious
 
 
 @pytest.mark.parametrize(
@@ -89,12 +91,12 @@ def test_integers_that_are_no_counts_are_odd(counts, make, words):
 )
 def test_few_cells_or_genes_are_not_called_odd(x):
     scale = scale_of(x)
-    assert scale.is_counts and not scale.is_odd
+    assert scale.is_counts and not scale.is_suspicious
 
 
 def test_one_fraction_among_counts_is_not_a_scale(counts):
     counts[3, 0] = 0.5
-    assert scale_of(counts).undo is None
+    assert scale_of(counts).inverse is None
 
 
 def test_large_values_do_not_overflow():

@@ -6,8 +6,8 @@ from conftest import QUIET, TINY, synthetic
 
 import hrca
 from hrca.uncertainty import _conformal
-from hrca.uncertainty._conformal import _likeness, held_out_scores, label_scores, prediction_sets
-from hrca.uncertainty._name_hash import draws_of
+from hrca.uncertainty._conformal import _importance_weights, aps_scores, conformal_scores, prediction_sets
+from hrca.uncertainty._name_hash import uniform_from_names
 
 
 def simulated(n: int, seed: int, n_labels: int = 4):
@@ -22,7 +22,7 @@ def simulated(n: int, seed: int, n_labels: int = 4):
 def test_scores_are_the_probability_of_what_stands_before_and_a_share_of_its_own():
     probabilities, _, _ = simulated(30, seed=0)
     draws = np.random.default_rng(1).random(30)
-    scores = label_scores(probabilities, draws)
+    scores = aps_scores(probabilities, draws)
     for cell, row in enumerate(probabilities):
         for label, own in enumerate(row):
             expected = row[row > own].sum() + draws[cell] * own
@@ -31,14 +31,14 @@ def test_scores_are_the_probability_of_what_stands_before_and_a_share_of_its_own
 
 def test_where_probabilities_are_right_the_true_labels_scores_are_uniform():
     probabilities, _, codes = simulated(20_000, seed=0)
-    scores = label_scores(probabilities, np.random.default_rng(1).random(20_000))[np.arange(20_000), codes]
+    scores = aps_scores(probabilities, np.random.default_rng(1).random(20_000))[np.arange(20_000), codes]
     np.testing.assert_allclose(np.quantile(scores, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.015)
 
 
 def test_a_cell_has_its_own_draw_whatever_stands_beside_it():
     names = [f"cell{i}" for i in range(5000)]
-    draws = draws_of(names)
-    assert draws_of(names[7:8])[0] == draws[7]
+    draws = uniform_from_names(names)
+    assert uniform_from_names(names[7:8])[0] == draws[7]
     assert 0 <= draws.min() < draws.max() < 1
     np.testing.assert_allclose(np.quantile(draws, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.02)
 
@@ -99,7 +99,7 @@ def test_sets_hold_the_true_label_as_often_as_asked_whatever_the_model_says(cove
     covered = []
     for seed in range(40):
         probabilities, depth, codes = claims(100, 2 * seed)
-        held_out = held_out_scores(probabilities, depth, codes, np.arange(100))
+        held_out = conformal_scores(probabilities, depth, codes, np.arange(100))
         probabilities, depth, codes = claims(500, 2 * seed + 1)
         draws = np.random.default_rng(seed).random(500)
         sets = prediction_sets(held_out, probabilities, depth, draws, coverage=coverage)
@@ -110,7 +110,7 @@ def test_sets_hold_the_true_label_as_often_as_asked_whatever_the_model_says(cove
 
 def test_few_held_out_cells_promise_no_more_than_they_can():
     probabilities, depth, codes = simulated(5, seed=0)
-    held_out = held_out_scores(probabilities, depth, codes, np.arange(5))
+    held_out = conformal_scores(probabilities, depth, codes, np.arange(5))
     sets = prediction_sets(held_out, *simulated(20, seed=1)[:2], np.zeros(20), coverage=0.9)
     assert sets.all()  # a sixth cell is the strangest of six with a probability of 1/6
 
@@ -132,39 +132,41 @@ def shifted(n: int, seed: int):
         claimed = probabilities[chosen] ** np.where(depth[chosen] > 200, 4, 1)[:, None]
         return claimed / claimed.sum(axis=1, keepdims=True), depth[chosen], codes[chosen]
 
-    return held_out_scores(*claims(n, 2 * seed, 10), np.arange(n)), claims(500, 2 * seed + 1, 500)
+    return conformal_scores(*claims(n, 2 * seed, 10), np.arange(n)), claims(500, 2 * seed + 1, 500)
 
 
 def test_weighted_sets_hold_where_the_query_has_other_cells(monkeypatch):
-    monkeypatch.setattr(_conformal, "MOST_BINS", 1)  # else the depth is allowed for without weights
+    monkeypatch.setattr(_conformal, "MAX_DEPTH_BINS", 1)  # else the depth is allowed for without weights
     covered = {False: [], True: []}
     for seed in range(20):
         held_out, (probabilities, depth, codes) = shifted(400, seed)
         draws = np.random.default_rng(seed).random(500)
-        for weighted in covered:
-            sets = prediction_sets(held_out, probabilities, depth, draws, coverage=0.8, weighted=weighted)
-            covered[weighted].append(sets[np.arange(500), codes].mean())
-    without, with_weights = (np.mean(covered[weighted]) for weighted in (False, True))
+        for reweight_to_query in covered:
+            sets = prediction_sets(
+                held_out, probabilities, depth, draws, coverage=0.8, reweight_to_query=reweight_to_query
+            )
+            covered[reweight_to_query].append(sets[np.arange(500), codes].mean())
+    without, with_weights = (np.mean(covered[reweight_to_query]) for reweight_to_query in (False, True))
     assert without < 0.75
     assert abs(with_weights - 0.8) < 0.025
 
 
 def test_weights_of_a_query_like_the_held_out_cells_are_alike():
     probabilities, depth, codes = simulated(1000, seed=0)
-    held_out = held_out_scores(probabilities, depth, codes, np.arange(1000))
-    weights, own = _likeness(held_out, *simulated(2000, seed=1)[:2], np.arange(2000))
+    held_out = conformal_scores(probabilities, depth, codes, np.arange(1000))
+    weights, own = _importance_weights(held_out, *simulated(2000, seed=1)[:2], np.arange(2000))
     np.testing.assert_allclose(weights.sum(), 1000)
     np.testing.assert_allclose(np.concatenate([weights, own]), 1, atol=0.4)
 
 
 def test_weights_are_the_odds_of_a_cell_to_be_the_querys(monkeypatch):
-    monkeypatch.setattr(_conformal, "LIKENESS_C", 1.0)
+    monkeypatch.setattr(_conformal, "IMPORTANCE_C", 1.0)
     # depths from two lognormals of the same spread: the log odds are a straight line in the log depth
     rng = np.random.default_rng(0)
     log_depth = {"held_out": rng.normal(4, 1, 20_000), "query": rng.normal(5, 1, 20_000)}
     alike = np.full((20_000, 2), 0.5)
-    held_out = held_out_scores(alike, np.exp(log_depth["held_out"]), np.zeros(20_000, dtype=int), np.arange(20_000))
-    _, own = _likeness(held_out, alike, np.exp(log_depth["query"]), np.arange(20_000))
+    held_out = conformal_scores(alike, np.exp(log_depth["held_out"]), np.zeros(20_000, dtype=int), np.arange(20_000))
+    _, own = _importance_weights(held_out, alike, np.exp(log_depth["query"]), np.arange(20_000))
     slope, _ = np.polyfit(log_depth["query"], np.log(own), 1)
     assert slope == pytest.approx(1, abs=0.1)
 
@@ -172,34 +174,38 @@ def test_weights_are_the_odds_of_a_cell_to_be_the_querys(monkeypatch):
 def test_many_query_cells_teach_the_weights_by_some_of_them_in_any_order(monkeypatch):
     monkeypatch.setattr(_conformal, "MOST_QUERY_CELLS", 50)
     held_out, (probabilities, depth, _) = shifted(200, 0)
-    draws, order = draws_of([str(i) for i in range(500)]), np.random.default_rng(1).permutation(500)
-    _, own = _likeness(held_out, probabilities, depth, draws)
-    np.testing.assert_allclose(_likeness(held_out, probabilities[order], depth[order], draws[order])[1], own[order])
-    assert (own != _likeness(held_out, probabilities, depth, draws[::-1])[1]).any()
+    draws, order = uniform_from_names([str(i) for i in range(500)]), np.random.default_rng(1).permutation(500)
+    _, own = _importance_weights(held_out, probabilities, depth, draws)
+    np.testing.assert_allclose(
+        _importance_weights(held_out, probabilities[order], depth[order], draws[order])[1], own[order]
+    )
+    assert (own != _importance_weights(held_out, probabilities, depth, draws[::-1])[1]).any()
 
 
 def test_few_held_out_cells_like_the_querys_are_told(monkeypatch):
-    monkeypatch.setattr(_conformal, "LIKENESS_C", 1.0)
+    monkeypatch.setattr(_conformal, "IMPORTANCE_C", 1.0)
     probabilities, depth, codes = simulated(1000, seed=0)
-    held_out = held_out_scores(probabilities, depth, codes, np.arange(1000))
+    held_out = conformal_scores(probabilities, depth, codes, np.arange(1000))
     # one in a hundred is deep, as all of the query are
     held_out["depth"] = np.where(np.arange(1000) < 10, 1e5, 10).astype(np.float32)
     with pytest.warns(UserWarning, match="equivalent of 1. held-out cells, of 1000: few are like"):
-        sets = prediction_sets(held_out, probabilities, np.full(1000, 1e5), np.zeros(1000), coverage=0.9, weighted=True)
+        sets = prediction_sets(
+            held_out, probabilities, np.full(1000, 1e5), np.zeros(1000), coverage=0.9, reweight_to_query=True
+        )
     assert sets.any(axis=1).mean() > 0.9
 
 
 def test_a_query_without_counts_gets_all_labels():
     probabilities, depth, codes = simulated(100, seed=0)
-    held_out = held_out_scores(probabilities, depth, codes, np.arange(100))
+    held_out = conformal_scores(probabilities, depth, codes, np.arange(100))
     nothing = np.zeros((3, 4))
-    assert prediction_sets(held_out, nothing, np.zeros(3), np.zeros(3), coverage=0.9, weighted=True).all()
+    assert prediction_sets(held_out, nothing, np.zeros(3), np.zeros(3), coverage=0.9, reweight_to_query=True).all()
 
 
 def test_what_is_kept_of_many_cells_is_bounded():
     n = 3000
     probabilities, depth, codes = simulated(2 * n, seed=0)
-    held_out = held_out_scores(probabilities, depth, codes, np.tile(np.arange(n), 2))
+    held_out = conformal_scores(probabilities, depth, codes, np.tile(np.arange(n), 2))
     assert {len(values) for values in held_out.values()} == {4000}
     assert set(np.bincount(np.unique(held_out["cell"], return_counts=True)[1])[1:]) == {0, 2000}
 
@@ -231,15 +237,15 @@ def test_predict_writes_sets_and_their_sizes(model):
     assert sets.iloc[4].all()
     assert labels[4] == "Unknown"
     assert query.uns["hrca"]["coverage"] == 0.8
-    assert query.uns["hrca"]["class_conditional"] is query.uns["hrca"]["weighted"] is False
+    assert query.uns["hrca"]["class_conditional"] is query.uns["hrca"]["reweight_to_query"] is False
     # the order of the cells and the batches play no part
     other = query[np.random.default_rng(0).permutation(50)].copy()
     model.predict(other, coverage=0.8, batch_size=7)
     assert other.obsm["hrca_set"].loc[sets.index].equals(sets)
     model.predict(other, coverage=0.99, class_conditional=True)
     assert other.obs["hrca_set_size"].mean() > query.obs["hrca_set_size"].mean()
-    model.predict(other, coverage=0.8, weighted=True)
-    assert other.uns["hrca"]["weighted"] is True
+    model.predict(other, coverage=0.8, reweight_to_query=True)
+    assert other.uns["hrca"]["reweight_to_query"] is True
     assert other.obsm["hrca_set"].loc[query.obs_names[4]].all()
 
 
@@ -270,8 +276,8 @@ def test_sets_are_written_and_read_with_the_model_and_the_query(model, tmp_path)
         ({"coverage": 1}, "between 0 and 1, got 1"),
         ({"coverage": 0.9, "key_added": None}, "needs a `key_added`"),
         ({"class_conditional": True}, "`class_conditional` says .* needs a `coverage`, got None"),
-        ({"weighted": True}, "`weighted` says .* needs a `coverage`, got None"),
-        ({"coverage": 0.9, "weighted": True, "class_conditional": True}, "got both"),
+        ({"reweight_to_query": True}, "`weighted` says .* needs a `coverage`, got None"),
+        ({"coverage": 0.9, "reweight_to_query": True, "class_conditional": True}, "got both"),
     ],
 )
 def test_what_cannot_be_a_set_is_refused(model, settings, words):

@@ -54,7 +54,7 @@ def test_one_round_is_a_loop(layers, monkeypatch):
     small = layers[:40].copy()
     table = small.obsm["hrca_probabilities"].to_numpy()
     links = kneighbors_graph(np.random.default_rng(1).random((40, 2)), 4).toarray()
-    got = tl.smooth_probabilities(table, sparse.csr_array(links / links.sum(axis=1, keepdims=True)), 0.7)
+    got = tl.mean_field_smoothing(table, sparse.csr_array(links / links.sum(axis=1, keepdims=True)), 0.7)
     sure = table * table.max(axis=1)[:, None]
     pairs = np.zeros((3, 3))
     for i, j in zip(*links.nonzero(), strict=True):

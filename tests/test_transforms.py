@@ -7,7 +7,7 @@ import scanpy as sc
 import torch
 from scipy import stats
 
-from hrca.module._transforms import THINNEST_DEPTH, corrupt, log_normalize, thin_counts, thin_to_depth
+from hrca.module._transforms import MIN_THINNED_DEPTH, corrupt, log_normalize, thin_counts, thin_to_depth
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -45,7 +45,7 @@ def test_thin_draws_depths_log_uniform_down_to_the_thinnest():
     # a million genes' worth of counts in one, so that the draw itself is as good as exact
     counts = torch.full((3000, 1), 1e12, dtype=torch.float64)
     depths = torch.log10(corrupt(counts, "thin")[:, 0]).numpy()
-    lowest = np.log10(THINNEST_DEPTH)
+    lowest = np.log10(MIN_THINNED_DEPTH)
     assert stats.kstest(depths[depths > 4], stats.uniform(4, 8).cdf).pvalue > 1e-3
     assert depths.min() > lowest - 0.5
     assert depths.min() < lowest + 0.5

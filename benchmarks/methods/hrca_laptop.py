@@ -20,7 +20,7 @@ def fit(task: common.Task, query: AnnData | None = None) -> hrca.HRCA:
     scvi.settings.seed = task.seed
     reference = task.reference.copy()
     hrca.HRCA.setup_anndata(reference, labels_key=task.labels_key)
-    model = hrca.HRCA(reference, **hrca.SIZES["laptop"], count_evidence=task.variant != "hrca_networks")
+    model = hrca.HRCA(reference, **hrca.SIZES["laptop"], count_likelihood=task.variant != "hrca_networks")
     model.train(query=query, enable_progress_bar=False)
     return model
 
@@ -38,7 +38,7 @@ def predict(trained: tuple[common.Task, hrca.HRCA | None], query: AnnData) -> tu
     scvi.settings.seed = task.seed
     if task.variant in ("hrca", "hrca_matched"):
         model = model.adapt(query, enable_progress_bar=False)
-    probabilities = model.predict(query, soft=True, key_added=None, match_platform=task.variant != "hrca_alone")
+    probabilities = model.predict(query, soft=True, key_added=None, platform_correction=task.variant != "hrca_alone")
     # a cell whose counts are all on genes that the reference lacks cannot be judged
     judged = probabilities.to_numpy().any(axis=1)
     return np.where(judged, probabilities.idxmax(axis=1), common.UNKNOWN), probabilities.max(axis=1).to_numpy()

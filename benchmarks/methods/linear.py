@@ -23,7 +23,7 @@ PENALTIES = (0.01, 0.1, 1.0)
 N_FOLDS = 3
 # Thinned copies of the reference, each of which lengthens training; and the fewest counts of a thinned cell, HRCA's.
 N_COPIES = 3
-FEWEST_COUNTS = 10
+MIN_CALIBRATION_DEPTH = 10
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def thinned_copies(adata: ad.AnnData, rng: np.random.Generator) -> sparse.csr_ma
     totals = np.asarray(counts.sum(axis=1)).ravel()
     copies = [counts]
     for _ in range(N_COPIES):
-        lowest = np.minimum(0, np.log(FEWEST_COUNTS / totals))
+        lowest = np.minimum(0, np.log(MIN_CALIBRATION_DEPTH / totals))
         kept = np.exp(rng.uniform(lowest, 0))
         copy = counts.copy()
         copy.data = rng.binomial(copy.data.astype(int), np.repeat(kept, np.diff(copy.indptr))).astype(np.float32)

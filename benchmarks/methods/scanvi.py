@@ -49,7 +49,7 @@ def train(task: Task) -> Model:
 
 
 def predict(model: Model, query: AnnData) -> tuple[np.ndarray, np.ndarray]:
-    """Add the query to the model as a batch of its own, train what is new in it, and label with the likeliest type."""
+    """Add the query to the model as a batch of its own, train what is new in it, and label with the most probable type."""
     query = _cells(query, model.genes)
     query.obs[BATCH_KEY], query.obs[LABELS_KEY] = "query", UNLABELLED
     scanvi = scvi.model.SCANVI.load_query_data(query, model.scanvi)

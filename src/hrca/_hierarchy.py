@@ -15,11 +15,11 @@ logger = logging.getLogger(__name__)
 Hierarchy = Mapping[str, str] | str | Sequence[str] | Path
 
 # Sums of single-precision probabilities that should be 1 can fall short by this.
-ROUNDING = 1e-6
+SUM_ATOL = 1e-6
 
 
 @dataclass(frozen=True)
-class Tree:
+class LabelTree:
     """Labels and their ancestors.
 
     Attributes
@@ -44,15 +44,15 @@ class Tree:
         """How many levels there are, from the tops to the deepest label."""
         return max(len(lineage(label, self.parents)) for label in self.labels)
 
-    def cut(self, probabilities: np.ndarray, level: int) -> tuple["Tree", np.ndarray]:
+    def at_level(self, probabilities: np.ndarray, level: int) -> tuple["Tree", np.ndarray]:
         """Return the tree down to a level, 0 for the tops, and the probabilities of what are its labels then."""
         lineages = [lineage(label, self.parents)[::-1] for label in self.labels]
         stands_for = [line[min(level, len(line) - 1)] for line in lineages]
         names = list(dict.fromkeys(stands_for))
         belongs = np.equal.outer(np.array(stands_for, dtype=object), np.array(names, dtype=object))
-        return Tree(names, self.parents), probabilities @ belongs.astype(probabilities.dtype)
+        return LabelTree(names, self.parents), probabilities @ belongs.astype(probabilities.dtype)
 
-    def sum_to(self, probabilities: np.ndarray) -> np.ndarray:
+    def aggregate(self, probabilities: np.ndarray) -> np.ndarray:
         """Sum probabilities of labels, shape (n_obs, n_labels), to all nodes, shape (n_obs, n_nodes)."""
         nodes = pd.Index(self.nodes)
         belongs = np.zeros((len(self.labels), len(nodes)), dtype=probabilities.dtype)
@@ -60,8 +60,8 @@ class Tree:
             belongs[i, nodes.get_indexer(lineage(label, self.parents))] = 1
         return probabilities @ belongs
 
-    def descend(self, probabilities: np.ndarray, min_confidence: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-        """Answer from the top down: the likeliest child of the likeliest parent, as far as the probability reaches.
+    def back_off(self, probabilities: np.ndarray, min_confidence: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """Answer from the top down: the most probable child of the most probable parent, as far as the probability reaches.
 
         Parameters
         ----------
@@ -73,10 +73,10 @@ class Tree:
         Returns
         -------
         Index of the node that answers, -1 where no top reaches `min_confidence`, and its probability, that of the
-        likeliest top where none does; both of shape (n_obs,).
+        most probable top where none does; both of shape (n_obs,).
         """
         nodes = pd.Index(self.nodes)
-        sums = self.sum_to(probabilities)
+        sums = self.aggregate(probabilities)
         children: dict[int, list[int]] = {}
         for i, node in enumerate(nodes):
             parent = self.parents.get(node)
@@ -93,7 +93,7 @@ class Tree:
             # a node that is a label, too, holds what its children leave
             own = probabilities[cells, node] if 0 <= node < len(self.labels) else np.full(len(cells), -1.0)
             best, most = options.argmax(axis=1), options.max(axis=1)
-            goes_on = (most >= min_confidence - ROUNDING) & (most >= own)
+            goes_on = (most >= min_confidence - SUM_ATOL) & (most >= own)
             for i in np.unique(best[goes_on]):
                 moved = cells[goes_on & (best == i)]
                 answer[moved], confidence[moved] = below[i], sums[moved, below[i]]

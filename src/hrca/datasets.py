@@ -9,10 +9,10 @@ from scipy import sparse
 
 # Largest distance of a recovered count from an integer that rounding in .raw explains (float32 of values printed with
 # three decimals; 0.112 at a count of 114 is the largest seen); from 0.25 on it is no longer clear which integer.
-LARGEST_ROUNDING = 0.25
+MAX_ROUNDING = 0.25
 
 # Largest relative error of a cell's depth that follows from one count: 0.08 % is the largest seen, again rounding.
-LARGEST_DEPTH_ERROR = 1e-3
+MAX_DEPTH_ERROR = 1e-3
 
 
 def pbmc68k() -> ad.AnnData:
@@ -48,7 +48,7 @@ def pbmc68k() -> ad.AnnData:
     rounded = np.rint(counts.data)
     distance = np.abs(counts.data - rounded).max()
     depth_error = np.abs(1e4 / one_count / shipped.obs["n_counts"].to_numpy() - 1).max()
-    if distance > LARGEST_ROUNDING or depth_error > LARGEST_DEPTH_ERROR:
+    if distance > MAX_ROUNDING or depth_error > MAX_DEPTH_ERROR:
         raise ValueError(
             "scanpy's `pbmc68k_reduced` must hold log1p(counts per 10,000) in `.raw`, but recovered counts are up to "
             f"{distance:.2f} from an integer and their depths up to {depth_error:.1%} off. "

@@ -25,7 +25,7 @@ INCHES_PER_ENTRY = 0.16
 N_TAB10 = 10
 
 # A cell of the matrix below this share is left without a number: it would only be clutter.
-SMALLEST_SHARE_PRINTED = 0.005
+MIN_PRINTED_FRACTION = 0.005
 
 # Area, in points^2, of the point that stands for the most cells.
 LARGEST_POINT = 150
@@ -67,7 +67,7 @@ def confusion(labels: Sequence[str], predicted: Sequence[str], *, ax: Axes | Non
         n_rows, n_columns = shares.shape
         size = (INCHES_AROUND + INCHES_PER_LABEL * n_columns, INCHES_AROUND + INCHES_PER_LABEL * n_rows)
         _, ax = plt.subplots(figsize=size, layout="constrained")
-    printed = shares.map(lambda share: f"{share:.2f}" if share >= SMALLEST_SHARE_PRINTED else "")
+    printed = shares.map(lambda share: f"{share:.2f}" if share >= MIN_PRINTED_FRACTION else "")
     n_cells = [f"{label} ({n})" for label, n in table.sum(axis=1).items()]
     sns.heatmap(
         shares,

@@ -5,17 +5,17 @@ from anndata import AnnData
 from scipy import sparse
 
 from hrca.data._count_slots import find_slot
-from hrca.data._report import Report
+from hrca.data._report import ValidationReport
 from hrca.data._row_reader import in_memory, read_rows, sample_cells
-from hrca.data._sources import Source, open_source
-from hrca.data._validate import check as check_cells
-from hrca.data._value_scale import describe_scale, recover
+from hrca.data._sources import QueryInput, open_query_input
+from hrca.data._validate import validate
+from hrca.data._value_scale import classify_values, invert_to_counts
 from hrca.model._model import HRCA
 
-__all__ = ["Report", "check", "recover_counts"]
+__all__ = ["ValidationReport", "check", "recover_counts"]
 
 
-def check(adata: Source, model: HRCA | None = None, *, layer: str | None = None) -> Report:
+def check(adata: QueryInput, model: HRCA | None = None, *, layer: str | None = None) -> ValidationReport:
     """Look at cells before any work: where their raw counts and their genes are, and what else is odd with them.
 
     :meth:`hrca.HRCA.setup_anndata` and :meth:`hrca.HRCA.predict` do the same. Up to 1,000 cells of X, of each layer and
@@ -59,8 +59,8 @@ def check(adata: Source, model: HRCA | None = None, *, layer: str | None = None)
             f"`model` must be an HRCA, got {type(model).__name__}. The cells come first: `check(query, model)`."
         )
     if model is None:
-        return check_cells(open_source(adata, "rna")[0], None, layer).report
-    return model._open(adata, layer).report
+        return validate(open_query_input(adata, "rna")[0], None, layer).report
+    return model._open_query(adata, layer).report
 
 
 def recover_counts(adata: AnnData, *, layer: str | None = None) -> sparse.csr_array | np.ndarray:
@@ -99,14 +99,14 @@ def recover_counts(adata: AnnData, *, layer: str | None = None) -> sparse.csr_ar
     """
     slot = find_slot(adata, layer)
     x = slot.matrix(adata)
-    scale = describe_scale(sample_cells(x))
+    scale = classify_values(sample_cells(x))
     if scale.is_counts:
         raise ValueError(f"There must be something to undo, but {slot} holds {scale.text}.")
     values = sparse.csr_array(x if in_memory(x) else read_rows(x, slice(0, x.shape[0])))
     # a copy, the zeros of which are taken out; and one type for all indices, where a file has two
     values = sparse.csr_array((values.data, values.indices, values.indptr), shape=values.shape, copy=True)
     values.eliminate_zeros()
-    counts = None if scale.undo is None else recover(values, scale.undo)
+    counts = None if scale.inverse is None else invert_to_counts(values, scale.inverse)
     if counts is None:
         raise ValueError(
             f"Each cell's values must be in the ratio of integers, as normalised and logged counts are, but {slot} "

@@ -9,10 +9,10 @@ from scipy import sparse
 # Leiden resolution of the over-clusters by number of cells, as CellTypist has them (Xu et al., Cell 2023).
 RESOLUTIONS = ((5_000, 5), (20_000, 10), (40_000, 15), (100_000, 20), (200_000, 25))
 
-FINEST_RESOLUTION = 30
+MAX_RESOLUTION = 30
 
 # Pairs of neighbours that are taken in advance to be as the labels' shares would have them, for each pair of labels.
-PAIRS_IN_ADVANCE = 10.0
+PAIR_PSEUDOCOUNT = 10.0
 
 ROUNDS = 5
 
@@ -141,7 +141,7 @@ def smooth(
     labels = np.asarray(adata.obs[key], dtype=object)
     judged = np.isin(labels, names) & (probabilities.sum(axis=1) > 0)
     probabilities = probabilities * judged[:, None]
-    smoothed = smooth_probabilities(probabilities, neighbours, strength)
+    smoothed = mean_field_smoothing(probabilities, neighbours, strength)
     chosen = names[smoothed.argmax(axis=1)]
     shares = pd.Series(labels[judged]).value_counts() / max(judged.sum(), 1)
     rare = np.isin(labels, shares.index[shares < rare_share])
@@ -171,7 +171,7 @@ def novel_clusters(
     key
         As in :func:`majority_vote`.
     min_novelty
-        Novelty from which a cell counts: 0.95 is what ``max_false_rejection=0.05`` rejects.
+        Novelty from which a cell counts: 0.95 is what ``novelty_fpr=0.05`` rejects.
     n_top
         Number of nearest labels and of genes.
 
@@ -224,7 +224,7 @@ def _welch(x, chosen: np.ndarray) -> np.ndarray:
     return (inside - outside) / np.sqrt(own + others + 1e-12)
 
 
-def smooth_probabilities(probabilities: np.ndarray, neighbours: sparse.csr_array, strength: float) -> np.ndarray:
+def mean_field_smoothing(probabilities: np.ndarray, neighbours: sparse.csr_array, strength: float) -> np.ndarray:
     """Return probabilities after the neighbours had their say; see :func:`smooth`.
 
     Parameters
@@ -246,13 +246,13 @@ def smooth_probabilities(probabilities: np.ndarray, neighbours: sparse.csr_array
     for _ in range(ROUNDS):
         sure = current * current.max(axis=1, keepdims=True)
         around = neighbours @ sure
-        logits = own + strength * around @ _attraction(sure, neighbours).T
+        logits = own + strength * around @ _pair_log_odds(sure, neighbours).T
         current = np.exp(logits - logits.max(axis=1, keepdims=True)) * said
         current = current / current.sum(axis=1, keepdims=True).clip(1e-12)
     return current
 
 
-def _attraction(sure: np.ndarray, neighbours: sparse.csr_array) -> np.ndarray:
+def _pair_log_odds(sure: np.ndarray, neighbours: sparse.csr_array) -> np.ndarray:
     """Return the log of how often labels are neighbours, to how often by their shares, shape (n_labels, n_labels)."""
     degree = (neighbours.indptr[1:] - neighbours.indptr[:-1])[:, None]
     pairs = (sure * degree).T @ (neighbours @ sure)
@@ -260,7 +260,7 @@ def _attraction(sure: np.ndarray, neighbours: sparse.csr_array) -> np.ndarray:
     shares = sure.sum(axis=0) / max(sure.sum(), 1e-12)
     expected = np.outer(shares, shares) + 1e-12
     n_pairs, n_labels = pairs.sum(), len(shares)
-    in_advance = PAIRS_IN_ADVANCE * n_labels**2 * expected
+    in_advance = PAIR_PSEUDOCOUNT * n_labels**2 * expected
     return np.log((pairs + in_advance) / (n_pairs * expected + in_advance))
 
 
@@ -293,7 +293,7 @@ def _overclusters(adata: AnnData, seed: int) -> pd.Series:
             f"obsp must have 'connectivities' to cluster by, but has {list(adata.obsp)}. `scanpy.pp.neighbors(adata, "
             "use_rep=...)` makes it; or name a column with clusters, `clusters=`."
         )
-    resolution = next((r for most, r in RESOLUTIONS if adata.n_obs < most), FINEST_RESOLUTION)
+    resolution = next((r for most, r in RESOLUTIONS if adata.n_obs < most), MAX_RESOLUTION)
     cells = AnnData(obs=pd.DataFrame(index=adata.obs_names))
     sc.tl.leiden(
         cells,

@@ -5,21 +5,21 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from hrca.prediction._forward import Judgement
+from hrca.prediction._forward import CellProbabilities
 from hrca.uncertainty._conformal import prediction_sets
-from hrca.uncertainty._name_hash import draws_of
+from hrca.uncertainty._name_hash import uniform_from_names
 
-from ._options import Asked, Vocabulary
-from ._result import Answers
+from ._options import LabelSpace, PredictOptions
+from ._result import PredictionResult
 
 # Times the rejected cells that were asked for, from which a user is told.
-MANY_REJECTED = 3
+REJECTED_WARNING_FACTOR = 3
 
 
-def likeliest(
-    vocabulary: Vocabulary, judgement: Judgement, asked: Asked | None = None
+def most_likely_labels(
+    vocabulary: LabelSpace, judgement: CellProbabilities, asked: PredictOptions | None = None
 ) -> tuple[pd.Categorical, np.ndarray, pd.DataFrame]:
-    """Answer each cell with the likeliest label, or the finest ancestor that is likely enough.
+    """Answer each cell with the most probable label, or the finest ancestor that is likely enough.
 
     Parameters
     ----------
@@ -34,26 +34,26 @@ def likeliest(
     -------
     Label and confidence of each cell, shape (n_obs,), and the probabilities of the level, n_obs x its labels.
     """
-    asked = asked or Asked()
+    asked = asked or PredictOptions()
     tree, probabilities = vocabulary.tree, judgement.probabilities
     if asked.level is not None:
-        tree, probabilities = tree.cut(probabilities, asked.level)
-    answer, confidence = tree.descend(probabilities, asked.min_confidence)
+        tree, probabilities = tree.at_level(probabilities, asked.level)
+    answer, confidence = tree.back_off(probabilities, asked.min_confidence)
     nodes = [*(tree.nodes if asked.min_confidence else tree.labels), vocabulary.unlabeled_category]
     codes = np.where(judgement.has_counts & (answer >= 0), answer, len(nodes) - 1)
     labels = pd.Categorical.from_codes(codes.astype(int), categories=nodes)
     return labels, confidence, pd.DataFrame(probabilities, columns=pd.Index(tree.labels))
 
 
-def give_answers(
-    vocabulary: Vocabulary,
-    judgement: Judgement,
+def assemble_result(
+    vocabulary: LabelSpace,
+    judgement: CellProbabilities,
     obs_names: pd.Index,
-    asked: Asked,
+    asked: PredictOptions,
     *,
     novelty: np.ndarray | None,
     held_out: dict[str, np.ndarray] | None,
-) -> Answers:
+) -> PredictionResult:
     """Answer what was asked of each cell.
 
     Parameters
@@ -69,38 +69,38 @@ def give_answers(
     novelty
         Novelty of each cell, shape (n_obs,); None where the model knows no reference cells.
     held_out
-        From :func:`hrca.uncertainty._conformal.held_out_scores`; needed for sets.
+        From :func:`hrca.uncertainty._conformal.conformal_scores`; needed for sets.
 
     Returns
     -------
     Labels, confidences, probabilities, and sets where they were asked for, in the order of `obs_names`.
     """
-    labels, confidence, probabilities = likeliest(vocabulary, judgement, asked)
-    if asked.max_false_rejection is not None:
+    labels, confidence, probabilities = most_likely_labels(vocabulary, judgement, asked)
+    if asked.novelty_fpr is not None:
         # NaN, a cell without counts, is not above anything
-        rejected = novelty >= 1 - asked.max_false_rejection
+        rejected = novelty >= 1 - asked.novelty_fpr
         labels[rejected] = vocabulary.unlabeled_category
-        _warn_of_many(rejected, asked.max_false_rejection, vocabulary.unlabeled_category)
+        _warn_of_many(rejected, asked.novelty_fpr, vocabulary.unlabeled_category)
     sets = None
     if asked.coverage is not None:
         chosen = prediction_sets(
             held_out,
             judgement.probabilities,
             judgement.depth,
-            draws_of(obs_names),
+            uniform_from_names(obs_names),
             coverage=asked.coverage,
             class_conditional=asked.class_conditional,
-            weighted=asked.weighted,
+            reweight_to_query=asked.reweight_to_query,
         )
         sets = pd.DataFrame(chosen, index=obs_names, columns=pd.Index(vocabulary.labels))
-    return Answers(labels, confidence, probabilities.set_axis(obs_names), novelty, sets)
+    return PredictionResult(labels, confidence, probabilities.set_axis(obs_names), novelty, sets)
 
 
-def _warn_of_many(rejected: np.ndarray, max_false_rejection: float, unlabeled_category: str) -> None:
+def _warn_of_many(rejected: np.ndarray, novelty_fpr: float, unlabeled_category: str) -> None:
     share = rejected.mean() if len(rejected) else 0.0
-    if share > MANY_REJECTED * max_false_rejection:
+    if share > REJECTED_WARNING_FACTOR * novelty_fpr:
         warnings.warn(
-            f"{share:.0%} of the cells are called {unlabeled_category!r}, where {max_false_rejection:.0%} of "
+            f"{share:.0%} of the cells are called {unlabeled_category!r}, where {novelty_fpr:.0%} of "
             "cells like the reference's would be: the query has other types, or is of another platform, where "
             "cells of known types are strange, too. `obs['hrca_novelty']` by predicted label tells which.",
             stacklevel=4,  # the line of the user who called predict

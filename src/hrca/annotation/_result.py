@@ -15,7 +15,7 @@ TERM = re.compile(r"CL:\d{7}")
 
 
 @dataclass(frozen=True)
-class Answers:
+class PredictionResult:
     """What is said of a query's cells.
 
     Attributes
@@ -40,7 +40,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Annotation:
+class AnnDataEntries:
     """Entries for obs, obsm and uns.
 
     Attributes
@@ -70,7 +70,7 @@ class Annotation:
         return replace(self, obs=self.obs.iloc[rows], obsm=obsm)
 
 
-def make_annotation(key_added: str, answers: Answers, about: dict) -> Annotation:
+def to_entries(key_added: str, answers: PredictionResult, provenance: dict) -> AnnDataEntries:
     """Make the entries of a prediction.
 
     Parameters
@@ -96,7 +96,7 @@ def make_annotation(key_added: str, answers: Answers, about: dict) -> Annotation
     else:
         obs[f"{key_added}_set_size"] = answers.sets.to_numpy().sum(axis=1)
         obsm[f"{key_added}_set"] = _writable(answers.sets)
-    return Annotation(obs, obsm, {key_added: about}, tuple(stale))
+    return AnnDataEntries(obs, obsm, {key_added: provenance}, tuple(stale))
 
 
 def _writable(table: pd.DataFrame) -> pd.DataFrame:
@@ -146,6 +146,6 @@ def cellxgene_columns(labels: pd.Categorical, terms: Mapping[str, str]) -> dict[
     }
 
 
-def values_of(column: pd.Series) -> np.ndarray | pd.Categorical:
+def column_values(column: pd.Series) -> np.ndarray | pd.Categorical:
     """Return a column without its index."""
     return column.array if isinstance(column.dtype, pd.CategoricalDtype) else column.to_numpy()

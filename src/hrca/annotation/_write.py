@@ -8,8 +8,8 @@ from anndata.experimental import AnnCollection
 
 from hrca.data._query import Query
 
-from ._result import Annotation, values_of
-from ._write_file import check_room, write_into_file
+from ._result import AnnDataEntries, column_values
+from ._write_file import check_disk_space, write_to_file
 
 
 def check_target(query: Query) -> None:
@@ -20,34 +20,34 @@ def check_target(query: Query) -> None:
     ValueError
         See :func:`check_writable`.
     OSError
-        See :func:`hrca.annotation._write_file.check_room`.
+        See :func:`hrca.annotation._write_file.check_disk_space`.
     """
     if isinstance(query.target, Path):
-        check_room(query.target)
+        check_disk_space(query.target)
     else:
         check_writable(query.target)
 
 
-def write_annotation(query: Query, annotation: Annotation) -> None:
+def write_result(query: Query, annotation: AnnDataEntries) -> None:
     """Write an annotation to where the query came from: into the object or the file.
 
     Raises
     ------
     ValueError
-        See :func:`hrca.annotation._write_file.write_into_file`.
+        See :func:`hrca.annotation._write_file.write_to_file`.
     OSError
         Likewise.
     """
     if not isinstance(query.target, Path):
-        write_into(query.target, annotation)
+        write_to_object(query.target, annotation)
         return
     if query.adata.file is not None:
         query.adata.file.close()  # some systems do not replace a file that is open
-    write_into_file(query.target, annotation)
+    write_to_file(query.target, annotation)
 
 
 def check_writable(target: AnnData | AnnCollection) -> None:
-    """Refuse what :func:`write_into` cannot write into.
+    """Refuse what :func:`write_to_object` cannot write into.
 
     Raises
     ------
@@ -63,17 +63,17 @@ def check_writable(target: AnnData | AnnCollection) -> None:
             )
 
 
-def write_into(target: AnnData | AnnCollection, annotation: Annotation) -> None:
+def write_to_object(target: AnnData | AnnCollection, annotation: AnnDataEntries) -> None:
     """Write an annotation into an object; of a collection, into itself and into the AnnData that it is of."""
     if isinstance(target, AnnCollection):
         if target.obs is not None:
             for name in set(annotation.stale) & set(target.obs):
                 del target.obs[name]
             for name in annotation.obs:
-                target.obs[name] = values_of(annotation.obs[name])
+                target.obs[name] = column_values(annotation.obs[name])
         start = 0
         for part in target.adatas:
-            write_into(part, annotation.of(slice(start, start + part.n_obs)))
+            write_to_object(part, annotation.of(slice(start, start + part.n_obs)))
             start += part.n_obs
         return
     if target.is_view:
@@ -84,7 +84,7 @@ def write_into(target: AnnData | AnnCollection, annotation: Annotation) -> None:
             if name in entries:
                 del entries[name]
     for name in annotation.obs:
-        target.obs[name] = values_of(annotation.obs[name])
+        target.obs[name] = column_values(annotation.obs[name])
     for name, table in annotation.obsm.items():
         target.obsm[name] = table.set_axis(target.obs_names)
     target.uns.update(copy.deepcopy(annotation.uns))

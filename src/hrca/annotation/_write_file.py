@@ -14,10 +14,10 @@ import h5py
 import pandas as pd
 import zarr
 
-from ._result import Annotation, values_of
+from ._result import AnnDataEntries, column_values
 
 # What an annotation is written into; in a zarr store, all else is linked and not copied.
-WRITTEN = ("obs", "obsm", "uns")
+WRITTEN_GROUPS = ("obs", "obsm", "uns")
 
 ZARR_METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zmetadata")
 
@@ -25,7 +25,7 @@ ZARR_METADATA = ("zarr.json", ".zgroup", ".zattrs", ".zmetadata")
 RENAME_EXCHANGE, RENAME_SWAP, AT_FDCWD = 2, 2, -100
 
 
-def check_room(path: Path) -> None:
+def check_disk_space(path: Path) -> None:
     """Refuse a file beside which there is no room for a copy, or into whose folder nothing can be written.
 
     Raises
@@ -48,7 +48,7 @@ def check_room(path: Path) -> None:
         )
 
 
-def write_into_file(path: Path, annotation: Annotation) -> None:
+def write_to_file(path: Path, annotation: AnnDataEntries) -> None:
     """Write an annotation into a file: into a copy beside it, which then takes its place in one step.
 
     Parameters
@@ -71,7 +71,7 @@ def write_into_file(path: Path, annotation: Annotation) -> None:
         _write_h5ad(path, annotation)
 
 
-def _write_h5ad(path: Path, annotation: Annotation) -> None:
+def _write_h5ad(path: Path, annotation: AnnDataEntries) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
     copy = Path(name)
@@ -87,7 +87,7 @@ def _write_h5ad(path: Path, annotation: Annotation) -> None:
     _flush(path.parent)
 
 
-def _write_zarr(path: Path, annotation: Annotation) -> None:
+def _write_zarr(path: Path, annotation: AnnDataEntries) -> None:
     store = _root(path)
     folder = Path(tempfile.mkdtemp(dir=store.parent, prefix=f".{store.name}.", suffix=".tmp"))
     copy = folder / store.name
@@ -108,7 +108,7 @@ def _write_zarr(path: Path, annotation: Annotation) -> None:
     _flush(store.parent)
 
 
-def _write(root: h5py.File | zarr.Group, annotation: Annotation) -> None:
+def _write(root: h5py.File | zarr.Group, annotation: AnnDataEntries) -> None:
     obs = root["obs"]
     stored = pd.Index(ad.io.read_elem(obs[obs.attrs["_index"]]))
     if not stored.astype(str).equals(annotation.obs.index.astype(str)):
@@ -118,7 +118,7 @@ def _write(root: h5py.File | zarr.Group, annotation: Annotation) -> None:
             f"{list(annotation.obs.index[:3])}. Predict again."
         )
     for name in annotation.obs:
-        ad.io.write_elem(obs, name, values_of(annotation.obs[name]))
+        ad.io.write_elem(obs, name, column_values(annotation.obs[name]))
     for name in annotation.stale:
         for part in (obs, root.get("obsm", {})):
             if name in part:
@@ -146,7 +146,7 @@ def _consolidated(store: Path, path: Path) -> list[Path]:
 
 
 def _link_or_copy(path: Path) -> Callable[[str, str], object]:
-    written = [path / name for name in WRITTEN]
+    written = [path / name for name in WRITTEN_GROUPS]
 
     def copy(source: str, target: str) -> object:
         file = Path(source)

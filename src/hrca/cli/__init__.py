@@ -35,7 +35,7 @@ def demo(
     from . import _demo as job
 
     start = time.perf_counter()
-    pair = job.blood(seed) if data is None else job.hypothalamus(data)
+    pair = job.pbmc68k_pair(seed) if data is None else job.poa_pair(data)
     n_obs, n_genes = pair.reference.shape
     typer.echo(f"Reference: {n_obs} cells x {n_genes} genes; query: {pair.query.n_obs} cells.")
     scores = job.run(pair, out, quick=quick, seed=seed)

@@ -17,7 +17,7 @@ from hrca.module._presets import SIZES
 from hrca.module._profiles import class_profiles
 
 # 70 % of the cells at full depth against the others at 30 % of their counts: a sparse query of known answer.
-REFERENCE_SHARE = 0.7
+REFERENCE_FRACTION = 0.7
 
 QUERY_DEPTH = 0.3
 
@@ -29,14 +29,14 @@ QUICK = {"pretrain_epochs": 10, "max_epochs": 18}
 
 # Area of a cell in the pictures, in points^2, at which a section of 5,000 cells shows each of them; that of fewer cells
 # is larger in proportion, up to one at which 200 do not hide each other.
-POINT_SIZE, LARGEST_POINT, MANY_CELLS = 8, 40, 5000
+POINT_SIZE, LARGEST_POINT, REFERENCE_N_CELLS = 8, 40, 5000
 
 # Inches of the three panels, the legend among them.
 SIZE_INCHES = (17, 4.5)
 
 
 @dataclass(frozen=True)
-class Pair:
+class ReferenceQueryPair:
     """A labelled reference, a query whose labels are known too, and the column that holds both.
 
     Attributes
@@ -54,7 +54,7 @@ class Pair:
     labels_key: str
 
 
-def blood(seed: int = 0) -> Pair:
+def pbmc68k_pair(seed: int = 0) -> ReferenceQueryPair:
     """Split the 700 blood cells of :func:`hrca.datasets.pbmc68k`: 70 % are the reference, the others a thinned query.
 
     Parameters
@@ -71,14 +71,14 @@ def blood(seed: int = 0) -> Pair:
     adata = datasets.pbmc68k()
     rng = np.random.default_rng(seed)
     order = rng.permutation(adata.n_obs)
-    n_reference = round(REFERENCE_SHARE * adata.n_obs)
+    n_reference = round(REFERENCE_FRACTION * adata.n_obs)
     reference, query = adata[order[:n_reference]].copy(), adata[order[n_reference:]].copy()
     query.X.data = rng.binomial(query.X.data.astype(int), QUERY_DEPTH).astype(np.float32)
     query.X.eliminate_zeros()
-    return Pair(reference, query, "bulk_labels")
+    return ReferenceQueryPair(reference, query, "bulk_labels")
 
 
-def hypothalamus(folder: str | Path) -> Pair:
+def poa_pair(folder: str | Path) -> ReferenceQueryPair:
     """Read single cells and a MERFISH section of the mouse preoptic area (Moffitt et al., Science 2018).
 
     Parameters
@@ -94,10 +94,10 @@ def hypothalamus(folder: str | Path) -> Pair:
     """
     cells = [datasets.local(name, folder) for name in ("poa_scrna_moffitt", "poa_merfish_b0.06")]
     reference, query = (adata[adata.obs["label_harmonised"] != ""].copy() for adata in cells)
-    return Pair(reference, query, "label_harmonised")
+    return ReferenceQueryPair(reference, query, "label_harmonised")
 
 
-def logistic_regression(pair: Pair) -> np.ndarray:
+def logistic_regression(pair: ReferenceQueryPair) -> np.ndarray:
     """Label the query by the plain baseline: logistic regression on log1p(counts per 10,000) of the shared genes.
 
     Penalty and scaling are chosen by cross-validation within the reference.
@@ -128,7 +128,7 @@ def logistic_regression(pair: Pair) -> np.ndarray:
     return search.fit(reference.X, reference.obs[pair.labels_key].astype(str)).predict(query.X)
 
 
-def count_likelihood(pair: Pair) -> np.ndarray:
+def count_likelihood(pair: ReferenceQueryPair) -> np.ndarray:
     """Label the query by the oldest baseline: the multinomial likelihood of its counts under each label's profile.
 
     Parameters
@@ -146,7 +146,7 @@ def count_likelihood(pair: Pair) -> np.ndarray:
     return np.asarray(labels)[np.asarray(pair.query[:, genes].X @ np.log(profiles).T).argmax(axis=1)]
 
 
-def run(pair: Pair, out_dir: str | Path, *, quick: bool = False, seed: int = 0) -> pd.DataFrame:
+def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, seed: int = 0) -> pd.DataFrame:
     """Train a laptop-size model, adapt it to the query, annotate, score beside two baselines, and write files.
 
     Parameters
@@ -185,7 +185,7 @@ def run(pair: Pair, out_dir: str | Path, *, quick: bool = False, seed: int = 0) 
     return pd.DataFrame(scores).T[["accuracy", "macro_f1"]]
 
 
-def draw(model: HRCA, pair: Pair, out_dir: Path) -> None:
+def draw(model: HRCA, pair: ReferenceQueryPair, out_dir: Path) -> None:
     """Draw the annotated query: UMAP of the latent space, confusion matrix, and the section if there are coordinates.
 
     Parameters
@@ -220,7 +220,7 @@ def _cells(query: AnnData, basis: str, labels_key: str) -> Figure:
     shown.obs["known label"] = pd.Categorical(known, categories=labels)
     shown.obs["HRCA's label"] = pd.Categorical(predicted, categories=labels)
     shown.obs["confidence"] = query.obs["hrca_confidence"].to_numpy()
-    size = min(LARGEST_POINT, POINT_SIZE * MANY_CELLS / query.n_obs)
+    size = min(LARGEST_POINT, POINT_SIZE * REFERENCE_N_CELLS / query.n_obs)
     figure, axes = plt.subplots(1, 3, figsize=SIZE_INCHES, layout="constrained")
     for ax, column, legend in zip(axes, shown.obs, (None, "right margin", None), strict=True):
         how = {"palette": palette} if column != "confidence" else {}

@@ -4,6 +4,6 @@
 """
 
 from ._functions import annotate, fine_tune, pretrain
-from ._published_weights import load_published, model_of, save_published
+from ._published_weights import assemble_model, load_published, save_published
 
-__all__ = ["annotate", "fine_tune", "load_published", "model_of", "pretrain", "save_published"]
+__all__ = ["annotate", "fine_tune", "load_published", "assemble_model", "pretrain", "save_published"]

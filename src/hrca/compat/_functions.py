@@ -1,7 +1,7 @@
 """The Training Document's functions, as its readers paste them: a thin face on :class:`hrca.HRCA`.
 
 ``from hrca import hrca`` is this module. What the functions return goes on into :func:`annotate`, into
-:func:`model_of`, and into :meth:`hrca.HRCA.from_pretrained`.
+:func:`assemble_model`, and into :meth:`hrca.HRCA.from_pretrained`.
 """
 
 import logging
@@ -16,10 +16,9 @@ from lightning.pytorch.callbacks import Callback
 from hrca.model._model import HRCA
 from hrca.module._networks import GeneAE, SEClassifier
 
-from ._published_weights import model_of, write_classifier, write_gene_ae
+from ._published_weights import assemble_model, write_classifier, write_gene_ae
 
 logger = logging.getLogger(__name__)
-
 
 
 class _WriteModels(Callback):
@@ -105,10 +104,10 @@ def pretrain(
     Training Document, "Pre-training". All cells are trained on and the training loss chooses the epoch, as there.
     Training cells are thinned, as everywhere in HRCA (decision 1), where the published code masks them.
     """
-    reference = _untouched(train)
+    reference = _shallow_copy(train)
     HRCA.setup_anndata(reference)
     # the Document knows the networks alone
-    model = HRCA(reference, n_heads=head_num, n_layers=n_layers, count_evidence=False)
+    model = HRCA(reference, n_heads=head_num, n_layers=n_layers, count_likelihood=False)
     folder = Path(save_path)
     model.pretrain(
         n_epochs,
@@ -121,7 +120,7 @@ def pretrain(
         **_shared(folder, checkpoint_interval, n_cpu, tb_writer, use_device),
     )
     _write(model, folder, n_epochs)
-    return _named(model)[0]
+    return _attach_names(model)[0]
 
 
 def fine_tune(
@@ -192,7 +191,7 @@ def fine_tune(
     Training Document, "Fine-tuning". Three stages are 512, 256, 128, as the Document has them; the published code makes
     four of `n_layers` = 3.
     """
-    reference = _untouched(train)
+    reference = _shallow_copy(train)
     widths = tuple(Gene_AE.sizes["n_latent"] // 2 ** (stage + 1) for stage in range(n_layers))
     model = HRCA.from_pretrained(Gene_AE, reference, labels_key=obs_name, classifier_widths=widths)
     folder = Path(save_path)
@@ -208,7 +207,7 @@ def fine_tune(
         **_shared(folder, checkpoint_interval, n_cpu, tb_writer, use_device),
     )
     _write(model, folder, n_epochs)
-    return _named(model)
+    return _attach_names(model)
 
 
 def annotate(adata: AnnData, Gene_AE: GeneAE, SE_Classifier: SEClassifier) -> pd.DataFrame:
@@ -236,14 +235,14 @@ def annotate(adata: AnnData, Gene_AE: GeneAE, SE_Classifier: SEClassifier) -> pd
     -----
     The published code leaves out cells with fewer than 80 detected genes; here every cell comes out.
     """
-    model = model_of(Gene_AE, SE_Classifier)
-    result = _untouched(adata)
+    model = assemble_model(Gene_AE, SE_Classifier)
+    result = _shallow_copy(adata)
     model.predict(result, key_added="cell_type")
     columns = {"cell_type": "cell_type", "cell_type_confidence": "confidence"}
     return result.obs[list(columns)].rename(columns=columns)
 
 
-def _untouched(adata: AnnData) -> AnnData:
+def _shallow_copy(adata: AnnData) -> AnnData:
     """The same matrix under a new AnnData: scvi writes into the obs and uns of a reference."""
     return AnnData(adata.X, obs=adata.obs.copy(), var=adata.var[[]].copy())
 
@@ -270,7 +269,7 @@ def _device(use_device: int | str | None) -> dict:
     return {"accelerator": "gpu", "devices": [use_device]}
 
 
-def _named(model: HRCA) -> tuple[GeneAE, SEClassifier | None]:
+def _attach_names(model: HRCA) -> tuple[GeneAE, SEClassifier | None]:
     """The networks, with the names that they need outside of their model."""
     gene_ae, se_classifier = model.module.gene_ae, model.module.se_classifier
     gene_ae.gene_names = model.gene_names

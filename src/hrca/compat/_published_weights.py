@@ -16,7 +16,7 @@ import torch
 from numpy.lib import format as npy
 
 from hrca.model._model import HRCA
-from hrca.model._registration import mark_trained, registry_of
+from hrca.model._registration import build_registry, mark_trained
 from hrca.module._networks import GeneAE, SEClassifier
 
 # Published layer -> ours. {i} is the index of an encoder layer or of a classifier stage.
@@ -50,10 +50,10 @@ SE_CLASSIFIER_KEYS = {
     "SEres.{i}.atten.fc.2": "stages.{i}.excitation.gate.2",
 }
 
-NUMBERED = re.compile(r"^(enc|SEres|encoder_layers|stages)\.(\d+)\.")
+BLOCK_INDEX = re.compile(r"^(enc|SEres|encoder_layers|stages)\.(\d+)\.")
 
 # What a pickled dictionary of labels needs to name; anything else is refused before it could run.
-HARMLESS = {
+ALLOWED_GLOBALS = {
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
     ("numpy.core.multiarray", "_reconstruct"),
@@ -63,9 +63,9 @@ HARMLESS = {
 }
 
 
-class _HarmlessUnpickler(pickle.Unpickler):
+class _RestrictedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
-        if (module, name) not in HARMLESS:
+        if (module, name) not in ALLOWED_GLOBALS:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which a list of labels does not need")
         return super().find_class(module, name)
 
@@ -120,9 +120,9 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
         for name, value in autoencoder.items():
             if ".attention.output." in name:
                 value.copy_(torch.eye(*value.shape) if value.ndim == 2 else torch.zeros_like(value))
-    registry = registry_of(HRCA, gene_names, labels)
+    registry = build_registry(HRCA, gene_names, labels)
     # the published weights bring no counts of their reference
-    model = HRCA(registry=registry, n_heads=n_heads, count_evidence=False, **sizes)
+    model = HRCA(registry=registry, n_heads=n_heads, count_likelihood=False, **sizes)
     _load(model.module.gene_ae, autoencoder, "AE")
     _load(model.module.se_classifier, classifier, "predictor")
     mark_trained(model)
@@ -174,7 +174,7 @@ def write_classifier(model: HRCA, folder: str | Path, *, epoch: int) -> None:
     _save_state(model.module.se_classifier, SE_CLASSIFIER_KEYS, Path(folder) / f"predictor_{epoch}.pth")
 
 
-def model_of(gene_ae: GeneAE, se_classifier: SEClassifier) -> HRCA:
+def assemble_model(gene_ae: GeneAE, se_classifier: SEClassifier) -> HRCA:
     """Join two trained networks to a model that is ready to predict.
 
     Parameters
@@ -198,8 +198,8 @@ def model_of(gene_ae: GeneAE, se_classifier: SEClassifier) -> HRCA:
             "The networks must bring the names of their genes and labels, `gene_ae.gene_names` and "
             "`se_classifier.labels`, but do not. `hrca.compat.fine_tune` returns them with these."
         )
-    registry = registry_of(HRCA, pd.Index(gene_ae.gene_names), list(se_classifier.labels))
-    model = HRCA(registry=registry, count_evidence=False, **gene_ae.sizes, **se_classifier.sizes)
+    registry = build_registry(HRCA, pd.Index(gene_ae.gene_names), list(se_classifier.labels))
+    model = HRCA(registry=registry, count_likelihood=False, **gene_ae.sizes, **se_classifier.sizes)
     model.module.gene_ae.load_state_dict(gene_ae.state_dict())
     model.module.se_classifier.load_state_dict(se_classifier.state_dict())
     mark_trained(model)
@@ -208,13 +208,13 @@ def model_of(gene_ae: GeneAE, se_classifier: SEClassifier) -> HRCA:
 
 def _save_state(network: torch.nn.Module, table: dict[str, str], path: Path) -> None:
     state = {name: value.cpu() for name, value in network.state_dict().items()}
-    published = {ours: theirs for theirs, ours in _written_out(table, state).items()}
+    published = {ours: theirs for theirs, ours in _expand_key_table(table, state).items()}
     torch.save(_rename(state, published, path.name), path)
 
 
-def _written_out(table: dict[str, str], state: dict[str, torch.Tensor]) -> dict[str, str]:
+def _expand_key_table(table: dict[str, str], state: dict[str, torch.Tensor]) -> dict[str, str]:
     """The table with a row for each layer or stage; as many as a state dict has, whichever side's names it holds."""
-    indices = [int(match[2]) for match in map(NUMBERED.match, state) if match]
+    indices = [int(match[2]) for match in map(BLOCK_INDEX.match, state) if match]
     n_blocks = max(indices, default=-1) + 1
     is_classifier = table is SE_CLASSIFIER_KEYS
     if is_classifier and any(key.startswith("SEres.") for key in state):
@@ -249,7 +249,7 @@ def _read_state(path: Path, table: dict[str, str]) -> dict[str, torch.Tensor]:
         raise ValueError(f"{path} must be a state dict and nothing else, but cannot be read as one: {error}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"{path} must be a state dict, tensors by name, but holds a {type(state).__name__}.")
-    return _rename(state, _written_out(table, state), path.name)
+    return _rename(state, _expand_key_table(table, state), path.name)
 
 
 def _sizes(autoencoder: dict[str, torch.Tensor], classifier: dict[str, torch.Tensor]) -> dict:
@@ -288,7 +288,7 @@ def _read_npy(path: Path) -> np.ndarray:
             if not dtype.hasobject:
                 file.seek(0)
                 return np.load(file, allow_pickle=False)
-            return np.asarray(_HarmlessUnpickler(file).load(), dtype=object).reshape(shape)
+            return np.asarray(_RestrictedUnpickler(file).load(), dtype=object).reshape(shape)
     except (pickle.UnpicklingError, ValueError, EOFError, KeyError) as error:
         raise ValueError(f"{path} must be a numpy array of names or labels, but is not: {error}") from error
 

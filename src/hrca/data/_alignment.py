@@ -8,7 +8,7 @@ from scipy import sparse
 
 
 @dataclass(frozen=True)
-class GeneMatch:
+class GeneAlignment:
     """Which of the model's genes a matrix has, and where.
 
     Attributes
@@ -71,7 +71,7 @@ def check_shared(n_shared: int, genes: pd.Index, model_genes: pd.Index) -> None:
 
 
 def make_selector(source: np.ndarray, n_vars: int) -> sparse.csr_array | None:
-    """Return the selector of :class:`GeneMatch` for where the model's genes are.
+    """Return the selector of :class:`GeneAlignment` for where the model's genes are.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def make_selector(source: np.ndarray, n_vars: int) -> sparse.csr_array | None:
     return sparse.csr_array(cells, shape=(n_vars, len(source)))
 
 
-def align(x, match: GeneMatch):
+def align(x, alignment: GeneAlignment):
     """Bring rows of a matrix into the model's gene order.
 
     Parameters
@@ -95,11 +95,11 @@ def align(x, match: GeneMatch):
     x
         Counts, shape (n_obs, n_vars of the query), sparse or dense.
     match
-        What :func:`hrca.data._gene_matching.find_genes` found for the same genes.
+        What :func:`hrca.data._gene_matching.match_genes` found for the same genes.
 
     Returns
     -------
     Counts, shape (n_obs, n_genes of the model), float32, sparse where `x` is sparse; 0 where a gene is absent.
     """
     x = x.astype(np.float32, copy=False)
-    return x if match.selector is None else x @ match.selector
+    return x if alignment.selector is None else x @ alignment.selector

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from tqdm.auto import tqdm
 
-from ._alignment import GeneMatch, align
+from ._alignment import GeneAlignment, align
 from ._row_reader import row_batches
 from ._value_scale import check_values
 
@@ -14,7 +14,7 @@ from ._value_scale import check_values
 BAR_AFTER_S = 3
 
 
-def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Iterator[tuple[slice, np.ndarray]]:
+def aligned_batches(x, alignment: GeneAlignment, *, batch_size: int, source: str) -> Iterator[tuple[slice, np.ndarray]]:
     """Go through a matrix in order, aligned to the model's genes.
 
     Parameters
@@ -22,7 +22,7 @@ def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Ite
     x
         Raw counts, shape (n_obs, n_vars), sparse or dense, in memory or not.
     match
-        What :func:`hrca.data._gene_matching.find_genes` found for its genes.
+        What :func:`hrca.data._gene_matching.match_genes` found for its genes.
     batch_size
         Rows in a batch.
     source
@@ -43,13 +43,15 @@ def aligned_batches(x, match: GeneMatch, *, batch_size: int, source: str) -> Ite
     for counts in row_batches(x, batch_size):
         rows = slice(start, start + counts.shape[0])
         check_values(counts.data if sparse.issparse(counts) else counts, source)
-        counts = align(counts, match)
+        counts = align(counts, alignment)
         # one memory layout, so that the same counts give the same sums whatever they came in
         yield rows, counts.toarray() if sparse.issparse(counts) else np.ascontiguousarray(counts)
         start = rows.stop
 
 
-def show_bar(batches: Iterator[tuple[slice, np.ndarray]], n_obs: int, what: str) -> Iterator[tuple[slice, np.ndarray]]:
+def with_progress(
+    batches: Iterator[tuple[slice, np.ndarray]], n_obs: int, what: str
+) -> Iterator[tuple[slice, np.ndarray]]:
     """Pass batches of :func:`aligned_batches` on, and show a progress bar of their cells, if that takes long.
 
     Parameters

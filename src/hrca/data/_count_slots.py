@@ -11,7 +11,7 @@ X, RAW = "X", "raw"
 
 
 @dataclass(frozen=True)
-class Slot:
+class CountSlot:
     """A place in an AnnData that may hold the counts: X, raw, or a layer.
 
     Attributes
@@ -39,14 +39,14 @@ class Slot:
         return f"`adata.layers[{self.name!r}]`" if self.place == "layers" else f"`adata.{self.place}`"
 
 
-def all_slots(adata: AnnData) -> list[Slot]:
+def all_slots(adata: AnnData) -> list[CountSlot]:
     """List the places that hold a matrix: X first, then the layers, then raw."""
-    slots = [Slot("X", X)] if adata.X is not None else []
-    slots += [Slot("layers", name) for name in layer_names(adata)]
-    return slots if adata.raw is None else [*slots, Slot("raw", RAW)]
+    slots = [CountSlot("X", X)] if adata.X is not None else []
+    slots += [CountSlot("layers", name) for name in layer_names(adata)]
+    return slots if adata.raw is None else [*slots, CountSlot("raw", RAW)]
 
 
-def find_slot(adata: AnnData, layer: str | None) -> Slot:
+def find_slot(adata: AnnData, layer: str | None) -> CountSlot:
     """Return the place that `layer` names: a layer; else, for "X" or None, X; for "raw", raw.
 
     Raises
@@ -55,9 +55,9 @@ def find_slot(adata: AnnData, layer: str | None) -> Slot:
         If there is no such layer, or X is empty.
     """
     if layer in layer_names(adata):
-        return Slot("layers", layer)
+        return CountSlot("layers", layer)
     if layer == RAW and adata.raw is not None:
-        return Slot("raw", RAW)
+        return CountSlot("raw", RAW)
     if layer not in (None, X):
         raise ValueError(
             f"`layer` must name a layer of the AnnData, got {layer!r}; it has {layer_names(adata)}. "
@@ -69,7 +69,7 @@ def find_slot(adata: AnnData, layer: str | None) -> Slot:
             "`adata.X` must hold the raw counts, but it is empty, and no other place was named or found. "
             "Put them there: `adata.X = ...`, or into a layer: `adata.layers['counts'] = ...`."
         )
-    return Slot("X", X)
+    return CountSlot("X", X)
 
 
 def layer_names(adata: AnnData) -> list[str]:

@@ -43,13 +43,13 @@ CONTROL = re.compile(
 PROTEIN = re.compile(r"(?i)(hto[-_]|hashtag|adt[-_]|anti[-_]|.*([-_](totalseq[-_]?[a-d]|adt|prot|protein)$))")
 
 # Names looked at to tell of what kind all are; and the share of them that decides.
-NAMES_LOOKED_AT, MOST = 500, 0.6
+N_SAMPLED_NAMES, KIND_MAJORITY = 500, 0.6
 
 # Share of the names that a second species must have: stray ones are transgenes or viruses.
-SECOND_SPECIES = 0.05
+MIN_SECOND_SPECIES_FRACTION = 0.05
 
 # Share of the names that stand there in two cases ("ACTB", "Actb"), of two species; one has next to none.
-CASE_TWINS = 0.2
+MIN_CASE_TWIN_FRACTION = 0.2
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Ids:
 
 
 @dataclass(frozen=True)
-class Located:
+class GeneLookup:
     """Where the model's genes are among some names.
 
     Attributes
@@ -114,27 +114,27 @@ def describe_ids(names: pd.Index) -> Ids:
     if not looked_at:
         return Ids("symbols")
     ensembl = [match for name in looked_at if (match := ENSEMBL.fullmatch(name))]
-    if len(ensembl) > MOST * len(looked_at):
+    if len(ensembl) > KIND_MAJORITY * len(looked_at):
         letters = [match[2] for match in ensembl]
         kind = {"G": "Ensembl", "T": "transcripts", "P": "proteins"}[max("GTP", key=letters.count)]
         prefixes = [match[1] or "" for match in ensembl]
         prefix = max(set(prefixes), key=prefixes.count)
         return Ids(kind, SPECIES.get(prefix, f"ENS{prefix}"))
-    if np.mean([name.isdigit() for name in looked_at]) > MOST:
+    if np.mean([name.isdigit() for name in looked_at]) > KIND_MAJORITY:
         return Ids("numbers")
-    if np.mean([BARCODE.fullmatch(name) is not None for name in looked_at]) > MOST:
+    if np.mean([BARCODE.fullmatch(name) is not None for name in looked_at]) > KIND_MAJORITY:
         return Ids("barcodes")
     return Ids("symbols", style=_style(looked_at))
 
 
 def _some(names: pd.Index) -> list[str]:
-    return [str(name) for name in names[:: max(1, len(names) // NAMES_LOOKED_AT)]]
+    return [str(name) for name in names[:: max(1, len(names) // N_SAMPLED_NAMES)]]
 
 
 def _style(names: list[str]) -> str:
     styles = _styles(names)
     style = max(styles, key=lambda name: styles[name])
-    return style if styles[style] > MOST * sum(styles.values()) else ""
+    return style if styles[style] > KIND_MAJORITY * sum(styles.values()) else ""
 
 
 def _styles(names: list[str]) -> dict[str, int]:
@@ -146,7 +146,7 @@ def _styles(names: list[str]) -> dict[str, int]:
     }
 
 
-def same_letters(query: Ids, model: Ids, query_species: str) -> bool:
+def same_case_convention(query: Ids, model: Ids, query_species: str) -> bool:
     """Say whether names that differ in case alone are the same gene: where both sides are of one species for certain.
 
     Parameters
@@ -164,7 +164,7 @@ def same_letters(query: Ids, model: Ids, query_species: str) -> bool:
     return style != "" and style == model.style
 
 
-def locate(names: pd.Index, model_genes: pd.Index, is_gene: np.ndarray, *, fold: bool) -> Located:
+def lookup_genes(names: pd.Index, model_genes: pd.Index, is_gene: np.ndarray, *, fold: bool) -> GeneLookup:
     """Find the model's genes among names: as they are, then without what is not the id, then in any case.
 
     Parameters
@@ -185,7 +185,7 @@ def locate(names: pd.Index, model_genes: pd.Index, is_gene: np.ndarray, *, fold:
     source = np.where(where >= 0, places[where], -1) if len(places) else np.full(len(model_genes), -1)
     repeated = list(model_genes[model_genes.isin(names[genes[again]])]) if again.any() else []
     n_exact = n_found = int((source >= 0).sum())
-    for key in (tidy, lambda genes: tidy(genes).str.upper())[: 1 + fold]:
+    for key in (normalize_gene_ids, lambda genes: normalize_gene_ids(genes).str.upper())[: 1 + fold]:
         taken = np.zeros(len(names) + 1, dtype=bool)
         taken[source] = True  # -1 is the last place, which is no name
         lacking, free = np.flatnonzero(source < 0), places[~taken[places]]
@@ -196,12 +196,12 @@ def locate(names: pd.Index, model_genes: pd.Index, is_gene: np.ndarray, *, fold:
             known = theirs.notna()
             where = theirs[known].get_indexer(ours)
             source[lacking[where >= 0]] = free[known][where[where >= 0]]
-        if key is tidy:
+        if key is normalize_gene_ids:
             n_found = int((source >= 0).sum())
-    return Located(source, n_found - n_exact, int((source >= 0).sum()) - n_found, repeated)
+    return GeneLookup(source, n_found - n_exact, int((source >= 0).sum()) - n_found, repeated)
 
 
-def tidy(names: pd.Index) -> pd.Index:
+def normalize_gene_ids(names: pd.Index) -> pd.Index:
     """Take blanks, the genome before a name and the version behind an Ensembl id away.
 
     Examples
@@ -214,19 +214,19 @@ def tidy(names: pd.Index) -> pd.Index:
     return names.str.strip().str.replace(f"^{GENOME.pattern}", "", regex=True).str.replace(VERSION, r"\1", regex=True)
 
 
-def two_species(names: pd.Index) -> dict[str, str]:
+def detect_mixed_species(names: pd.Index) -> dict[str, str]:
     """Return a beginning of names for each of two species, or a name of each, if there are two; else nothing."""
     looked_at = _some(names)
     for pattern, meaning in ((GENOME, lambda found: found.strip("_")), (GENE_ID, _species_of)):
         found = pd.Series([match[0] for name in looked_at if (match := pattern.match(name))], dtype=object)
         counts = found.value_counts()
-        if (counts > SECOND_SPECIES * len(looked_at)).sum() > 1:
+        if (counts > MIN_SECOND_SPECIES_FRACTION * len(looked_at)).sum() > 1:
             return {meaning(beginning): beginning for beginning in counts.index[:2]}
     styles = _styles(looked_at)
-    if min(styles["upper"], styles["title"]) > SECOND_SPECIES * len(looked_at):
+    if min(styles["upper"], styles["title"]) > MIN_SECOND_SPECIES_FRACTION * len(looked_at):
         folded = names.str.upper()
         twins = folded.duplicated() & ~names.duplicated()
-        if twins.sum() > CASE_TWINS * len(names) / 2:
+        if twins.sum() > MIN_CASE_TWIN_FRACTION * len(names) / 2:
             second = names[np.flatnonzero(twins)[0]]
             return {names[folded == second.upper()][0]: "", second: ""}
     return {}
@@ -237,7 +237,7 @@ def _species_of(beginning: str) -> str:
     return SPECIES.get(prefix, beginning)
 
 
-def genes_among(var: pd.DataFrame) -> np.ndarray:
+def is_gene_feature(var: pd.DataFrame) -> np.ndarray:
     """Say which features are genes, where 10x's column tells; else all, shape (n_vars,)."""
     column = type_column(var)
     return np.ones(len(var), dtype=bool) if column is None else _of_genes(var[column])
@@ -254,7 +254,7 @@ def _of_genes(types: pd.Series) -> np.ndarray:
     return (types.astype(str) == GENE_TYPE).to_numpy()
 
 
-def not_genes(names: pd.Index) -> dict[str, list[str]]:
+def flag_non_gene_features(names: pd.Index) -> dict[str, list[str]]:
     """List names of control probes and of proteins."""
     return {
         "control probes": list(names[names.str.match(CONTROL)]),

@@ -4,19 +4,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from ._alignment import GeneMatch
-from ._batches import aligned_batches, show_bar
-from ._count_slots import Slot, table_in_memory
-from ._report import Report
-from ._sources import Cells, Target, open_source
-from ._target_genes import ModelGenes
-from ._validate import check, warn_of_little
+from ._alignment import GeneAlignment
+from ._batches import aligned_batches, with_progress
+from ._count_slots import CountSlot, table_in_memory
+from ._report import ValidationReport
+from ._sources import LazyAnnData, OutputTarget, open_query_input
+from ._target_genes import TargetGenes
+from ._validate import validate, warn_low_gene_coverage
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,11 @@ class Query:
         What was found of it.
     """
 
-    adata: AnnData | Cells
-    target: Target
-    slot: Slot
-    match: GeneMatch
-    report: Report
+    adata: AnnData | LazyAnnData
+    target: OutputTarget
+    slot: CountSlot
+    alignment: GeneAlignment
+    report: ValidationReport
 
     @property
     def n_obs(self) -> int:
@@ -59,57 +58,57 @@ class Query:
             Name of a progress bar; None: none is shown.
         """
         counts = self.slot.matrix(self.adata)
-        batches = aligned_batches(counts, self.match, batch_size=batch_size, source=str(self.slot))
-        return batches if bar is None else show_bar(batches, self.n_obs, bar)
+        batches = aligned_batches(counts, self.alignment, batch_size=batch_size, source=str(self.slot))
+        return batches if bar is None else with_progress(batches, self.n_obs, bar)
 
-    def about(self) -> dict:
+    def provenance(self) -> dict:
         """Return what to note of it in uns, in types that h5ad and zarr can hold."""
         return {
             "hrca_version": version("hrca"),
             "layer": self.report.layer,
             "gene_column": self.report.gene_column,
-            "n_genes": len(self.match.present),
-            "n_shared_genes": self.match.n_shared,
-            "share": self.report.share,
-            "share_of": self.report.share_of,
+            "n_genes": len(self.alignment.present),
+            "n_shared_genes": self.alignment.n_shared,
+            "gene_weight_fraction": self.report.gene_weight_fraction,
+            "gene_weight_of": self.report.gene_weight_of,
         }
 
 
 def open_query(
-    source, layer: str | None, model_genes: ModelGenes, *, modality: str = "rna", usual: str | None = None
+    source, layer: str | None, model_genes: TargetGenes, *, modality: str = "rna", preferred_layer: str | None = None
 ) -> Query:
     """Check a query, and find its counts and the model's genes in it.
 
     Parameters
     ----------
     source
-        See :func:`hrca.data._sources.open_source`.
+        See :func:`hrca.data._sources.open_query_input`.
     layer
-        See :func:`hrca.data._select_counts.choose_counts`.
+        See :func:`hrca.data._select_counts.select_counts`.
     model_genes
         The model's genes.
     modality
-        See :func:`hrca.data._sources.open_source`.
+        See :func:`hrca.data._sources.open_query_input`.
     usual
-        See :func:`hrca.data._select_counts.choose_counts`.
+        See :func:`hrca.data._select_counts.select_counts`.
 
     Raises
     ------
     ValueError
-        See :func:`hrca.data._validate.check` and :func:`hrca.data._sources.open_source`.
+        See :func:`hrca.data._validate.check` and :func:`hrca.data._sources.open_query_input`.
     FileNotFoundError
-        See :func:`hrca.data._sources.open_source`.
+        See :func:`hrca.data._sources.open_query_input`.
     TypeError
         Likewise.
     """
-    adata, target = open_source(source, modality)
-    checked = check(adata, model_genes, layer, usual=usual)
-    warn_of_little(checked.report, stacklevel=4)  # the line of the user who called predict or its like
-    return Query(adata, target, checked.slot, checked.found.match, checked.report)
+    adata, target = open_query_input(source, modality)
+    checked = validate(adata, model_genes, layer, preferred_layer=preferred_layer)
+    warn_low_gene_coverage(checked.report, stacklevel=4)  # the line of the user who called predict or its like
+    return Query(adata, target, checked.slot, checked.found.alignment, checked.report)
 
 
 @contextmanager
-def naming_sample(name: object) -> Iterator[None]:
+def annotate_sample_errors(name: object) -> Iterator[None]:
     """Say in an error which of several samples it is of; None: there is one."""
     try:
         yield

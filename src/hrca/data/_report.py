@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, repr=False)
-class Report:
+class ValidationReport:
     """What :func:`hrca.pp.check` found.
 
     Attributes
@@ -26,10 +26,10 @@ class Report:
     n_genes
         Number of the model's genes; None without a model.
     share
-        Share of :attr:`share_of` that is there, by what each tells about the labels, 0 to 1; None without a model.
-    share_of
+        Share of :attr:`gene_weight_of` that is there, by what each tells about the labels, 0 to 1; None without a model.
+    gene_weight_of
         Of what: "informative genes" of a model with a count branch, else "genes"; "" without a model.
-    n_looked_at
+    n_sampled_cells
         Cells from which the matrices were told, and the following are counted.
     n_empty_cells
         How many of these have no counts.
@@ -47,9 +47,9 @@ class Report:
     gene_ids: str
     n_shared_genes: int | None
     n_genes: int | None
-    share: float | None
-    share_of: str
-    n_looked_at: int
+    gene_weight_fraction: float | None
+    gene_weight_of: str
+    n_sampled_cells: int
     n_empty_cells: int
     n_empty_genes: int
     notes: tuple[str, ...]
@@ -61,17 +61,17 @@ class Report:
     def sentence(self) -> str:
         """Return in one sentence what was taken."""
         taken = f"{self.n_obs:,} cells x {self.n_vars:,} genes: counts from {self.layer}, genes from {self.gene_column}"
-        if self.share is None:
+        if self.gene_weight_fraction is None:
             return f"{taken} ({self.gene_ids})."
         return (
             f"{taken} ({self.gene_ids}), {self.n_shared_genes:,} of the model's {self.n_genes:,} genes, "
-            f"{self.share:.0%} of what its {self.share_of} tell."
+            f"{self.gene_weight_fraction:.0%} of what its {self.gene_weight_of} tell."
         )
 
     def __repr__(self) -> str:
         lines = [self.sentence(), *(f"  {name}: {text}" for name, text in self.matrices.items())]
         lines.append(
-            f"  {self.n_looked_at:,} cells looked at: {self.n_empty_cells:,} without counts; "
+            f"  {self.n_sampled_cells:,} cells looked at: {self.n_empty_cells:,} without counts; "
             f"{self.n_empty_genes:,} genes without counts in them"
         )
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])

@@ -10,18 +10,18 @@ from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
 # Rows of a sparse matrix on disk that are read in one go, at least: anndata takes 10 ms for each read.
-ROWS_READ = 4_096
+MIN_ROWS_PER_READ = 4_096
 
 # What is held in memory, in bytes, of a matrix that is stored by column, and read of it in one go: the fewer the rows
 # that are held, the more often the file is read.
-BAND, COLUMNS_READ = 400_000_000, 64_000_000
+MAX_BAND_BYTES, MAX_COLUMN_BYTES = 400_000_000, 64_000_000
 
 # Of a float32 value and its int64 index.
-BYTES_A_VALUE = 12
+BYTES_PER_VALUE = 12
 
 
 @dataclass(frozen=True)
-class Sliced:
+class SlicedMatrix:
     """A matrix of which no more is known than how to read some rows.
 
     Attributes
@@ -54,7 +54,7 @@ def is_dense(x) -> bool:
     """Say whether rows of a matrix come dense."""
     if is_dask(x):
         return not sparse.issparse(x._meta)
-    return not sparse.issparse(x) and not isinstance(x, CSRDataset | CSCDataset | Sliced)
+    return not sparse.issparse(x) and not isinstance(x, CSRDataset | CSCDataset | SlicedMatrix)
 
 
 def read_rows(x, rows: slice | np.ndarray) -> sparse.csr_matrix | sparse.csr_array | np.ndarray:
@@ -116,10 +116,10 @@ def _bounds(x, batch_size: int) -> list[int]:
                 bounds.append(int(end))
         return bounds
     if isinstance(x, CSCDataset):
-        n_bands = max(1, math.ceil(x.group["data"].shape[0] * BYTES_A_VALUE / BAND))
+        n_bands = max(1, math.ceil(x.group["data"].shape[0] * BYTES_PER_VALUE / MAX_BAND_BYTES))
         n_rows = max(1, n_obs // n_bands // batch_size) * batch_size
     elif not is_dense(x):
-        n_rows = max(1, ROWS_READ // batch_size) * batch_size
+        n_rows = max(1, MIN_ROWS_PER_READ // batch_size) * batch_size
     return [*range(0, n_obs, n_rows), n_obs]
 
 
@@ -127,24 +127,24 @@ def _rows_of_columns(x: CSCDataset, rows: slice | np.ndarray) -> sparse.csr_matr
     """Read rows of a matrix that is stored by column: all of the file, some columns at a time."""
     indptr = np.asarray(x.group["indptr"][:])
     n_columns = len(indptr) - 1
-    starts = np.searchsorted(indptr, np.arange(0, indptr[-1], COLUMNS_READ // BYTES_A_VALUE), side="right") - 1
+    starts = np.searchsorted(indptr, np.arange(0, indptr[-1], MAX_COLUMN_BYTES // BYTES_PER_VALUE), side="right") - 1
     bounds = np.unique([0, *starts, n_columns])
     parts = [x[:, start:stop].tocsr()[rows] for start, stop in pairwise(bounds)]
     return sparse.hstack(parts, format="csr") if parts else x[:].tocsr()[rows]
 
 
 # Values looked at in one go: 32 MB of float64, so that a check never copies a whole matrix.
-CHECK_BLOCK = 4_000_000
+MAX_BLOCK_VALUES = 4_000_000
 
 # Cells from which a matrix is told to be counts or not, and in how many blocks they lie. The number of blocks has many
 # divisors, so that a matrix stacked on itself shows cells twice.
-CELLS_LOOKED_AT, BLOCKS_LOOKED_AT = 1_000, 20
+MAX_SAMPLED_CELLS, N_SAMPLED_BLOCKS = 1_000, 20
 
 # anndata takes 10 ms for each read of a sparse matrix on disk.
-BLOCKS_ON_DISK = 6
+N_SAMPLED_BLOCKS_ON_DISK = 6
 
 # Rows of a matrix on disk that are summed in one go.
-ROWS_SUMMED_AT_ONCE = 4_096
+ROWS_PER_BLOCK = 4_096
 
 
 def dense(x) -> np.ndarray:
@@ -165,7 +165,7 @@ def row_blocks(x) -> Iterator[tuple[slice, sparse.sparray | sparse.spmatrix | np
     Which rows they are, and the rows.
     """
     start = 0
-    for block in (x,) if in_memory(x) and x.shape[0] else row_batches(x, ROWS_SUMMED_AT_ONCE):
+    for block in (x,) if in_memory(x) and x.shape[0] else row_batches(x, ROWS_PER_BLOCK):
         yield slice(start, start + block.shape[0]), block
         start += block.shape[0]
 
@@ -202,12 +202,14 @@ def sample_cells(x) -> sparse.csr_array:
     n_obs, n_vars = x.shape
     if sparse.issparse(x) and x.format not in ("csr", "csc"):
         x = x.tocsr()
-    wanted = min(n_obs, max(50, CHECK_BLOCK // max(1, n_vars)) if is_dense(x) else CELLS_LOOKED_AT, CELLS_LOOKED_AT)
+    wanted = min(
+        n_obs, max(50, MAX_BLOCK_VALUES // max(1, n_vars)) if is_dense(x) else MAX_SAMPLED_CELLS, MAX_SAMPLED_CELLS
+    )
     # all in one block, or blocks of which none reaches into the next
-    n_blocks = 1 if wanted == n_obs else BLOCKS_LOOKED_AT
+    n_blocks = 1 if wanted == n_obs else N_SAMPLED_BLOCKS
     if not in_memory(x):
-        n_blocks = min(n_blocks, BLOCKS_ON_DISK)
-        if n_obs * n_vars <= CHECK_BLOCK:
+        n_blocks = min(n_blocks, N_SAMPLED_BLOCKS_ON_DISK)
+        if n_obs * n_vars <= MAX_BLOCK_VALUES:
             x = read_rows(x, slice(0, n_obs))
     starts = np.linspace(0, n_obs, n_blocks + 1).astype(int)[:-1]
     rows = [slice(start, start + wanted // n_blocks) for start in starts]

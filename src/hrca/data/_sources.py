@@ -14,11 +14,11 @@ from anndata import AnnData
 from anndata.experimental import AnnCollection
 from mudata import MuData
 
-from ._row_reader import Sliced
+from ._row_reader import SlicedMatrix
 
 
 @dataclass(frozen=True)
-class Raw:
+class LazyRaw:
     """What `raw` is of an AnnData.
 
     Attributes
@@ -34,7 +34,7 @@ class Raw:
 
 
 @dataclass(frozen=True)
-class Cells:
+class LazyAnnData:
     """Cells that look like an AnnData, and of which no matrix is in memory.
 
     Attributes
@@ -55,7 +55,7 @@ class Cells:
 
     X: object
     layers: dict
-    raw: Raw | None
+    raw: LazyRaw | None
     obs: pd.DataFrame
     var: pd.DataFrame
     file: h5py.File | None = None
@@ -82,13 +82,13 @@ class Cells:
 
 
 # What a user may give as a query, but for SpatialData, which is an extra.
-Source = AnnData | MuData | AnnCollection | str | Path
+QueryInput = AnnData | MuData | AnnCollection | str | Path
 
 # Where an annotation can go: into the object that was given, or into the file.
-Target = AnnData | AnnCollection | Path
+OutputTarget = AnnData | AnnCollection | Path
 
 
-def open_source(source, modality: str) -> tuple[AnnData | Cells, Target]:
+def open_query_input(source, modality: str) -> tuple[AnnData | LazyAnnData, OutputTarget]:
     """Find the cells in what a user gave as a query.
 
     Parameters
@@ -115,7 +115,7 @@ def open_source(source, modality: str) -> tuple[AnnData | Cells, Target]:
         path = Path(source).expanduser().resolve()
         return open_file(path), path
     if isinstance(source, AnnCollection):
-        return _of_collection(source), source
+        return _from_collection(source), source
     if isinstance(source, MuData):
         source = get_modality(source, modality)
     elif _is_spatialdata(source):
@@ -155,16 +155,16 @@ def get_table(tables: Mapping[str, AnnData]) -> AnnData:
     """
     names = list(tables)
     if len(names) != 1:
-        way_out = (
+        remedy = (
             f"Name one: `sdata.tables[{names[0]!r}]`."
             if names
             else "Counts of cells or bins come as a table: `spatialdata.SpatialData(..., tables={'table': adata})`."
         )
-        raise ValueError(f"The SpatialData must have one table, but it has {len(names)}: {names}. {way_out}")
+        raise ValueError(f"The SpatialData must have one table, but it has {len(names)}: {names}. {remedy}")
     return tables[names[0]]
 
 
-def open_file(path: Path) -> Cells:
+def open_file(path: Path) -> LazyAnnData:
     """Open an h5ad file or a zarr folder; of its matrices, nothing is read yet.
 
     Raises
@@ -178,10 +178,10 @@ def open_file(path: Path) -> Cells:
     # anndata before 0.7 had no encoding
     missing = [name for name in ("obs", "var") if name not in root or "_index" not in root[name].attrs]
     if missing or "mod" in root:
-        raise ValueError(f"A file must hold an AnnData, but {str(path)!r} {_what_else(root, path)}")
+        raise ValueError(f"A file must hold an AnnData, but {str(path)!r} {_describe_other_format(root, path)}")
     matrices = {name: _matrix(root["layers"][name]) for name in root.get("layers", ())}
-    raw = Raw(_matrix(root["raw/X"]), ad.io.read_elem(root["raw/var"])) if "raw/X" in root else None
-    return Cells(
+    raw = LazyRaw(_matrix(root["raw/X"]), ad.io.read_elem(root["raw/var"])) if "raw/X" in root else None
+    return LazyAnnData(
         X=_matrix(root["X"]) if "X" in root else None,
         layers={name: x for name, x in matrices.items() if x is not None},
         raw=raw,
@@ -207,7 +207,7 @@ def _open_root(path: Path) -> h5py.File | zarr.Group:
     return h5py.File(path, "r")
 
 
-def _what_else(root: h5py.File | zarr.Group, path: Path) -> str:
+def _describe_other_format(root: h5py.File | zarr.Group, path: Path) -> str:
     if "mod" in root:
         return "holds a MuData: `mudata.read(path)` reads it; give that."
     if "tables" in root:
@@ -226,13 +226,13 @@ def _matrix(stored):
     return stored if hasattr(stored, "shape") and len(stored.shape) == 2 else None
 
 
-def _of_collection(collection: AnnCollection) -> Cells:
+def _from_collection(collection: AnnCollection) -> LazyAnnData:
     obs = collection.obs if collection.obs is not None else pd.DataFrame(index=collection.obs_names)
     var = collection.adatas[0].var.reindex(collection.var_names)
     names = (collection.attrs_keys.get("layers") or ()) if collection.attrs_keys else ()
-    return Cells(
-        X=Sliced(collection.shape, lambda rows: collection[rows].X),
-        layers={name: Sliced(collection.shape, partial(_layer, collection, name)) for name in names},
+    return LazyAnnData(
+        X=SlicedMatrix(collection.shape, lambda rows: collection[rows].X),
+        layers={name: SlicedMatrix(collection.shape, partial(_layer, collection, name)) for name in names},
         raw=None,
         obs=obs,
         var=var,

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ._count_slots import Slot
+from ._count_slots import CountSlot
 
 VAR_NAMES = "var_names"
 
 
 @dataclass(frozen=True)
-class ModelGenes:
+class TargetGenes:
     """The genes that a query is to have.
 
     Attributes
@@ -31,12 +31,12 @@ class ModelGenes:
     what: str = "genes"
     profile: np.ndarray | None = None
 
-    def share(self, present: np.ndarray) -> float:
+    def gene_weight_fraction(self, present: np.ndarray) -> float:
         """Return the share of the weights that some genes have."""
         return float(self.weights[present].sum() / max(self.weights.sum(), 1e-30))
 
 
-def name_of(column: str, slot: Slot) -> str:
+def name_of(column: str, slot: CountSlot) -> str:
     """Name a column of gene names in a message, e.g. "`adata.var_names`"."""
     owner = "adata.raw" if slot.place == "raw" else "adata"
     return f"`{owner}.{VAR_NAMES}`" if column == VAR_NAMES else f"`{owner}.var[{column!r}]`"

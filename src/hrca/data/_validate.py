@@ -10,24 +10,24 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from ._count_slots import Slot
-from ._gene_ids import GENE_TYPE, describe_ids, genes_among, not_genes, type_column
-from ._gene_matching import FoundGenes, find_genes, refuse_filled_in, refuse_two_species
-from ._report import Report
+from ._count_slots import CountSlot
+from ._gene_ids import GENE_TYPE, describe_ids, flag_non_gene_features, is_gene_feature, type_column
+from ._gene_matching import GeneMatchResult, check_single_species, check_zero_filled, match_genes
+from ._report import ValidationReport
 from ._row_reader import in_memory
-from ._select_counts import Choice, choose_counts
-from ._target_genes import VAR_NAMES, ModelGenes, name_of
-from ._value_scale import DETECTED, check_counts, check_values
+from ._select_counts import CountSelection, select_counts
+from ._target_genes import VAR_NAMES, TargetGenes, name_of
+from ._value_scale import MIN_DETECTED_GENES, check_counts, check_values
 
 logger = logging.getLogger(__name__)
 
 # Below this share of what tells the labels apart, a model trained on the shared genes is likely to do better: an atlas
 # model of which a panel had 7 % of the genes left 98 % of the cells below p = 0.5 (SpatialCore's docs, 2026-01).
-MIN_SHARE_WITHOUT_WARNING = 0.5
+MIN_WEIGHT_FRACTION_WITHOUT_WARNING = 0.5
 
 
 @dataclass(frozen=True)
-class Checked:
+class ValidatedCells:
     """Cells that were let through.
 
     Attributes
@@ -40,19 +40,19 @@ class Checked:
         What was found.
     """
 
-    slot: Slot
-    found: FoundGenes | None
-    report: Report
+    slot: CountSlot
+    found: GeneMatchResult | None
+    report: ValidationReport
 
 
-def check(
+def validate(
     adata: AnnData,
-    model: ModelGenes | None,
+    model: TargetGenes | None,
     layer: str | None,
     *,
-    usual: str | None = None,
+    preferred_layer: str | None = None,
     with_raw: bool = True,
-) -> Checked:
+) -> ValidatedCells:
     """Check cells; see :func:`hrca.pp.check`.
 
     Parameters
@@ -62,7 +62,7 @@ def check(
     model
         The genes that they are to have; None: any.
     layer
-        See :func:`hrca.data._select_counts.choose_counts`.
+        See :func:`hrca.data._select_counts.select_counts`.
     usual
         Likewise.
     with_raw
@@ -71,45 +71,45 @@ def check(
     Raises
     ------
     ValueError
-        See :func:`hrca.data._select_counts.choose_counts`, :func:`hrca.data._gene_matching.find_genes` and
+        See :func:`hrca.data._select_counts.select_counts`, :func:`hrca.data._gene_matching.match_genes` and
         :func:`hrca.data._value_scale.check_counts`; or if the matrix is transposed, or genes were filled in.
     """
-    _refuse_transposed(adata)
-    choice = choose_counts(adata, layer, usual=usual, with_raw=with_raw)
+    check_orientation(adata)
+    choice = select_counts(adata, layer, preferred_layer=preferred_layer, with_raw=with_raw)
     slot, sample = choice.look.slot, choice.look.sample
     if model is None:
         found = None
-        refuse_two_species(slot.var(adata).index.astype(str), name_of(VAR_NAMES, slot))
+        check_single_species(slot.var(adata).index.astype(str), name_of(VAR_NAMES, slot))
     else:
-        found = find_genes(adata, slot, model)
+        found = match_genes(adata, slot, model)
     if in_memory(slot.matrix(adata)):
         check_counts(slot.matrix(adata), str(slot))
     else:
         check_values(sample.data, str(slot))
     if found is not None:
-        refuse_filled_in(sample, found.match, model)
+        check_zero_filled(sample, found.alignment, model)
     notes = [*choice.notes, *(found.notes if found else ()), *_notes(adata, slot, sample, found)]
     report = _report(adata, choice, sample, found, model, notes)
     if notes:
         logger.warning("%s %s", report.sentence(), " ".join(notes))
     else:
         logger.info("%s", report.sentence())
-    return Checked(slot, found, report)
+    return ValidatedCells(slot, found, report)
 
 
-def warn_of_little(report: Report, stacklevel: int) -> None:
+def warn_low_gene_coverage(report: ValidationReport, stacklevel: int) -> None:
     """Warn if a query has little of what tells the model's labels apart."""
-    if report.share is not None and report.share < MIN_SHARE_WITHOUT_WARNING:
+    if report.gene_weight_fraction is not None and report.gene_weight_fraction < MIN_WEIGHT_FRACTION_WITHOUT_WARNING:
         warnings.warn(
-            f"The query has {report.n_shared_genes} of the model's {report.n_genes} genes, and only {report.share:.0%} "
-            f"of what its {report.share_of} tell; the others count as absent. "
+            f"The query has {report.n_shared_genes} of the model's {report.n_genes} genes, and only {report.gene_weight_fraction:.0%} "
+            f"of what its {report.gene_weight_of} tell; the others count as absent. "
             "A model trained on the shared genes is likely to be better: "
             "`reference[:, reference.var_names.isin(query.var_names)].copy()`, then `HRCA.setup_anndata` on that.",
             stacklevel=stacklevel + 1,
         )
 
 
-def _refuse_transposed(adata: AnnData) -> None:
+def check_orientation(adata: AnnData) -> None:
     rows, columns = describe_ids(adata.obs_names.astype(str)), describe_ids(adata.var_names.astype(str))
     if rows.kind == "Ensembl" or columns.kind == "barcodes" != rows.kind:
         raise ValueError(
@@ -118,7 +118,7 @@ def _refuse_transposed(adata: AnnData) -> None:
         )
 
 
-def _notes(adata: AnnData, slot: Slot, sample: sparse.csr_array, found: FoundGenes | None) -> Iterator[str]:
+def _notes(adata: AnnData, slot: CountSlot, sample: sparse.csr_array, found: GeneMatchResult | None) -> Iterator[str]:
     var = slot.var(adata)
     if not adata.obs_names.is_unique:
         yield "`adata.obs_names` are not unique; labels are in the order of the cells."
@@ -127,14 +127,14 @@ def _notes(adata: AnnData, slot: Slot, sample: sparse.csr_array, found: FoundGen
         yield f"{n_empty:,} of {sample.shape[0]:,} cells looked at have no counts: they cannot be judged."
     if n_twice:
         yield f"{n_twice:,} of {sample.shape[0]:,} cells looked at are there more than once, count for count."
-    is_gene = genes_among(var)
+    is_gene = is_gene_feature(var)
     if not is_gene.all():
         part = (
             "play no part in finding genes" if found else f"would be learned as genes: {_genes_alone(var)} drops them"
         )
         yield f"{(~is_gene).sum():,} features are no genes by their type, and {part}."
-    used = np.zeros(len(var), dtype=bool) if found is None else found.match.used(len(var))
-    for what, names in not_genes(var.index[~used & is_gene].astype(str)).items():
+    used = np.zeros(len(var), dtype=bool) if found is None else found.alignment.used(len(var))
+    for what, names in flag_non_gene_features(var.index[~used & is_gene].astype(str)).items():
         if names:
             part = "they play no part" if found else "they would be learned as genes: leave them out"
             yield f"{len(names):,} of the names are {what}, such as {names[0]!r}: {part}."
@@ -146,34 +146,34 @@ def _genes_alone(var: pd.DataFrame) -> str:
 
 def _n_repeated(sample: sparse.csr_array) -> int:
     # of cells with few counts, some are alike by chance
-    rich = np.flatnonzero(np.diff(sample.indptr) >= DETECTED)
-    bounds = [slice(sample.indptr[row], sample.indptr[row + 1]) for row in rich]
+    well_detected = np.flatnonzero(np.diff(sample.indptr) >= MIN_DETECTED_GENES)
+    bounds = [slice(sample.indptr[row], sample.indptr[row + 1]) for row in well_detected]
     cells = {sample.indices[cell].tobytes() + sample.data[cell].tobytes() for cell in bounds}
-    return len(rich) - len(cells)
+    return len(well_detected) - len(cells)
 
 
 def _report(
     adata: AnnData,
-    choice: Choice,
+    choice: CountSelection,
     sample: sparse.csr_array,
-    found: FoundGenes | None,
-    model: ModelGenes | None,
+    found: GeneMatchResult | None,
+    model: TargetGenes | None,
     notes: list[str],
-) -> Report:
+) -> ValidationReport:
     slot = choice.look.slot
     n_vars = len(slot.var(adata))
-    return Report(
+    return ValidationReport(
         n_obs=adata.n_obs,
         n_vars=n_vars,
         layer=slot.name,
-        matrices={look.slot.name: look.scale.text for look in choice.looks},
+        matrices={look.slot.name: look.scale.text for look in choice.evaluations},
         gene_column=found.column if found else VAR_NAMES,
         gene_ids=str(found.ids if found else describe_ids(slot.var(adata).index.astype(str))),
-        n_shared_genes=found.match.n_shared if found else None,
+        n_shared_genes=found.alignment.n_shared if found else None,
         n_genes=len(model.names) if model else None,
-        share=found.share if found else None,
-        share_of=model.what if model else "",
-        n_looked_at=sample.shape[0],
+        gene_weight_fraction=found.gene_weight_fraction if found else None,
+        gene_weight_of=model.what if model else "",
+        n_sampled_cells=sample.shape[0],
         n_empty_cells=int((np.diff(sample.indptr) == 0).sum()),
         n_empty_genes=int((np.bincount(sample.indices, minlength=n_vars) == 0).sum()),
         notes=tuple(notes),

@@ -7,7 +7,7 @@ from anndata import AnnData
 
 from ._alignment import check_unique
 from ._count_slots import layer_names
-from ._validate import check
+from ._validate import validate
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def check_reference(
     if labels_key is not None:
         check_labels(obs, labels_key, unlabeled_category)
     check_unique(adata.var_names, "`adata.var_names`")
-    slot = check(adata, None, layer, with_raw=False).slot
+    slot = validate(adata, None, layer, with_raw=False).slot
     return slot.name if layer is None and slot.place == "layers" else layer
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from ._row_reader import CHECK_BLOCK, in_memory, sample_cells
+from ._row_reader import MAX_BLOCK_VALUES, in_memory, sample_cells
 
 # log1p(CP10k) cannot exceed log1p(1e4) = 9.21; log2(x + 1) of it stays below 13.3.
-LARGEST_LOG_VALUE = 13.3
+MAX_LOG_VALUE = 13.3
 
 
 def check_counts(x, source: str) -> None:
@@ -57,52 +57,52 @@ def describe_values(values: np.ndarray, bad: np.ndarray) -> str:
         return "infinite values"
     if bad.min() < 0:
         return f"negative values such as {bad.min():.4g} (scaled data?)"
-    if values.max() <= LARGEST_LOG_VALUE:
+    if values.max() <= MAX_LOG_VALUE:
         return f"fractions such as {first:.4g}, none above {values.max():.3g} (log-normalised data?)"
     return f"fractions such as {first:.4g} (normalised or ambient-corrected data?)"
 
 
 def _blocks(x) -> Iterator[np.ndarray]:
     if sparse.issparse(x):
-        yield from (x.data[start : start + CHECK_BLOCK] for start in range(0, x.nnz, CHECK_BLOCK))
+        yield from (x.data[start : start + MAX_BLOCK_VALUES] for start in range(0, x.nnz, MAX_BLOCK_VALUES))
         return
     if not in_memory(x):
         yield sample_cells(x).data
         return
     n_obs, n_vars = x.shape
-    n_rows = max(1, CHECK_BLOCK // max(1, n_vars))
+    n_rows = max(1, MAX_BLOCK_VALUES // max(1, n_vars))
     yield from (np.asarray(x[start : start + n_rows]).ravel() for start in range(0, n_obs, n_rows))
 
 
 # Counts of a cell in which this many genes are detected have a 1 among them, and of some cells a 2: a gene panel's too.
-DETECTED = 20
+MIN_DETECTED_GENES = 20
 
 # Cells without which such a rule is not applied.
-MIN_CELLS = 50
+MIN_SAMPLED_CELLS = 50
 
 # Sums of normalised cells differ by rounding alone; those of thinned or filtered ones by far more.
-SAME_SUM = 1e-3
+SUM_RTOL = 1e-3
 
 # Means of centred genes in a sample of the cells that they were centred over, of standard deviation 1.
-AROUND_ZERO = 0.2
+MAX_ABS_CENTRED_MEAN = 0.2
 
 # Share of entries above zero that only imputed or denoised values reach.
-DENSE = 0.8
+DENSE_FRACTION = 0.8
 
 # Share of integers among the values above which these are counts, some of them changed.
-MOSTLY = 0.5
+INTEGER_MAJORITY = 0.5
 
 # How far values may lie from integers: relative rounding of float32, through an exponential, and what it is at 0.
-ROUNDING, CLOSE = 5e-6, 1e-4
+RTOL, ATOL = 5e-6, 1e-4
 
 # The smallest count of a cell is at most this, for its counts to be recovered.
-LARGEST_SMALLEST_COUNT = 10
+MAX_SMALLEST_COUNT = 10
 
 # exp(50) is beyond any count.
-LARGEST_EXPONENT = 50.0
+MAX_EXPONENT = 50.0
 
 # How each transformation is undone.
-UNDO: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+INVERSES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "": lambda values: values,
     "log1p": np.expm1,
     "log2(x + 1)": lambda values: np.exp2(values) - 1,
@@ -112,7 +112,7 @@ UNDO: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @dataclass(frozen=True)
-class Scale:
+class ValueScale:
     """What a matrix holds.
 
     Attributes
@@ -121,22 +121,22 @@ class Scale:
         In words, to complete "it holds".
     is_counts
         Whether these are integers, 0 or more.
-    is_odd
+    is_suspicious
         Whether they are, but do not look like counts.
-    is_nearly_counts
+    is_mostly_integer
         Whether most are integers, 0 or more, and the others fractions.
     undo
-        Which of :data:`UNDO` leads back to integers, exactly; None: none does.
+        Which of :data:`INVERSES` leads back to integers, exactly; None: none does.
     """
 
     text: str
     is_counts: bool = False
-    is_odd: bool = False
-    is_nearly_counts: bool = False
-    undo: str | None = None
+    is_suspicious: bool = False
+    is_mostly_integer: bool = False
+    inverse: str | None = None
 
 
-def describe_scale(sample: sparse.csr_array) -> Scale:
+def classify_values(sample: sparse.csr_array) -> ValueScale:
     """Say what a matrix holds.
 
     Parameters
@@ -146,12 +146,12 @@ def describe_scale(sample: sparse.csr_array) -> Scale:
 
     Examples
     --------
-    >>> describe_scale(sparse.csr_array(np.log1p([[2500.0, 7500.0], [5000.0, 5000.0], [0.0, 10000.0]]))).text
+    >>> classify_values(sparse.csr_array(np.log1p([[2500.0, 7500.0], [5000.0, 5000.0], [0.0, 10000.0]]))).text
     'log1p of counts per 10,000 (within these 2 genes)'
     """
     values = sample.data
     if not np.isfinite(values).all():
-        return Scale("NaN" if np.isnan(values).any() else "infinite values")
+        return ValueScale("NaN" if np.isnan(values).any() else "infinite values")
     for look in (_integers, _negative, _normalised, _transformed):
         scale = look(sample)
         if scale is not None:
@@ -159,7 +159,7 @@ def describe_scale(sample: sparse.csr_array) -> Scale:
     return _other(sample)
 
 
-def recover(sample: sparse.csr_array, undo: str) -> sparse.csr_array | None:
+def invert_to_counts(sample: sparse.csr_array, inverse: str) -> sparse.csr_array | None:
     """Undo a transformation; where that gives no integers, find the smallest in the ratios of each cell's values.
 
     Parameters
@@ -167,7 +167,7 @@ def recover(sample: sparse.csr_array, undo: str) -> sparse.csr_array | None:
     sample
         Transformed values, shape (n_obs, n_vars), without stored zeros.
     undo
-        One of :data:`UNDO`.
+        One of :data:`INVERSES`.
 
     Returns
     -------
@@ -178,17 +178,17 @@ def recover(sample: sparse.csr_array, undo: str) -> sparse.csr_array | None:
     >>> recover(sparse.csr_array(np.log1p([[0.0, 3333.3333, 6666.6667]])), "log1p").toarray()
     array([[0., 1., 2.]], dtype=float32)
     """
-    if sample.nnz == 0 or not _may_undo(undo, sample.data):
+    if sample.nnz == 0 or not _may_undo(inverse, sample.data):
         return None
-    values = UNDO[undo](sample.data.astype(np.float64))
-    if undo and _near_integers(values).all():
+    values = INVERSES[inverse](sample.data.astype(np.float64))
+    if inverse and _near_integers(values).all():
         return sparse.csr_array((np.rint(values).astype(np.float32), sample.indices, sample.indptr), shape=sample.shape)
     n_values = np.diff(sample.indptr)
     filled = n_values > 0
     starts, lengths = sample.indptr[:-1][filled], n_values[filled]
     per_cell = values / np.repeat(np.minimum.reduceat(values, starts), lengths)
     counts, open_ = np.zeros_like(values), np.ones(len(values), dtype=bool)
-    for smallest in range(1, LARGEST_SMALLEST_COUNT + 1):
+    for smallest in range(1, MAX_SMALLEST_COUNT + 1):
         scaled = per_cell * smallest
         fits = np.repeat(np.logical_and.reduceat(_near_integers(scaled), starts), lengths) & open_
         counts[fits] = np.rint(scaled[fits])
@@ -198,12 +198,12 @@ def recover(sample: sparse.csr_array, undo: str) -> sparse.csr_array | None:
     return None
 
 
-def _may_undo(undo: str, values: np.ndarray) -> bool:
-    return undo in ("", "square root") or values.max() <= LARGEST_EXPONENT
+def _may_undo(inverse: str, values: np.ndarray) -> bool:
+    return inverse in ("", "square root") or values.max() <= MAX_EXPONENT
 
 
 def _near_integers(values: np.ndarray) -> np.ndarray:
-    return np.abs(values - np.rint(values)) <= CLOSE + ROUNDING * values
+    return np.abs(values - np.rint(values)) <= ATOL + RTOL * values
 
 
 def _rows(sample: sparse.csr_array, reduce: np.ufunc, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -213,73 +213,75 @@ def _rows(sample: sparse.csr_array, reduce: np.ufunc, values: np.ndarray) -> tup
     return reduce.reduceat(values, sample.indptr[:-1][filled]), n_values[filled]
 
 
-def _integers(sample: sparse.csr_array) -> Scale | None:
+def _integers(sample: sparse.csr_array) -> ValueScale | None:
     values = sample.data
     if (values < 0).any() or (values != np.rint(values)).any():
         return None
     if not len(values):
-        return Scale("zeros only", is_counts=True, is_odd=sample.shape[0] >= MIN_CELLS and sample.shape[1] > 0)
+        return ValueScale(
+            "zeros only", is_counts=True, is_suspicious=sample.shape[0] >= MIN_SAMPLED_CELLS and sample.shape[1] > 0
+        )
     smallest, n_detected = _rows(sample, np.minimum, values)
-    rich = n_detected >= DETECTED
-    if rich.sum() >= MIN_CELLS and values.max() == 1:
-        return Scale("only 0 and 1 (binarised?)", is_counts=True, is_odd=True)
-    if rich.sum() >= MIN_CELLS and np.median(smallest[rich]) > 1:
-        typical = np.median(smallest[rich])
-        return Scale(
+    well_detected = n_detected >= MIN_DETECTED_GENES
+    if well_detected.sum() >= MIN_SAMPLED_CELLS and values.max() == 1:
+        return ValueScale("only 0 and 1 (binarised?)", is_counts=True, is_suspicious=True)
+    if well_detected.sum() >= MIN_SAMPLED_CELLS and np.median(smallest[well_detected]) > 1:
+        typical = np.median(smallest[well_detected])
+        return ValueScale(
             f"integers without ones: the smallest above 0 is {typical:.0f} in the median cell (rounded normalised "
             "values?)",
             is_counts=True,
-            is_odd=True,
+            is_suspicious=True,
         )
-    return Scale("raw counts", is_counts=True)
+    return ValueScale("raw counts", is_counts=True)
 
 
-def _negative(sample: sparse.csr_array) -> Scale | None:
+def _negative(sample: sparse.csr_array) -> ValueScale | None:
     values = sample.data
     if not (values < 0).any():
         return None
     such = f"such as {values.min():.4g}"
-    if sample.nnz > DENSE * np.prod(sample.shape) and sample.shape[0] >= MIN_CELLS:
-        if np.abs(sample.mean(axis=1)).max() < AROUND_ZERO / 100:
-            return Scale(f"values around 0 within each cell, {such} (centred log ratios, CLR?)")
-        if np.median(np.abs(sample.mean(axis=0))) < AROUND_ZERO:
-            return Scale(f"values around 0 for each gene, {such} (scaled data: z-scores or residuals?)")
-    return Scale(f"negative values {such} (scaled data, residuals or CLR?)")
+    if sample.nnz > DENSE_FRACTION * np.prod(sample.shape) and sample.shape[0] >= MIN_SAMPLED_CELLS:
+        if np.abs(sample.mean(axis=1)).max() < MAX_ABS_CENTRED_MEAN / 100:
+            return ValueScale(f"values around 0 within each cell, {such} (centred log ratios, CLR?)")
+        if np.median(np.abs(sample.mean(axis=0))) < MAX_ABS_CENTRED_MEAN:
+            return ValueScale(f"values around 0 for each gene, {such} (scaled data: z-scores or residuals?)")
+    return ValueScale(f"negative values {such} (scaled data, residuals or CLR?)")
 
 
-def _normalised(sample: sparse.csr_array) -> Scale | None:
-    for name, undo in UNDO.items():
+def _normalised(sample: sparse.csr_array) -> ValueScale | None:
+    for name, inverse in INVERSES.items():
         if name == "square root" or not _may_undo(name, sample.data):
             continue
-        sums, _ = _rows(sample, np.add, undo(sample.data))
+        sums, _ = _rows(sample, np.add, inverse(sample.data))
         # of one or two cells, only a round sum tells
-        alike = sums.std() < SAME_SUM * sums.mean() and (len(sums) > 2 or np.isclose(sums.mean(), [1, 1e4, 1e6]).any())
+        alike = sums.std() < SUM_RTOL * sums.mean() and (len(sums) > 2 or np.isclose(sums.mean(), [1, 1e4, 1e6]).any())
         if alike:
             whole = f"{sums.mean():,.0f}" if sums.mean() > 10 else f"{sums.mean():.3g}"
             within = f" (within these {sample.shape[1]:,} genes)" if sample.shape[1] < 2_000 else ""
             content = "shares of each cell's counts" if whole == "1" else f"counts per {whole}"
             text = f"{name} of {content}" if name else content
-            return Scale(text + within, undo=name if recover(sample, name) is not None else None)
+            return ValueScale(text + within, inverse=name if invert_to_counts(sample, name) is not None else None)
     return None
 
 
-def _transformed(sample: sparse.csr_array) -> Scale | None:
-    mostly_integers = np.mean(sample.data == np.rint(sample.data)) > MOSTLY
-    for name, undo in UNDO.items():
-        if _may_undo(name, sample.data) and name and _near_integers(undo(sample.data)).all():
-            return Scale(f"{name} of counts", undo=name)
-        if not mostly_integers and recover(sample, name) is not None:
-            return Scale(f"{name} of normalised counts".removeprefix(" of "), undo=name)
+def _transformed(sample: sparse.csr_array) -> ValueScale | None:
+    mostly_integers = np.mean(sample.data == np.rint(sample.data)) > INTEGER_MAJORITY
+    for name, inverse in INVERSES.items():
+        if _may_undo(name, sample.data) and name and _near_integers(inverse(sample.data)).all():
+            return ValueScale(f"{name} of counts", inverse=name)
+        if not mostly_integers and invert_to_counts(sample, name) is not None:
+            return ValueScale(f"{name} of normalised counts".removeprefix(" of "), inverse=name)
     return None
 
 
-def _other(sample: sparse.csr_array) -> Scale:
+def _other(sample: sparse.csr_array) -> ValueScale:
     values = sample.data
     fractions = values[values != np.rint(values)]
-    if len(fractions) < (1 - MOSTLY) * len(values):
+    if len(fractions) < (1 - INTEGER_MAJORITY) * len(values):
         text = f"counts and fractions such as {fractions[0]:.4g} (expected or ambient-corrected counts?)"
-        return Scale(text, is_nearly_counts=True)
-    if sample.nnz > DENSE * np.prod(sample.shape):
+        return ValueScale(text, is_mostly_integer=True)
+    if sample.nnz > DENSE_FRACTION * np.prod(sample.shape):
         share = sample.nnz / np.prod(sample.shape)
-        return Scale(f"fractions such as {fractions[0]:.4g}, {share:.0%} of them above 0 (imputed or denoised?)")
-    return Scale(describe_values(values, fractions))
+        return ValueScale(f"fractions such as {fractions[0]:.4g}, {share:.0%} of them above 0 (imputed or denoised?)")
+    return ValueScale(describe_values(values, fractions))

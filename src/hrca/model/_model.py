@@ -21,47 +21,47 @@ from scvi.model.base import BaseModelClass
 from scvi.utils import setup_anndata_dsp
 
 from hrca._hierarchy import Hierarchy, read_hierarchy
-from hrca.annotation._labels import give_answers, likeliest
-from hrca.annotation._options import Asked, Vocabulary, check_ontology_terms
-from hrca.annotation._result import Answers, cellxgene_columns, make_annotation
-from hrca.annotation._write import check_target, write_annotation
+from hrca.annotation._labels import assemble_result, most_likely_labels
+from hrca.annotation._options import LabelSpace, PredictOptions, check_ontology_terms
+from hrca.annotation._result import PredictionResult, cellxgene_columns, to_entries
+from hrca.annotation._write import check_target, write_result
 from hrca.data._alignment import check_shared
-from hrca.data._query import Query, known_labels, naming_sample, open_query
-from hrca.data._sources import Source, get_modality
-from hrca.data._target_genes import ModelGenes
+from hrca.data._query import Query, annotate_sample_errors, known_labels, open_query
+from hrca.data._sources import QueryInput, get_modality
+from hrca.data._target_genes import TargetGenes
 from hrca.data._validate_reference import check_reference, layer_to_register
 from hrca.metrics import annotation_scores, calibration_error, hierarchical_scores, risk_coverage_area
-from hrca.module._count_likelihood import CountEvidence
+from hrca.module._count_likelihood import CountLikelihood
 from hrca.module._module import HRCAModule
 from hrca.module._networks import GeneAE, SEClassifier
 from hrca.module._presets import check_sizes
 from hrca.module._transforms import Corruption
-from hrca.prediction._forward import Judgement, judge_cells, run
+from hrca.prediction._forward import CellProbabilities, predict_probabilities, run
 from hrca.train._adaptation import (
     EPOCH_STEPS,
-    CellsWithTargets,
-    MixedCells,
-    choose_cells,
-    collect,
-    go_on,
+    MixedBatches,
+    SoftLabelledCells,
+    gather_cells,
     query_targets,
     reference_targets,
+    run_adaptation,
+    sample_query_cells,
 )
 from hrca.train._callbacks import EpochHistory
-from hrca.train._config import FINETUNING_ONLY, Phase, without
-from hrca.train._monitoring import TensorBoard, TestMonitor
+from hrca.train._config import FINETUNE_ONLY_KWARGS, PhaseConfig, drop_prefixed
+from hrca.train._monitoring import MonitorTestSet, TensorBoard
 from hrca.train._phase import fit
-from hrca.train._query_matching import describe_match
+from hrca.train._query_matching import summarize_query_match
 from hrca.train._runner import framed_history, plain_history
 from hrca.train._schedule import check_epochs, default_epochs, scaled_schedule
-from hrca.train._splitting import FixedSplitter, split_cells
+from hrca.train._splitting import FixedIndexSplitter, split_cells
 from hrca.train._trainingplans import AdaptPlan, FinetunePlan, LRSchedule, PretrainPlan
 from hrca.uncertainty._cross_fitting import check_folds, check_no_folds, cross_fit
-from hrca.uncertainty._held_out import Testimony
+from hrca.uncertainty._held_out import HeldOutScores
 from hrca.uncertainty._novelty import novelty
-from hrca.uncertainty._posthoc_fit import fit_judgement, keep_reference
+from hrca.uncertainty._posthoc_fit import fit_posthoc, keep_reference
 
-from ._registration import anndata_fields, digest, mudata_fields
+from ._registration import anndata_fields, mudata_fields, weights_fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ logger = logging.getLogger(__name__)
 PREDICTION_BATCH = 512
 
 # Share of unseen cells from which scores of the others may mislead.
-MANY_UNSEEN = 0.1
+UNSEEN_WARNING_FRACTION = 0.1
 
 
 class HRCA(BaseModelClass):
@@ -101,14 +101,14 @@ class HRCA(BaseModelClass):
         Dropout in Gene-AE.
     classifier_dropout_rate
         Dropout in the classifier's stages after the first.
-    count_evidence
+    count_likelihood
         Whether the likelihood of the raw counts under each label's profile stands beside the classifier. False: the
         Document's networks alone.
 
     Attributes
     ----------
-    matched_
-        What :meth:`match` returned, as a dict; None where no query was matched.
+    query_match_
+        What :meth:`match_query` returned, as a dict; None where no query was matched.
     history
         Every logged number of both phases and of adaptation, by epoch.
 
@@ -124,7 +124,7 @@ class HRCA(BaseModelClass):
     -----
     Where the Document is silent, the published code decides (dropouts, norms, feed-forward width); where the
     published code contradicts the Document (stages of the classifier), the Document does. The count branch,
-    :meth:`match`, :meth:`adapt` and the one cycle of :meth:`train` are not of the Document (docs/decisions/0003).
+    :meth:`match_query`, :meth:`adapt` and the one cycle of :meth:`train` are not of the Document (docs/decisions/0003).
 
     Examples
     --------
@@ -141,7 +141,7 @@ class HRCA(BaseModelClass):
 
     _module_cls = HRCAModule
     _pretrain_plan_cls, _training_plan_cls = PretrainPlan, FinetunePlan
-    _data_splitter_cls = FixedSplitter
+    _data_splitter_cls = FixedIndexSplitter
 
     # Eleven parameters and not eight: each is a size, a rate or a part of the model.
     def __init__(
@@ -157,7 +157,7 @@ class HRCA(BaseModelClass):
         classifier_widths: tuple[int, ...] = (512, 256, 128),
         dropout_rate: float = 0.1,
         classifier_dropout_rate: float = 0.5,
-        count_evidence: bool = True,
+        count_likelihood: bool = True,
     ):
         if registry is not None and not (isinstance(registry, Mapping) and "setup_args" in registry):
             raise TypeError(
@@ -183,7 +183,7 @@ class HRCA(BaseModelClass):
             )
             if n_labels
             else None,
-            CountEvidence(n_labels, len(self.gene_names)) if n_labels and count_evidence else None,
+            CountLikelihood(n_labels, len(self.gene_names)) if n_labels and count_likelihood else None,
         )
         self._model_summary_string = (
             f"HRCA with {len(self.gene_names)} genes, {n_labels} labels; n_hidden: {n_hidden}, n_latent: {n_latent}, "
@@ -193,12 +193,12 @@ class HRCA(BaseModelClass):
         self.model_id_ = ""
         self.split_: dict | None = None
         self.test_scores_: list[dict] = []
-        self.matched_: dict | None = None
-        self.held_out_: dict[str, np.ndarray] | None = None
+        self.query_match_: dict | None = None
+        self.conformal_scores_: dict[str, np.ndarray] | None = None
         self.n_folds_: int | None = None
         # of a copy of cross-fitting, which it is
         self.fold_: str | None = None
-        self.kept_: dict[str, np.ndarray] | None = None
+        self.novelty_reference_: dict[str, np.ndarray] | None = None
         self.init_params_ = self._get_init_params(locals())
 
     @classmethod
@@ -315,7 +315,7 @@ class HRCA(BaseModelClass):
         unlabeled_category: str = "Unknown",
         layer: str | None = None,
         classifier_widths: tuple[int, ...] | None = None,
-        count_evidence: bool = True,
+        count_likelihood: bool = True,
         labels_hierarchy: Hierarchy | None = None,
     ) -> "HRCA":
         """Put a new classifier, for the labels of a new reference, on a Gene-AE that is trained already.
@@ -337,7 +337,7 @@ class HRCA(BaseModelClass):
             As in :meth:`setup_anndata`.
         classifier_widths
             As in :class:`HRCA`; None: those of `pretrained`, or HRCA's own where it has none.
-        count_evidence
+        count_likelihood
             As in :class:`HRCA`.
         labels_hierarchy
             As in :meth:`setup_anndata`.
@@ -364,8 +364,8 @@ class HRCA(BaseModelClass):
         sizes = {**gene_ae.sizes, **(classifier.sizes if classifier is not None else {})}
         if classifier_widths is not None:
             sizes["classifier_widths"] = classifier_widths
-        new = cls(adata, count_evidence=count_evidence, **sizes)
-        new.module.gene_ae.adopt(gene_ae, shared, where[shared])
+        new = cls(adata, count_likelihood=count_likelihood, **sizes)
+        new.module.gene_ae.copy_weights_from(gene_ae, shared, where[shared])
         new.module.eval()
         new.is_trained_ = True
         logger.info(
@@ -400,7 +400,7 @@ class HRCA(BaseModelClass):
         """The parent of each label and ancestor that has one; empty without a hierarchy."""
         return dict(self.registry["setup_args"].get("labels_hierarchy") or {})
 
-    def match(self, query: AnnData | MuData, *, layer: str | None = None) -> pd.Series:
+    def match_query(self, query: AnnData | MuData, *, layer: str | None = None) -> pd.Series:
         """Make the training that follows serve a query: its genes and its depths; labels play no part.
 
         The networks then see only the genes that the query has, normalised over them. With ``corruption="thin"``,
@@ -431,17 +431,17 @@ class HRCA(BaseModelClass):
         """
         self._check_has_reference()
         # all genes: which were used before is of no matter to the training that follows
-        opened = self._open(query, layer, ModelGenes(self.gene_names, np.ones(len(self.gene_names))))
-        present = opened.match.present
+        opened = self._open_query(query, layer, TargetGenes(self.gene_names, np.ones(len(self.gene_names))))
+        present = opened.alignment.present
         depth = np.concatenate([np.zeros(0), *(x.sum(axis=1) for _, x in opened.batches(PREDICTION_BATCH))])
         counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
         codes = self._codes() if self.labels else None
-        quantiles, self.matched_ = describe_match(counts, codes, len(self.labels), present, depth)
-        self.module.match(present.astype(np.float32), quantiles)
+        quantiles, self.query_match_ = summarize_query_match(counts, codes, len(self.labels), present, depth)
+        self.module.set_query_match(present.astype(np.float32), quantiles)
         # the networks have not learned on these genes and depths
         self.is_finetuned_, self.model_id_ = False, ""
-        logger.info("Matched to the query: %s.", self.matched_)
-        return pd.Series(self.matched_, dtype=object)
+        logger.info("Matched to the query: %s.", self.query_match_)
+        return pd.Series(self.query_match_, dtype=object)
 
     # More than eight parameters and forty lines, here and below: each is one that the Document's own call names, or
     # that every scvi-tools model has, and the lines hand them on.
@@ -713,8 +713,8 @@ class HRCA(BaseModelClass):
             Epochs of :meth:`finetune`; None: as many as make about 700 optimiser steps, at least 10 and at most the
             Document's 200; with ``lr_schedule="plateau"`` fewer where the validation loss has stopped falling.
         query
-            Cells that the model is to annotate; training is matched to their genes and depths, see :meth:`match`; their
-            counts are where the reference's were, or else call :meth:`match` with a `layer` before. None: as matched
+            Cells that the model is to annotate; training is matched to their genes and depths, see :meth:`match_query`; their
+            counts are where the reference's were, or else call :meth:`match_query` with a `layer` before. None: as matched
             before; if nothing was, all genes, and depths that are log-uniform between a cell's own and 10 counts.
         batch_size
             As in :meth:`pretrain`, for both phases, as all below.
@@ -763,7 +763,7 @@ class HRCA(BaseModelClass):
         self._check_has_labels()
         check_epochs(pretrain_epochs=pretrain_epochs, max_epochs=max_epochs)
         if query is not None:
-            self.match(query)
+            self.match_query(query)
         n_labelled, early_stopping = int((self._codes() < len(self.labels)).sum()), {}
         if pretrain_epochs is None:
             pretrain_epochs = default_epochs(self._pretrain_plan_cls, self.summary_stats.n_cells, batch_size)
@@ -787,7 +787,7 @@ class HRCA(BaseModelClass):
             phases["pretrain"] = {
                 "max_epochs": pretrain_epochs,
                 "plan_kwargs": {**plan_kwargs, **scaled_schedule(self._pretrain_plan_cls, pretrain_epochs)},
-                "trainer_kwargs": without(trainer_kwargs, FINETUNING_ONLY),
+                "trainer_kwargs": drop_prefixed(trainer_kwargs, FINETUNE_ONLY_KWARGS),
                 **shared,
             }
         phases["finetune"] = {
@@ -865,7 +865,7 @@ class HRCA(BaseModelClass):
         adapted = copy.copy(self)
         adapted.module = copy.deepcopy(self.module)
         adapted._adapt(
-            self._open(query, layer),
+            self._open_query(query, layer),
             max_steps=max_steps,
             batch_size=batch_size,
             lr=lr,
@@ -885,17 +885,17 @@ class HRCA(BaseModelClass):
 
     def predict(
         self,
-        adata: Source | Sequence[Source] | Mapping[str, Source] | None = None,
+        adata: QueryInput | Sequence[QueryInput] | Mapping[str, QueryInput] | None = None,
         *,
         key_added: str | None = "hrca",
         soft: bool = False,
         coverage: float | None = None,
         class_conditional: bool = False,
-        weighted: bool = False,
+        reweight_to_query: bool = False,
         level: int | None = None,
         min_confidence: float = 0.0,
-        max_false_rejection: float | None = None,
-        match_platform: bool = True,
+        novelty_fpr: float | None = None,
+        platform_correction: bool = True,
         layer: str | None = None,
         batch_size: int = PREDICTION_BATCH,
         ontology_terms: Mapping[str, str] | None = None,
@@ -940,11 +940,11 @@ class HRCA(BaseModelClass):
         min_confidence
             The least probability of an answer: where a label's is lower, the finest ancestor that reaches it answers,
             and the unlabelled category where none does.
-        max_false_rejection
+        novelty_fpr
             Call a cell the unlabelled category when its novelty is 1 less this share or more, so that about this share
             of cells of the reference's types are called so. None: none is. It holds for cells like the reference's, at
             the depth of the query; on another platform more are.
-        match_platform
+        platform_correction
             Fit, for each gene, how many times more counts this query has of it than the reference, without labels, and
             correct the likelihood of the counts and the novelty by it. A cell's label then depends on the other cells
             of the query; False: on the cell alone, and its novelty on their depths.
@@ -975,7 +975,7 @@ class HRCA(BaseModelClass):
             was loaded without its reference; if `coverage` is not between 0 and 1, there is no `key_added` to write
             sets or ids to, no cells were held out from training, or `class_conditional` or `weighted` is asked for
             without `coverage` or both are; if `level` is asked for without a hierarchy or is not a level of it, or
-            `min_confidence` is not in [0, 1]; or if `max_false_rejection` is not between 0 and 1, or the model knows no
+            `min_confidence` is not in [0, 1]; or if `novelty_fpr` is not between 0 and 1, or the model knows no
             reference cells (published weights).
         TypeError
             If `adata` is of another type.
@@ -988,38 +988,44 @@ class HRCA(BaseModelClass):
         """
         self._check_finetuned()
         vocabulary = self._vocabulary()
-        asked = Asked(level, min_confidence, max_false_rejection, coverage, class_conditional, weighted)
-        writes, knows_reference = key_added is not None, self.kept_ is not None
-        asked.check(vocabulary, writes=writes, knows_reference=knows_reference, has_held_out=self.held_out_ is not None)
+        asked = PredictOptions(level, min_confidence, novelty_fpr, coverage, class_conditional, reweight_to_query)
+        writes, knows_reference = key_added is not None, self.novelty_reference_ is not None
+        asked.check(
+            vocabulary, writes=writes, knows_reference=knows_reference, has_held_out=self.conformal_scores_ is not None
+        )
         if ontology_terms is not None:
             check_ontology_terms(vocabulary, asked, ontology_terms, writes=writes)
         several = isinstance(adata, Mapping | list | tuple)
         samples = adata if isinstance(adata, Mapping) else dict(enumerate(adata if several else [adata]))
         queries, results = {}, {}
         for name, sample in samples.items():
-            with naming_sample(name if several else None):
-                queries[name] = self._open(sample, layer)
+            with annotate_sample_errors(name if several else None):
+                queries[name] = self._open_query(sample, layer)
                 if writes:
                     check_target(queries[name])
         how = {"batch_size": batch_size, "enable_progress_bar": enable_progress_bar}
-        with_novelty = knows_reference and (writes or max_false_rejection is not None)
+        with_novelty = knows_reference and (writes or novelty_fpr is not None)
         for name, query in queries.items():
-            with naming_sample(name if several else None):
-                judgement = self._judge(query, match_platform=match_platform, **how)
-                ranks = self._novelty(query, judgement, match_platform, **how) if with_novelty else None
-                answers = give_answers(
+            with annotate_sample_errors(name if several else None):
+                judgement = self._predict_probabilities(query, platform_correction=platform_correction, **how)
+                ranks = self._novelty(query, judgement, platform_correction, **how) if with_novelty else None
+                answers = assemble_result(
                     vocabulary,
                     judgement,
                     query.adata.obs_names,
                     asked,
                     novelty=ranks,
-                    held_out=self.held_out_,
+                    held_out=self.conformal_scores_,
                 )
                 if writes:
-                    settings = {**asked.settings(), "match_platform": match_platform, "batch_size": batch_size}
-                    annotation = make_annotation(key_added, answers, self._about(query, judgement, answers, settings))
+                    settings = {
+                        **asked.settings(),
+                        "platform_correction": platform_correction,
+                        "batch_size": batch_size,
+                    }
+                    annotation = to_entries(key_added, answers, self._provenance(query, judgement, answers, settings))
                     more = {} if ontology_terms is None else cellxgene_columns(answers.labels, ontology_terms)
-                    write_annotation(query, annotation.with_columns(more))
+                    write_result(query, annotation.with_columns(more))
                 results[name] = answers.probabilities if soft else answers.labels
         if isinstance(adata, Mapping):
             return results
@@ -1027,7 +1033,7 @@ class HRCA(BaseModelClass):
 
     def get_latent_representation(
         self,
-        adata: Source | None = None,
+        adata: QueryInput | None = None,
         *,
         layer: str | None = None,
         batch_size: int = PREDICTION_BATCH,
@@ -1053,7 +1059,7 @@ class HRCA(BaseModelClass):
             If no phase has been trained; or for the query, as :meth:`predict`.
         """
         self._check_pretrained()
-        query = self._open(adata, layer)
+        query = self._open_query(adata, layer)
         latent = np.zeros((query.n_obs, self.module.gene_ae.sizes["n_latent"]), dtype=np.float32)
         for rows, output, _ in run(self.module.encode, query.batches(batch_size)):
             latent[rows] = output
@@ -1061,7 +1067,7 @@ class HRCA(BaseModelClass):
 
     def get_normalized_expression(
         self,
-        adata: Source | None = None,
+        adata: QueryInput | None = None,
         *,
         gene_list: list[str] | None = None,
         layer: str | None = None,
@@ -1097,7 +1103,7 @@ class HRCA(BaseModelClass):
                 f"`gene_list` must hold genes of the model, but it lacks {list(genes[positions < 0][:3])}. "
                 "`model.gene_names` has them all."
             )
-        query = self._open(adata, layer)
+        query = self._open_query(adata, layer)
         expression = np.zeros((query.n_obs, len(genes)), dtype=np.float32)
         for rows, output, _ in run(
             lambda counts: self.module.reconstruct(counts)[:, positions], query.batches(batch_size)
@@ -1107,10 +1113,10 @@ class HRCA(BaseModelClass):
 
     def evaluate(
         self,
-        adata: Source,
+        adata: QueryInput,
         labels_key: str,
         *,
-        match_platform: bool = True,
+        platform_correction: bool = True,
         layer: str | None = None,
         batch_size: int = PREDICTION_BATCH,
     ) -> pd.Series:
@@ -1122,7 +1128,7 @@ class HRCA(BaseModelClass):
             As in :meth:`predict`, but for a list or dict.
         labels_key
             Column of its obs with the known labels. Cells without one, or with the unlabelled category, are not scored.
-        match_platform
+        platform_correction
             As in :meth:`predict`.
         layer
             As in :meth:`predict`.
@@ -1142,7 +1148,7 @@ class HRCA(BaseModelClass):
             As :meth:`predict`; or if there is no such column, or no cell of it has a label that the model knows.
         """
         self._check_finetuned()
-        query = self._open(adata, layer)
+        query = self._open_query(adata, layer)
         known = known_labels(query.adata.obs, labels_key, self.unlabeled_category)
         labelled = known.notna().to_numpy()
         seen = known.isin(self.labels).to_numpy()
@@ -1152,8 +1158,8 @@ class HRCA(BaseModelClass):
                 f"{list(known[labelled].unique()[:3])} and the model {self.labels[:3]}. "
                 "Rename the one kind to the other."
             )
-        judgement = self._judge(query, batch_size=batch_size, match_platform=match_platform)
-        answered, confidence, _ = likeliest(self._vocabulary(), judgement)
+        judgement = self._predict_probabilities(query, batch_size=batch_size, platform_correction=platform_correction)
+        answered, confidence, _ = most_likely_labels(self._vocabulary(), judgement)
         predicted = np.asarray(answered)
         scores = annotation_scores(known[seen], predicted[seen])
         answers = known[seen], predicted[seen], confidence[seen]
@@ -1163,7 +1169,7 @@ class HRCA(BaseModelClass):
             along = hierarchical_scores(*answers[:2], self.labels_hierarchy, unlabeled_category=self.unlabeled_category)
             scores["hierarchical_f1"] = along["hierarchical_f1"]
         scores["n_unseen"] = int((labelled & ~seen).sum())
-        if scores["n_unseen"] > MANY_UNSEEN * labelled.sum():
+        if scores["n_unseen"] > UNSEEN_WARNING_FRACTION * labelled.sum():
             warnings.warn(
                 f"{scores['n_unseen']:.0f} of {labelled.sum()} labelled cells are not scored: the model does not know "
                 f"{list(known[labelled & ~seen].unique()[:3])}; it knows {self.labels[:3]}. Are they named otherwise?",
@@ -1242,23 +1248,23 @@ class HRCA(BaseModelClass):
         if "finetune" in phases and n_folds is None:
             check_no_folds(folder, phases["finetune"]["resume"])
         elif n_folds is not None:
-            testimonies = self._ask_copies(phases, folder, n_folds)
+            testimonies = self._cross_fit(phases, folder, n_folds)
         for name, phase in phases.items():
             # what reports a finished training would report the first phase
             of_last = {"callbacks": callbacks, "test": test} if name == list(phases)[-1] else {}
             self._fit_phase(name, phase, folder, tensorboard=tensorboard, **of_last)
         if "finetune" in phases:
-            self._learn_judgement(testimonies)
+            self._fit_posthoc(testimonies)
 
-    def _ask_copies(self, phases: dict[str, dict], folder: Path | None, n_folds: int) -> list[Testimony]:
+    def _cross_fit(self, phases: dict[str, dict], folder: Path | None, n_folds: int) -> list[HeldOutScores]:
         last, codes = phases["finetune"], self._codes()
         check_folds(self, n_folds, codes, folder, last["resume"], before=next(iter(phases)))
         self.split_ = split_cells(self, codes, last["train_size"])
         # without validation cells there is nothing to stop early by; the user's logger is the model's
         chooses_epoch = last["plan_kwargs"]["lr_schedule"] == "plateau"
-        left_out = "logger" if chooses_epoch else FINETUNING_ONLY
+        left_out = "logger" if chooses_epoch else FINETUNE_ONLY_KWARGS
         in_copies = {
-            name: {**phase, "trainer_kwargs": without(phase["trainer_kwargs"], left_out)}
+            name: {**phase, "trainer_kwargs": drop_prefixed(phase["trainer_kwargs"], left_out)}
             for name, phase in phases.items()
         }
 
@@ -1284,8 +1290,8 @@ class HRCA(BaseModelClass):
         history, watchers, monitor = EpochHistory(), [], None
         if test is not None:
             query, known = test
-            monitor = TestMonitor(
-                lambda: likeliest(self._vocabulary(), self._judge(query))[0],
+            monitor = MonitorTestSet(
+                lambda: most_likely_labels(self._vocabulary(), self._predict_probabilities(query))[0],
                 known,
                 self.labels,
                 interval=settings["checkpoint_interval"],
@@ -1295,7 +1301,7 @@ class HRCA(BaseModelClass):
         if tensorboard:
             logs = (folder or Path(scvi_settings.logging_dir)) / "tensorboard"
             watchers.append(TensorBoard(logs, name, history, monitor))
-        phase = Phase(
+        phase = PhaseConfig(
             name,
             {"pretrain": self._pretrain_plan_cls, "finetune": self._training_plan_cls}[name],
             title=name if self.fold_ is None else f"{self.fold_} {name}",
@@ -1306,16 +1312,16 @@ class HRCA(BaseModelClass):
         )
         n_obs = self.summary_stats.n_cells
         fit(self, phase, np.ones(n_obs, dtype=bool) if name == "pretrain" else codes < len(self.labels))
-        self.model_id_ = digest(self.module)
+        self.model_id_ = weights_fingerprint(self.module)
         if monitor is not None:
             self.test_scores_ = monitor.rows
 
-    def _learn_judgement(self, testimonies: list[Testimony] | None) -> None:
+    def _fit_posthoc(self, testimonies: list[HeldOutScores] | None) -> None:
         counts, codes = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY), self._codes()
-        self.kept_ = keep_reference(self.module, counts, codes)
-        self.held_out_ = fit_judgement(self.module, counts, codes, self.split_, testimonies)
+        self.novelty_reference_ = keep_reference(self.module, counts, codes)
+        self.conformal_scores_ = fit_posthoc(self.module, counts, codes, self.split_, testimonies)
         self.n_folds_ = None if testimonies is None else len(testimonies)
-        self.model_id_ = digest(self.module)
+        self.model_id_ = weights_fingerprint(self.module)
         self.is_finetuned_ = True
 
     def _adapt(
@@ -1329,102 +1335,115 @@ class HRCA(BaseModelClass):
         trainer_kwargs: dict,
     ) -> None:
         # adaptation was measured with these; calibrated, it would weigh unsure cells less
-        judgement = self._judge(query, calibrated=False)
+        judgement = self._predict_probabilities(query, calibrated=False)
         seed = 0 if scvi_settings.seed is None else scvi_settings.seed
-        chosen = choose_cells(judgement.has_counts, seed)
+        chosen = sample_query_cells(judgement.has_counts, seed)
         codes = self._codes()
         labelled = np.flatnonzero(codes < len(self.labels))
         counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
         known = reference_targets(codes[labelled], len(self.labels), AdaptPlan.loss_weights["label_smoothing"])
         said = query_targets(judgement.probabilities[chosen])
-        cells = MixedCells(
-            CellsWithTargets(counts[labelled], known),
-            CellsWithTargets(collect(query.batches(PREDICTION_BATCH), chosen), said),
+        cells = MixedBatches(
+            SoftLabelledCells(counts[labelled], known),
+            SoftLabelledCells(gather_cells(query.batches(PREDICTION_BATCH), chosen), said),
             batch_size=batch_size,
             n_steps=min(max_steps, EPOCH_STEPS),
             seed=seed,
         )
-        go_on(self, cells, max_steps=max_steps, lr=lr, callbacks=callbacks, trainer_kwargs=trainer_kwargs)
+        run_adaptation(self, cells, max_steps=max_steps, lr=lr, callbacks=callbacks, trainer_kwargs=trainer_kwargs)
         # it holds the counts of the query, and a copy of the reference's
         self.trainer = None
         self.module.is_adapted.fill_(True)
-        self.model_id_ = digest(self.module)
+        self.model_id_ = weights_fingerprint(self.module)
         self.is_finetuned_ = True
 
-    def _judge(
+    def _predict_probabilities(
         self,
         query: Query,
         *,
         batch_size: int = PREDICTION_BATCH,
-        match_platform: bool = True,
+        platform_correction: bool = True,
         calibrated: bool = True,
         enable_progress_bar: bool = False,
-    ) -> Judgement:
-        return judge_cells(
+    ) -> CellProbabilities:
+        return predict_probabilities(
             self.module,
             query.batches(batch_size, bar="labels" if enable_progress_bar else None),
             query.n_obs,
-            query.match.present,
-            match_platform=match_platform,
+            query.alignment.present,
+            platform_correction=platform_correction,
             calibrated=calibrated,
         )
 
-    def _vocabulary(self) -> Vocabulary:
-        return Vocabulary(self.labels, self.labels_hierarchy, self.unlabeled_category)
+    def _vocabulary(self) -> LabelSpace:
+        return LabelSpace(self.labels, self.labels_hierarchy, self.unlabeled_category)
 
     def _novelty(
-        self, query: Query, judgement: Judgement, match_platform: bool, *, batch_size: int, enable_progress_bar: bool
+        self,
+        query: Query,
+        judgement: CellProbabilities,
+        platform_correction: bool,
+        *,
+        batch_size: int,
+        enable_progress_bar: bool,
     ) -> np.ndarray:
-        genes_used = self.module.genes_used.cpu().numpy() * query.match.present
+        genes_used = self.module.genes_used.cpu().numpy() * query.alignment.present
         bar = "novelty" if enable_progress_bar else None
         return novelty(
-            self.kept_,
+            self.novelty_reference_,
             lambda: query.batches(batch_size, bar=bar),
             judgement.depth,
             genes_used,
-            query.adata.obs_names if match_platform else None,
+            query.adata.obs_names if platform_correction else None,
         )
 
-    def _test_cells(self, adata: Source, labels_key: str | None) -> tuple[Query, pd.Series]:
+    def _test_cells(self, adata: QueryInput, labels_key: str | None) -> tuple[Query, pd.Series]:
         labels_key = labels_key or self.registry["setup_args"]["labels_key"]
-        query = self._open(adata, None)
+        query = self._open_query(adata, None)
         return query, known_labels(query.adata.obs, labels_key, self.unlabeled_category)
 
     def _codes(self) -> np.ndarray:
         """Index of each reference cell's label, shape (n_obs,); n_labels for the unlabelled category."""
         return self.adata_manager.get_from_registry(REGISTRY_KEYS.LABELS_KEY).ravel()
 
-    def _open(self, adata: Source | None, layer: str | None, genes: ModelGenes | None = None) -> Query:
+    def _open_query(self, adata: QueryInput | None, layer: str | None, genes: TargetGenes | None = None) -> Query:
         adata = self.adata if adata is None else adata
         if adata is None:
             raise ValueError("A query must be given: `adata=`. This model was loaded without its reference.")
         setup_args = self.registry["setup_args"]
         modality = (setup_args.get("modalities") or {"rna_layer": "rna"})["rna_layer"]
-        usual = setup_args.get("layer", setup_args.get("rna_layer"))
-        return open_query(adata, layer, genes or self._genes_to_find(), modality=modality, usual=usual)
+        preferred_layer = setup_args.get("layer", setup_args.get("rna_layer"))
+        return open_query(
+            adata, layer, genes or self._genes_to_find(), modality=modality, preferred_layer=preferred_layer
+        )
 
-    def _genes_to_find(self) -> ModelGenes:
-        evidence, used = self.module.evidence, self.module.genes_used.cpu().numpy()
-        if evidence is None or not evidence.is_fitted:
-            return ModelGenes(self.gene_names, used)
-        informative, profiles = evidence.informative.cpu().numpy(), evidence.log_profiles.exp().cpu().numpy()
-        return ModelGenes(self.gene_names, used * informative, "informative genes", used * profiles.mean(axis=0))
+    def _genes_to_find(self) -> TargetGenes:
+        count_likelihood, used = self.module.count_likelihood, self.module.genes_used.cpu().numpy()
+        if count_likelihood is None or not count_likelihood.is_fitted:
+            return TargetGenes(self.gene_names, used)
+        is_informative, profiles = (
+            count_likelihood.is_informative.cpu().numpy(),
+            count_likelihood.log_profiles.exp().cpu().numpy(),
+        )
+        return TargetGenes(self.gene_names, used * is_informative, "informative genes", used * profiles.mean(axis=0))
 
-    def _about(self, query: Query, judgement: Judgement, answers: Answers, settings: dict) -> dict:
+    def _provenance(
+        self, query: Query, judgement: CellProbabilities, answers: PredictionResult, settings: dict
+    ) -> dict:
         """What uns notes of a prediction."""
         seed = None if scvi_settings.seed is None else int(scvi_settings.seed)
-        about = {
-            **query.about(),
+        provenance = {
+            **query.provenance(),
             "model_id": self.model_id_,
             "labels": answers.probabilities.columns.to_numpy(dtype=str),
-            "platform_spread": judgement.platform_spread,
+            "platform_log_sd": judgement.platform_log_sd,
             **settings,
-            "match_platform": settings["match_platform"] and self.module.weighs_counts,
+            "platform_correction": settings["platform_correction"] and self.module.has_fitted_counts,
             "n_folds": self.n_folds_,
             "seed": seed,
         }
         # h5ad and zarr have no place for None
-        return {name: value for name, value in about.items() if value is not None}
+        return {name: value for name, value in provenance.items() if value is not None}
 
     def _check_has_reference(self) -> None:
         if self.adata_manager is None:

@@ -65,7 +65,7 @@ def mudata_fields(
     return fields
 
 
-def registry_of(model_cls: type[BaseModelClass], gene_names: pd.Index, labels: list[str]) -> dict:
+def build_registry(model_cls: type[BaseModelClass], gene_names: pd.Index, labels: list[str]) -> dict:
     """Return what scvi would have registered of a reference with these genes and labels, in this order.
 
     Parameters
@@ -103,10 +103,10 @@ def mark_trained(model: BaseModelClass) -> None:
     """Say of a model whose weights came from elsewhere that it is ready to predict."""
     model.module.eval()
     model.is_trained_ = model.is_finetuned_ = True
-    model.model_id_ = digest(model.module)
+    model.model_id_ = weights_fingerprint(model.module)
 
 
-def digest(module: nn.Module) -> str:
+def weights_fingerprint(module: nn.Module) -> str:
     """Return twelve hexadecimal digits that identify the weights."""
     sha = hashlib.sha256()
     for name, value in module.state_dict().items():

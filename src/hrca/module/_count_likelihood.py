@@ -13,14 +13,14 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._profiles import OTHERS_DEPTH, informative_genes
+from ._profiles import BACKGROUND_DEPTH, informative_genes
 
 # A cell's counts are not independent draws, so its likelihood cannot grow with depth for ever: it is divided by
 # 1 + depth / 300 before the weights are learned (issue 4's prototype, the best single number of its grid).
 SATURATION_DEPTH = 300.0
 
 # The depth at which weights and temperature of a model are as if depth played no part.
-USUAL_DEPTH = 100.0
+REFERENCE_DEPTH = 100.0
 
 # Weights before anything is learned: the network as it is, the likelihood at a half, and the standard deviation of
 # their logs around these. Held-out cells of the reference know nothing of another platform, where the likelihood holds
@@ -28,13 +28,13 @@ USUAL_DEPTH = 100.0
 # five others, as the thresholds above (docs/benchmarks.md).
 NETWORK_WEIGHT, COUNTS_WEIGHT = 1.0, 0.5
 
-PRIOR_SPREAD = 0.15
+POOL_WEIGHT_PRIOR_SD = 0.15
 
 # How far from their prior the logs of the weights may go: e^3 times; far beyond, their exponentials overflow.
-FARTHEST = 3.0
+MAX_ABS_LOG_WEIGHT = 3.0
 
 
-class CountEvidence(nn.Module):
+class CountLikelihood(nn.Module):
     """The count branch: a profile for each label, and the weights of network and likelihood at each depth.
 
     Parameters
@@ -62,36 +62,36 @@ class CountEvidence(nn.Module):
     def __init__(self, n_labels: int, n_genes: int):
         super().__init__()
         self.register_buffer("log_profiles", torch.zeros(n_labels, n_genes))
-        self.register_buffer("informative", torch.ones(n_genes))
-        self.register_buffer("weights", prior_weights())
-        self.register_buffer("deepest", torch.tensor(float("inf")))
+        self.register_buffer("is_informative", torch.ones(n_genes))
+        self.register_buffer("weights", prior_pool_weights())
+        self.register_buffer("max_depth", torch.tensor(float("inf")))
         self.register_buffer("is_fitted", torch.tensor(False))
 
     def forward(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_labels"]:
         """Return the log-likelihood of counts under each profile, but for the norms; see :func:`normalize`."""
-        informative = self.informative.to(counts.dtype)
-        others = others_weight(counts.sum(dim=1))[:, None]
-        return (counts * (informative + others * (1 - informative))) @ self.log_profiles.T.to(counts.dtype)
+        is_informative = self.is_informative.to(counts.dtype)
+        others = background_weight(counts.sum(dim=1))[:, None]
+        return (counts * (is_informative + others * (1 - is_informative))) @ self.log_profiles.T.to(counts.dtype)
 
-    def fit_profiles(self, profiles: np.ndarray, genes_used: np.ndarray, deepest: float) -> None:
+    def fit_profiles(self, profiles: np.ndarray, genes_used: np.ndarray, max_depth: float) -> None:
         """Take over the profiles of a reference, which genes tell them apart, and its depth."""
         self.log_profiles.copy_(torch.from_numpy(np.log(profiles)))
-        self.informative.copy_(torch.from_numpy(informative_genes(profiles, genes_used)))
-        self.deepest.fill_(deepest)
+        self.is_informative.copy_(torch.from_numpy(informative_genes(profiles, genes_used)))
+        self.max_depth.fill_(max_depth)
         self.is_fitted.fill_(True)
 
 
-def prior_weights() -> Float[Tensor, "2 2"]:
-    """Return the weights before anything is learned; see :class:`CountEvidence`."""
+def prior_pool_weights() -> Float[Tensor, "2 2"]:
+    """Return the weights before anything is learned; see :class:`CountLikelihood`."""
     return torch.tensor([[NETWORK_WEIGHT, COUNTS_WEIGHT], [1.0, 1.0]]).log()
 
 
-def others_weight(depth: Float[Tensor, " n_obs"]) -> Float[Tensor, " n_obs"]:
+def background_weight(depth: Float[Tensor, " n_obs"]) -> Float[Tensor, " n_obs"]:
     """Return the weight of a count on a gene that is not informative, by the depth of the cell."""
-    return 1 / (1 + depth / OTHERS_DEPTH)
+    return 1 / (1 + depth / BACKGROUND_DEPTH)
 
 
-def combine(
+def pool_log_scores(
     network: Float[Tensor, "n_obs n_labels"],
     log_likelihood: Float[Tensor, "n_obs n_labels"],
     depth: Float[Tensor, " n_obs"],
@@ -108,18 +108,18 @@ def combine(
     depth
         Counts of each cell, shape (n_obs,).
     weights
-        See :class:`CountEvidence`.
+        See :class:`CountLikelihood`.
 
     Returns
     -------
     Logits, shape (n_obs, n_labels).
     """
-    log_depth = (depth.clamp(min=1) / USUAL_DEPTH).log()[:, None]
+    log_depth = (depth.clamp(min=1) / REFERENCE_DEPTH).log()[:, None]
     weight = (weights[0] + log_depth * weights[1]).exp()
     return weight[:, :1] * network + weight[:, 1:] * log_likelihood / (1 + depth[:, None] / SATURATION_DEPTH)
 
 
-def fit_weights(
+def fit_pool_weights(
     network: Float[Tensor, "n_obs n_labels"],
     log_likelihood: Float[Tensor, "n_obs n_labels"],
     depth: Float[Tensor, " n_obs"],
@@ -145,20 +145,26 @@ def fit_weights(
 
     Returns
     -------
-    See :class:`CountEvidence`.
+    See :class:`CountLikelihood`.
     """
     network, log_likelihood, depth = network.double(), log_likelihood.double(), depth.double()
-    prior = prior_weights().double()
+    prior = prior_pool_weights().double()
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = torch.from_numpy(flat).reshape(2, 2).requires_grad_(True)
-        value = F.cross_entropy(combine(network, log_likelihood, depth, weights), codes)
-        value = value + (weights - prior).square().sum() / (2 * PRIOR_SPREAD**2 * n_cells)
+        value = F.cross_entropy(pool_log_scores(network, log_likelihood, depth, weights), codes)
+        value = value + (weights - prior).square().sum() / (2 * POOL_WEIGHT_PRIOR_SD**2 * n_cells)
         (gradient,) = torch.autograd.grad(value, weights)
         return value.detach().item(), gradient.flatten().numpy()
 
     start = prior.flatten().numpy()
     with torch.enable_grad():
         # bounds, since a step of the line search could overflow the exponentials
-        fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(x - FARTHEST, x + FARTHEST) for x in start])
+        fit = minimize(
+            loss,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(x - MAX_ABS_LOG_WEIGHT, x + MAX_ABS_LOG_WEIGHT) for x in start],
+        )
     return torch.from_numpy(fit.x).reshape(2, 2).float()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ._calibration import Calibration
-from ._count_likelihood import CountEvidence
+from ._count_likelihood import CountLikelihood
 from ._losses import smoothed_cross_entropy
 from ._networks import GeneAE, SEClassifier
 from ._transforms import Corruption, corrupt, log_normalize, thin_to_depth
@@ -21,7 +21,7 @@ from ._transforms import Corruption, corrupt, log_normalize, thin_to_depth
 TARGETS_KEY = "targets"
 
 # Thinned draws of a deep cell whose log-probabilities are averaged; on the POA pair 4 and 8 differ by .002.
-DRAWS = 8
+N_NETWORK_DRAWS = 8
 
 
 class HRCAModule(BaseModuleClass):
@@ -46,27 +46,29 @@ class HRCAModule(BaseModuleClass):
         Whether the networks have been trained on a query's own cells, at their own depth.
     """
 
-    def __init__(self, gene_ae: GeneAE, se_classifier: SEClassifier | None, evidence: CountEvidence | None = None):
+    def __init__(
+        self, gene_ae: GeneAE, se_classifier: SEClassifier | None, count_likelihood: CountLikelihood | None = None
+    ):
         super().__init__()
         self.gene_ae = gene_ae
         self.se_classifier = se_classifier
-        self.evidence = evidence
+        self.count_likelihood = count_likelihood
         self.calibration = Calibration(0 if se_classifier is None else se_classifier.output.out_features)
         self.register_buffer("genes_used", torch.ones(gene_ae.decoder[-2].out_features))
         self.register_buffer("query_depths", torch.zeros(N_DEPTH_QUANTILES))
         self.register_buffer("is_adapted", torch.tensor(False))
 
-    def match(self, genes_used: np.ndarray, query_depths: np.ndarray) -> None:
+    def set_query_match(self, genes_used: np.ndarray, query_depths: np.ndarray) -> None:
         """See only these genes, and thin training cells to these depths; what was fitted on others no longer holds."""
-        self.forget()
+        self.reset_posthoc()
         self.genes_used.copy_(torch.from_numpy(genes_used))
         self.query_depths.copy_(torch.from_numpy(query_depths))
 
-    def forget(self) -> None:
+    def reset_posthoc(self) -> None:
         """Let go of what was fitted to the networks as they are, before they change."""
         self.is_adapted.fill_(False)
-        if self.evidence is not None:
-            self.evidence.is_fitted.fill_(False)
+        if self.count_likelihood is not None:
+            self.count_likelihood.is_fitted.fill_(False)
 
     @property
     def is_matched(self) -> bool:
@@ -79,9 +81,9 @@ class HRCAModule(BaseModuleClass):
         return self.query_depths if self.is_matched else None
 
     @property
-    def weighs_counts(self) -> bool:
+    def has_fitted_counts(self) -> bool:
         """Whether the count branch has been fitted, and stands beside the classifier."""
-        return self.evidence is not None and bool(self.evidence.is_fitted)
+        return self.count_likelihood is not None and bool(self.count_likelihood.is_fitted)
 
     def _get_inference_input(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"counts": tensors[REGISTRY_KEYS.X_KEY]}
@@ -162,7 +164,7 @@ class HRCAModule(BaseModuleClass):
         return self.se_classifier(self.encode(counts))
 
     @auto_move_data
-    def judge(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_columns"]:
+    def branch_log_scores(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_columns"]:
         """Return what network and counts say of each label, side by side, in one forward.
 
         Returns
@@ -170,18 +172,21 @@ class HRCAModule(BaseModuleClass):
         The network's log-probabilities; with a fitted count branch, those of a cell deeper than the reference are the
         mean of thinned draws of it, and the likelihood follows. Shape (n_obs, n_labels) or (n_obs, 2 n_labels).
         """
-        if not self.weighs_counts:
+        if not self.has_fitted_counts:
             return self.classify(counts).log_softmax(dim=1)
         counts = counts * self.genes_used
-        deepest = float(self.evidence.deepest)
-        deep = (counts.sum(dim=1) > deepest) & ~self.is_adapted
+        max_depth = float(self.count_likelihood.max_depth)
+        deep = (counts.sum(dim=1) > max_depth) & ~self.is_adapted
         network = torch.empty(len(counts), self.se_classifier.output.out_features, device=counts.device)
         if not deep.all():
             network[~deep] = self.classify(counts[~deep]).log_softmax(dim=1).float()
         if deep.any():
-            draws = (self.classify(thin_to_depth(counts[deep], deepest, i)).log_softmax(dim=1) for i in range(DRAWS))
-            network[deep] = sum(draws).float() / DRAWS
-        return torch.cat([network, self.evidence(counts)], dim=1)
+            draws = (
+                self.classify(thin_to_depth(counts[deep], max_depth, i)).log_softmax(dim=1)
+                for i in range(N_NETWORK_DRAWS)
+            )
+            network[deep] = sum(draws).float() / N_NETWORK_DRAWS
+        return torch.cat([network, self.count_likelihood(counts)], dim=1)
 
     @auto_move_data
     def reconstruct(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_genes"]:

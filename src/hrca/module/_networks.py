@@ -73,7 +73,7 @@ class GeneAE(nn.Module):
         """Return the latent features of log-normalised expression, shape (n_obs, n_latent)."""
         return self.encoder_layers(self.encoder_input(x_norm))
 
-    def adopt(self, other: "GeneAE", shared: np.ndarray, where: np.ndarray) -> None:
+    def copy_weights_from(self, other: "GeneAE", shared: np.ndarray, where: np.ndarray) -> None:
         """Take another network's parameters over, those of a gene only where both have it.
 
         Parameters

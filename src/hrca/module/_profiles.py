@@ -7,13 +7,13 @@ from hrca.data._row_reader import dense, row_blocks
 
 # Counts that a label's profile is given in advance for each gene, on average, in proportion to the mean profile; and
 # how many all genes have that the reference does not have. Both from the first prototype, and not tuned since.
-PROFILE_PSEUDOCOUNT, TRACE = 0.3, 1e-2
+PROFILE_PSEUDOCOUNT, TRACE_COUNTS = 0.3, 1e-2
 
-# A gene is informative whose share of a label's counts is above 1e-4, and e^CONTRAST times its mean share of the other
+# A gene is informative whose share of a label's counts is above 1e-4, and e^MIN_LOG_CONTRAST times its mean share of the other
 # labels' (the thresholds of RCTD's gene selection are 2e-4 and 0.75; Cable et al., Nat Biotechnol 2022). The small
 # differences of all other genes are as much the platform's or the donor's as the labels': a sparse cell needs them, in
 # a deep one they would outvote the informative genes, so that they count 1 / (1 + depth / 100).
-INFORMATIVE_SHARE, CONTRAST, OTHERS_DEPTH = 1e-4, 1.25, 100.0
+MIN_INFORMATIVE_FRACTION, MIN_LOG_CONTRAST, BACKGROUND_DEPTH = 1e-4, 1.25, 100.0
 
 
 def class_profiles(counts, codes: np.ndarray, n_labels: int) -> np.ndarray:
@@ -41,15 +41,15 @@ def class_profiles(counts, codes: np.ndarray, n_labels: int) -> np.ndarray:
     n_genes, sums = counts.shape[1], class_sums(counts, codes, n_labels)
     shares = sums / np.maximum(sums.sum(axis=1, keepdims=True), 1)
     # a gene without counts in the reference keeps a trace, so that a query's counts of it are possible
-    mean = shares.mean(axis=0) + TRACE / max(sums.sum(), 1) / n_genes
+    mean = shares.mean(axis=0) + TRACE_COUNTS / max(sums.sum(), 1) / n_genes
     profiles = sums + PROFILE_PSEUDOCOUNT * n_genes * mean / mean.sum()
     return profiles / profiles.sum(axis=1, keepdims=True)
 
 
 def class_sums(counts, codes: np.ndarray, n_labels: int) -> np.ndarray:
     """Return the counts of each label by gene, shape (n_labels, n_genes); see :func:`class_profiles`."""
-    takes_part = np.flatnonzero(codes < n_labels)
-    ones, places = np.ones(len(takes_part)), (codes[takes_part], takes_part)
+    cell_mask = np.flatnonzero(codes < n_labels)
+    ones, places = np.ones(len(cell_mask)), (codes[cell_mask], cell_mask)
     membership = sparse.csr_array((ones, places), shape=(n_labels, counts.shape[0]))
     return sum(dense(membership[:, rows] @ block) for rows, block in row_blocks(counts))
 
@@ -78,10 +78,10 @@ def informative_genes(profiles: np.ndarray, genes_used: np.ndarray) -> np.ndarra
     used = genes_used.astype(bool)
     shares = profiles * used / (profiles * used).sum(axis=1, keepdims=True)
     others = (shares.sum(axis=0) - shares) / (len(shares) - 1)
-    chosen = used & ((shares > INFORMATIVE_SHARE) & (shares > np.exp(CONTRAST) * others)).any(axis=0)
+    chosen = used & ((shares > MIN_INFORMATIVE_FRACTION) & (shares > np.exp(MIN_LOG_CONTRAST) * others)).any(axis=0)
     return chosen if chosen.any() else used
 
 
-def gene_information(profiles: np.ndarray) -> np.ndarray:
+def js_divergence_by_gene(profiles: np.ndarray) -> np.ndarray:
     """Return what each gene adds to the Jensen-Shannon divergence of the profiles, in nats, shape (n_genes,)."""
     return (profiles * np.log(profiles / profiles.mean(axis=0))).mean(axis=0)

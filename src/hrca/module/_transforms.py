@@ -23,7 +23,7 @@ MASK_RATE = 0.7
 
 # Thinning goes down to this many counts a cell, the sparsest that HRCA is for (10 to 200 counts). On a reference of a
 # median of 29 counts, thinning to a fixed fraction, 1 in 200, emptied most cells (docs/decisions/0001).
-THINNEST_DEPTH = 10
+MIN_THINNED_DEPTH = 10
 
 
 def log_normalize(counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_genes"]:
@@ -120,7 +120,7 @@ def corrupt(
     corruption: Corruption,
     generator: torch.Generator | None = None,
     query_depths: Float[Tensor, " n_quantiles"] | None = None,
-    thinnest: int = THINNEST_DEPTH,
+    thinnest: int = MIN_THINNED_DEPTH,
 ) -> Float[Tensor, "n_obs n_genes"]:
     """Make cells sparser than they are, as training does.
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from hrca.module._calibration import Calibration
-from hrca.module._count_likelihood import CountEvidence, combine
+from hrca.module._count_likelihood import CountLikelihood, pool_log_scores
 
-from ._platform_factors import as_seen, fit_platform
+from ._platform_factors import fit_platform, platform_log_likelihood
 
 
 @torch.inference_mode()
@@ -34,7 +34,7 @@ def run(
 
 
 @dataclass(frozen=True)
-class Judgement:
+class CellProbabilities:
     """What the module says of a query.
 
     Attributes
@@ -44,13 +44,13 @@ class Judgement:
     depth
         Counts of each cell on the genes that the model uses, shape (n_obs,); at most those of the deepest cells that
         the network judges whole.
-    platform_spread
+    platform_log_sd
         Standard deviation of the log of the platform factors over the genes used; 0 where none were fitted.
     """
 
     log_probabilities: np.ndarray
     depth: np.ndarray
-    platform_spread: float
+    platform_log_sd: float
 
     @property
     def has_counts(self) -> np.ndarray:
@@ -64,7 +64,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Heard:
+class BranchScores:
     """What network and counts say of cells, each for itself.
 
     Attributes
@@ -75,50 +75,52 @@ class Heard:
         Log-likelihood of the counts, shape (n_obs, n_labels); None without a count branch.
     depth
         Counts of each cell, shape (n_obs,).
-    platform_spread
-        As in :class:`Judgement`.
+    platform_log_sd
+        As in :class:`CellProbabilities`.
     """
 
     network: torch.Tensor
     log_likelihood: torch.Tensor | None
     depth: torch.Tensor
-    platform_spread: float = 0.0
+    platform_log_sd: float = 0.0
 
-    def weigh(self, weights: torch.Tensor | None) -> torch.Tensor:
+    def pool(self, weights: torch.Tensor | None) -> torch.Tensor:
         """Return log-probabilities, not calibrated, shape (n_obs, n_labels).
 
         Parameters
         ----------
         weights
-            Of network and counts, see :class:`hrca.module._count_likelihood.CountEvidence`; None without a count branch.
+            Of network and counts, see :class:`hrca.module._count_likelihood.CountLikelihood`; None without a count branch.
         """
         if self.log_likelihood is None:
             return self.network
         weights = weights.to(self.depth)
-        return combine(self.network, self.log_likelihood, self.depth, weights).log_softmax(dim=1)
+        return pool_log_scores(self.network, self.log_likelihood, self.depth, weights).log_softmax(dim=1)
 
-    def take(self, rows: np.ndarray) -> "Heard":
+    def subset(self, rows: np.ndarray) -> "BranchScores":
         """Return what is said of some cells, given by a mask or by indices."""
         rows = torch.from_numpy(rows)
         log_likelihood = None if self.log_likelihood is None else self.log_likelihood[rows]
-        return Heard(self.network[rows], log_likelihood, self.depth[rows])
+        return BranchScores(self.network[rows], log_likelihood, self.depth[rows])
 
     @staticmethod
-    def join(several: "list[Heard]") -> "Heard":
+    def concat(several: "list[BranchScores]") -> "BranchScores":
         """Put what is said of several sets of cells one after the other."""
         network, depth = (torch.cat([getattr(heard, name) for heard in several]) for name in ("network", "depth"))
         with_counts = several[0].log_likelihood is not None
-        return Heard(network, torch.cat([heard.log_likelihood for heard in several]) if with_counts else None, depth)
+        return BranchScores(
+            network, torch.cat([heard.log_likelihood for heard in several]) if with_counts else None, depth
+        )
 
 
-def hear_cells(
+def score_cells(
     module: torch.nn.Module,
     batches: Iterator[tuple[slice, np.ndarray]],
     n_obs: int,
     present: np.ndarray,
     *,
-    match_platform: bool,
-) -> Heard:
+    platform_correction: bool,
+) -> BranchScores:
     """Ask network and counts, in one forward; the memory grows with n_obs x n_labels, not with n_genes.
 
     Parameters
@@ -131,7 +133,7 @@ def hear_cells(
         Number of cells.
     present
         Which of the model's genes the query measures, shape (n_genes,).
-    match_platform
+    platform_correction
         Whether to fit platform factors to these cells; see :func:`hrca.prediction._platform_factors.fit_platform`.
 
     Returns
@@ -141,42 +143,42 @@ def hear_cells(
     """
     genes_used = module.genes_used.cpu().numpy() * present
     n_labels = module.se_classifier.output.out_features
-    fitted = module.weighs_counts
+    fitted = module.has_fitted_counts
     says = np.zeros((n_obs, 2 * n_labels if fitted else n_labels), dtype=np.float32)
-    sets = [genes_used, genes_used * module.evidence.informative.cpu().numpy()] if fitted else [genes_used]
+    sets = [genes_used, genes_used * module.count_likelihood.is_informative.cpu().numpy()] if fitted else [genes_used]
     depth, totals = np.zeros((n_obs, len(sets))), np.zeros(len(genes_used))
-    for rows, output, counts in run(module.judge, batches):
+    for rows, output, counts in run(module.branch_log_scores, batches):
         says[rows] = output
         depth[rows] = counts @ np.stack(sets, axis=1)
         totals += genes_used * counts.sum(axis=0, dtype=np.float64)
     if not fitted:
-        return Heard(torch.from_numpy(says).double(), None, torch.from_numpy(depth[:, 0]))
-    return _with_factors(module.evidence, says, depth, totals, genes_used, match_platform)
+        return BranchScores(torch.from_numpy(says).double(), None, torch.from_numpy(depth[:, 0]))
+    return _with_factors(module.count_likelihood, says, depth, totals, genes_used, platform_correction)
 
 
-def judge_cells(
+def predict_probabilities(
     module: torch.nn.Module,
     batches: Iterator[tuple[slice, np.ndarray]],
     n_obs: int,
     present: np.ndarray,
     *,
-    match_platform: bool,
+    platform_correction: bool,
     calibrated: bool = True,
-) -> Judgement:
+) -> CellProbabilities:
     """Label cells by network and counts.
 
     Parameters
     ----------
     module
-        As in :func:`hear_cells`.
+        As in :func:`score_cells`.
     batches
-        As in :func:`hear_cells`.
+        As in :func:`score_cells`.
     n_obs
-        As in :func:`hear_cells`.
+        As in :func:`score_cells`.
     present
-        As in :func:`hear_cells`.
-    match_platform
-        As in :func:`hear_cells`.
+        As in :func:`score_cells`.
+    platform_correction
+        As in :func:`score_cells`.
     calibrated
         Whether the probabilities are calibrated.
 
@@ -184,34 +186,34 @@ def judge_cells(
     -------
     What the module says of each cell, in order.
     """
-    heard = hear_cells(module, batches, n_obs, present, match_platform=match_platform)
-    depth, platform_spread = heard.depth, heard.platform_spread
+    heard = score_cells(module, batches, n_obs, present, platform_correction=platform_correction)
+    depth, platform_log_sd = heard.depth, heard.platform_log_sd
     with torch.inference_mode():
-        log_probabilities = heard.weigh(module.evidence.weights.cpu() if module.weighs_counts else None)
+        log_probabilities = heard.pool(module.count_likelihood.weights.cpu() if module.has_fitted_counts else None)
         # of a large query it is as much again
         del heard
         if calibrated:
             on_cpu = Calibration(log_probabilities.shape[1])
             on_cpu.load_state_dict(module.calibration.state_dict())
             log_probabilities = on_cpu(log_probabilities, depth)
-    return Judgement(log_probabilities.numpy().astype(np.float32), depth.numpy(), platform_spread)
+    return CellProbabilities(log_probabilities.numpy().astype(np.float32), depth.numpy(), platform_log_sd)
 
 
 @torch.inference_mode()
 def _with_factors(
-    evidence: CountEvidence,
+    count_likelihood: CountLikelihood,
     says: np.ndarray,
     depth: np.ndarray,
     totals: np.ndarray,
     genes_used: np.ndarray,
-    match_platform: bool,
-) -> Heard:
+    platform_correction: bool,
+) -> BranchScores:
     # double precision, on the CPU: the factors must not depend on the order of the cells
-    on_cpu = CountEvidence(*evidence.log_profiles.shape).double()
-    on_cpu.load_state_dict(evidence.state_dict())
+    on_cpu = CountLikelihood(*count_likelihood.log_profiles.shape).double()
+    on_cpu.load_state_dict(count_likelihood.state_dict())
     network, log_likelihood = torch.from_numpy(says).double().chunk(2, dim=1)
     depths, totals_, factors = (torch.from_numpy(x).double() for x in (depth, totals, genes_used))
-    if match_platform:
+    if platform_correction:
         factors = fit_platform(on_cpu, log_likelihood, depths, totals_, factors)
     spread = float(np.log(factors.numpy()[genes_used > 0]).std()) if genes_used.any() else 0.0
-    return Heard(network, *as_seen(on_cpu, log_likelihood, depths, factors), spread)
+    return BranchScores(network, *platform_log_likelihood(on_cpu, log_likelihood, depths, factors), spread)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy import sparse
 from torch import Tensor
 
-from hrca.module._count_likelihood import CountEvidence, combine, others_weight
+from hrca.module._count_likelihood import CountLikelihood, background_weight, pool_log_scores
 
 # Gamma prior of a platform factor, in counts: a gene needs more than these before its factor leaves 1. Not tuned.
 PLATFORM_PRIOR_COUNTS = 20.0
@@ -24,11 +24,11 @@ PLATFORM_ROUNDS, NORM_ROUNDS = 10, 20
 
 # Factors by the median over labels: counts given in advance, rounds, and what makes a median: labels, and cells of
 # each. None was tuned.
-MEDIAN_PRIOR_COUNTS, MEDIAN_ROUNDS, FEWEST_LABELS, FEWEST_OF_LABEL = 5.0, 3, 3, 10
+MEDIAN_PRIOR_COUNTS, MEDIAN_ROUNDS, MIN_MEDIAN_LABELS, MIN_CELLS_OF_LABEL = 5.0, 3, 3, 10
 
 
-def normalize(
-    evidence: CountEvidence,
+def normalize_log_likelihood(
+    count_likelihood: CountLikelihood,
     log_likelihood: Float[Tensor, "n_obs n_labels"],
     depth: Float[Tensor, "n_obs 2"],
     factors: Float[Tensor, " n_genes"],
@@ -53,13 +53,13 @@ def normalize(
     -------
     Shape (n_obs, n_labels).
     """
-    others = others_weight(depth[:, 0])
-    profiles = evidence.log_profiles.to(depth).exp()
-    sums = torch.stack([profiles @ factors, profiles @ (factors * evidence.informative.to(depth))])
+    others = background_weight(depth[:, 0])
+    profiles = count_likelihood.log_profiles.to(depth).exp()
+    sums = torch.stack([profiles @ factors, profiles @ (factors * count_likelihood.is_informative.to(depth))])
     # no counts, no matter: a query may lack all informative genes
-    all_genes, informative = sums.clamp(min=torch.finfo(depth.dtype).tiny).log()
+    all_genes, is_informative = sums.clamp(min=torch.finfo(depth.dtype).tiny).log()
     by_all, by_informative = others * depth[:, 0], (1 - others) * depth[:, 1]
-    return log_likelihood - by_all[:, None] * all_genes - by_informative[:, None] * informative
+    return log_likelihood - by_all[:, None] * all_genes - by_informative[:, None] * is_informative
 
 
 def platform_factors(
@@ -95,8 +95,8 @@ def platform_factors(
     return factors
 
 
-def as_seen(
-    evidence: CountEvidence,
+def platform_log_likelihood(
+    count_likelihood: CountLikelihood,
     log_likelihood: Float[Tensor, "n_obs n_labels"],
     depth: Float[Tensor, "n_obs 2"],
     factors: Float[Tensor, " n_genes"],
@@ -119,14 +119,14 @@ def as_seen(
     The log-likelihood, shape (n_obs, n_labels), and the counts of each cell, at most those of the deepest cells that
     the network judges whole, shape (n_obs,).
     """
-    log_likelihood, counts = normalize(evidence, log_likelihood, depth, factors), depth[:, 0]
+    log_likelihood, counts = normalize_log_likelihood(count_likelihood, log_likelihood, depth, factors), depth[:, 0]
     # the network judges a deep cell by thinned draws of it, and the likelihood of a draw is that share of the whole
-    seen = counts.clamp(max=evidence.deepest.to(depth))
+    seen = counts.clamp(max=count_likelihood.max_depth.to(depth))
     return log_likelihood * (seen / counts.clamp(min=1))[:, None], seen
 
 
 def fit_platform(
-    evidence: CountEvidence,
+    count_likelihood: CountLikelihood,
     log_likelihood: Float[Tensor, "n_obs n_labels"],
     depth: Float[Tensor, "n_obs 2"],
     totals: Float[Tensor, " n_genes"],
@@ -143,7 +143,7 @@ def fit_platform(
     evidence
         The fitted count branch.
     log_likelihood
-        As in :func:`as_seen`.
+        As in :func:`platform_log_likelihood`.
     depth
         As in :func:`normalize`.
     totals
@@ -155,19 +155,19 @@ def fit_platform(
     -------
     Shape (n_genes,).
     """
-    profiles, factors = evidence.log_profiles.exp().to(totals), present
-    silent, weights = torch.zeros_like(log_likelihood), evidence.weights.to(depth)
+    profiles, factors = count_likelihood.log_profiles.exp().to(totals), present
+    silent, weights = torch.zeros_like(log_likelihood), count_likelihood.weights.to(depth)
     for _ in range(PLATFORM_ROUNDS):
-        corrected, seen = as_seen(evidence, log_likelihood, depth, factors)
-        probabilities = combine(silent, PLATFORM_TRUST * corrected, seen, weights).softmax(dim=1)
+        corrected, seen = platform_log_likelihood(count_likelihood, log_likelihood, depth, factors)
+        probabilities = pool_log_scores(silent, PLATFORM_TRUST * corrected, seen, weights).softmax(dim=1)
         factors = platform_factors(totals, depth[:, 0] @ probabilities, profiles, present)
     return factors
 
 
-def label_median_factors(counts: sparse.csr_array, profiles: np.ndarray) -> np.ndarray:
+def median_platform_factors(counts: sparse.csr_array, profiles: np.ndarray) -> np.ndarray:
     """Return how many times more counts each gene has than expected, in the median of the labels.
 
-    Each cell counts for its likeliest label. Cells of a type that the reference lacks fall to one label or two, which
+    Each cell counts for its most probable label. Cells of a type that the reference lacks fall to one label or two, which
     a median does not follow; a sum over all cells, as in :func:`platform_factors`, would take their genes for the
     platform's. It fails where such cells are most of the query. A gene that less than half of the labels express stays
     near 1: medians over those that do were no better (docs/decisions/0005).
@@ -187,19 +187,19 @@ def label_median_factors(counts: sparse.csr_array, profiles: np.ndarray) -> np.n
     --------
     >>> profiles = np.array([[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6]])
     >>> cells = sparse.csr_array(np.repeat(100 * profiles * [2, 1, 1], 50, axis=0))
-    >>> label_median_factors(cells, profiles).round(1)
+    >>> median_platform_factors(cells, profiles).round(1)
     array([1.7, 0.8, 0.8])
     """
     factors = np.ones(profiles.shape[1])
     for _ in range(MEDIAN_ROUNDS):
-        seen = seen_by(profiles, factors)
+        seen = platform_profiles(profiles, factors)
         log_seen = np.log(seen, where=seen > 0, out=np.zeros_like(seen))
         nearest = (counts @ log_seen.T).argmax(axis=1)
         membership = sparse.csr_array(
             (np.ones(len(nearest)), (nearest, np.arange(len(nearest)))), (len(profiles), len(nearest))
         )
-        enough = np.bincount(nearest, minlength=len(profiles)) >= FEWEST_OF_LABEL
-        if enough.sum() < FEWEST_LABELS:
+        enough = np.bincount(nearest, minlength=len(profiles)) >= MIN_CELLS_OF_LABEL
+        if enough.sum() < MIN_MEDIAN_LABELS:
             return np.ones(profiles.shape[1])
         observed = (membership @ counts).toarray()[enough]
         expected = observed.sum(axis=1, keepdims=True) * profiles[enough]
@@ -208,7 +208,7 @@ def label_median_factors(counts: sparse.csr_array, profiles: np.ndarray) -> np.n
     return factors
 
 
-def seen_by(profiles: np.ndarray, factors: np.ndarray) -> np.ndarray:
+def platform_profiles(profiles: np.ndarray, factors: np.ndarray) -> np.ndarray:
     """Return profiles as a platform of these factors sees them: times the factors, rows that sum to one.
 
     Parameters

@@ -21,14 +21,14 @@ from ._runner import run_phase
 from ._trainingplans import AdaptPlan
 
 # Cells of a query that adaptation draws from, at most: 200 steps see each of them less than once.
-MOST_ADAPTED_CELLS = 20_000
+MAX_ADAPTED_CELLS = 20_000
 
 # Steps between two looks of the progress bar.
 EPOCH_STEPS = 10
 
 
 @dataclass(frozen=True)
-class CellsWithTargets:
+class SoftLabelledCells:
     """Cells, and what the classifier is to say of them.
 
     Attributes
@@ -51,9 +51,9 @@ class CellsWithTargets:
         }
 
 
-class _Mixed(IterableDataset):
+class _MixedDataset(IterableDataset):
     def __init__(
-        self, reference: CellsWithTargets, query: CellsWithTargets, *, batch_size: int, n_steps: int, seed: int
+        self, reference: SoftLabelledCells, query: SoftLabelledCells, *, batch_size: int, n_steps: int, seed: int
     ):
         self.parts = (reference, query)
         self.batch_size, self.n_steps = batch_size, n_steps
@@ -66,7 +66,7 @@ class _Mixed(IterableDataset):
             yield {name: torch.cat([half[name] for half in halves]) for name in halves[0]}
 
 
-class MixedCells(LightningDataModule):
+class MixedBatches(LightningDataModule):
     """A given number of batches an epoch, each half reference and half query, drawn with replacement.
 
     Parameters
@@ -84,10 +84,10 @@ class MixedCells(LightningDataModule):
     """
 
     def __init__(
-        self, reference: CellsWithTargets, query: CellsWithTargets, *, batch_size: int, n_steps: int, seed: int
+        self, reference: SoftLabelledCells, query: SoftLabelledCells, *, batch_size: int, n_steps: int, seed: int
     ):
         super().__init__()
-        self.batches = _Mixed(reference, query, batch_size=batch_size, n_steps=n_steps, seed=seed)
+        self.batches = _MixedDataset(reference, query, batch_size=batch_size, n_steps=n_steps, seed=seed)
 
     def train_dataloader(self) -> DataLoader:
         """Return the batches, which the dataset makes whole."""
@@ -110,7 +110,7 @@ def query_targets(probabilities: np.ndarray) -> np.ndarray:
     return probabilities * probabilities.max(axis=1, keepdims=True)
 
 
-def choose_cells(has_counts: np.ndarray, seed: int) -> np.ndarray:
+def sample_query_cells(has_counts: np.ndarray, seed: int) -> np.ndarray:
     """Choose the cells of a query that are learned from: those with counts, or 20,000 of them.
 
     Parameters
@@ -135,12 +135,12 @@ def choose_cells(has_counts: np.ndarray, seed: int) -> np.ndarray:
             f"{len(has_counts)} cells has. Is it the right layer?"
         )
     drawn = np.flatnonzero(has_counts)
-    if len(drawn) > MOST_ADAPTED_CELLS:
-        drawn = np.random.default_rng(seed).choice(drawn, MOST_ADAPTED_CELLS, replace=False)
+    if len(drawn) > MAX_ADAPTED_CELLS:
+        drawn = np.random.default_rng(seed).choice(drawn, MAX_ADAPTED_CELLS, replace=False)
     return np.isin(np.arange(len(has_counts)), drawn)
 
 
-def collect(batches: Iterator[tuple[slice, np.ndarray]], chosen: np.ndarray) -> sparse.csr_array:
+def gather_cells(batches: Iterator[tuple[slice, np.ndarray]], chosen: np.ndarray) -> sparse.csr_array:
     """Keep some cells of a query, sparse.
 
     Parameters
@@ -157,9 +157,9 @@ def collect(batches: Iterator[tuple[slice, np.ndarray]], chosen: np.ndarray) -> 
     return sparse.vstack([sparse.csr_array(counts[chosen[rows]]) for rows, counts in batches], format="csr")
 
 
-def go_on(
+def run_adaptation(
     model: BaseModelClass,
-    cells: MixedCells,
+    cells: MixedBatches,
     *,
     max_steps: int,
     lr: float,

@@ -37,7 +37,7 @@ class PhaseProgress(ProgressBar):
         return {"loss": f"{float(loss):.4g}", "lr": f"{rate:.1g}"}
 
 
-class KeepBest(Callback):
+class KeepWeights(Callback):
     """Keep the weights of the epoch with the lowest monitored loss, and put them back when training ends.
 
     Training Document, "Pre-training": "The model at the point where the loss no longer decrease is selected". The

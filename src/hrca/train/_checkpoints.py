@@ -24,12 +24,12 @@ from ._runner import framed_history, plain_history
 logger = logging.getLogger(__name__)
 
 # A file's name: phase and number of epochs that are done; sorted by name within a phase, the last is the newest.
-NAME = re.compile(r"(pretrain|finetune)-(\d{6})\.ckpt")
+CHECKPOINT_NAME = re.compile(r"(pretrain|finetune)-(\d{6})\.ckpt")
 
 PHASES = ("pretrain", "finetune")
 
 # The newest, and one before it should the newest turn out to be damaged.
-KEPT = 2
+N_KEPT_CHECKPOINTS = 2
 
 
 class Checkpoints(Callback):
@@ -55,11 +55,11 @@ class Checkpoints(Callback):
         phase: str,
         *,
         interval: int,
-        carried: dict,
+        model_state: dict,
         resume_from: dict | None = None,
     ):
         self.folder, self.phase, self.interval = folder, phase, interval
-        self.carried, self.resume_from = carried, resume_from
+        self.model_state, self.resume_from = model_state, resume_from
         self._first_epoch = resume_from["epoch"] if resume_from else 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -108,10 +108,10 @@ class Checkpoints(Callback):
             "scheduler": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
             "callbacks": _states(trainer.callbacks),
             "random_states": get_random_states(),
-            "carried": self.carried,
+            "model_state": self.model_state,
         }
         write_atomically(state, self.folder / f"{self.phase}-{epoch:06d}.ckpt")
-        for path in sorted(self.folder.glob(f"{self.phase}-*.ckpt"))[:-KEPT]:
+        for path in sorted(self.folder.glob(f"{self.phase}-*.ckpt"))[:-N_KEPT_CHECKPOINTS]:
             path.unlink()
 
 
@@ -159,7 +159,7 @@ def newest_checkpoint(folder: Path) -> dict | None:
     -------
     Its state; None if there is none. A damaged file is passed over with a warning.
     """
-    names = [match for path in folder.glob("*.ckpt") if (match := NAME.fullmatch(path.name))]
+    names = [match for path in folder.glob("*.ckpt") if (match := CHECKPOINT_NAME.fullmatch(path.name))]
     for match in sorted(names, key=lambda match: (PHASES.index(match[1]), int(match[2])), reverse=True):
         path = folder / match[0]
         try:
@@ -170,7 +170,7 @@ def newest_checkpoint(folder: Path) -> dict | None:
     return None
 
 
-def carried_by(model: BaseModelClass) -> dict:
+def model_state(model: BaseModelClass) -> dict:
     """Return what a checkpoint holds of the model beside its weights, in plain values."""
     split = {name: value if name == "train_size" else value.tolist() for name, value in model.split_.items()}
     return {"split": split, "history": plain_history(model.history_) or {}, **_identity(model)}
@@ -182,7 +182,7 @@ def _identity(model: BaseModelClass) -> dict:
         "labels": model.labels,
         "genes": list(model.gene_names),
         "sizes": sizes_of(model),
-        "count evidence": model.module.evidence is not None,
+        "count evidence": model.module.count_likelihood is not None,
         "matched genes": np.flatnonzero(model.module.genes_used.cpu()).tolist(),
         "matched depths": model.module.query_depths.tolist(),
     }
@@ -211,7 +211,7 @@ def check_unused(folder: Path, phase: str) -> None:
         )
 
 
-def adopt(model: BaseModelClass, phase: str, *, lr_schedule: str, max_epochs: int, state: dict, folder: Path) -> bool:
+def restore(model: BaseModelClass, phase: str, *, lr_schedule: str, max_epochs: int, state: dict, folder: Path) -> bool:
     """Give a model what a checkpoint has of it, up to the beginning of what is still to be trained.
 
     Parameters
@@ -239,16 +239,16 @@ def adopt(model: BaseModelClass, phase: str, *, lr_schedule: str, max_epochs: in
         If the checkpoint is of another reference, another query that was matched, other sizes, another split or another
         schedule, or pre-training has not ended when fine-tuning is to start.
     """
-    carried = state["carried"]
-    differing = [name for name, value in _identity(model).items() if carried.get(name) != value]
+    model_state = state["model_state"]
+    differing = [name for name, value in _identity(model).items() if model_state.get(name) != value]
     if differing:
         raise ValueError(
             f"The checkpoints in {folder} are of a model with other {' and '.join(differing)}. Give the reference, the "
             "query to match and the sizes that they were trained with, or another `checkpoint_dir`."
         )
-    if carried["split"]["train_size"] != model.split_["train_size"]:
+    if model_state["split"]["train_size"] != model.split_["train_size"]:
         raise ValueError(
-            f"The checkpoints in {folder} were trained with `train_size={carried['split']['train_size']}`, got "
+            f"The checkpoints in {folder} were trained with `train_size={model_state['split']['train_size']}`, got "
             f"{model.split_['train_size']}. Give the same to go on."
         )
     goes_on = state["phase"] == phase and not state["complete"]
@@ -263,10 +263,11 @@ def adopt(model: BaseModelClass, phase: str, *, lr_schedule: str, max_epochs: in
             f"{max_epochs}. Give the same number to go on."
         )
     model.split_ = {
-        name: value if name == "train_size" else np.array(value, dtype=int) for name, value in carried["split"].items()
+        name: value if name == "train_size" else np.array(value, dtype=int)
+        for name, value in model_state["split"].items()
     }
     if goes_on:
-        model.history_ = framed_history(carried["history"])
+        model.history_ = framed_history(model_state["history"])
         logger.info("%s: goes on after epoch %d.", phase, state["epoch"])
         return False
     if phase == "pretrain" and state["phase"] == "finetune":
@@ -285,7 +286,7 @@ def adopt(model: BaseModelClass, phase: str, *, lr_schedule: str, max_epochs: in
     set_random_states(state["random_states"])
     epochs = state["callbacks"][EpochHistory().state_key]["epochs"]
     ended = {f"{state['phase']}_{name}": values for name, values in epochs.items()}
-    earlier = carried["history"]
+    earlier = model_state["history"]
     model.history_ = framed_history({**earlier, **{name: earlier.get(name, []) + ended[name] for name in ended}})
     model.is_trained_ = True
     if state["phase"] == phase:

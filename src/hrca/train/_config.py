@@ -9,10 +9,10 @@ from ._callbacks import EpochHistory
 from ._trainingplans import FinetunePlan, PretrainPlan
 
 # Beginnings of the names of Trainer arguments that a training of both phases has for fine-tuning alone.
-FINETUNING_ONLY = ("logger", "early_stopping")
+FINETUNE_ONLY_KWARGS = ("logger", "early_stopping")
 
 
-def without(trainer_kwargs: dict, beginnings: str | tuple[str, ...]) -> dict:
+def drop_prefixed(trainer_kwargs: dict, beginnings: str | tuple[str, ...]) -> dict:
     """Return the arguments for a Trainer whose names do not begin so.
 
     Examples
@@ -24,7 +24,7 @@ def without(trainer_kwargs: dict, beginnings: str | tuple[str, ...]) -> dict:
 
 
 @dataclass(frozen=True)
-class Phase:
+class PhaseConfig:
     """How a phase is run: everything but the model and its cells.
 
     Attributes

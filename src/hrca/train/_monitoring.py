@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 DPI = 150
 
 
-class TestMonitor(Callback):
+class MonitorTestSet(Callback):
     """Annotate test cells every few epochs, and keep their scores and confusions.
 
     Parameters
@@ -111,7 +111,7 @@ class TensorBoard(Callback):
         Looks at test cells; called before this one. None without test cells.
     """
 
-    def __init__(self, folder: Path, phase: str, history: EpochHistory, monitor: TestMonitor | None):
+    def __init__(self, folder: Path, phase: str, history: EpochHistory, monitor: MonitorTestSet | None):
         self.folder, self.phase, self.history, self.monitor = folder, phase, history, monitor
         self._writer = None
 

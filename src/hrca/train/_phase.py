@@ -9,9 +9,9 @@ from torch import nn
 
 from hrca.module._transforms import CORRUPTIONS
 
-from ._callbacks import KeepBest, PhaseProgress
-from ._checkpoints import Checkpoints, adopt, carried_by, check_unused, newest_checkpoint
-from ._config import Phase
+from ._callbacks import KeepWeights, PhaseProgress
+from ._checkpoints import Checkpoints, check_unused, model_state, newest_checkpoint, restore
+from ._config import PhaseConfig
 from ._runner import run_phase, uses_accelerator
 from ._runtime_estimate import estimate_epoch_seconds
 from ._schedule import _choose_epochs, check_epochs
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 LONG_RUN_HOURS = 1.0
 
 
-def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
+def fit(model: BaseModelClass, phase: PhaseConfig, cell_mask: np.ndarray) -> None:
     """Train one phase, and leave the model with the weights of its best epoch, or of the last of a cycle.
 
     Parameters
@@ -32,7 +32,7 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
         The model, with its split drawn.
     phase
         How to run it.
-    takes_part
+    cell_mask
         Which cells of the reference take part, shape (n_obs,).
 
     Raises
@@ -45,8 +45,8 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
     """
     _check_phase(phase)
     state = newest_checkpoint(phase.checkpoint_dir) if phase.resume else None
-    lr_schedule, max_epochs = phase.plan_kwargs["lr_schedule"], _choose_epochs(phase, int(takes_part.sum()))
-    if state is not None and adopt(
+    lr_schedule, max_epochs = phase.plan_kwargs["lr_schedule"], _choose_epochs(phase, int(cell_mask.sum()))
+    if state is not None and restore(
         model, phase.name, lr_schedule=lr_schedule, max_epochs=max_epochs, state=state, folder=phase.checkpoint_dir
     ):
         if state["phase"] == phase.name and (phase.max_epochs or 0) > state["epoch"]:
@@ -62,7 +62,7 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
         return
     if phase.checkpoint_dir is not None and not phase.resume:
         check_unused(phase.checkpoint_dir, phase.name)
-    train, validation = (cells[takes_part[cells]] for cells in (model.split_["train"], model.split_["validation"]))
+    train, validation = (cells[cell_mask[cells]] for cells in (model.split_["train"], model.split_["validation"]))
     if min(len(train), phase.batch_size) < 2:
         raise ValueError(
             f"A batch must have at least 2 cells, but there are {len(train)} to train on and `batch_size` is "
@@ -78,14 +78,14 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
     )
     monitor = "validation_loss" if len(validation) else "train_loss"
     plan = phase.plan_cls(model.module, monitor=monitor, **phase.plan_kwargs)
-    best = KeepBest(monitor, last=lr_schedule == "one_cycle")
+    best = KeepWeights(monitor, last=lr_schedule == "one_cycle")
     callbacks = [best, *phase.callbacks]
     if phase.trainer_kwargs.get("enable_progress_bar", True):
         callbacks.append(PhaseProgress(phase.title))
     if phase.checkpoint_dir is not None:
         callbacks.append(_checkpoints(model, phase, state))
-    _announce(phase, model.module, len(train), max_epochs)
-    model.module.forget()
+    _warn_if_long(phase, model.module, len(train), max_epochs)
+    model.module.reset_posthoc()
     run_phase(
         model,
         phase.name,
@@ -100,7 +100,7 @@ def fit(model: BaseModelClass, phase: Phase, takes_part: np.ndarray) -> None:
     logger.info("%s: kept the weights of epoch %s, %s.", phase.name, best.best_epoch, chosen)
 
 
-def _check_phase(phase: Phase) -> None:
+def _check_phase(phase: PhaseConfig) -> None:
     corruption = phase.plan_kwargs["corruption"]
     if corruption not in CORRUPTIONS:
         raise ValueError(f"`corruption` must be one of {list(CORRUPTIONS)}, got {corruption!r}.")
@@ -123,7 +123,7 @@ def _check_phase(phase: Phase) -> None:
         raise ValueError("`resume=True` needs the `checkpoint_dir` of the training that it goes on from, got None.")
 
 
-def _trainer_defaults(phase: Phase, n_validation: int) -> dict:
+def _trainer_defaults(phase: PhaseConfig, n_validation: int) -> dict:
     defaults = {
         # nothing is logged within an epoch, and Lightning warns where an interval is longer than an epoch
         "log_every_n_steps": 1,
@@ -137,19 +137,19 @@ def _trainer_defaults(phase: Phase, n_validation: int) -> dict:
     return {**defaults, **phase.trainer_kwargs}
 
 
-def _checkpoints(model: BaseModelClass, phase: Phase, state: dict | None) -> Checkpoints:
+def _checkpoints(model: BaseModelClass, phase: PhaseConfig, state: dict | None) -> Checkpoints:
     phase.checkpoint_dir.mkdir(parents=True, exist_ok=True)
     resumes = state is not None and state["phase"] == phase.name
     return Checkpoints(
         phase.checkpoint_dir,
         phase.name,
         interval=phase.checkpoint_interval,
-        carried=state["carried"] if resumes else carried_by(model),
+        model_state=state["model_state"] if resumes else model_state(model),
         resume_from=state if resumes else None,
     )
 
 
-def _announce(phase: Phase, module: nn.Module, n_obs: int, max_epochs: int) -> None:
+def _warn_if_long(phase: PhaseConfig, module: nn.Module, n_obs: int, max_epochs: int) -> None:
     if uses_accelerator(phase.trainer_kwargs["accelerator"]):
         return
     hours = max_epochs * estimate_epoch_seconds(module, n_obs=n_obs, batch_size=phase.batch_size) / 3600

@@ -4,10 +4,10 @@ import numpy as np
 
 from hrca.data._row_reader import weighted_depth
 from hrca.module._module import N_DEPTH_QUANTILES
-from hrca.module._profiles import class_profiles, gene_information
+from hrca.module._profiles import class_profiles, js_divergence_by_gene
 
 
-def describe_match(
+def summarize_query_match(
     counts,
     codes: np.ndarray | None,
     n_labels: int,
@@ -31,7 +31,7 @@ def describe_match(
 
     Returns
     -------
-    The percentiles of the query's depth, 0 to 100, and the entries that :meth:`hrca.HRCA.match` returns.
+    The percentiles of the query's depth, 0 to 100, and the entries that :meth:`hrca.HRCA.match_query` returns.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def describe_match(
     depth = weighted_depth(counts, present.astype(np.float32))
     information = np.nan
     if codes is not None:
-        by_gene = gene_information(class_profiles(counts, codes, n_labels))
+        by_gene = js_divergence_by_gene(class_profiles(counts, codes, n_labels))
         information = float(by_gene[present].sum() / by_gene.sum())
     kept = np.minimum(1, np.quantile(query_depth, 0.5) / np.maximum(depth, 1)).mean()
     return quantiles.astype(np.float32), {

@@ -8,14 +8,14 @@ from scvi.model.base import BaseModelClass
 from scvi.train import TrainRunner
 
 from ._callbacks import EpochHistory
-from ._splitting import FixedSplitter
+from ._splitting import FixedIndexSplitter
 
 
 def run_phase(
     model: BaseModelClass,
     phase: str,
     plan: LightningModule,
-    splitter: FixedSplitter,
+    splitter: FixedIndexSplitter,
     *,
     history: EpochHistory,
     callbacks: list[Callback],

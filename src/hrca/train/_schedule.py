@@ -5,13 +5,13 @@ import numbers
 
 from scvi.model._utils import get_max_epochs_heuristic
 
-from ._config import Phase
+from ._config import PhaseConfig
 from ._trainingplans import FinetunePlan, PretrainPlan
 
 logger = logging.getLogger(__name__)
 
 # A training for which no epochs are named has at least these, so that every cell of a large reference is seen often.
-FEWEST_EPOCHS = 10
+MIN_EPOCHS = 10
 
 
 def default_epochs(plan_cls: type[PretrainPlan] | type[FinetunePlan], n_obs: int, batch_size: int) -> int:
@@ -31,7 +31,7 @@ def default_epochs(plan_cls: type[PretrainPlan] | type[FinetunePlan], n_obs: int
     As many as make the plan's number of optimiser steps, at least 10, at most the Document's number.
     """
     epochs = round(plan_cls.default_steps * batch_size / n_obs)
-    return min(max(epochs, FEWEST_EPOCHS), plan_cls.document_epochs)
+    return min(max(epochs, MIN_EPOCHS), plan_cls.document_epochs)
 
 
 def check_epochs(**epochs: int | None) -> None:
@@ -72,7 +72,7 @@ def scaled_schedule(plan_cls: type[PretrainPlan] | type[FinetunePlan], max_epoch
     }
 
 
-def _choose_epochs(phase: Phase, n_obs: int) -> int:
+def _choose_epochs(phase: PhaseConfig, n_obs: int) -> int:
     if phase.max_epochs is not None:
         # torch's schedules refuse numpy's integers
         return int(phase.max_epochs)

@@ -44,7 +44,7 @@ def split_cells(model: BaseModelClass, codes: np.ndarray | None, train_size: flo
     return model.split_
 
 
-class FixedSplitter(DataSplitter):
+class FixedIndexSplitter(DataSplitter):
     """scvi's splitter on given cells.
 
     An empty set is an empty list of batches: scvi returns None, on which Lightning fails (scvi-tools#3223).

@@ -15,7 +15,7 @@ LR_SCHEDULES: tuple[str, ...] = get_args(LRSchedule)
 VALIDATION_SEED = 0
 
 
-class _HRCAPlan(TrainingPlan):
+class _BasePlan(TrainingPlan):
     """What both phases share; abstract.
 
     scvi's plan brings an ELBO, Adam with ``eps=0.01`` and weight decay, and a plateau on absolute differences
@@ -169,7 +169,7 @@ class _HRCAPlan(TrainingPlan):
             scheduler.step(metric)
 
 
-class PretrainPlan(_HRCAPlan):
+class PretrainPlan(_BasePlan):
     """Pre-training: Gene-AE alone, on its reconstruction of the uncorrupted cells.
 
     Training Document, "Pre-training": l_r = MSE(I, O), Adam. The classifier neither runs nor changes.
@@ -183,7 +183,7 @@ class PretrainPlan(_HRCAPlan):
     loss_weights = {"reconstruction_weight": 1.0, "classification_weight": 0.0, "label_smoothing": 0.0}
 
 
-class FinetunePlan(_HRCAPlan):
+class FinetunePlan(_BasePlan):
     """Fine-tuning: both networks, on labels and reconstruction together.
 
     The weights and the smoothing are the published code's; the Document names none
@@ -198,7 +198,7 @@ class FinetunePlan(_HRCAPlan):
     loss_weights = {"reconstruction_weight": 0.1, "classification_weight": 0.9, "label_smoothing": 0.1}
 
 
-class AdaptPlan(_HRCAPlan):
+class AdaptPlan(_BasePlan):
     """Adaptation to a query: as fine-tuning, on cells of both sides.
 
     Not of the Document.

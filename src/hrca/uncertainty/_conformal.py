@@ -6,25 +6,25 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 # Held-out cells are told apart by depth in as many bins of equal size as have this many cells, at most five.
-CELLS_A_BIN, MOST_BINS = 20, 5
+MIN_CELLS_PER_BIN, MAX_DEPTH_BINS = 20, 5
 
 # With a threshold for each label, the other labels' cells count as this many of its own: a label that few held-out
 # cells have is drawn to the common threshold, where alone it would be in every set (docs/decisions/0004).
-SHARED_CELLS = 20.0
+OTHER_LABELS_N_CELLS = 20.0
 
 # Held-out cells that are kept with a model, at most: more change no threshold by half a point.
-MOST_CELLS = 2000
+MAX_HELD_OUT_CELLS = 2000
 
 # Weighted sets: inverse penalty of the classifier that tells query from held-out cells, .001 of .001, .01 and .1
 # (docs/decisions/0004).
-LIKENESS_C = 0.001
+IMPORTANCE_C = 0.001
 
 # The bound of its log odds, the query cells that teach it, at most, and the probability below which all are as good as
 # none when cells are compared by their logs. None was tuned.
-MOST_LOG_ODDS, MOST_QUERY_CELLS, LEAST_PROBABILITY = 4.0, 20_000, 1e-4
+MAX_ABS_LOG_ODDS, MAX_IMPORTANCE_CELLS, MIN_PROBABILITY = 4.0, 20_000, 1e-4
 
 
-def label_scores(probabilities: np.ndarray, draws: np.ndarray) -> np.ndarray:
+def aps_scores(probabilities: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Return how far down a cell's list each label stands: the probability of those before it and a share of its own.
 
     The randomised score of adaptive prediction sets (Romano, Sesia and Candes, NeurIPS 2020). It is uniform for the
@@ -53,7 +53,7 @@ def label_scores(probabilities: np.ndarray, draws: np.ndarray) -> np.ndarray:
     return scores
 
 
-def held_out_scores(probabilities: np.ndarray, depth: np.ndarray, codes: np.ndarray, cells: np.ndarray) -> dict:
+def conformal_scores(probabilities: np.ndarray, depth: np.ndarray, codes: np.ndarray, cells: np.ndarray) -> dict:
     """Return what is to be kept of held-out cells.
 
     Parameters
@@ -73,9 +73,11 @@ def held_out_scores(probabilities: np.ndarray, depth: np.ndarray, codes: np.ndar
     most 2,000 cells.
     """
     rng = np.random.default_rng(0)
-    scores = label_scores(probabilities, rng.random(len(codes)))[np.arange(len(codes)), codes]
+    scores = aps_scores(probabilities, rng.random(len(codes)))[np.arange(len(codes)), codes]
     known = np.unique(cells)
-    kept = np.isin(cells, rng.choice(known, MOST_CELLS, replace=False) if len(known) > MOST_CELLS else known)
+    kept = np.isin(
+        cells, rng.choice(known, MAX_HELD_OUT_CELLS, replace=False) if len(known) > MAX_HELD_OUT_CELLS else known
+    )
     return {
         "score": scores[kept].astype(np.float32),
         "depth": depth[kept].astype(np.float32),
@@ -93,7 +95,7 @@ def prediction_sets(
     *,
     coverage: float,
     class_conditional: bool = False,
-    weighted: bool = False,
+    reweight_to_query: bool = False,
 ) -> np.ndarray:
     """Choose for each cell the labels that stand no further down than held-out cells' true ones.
 
@@ -103,13 +105,13 @@ def prediction_sets(
     Parameters
     ----------
     held_out
-        From :func:`held_out_scores`.
+        From :func:`conformal_scores`.
     probabilities
         Calibrated, shape (n_obs, n_labels).
     depth
         Counts of each cell, shape (n_obs,); a cell without gets all labels.
     draws
-        As in :func:`label_scores`.
+        As in :func:`aps_scores`.
     coverage
         Share of cells whose set is to hold the true label.
     class_conditional
@@ -124,10 +126,10 @@ def prediction_sets(
     has_counts = depth > 0
     if not has_counts.any():
         return np.ones(probabilities.shape, dtype=bool)
-    scores = label_scores(probabilities.astype(float), draws)
-    if weighted:
+    scores = aps_scores(probabilities.astype(float), draws)
+    if reweight_to_query:
         own_weights = np.ones(len(depth))
-        weights, own_weights[has_counts] = _likeness(
+        weights, own_weights[has_counts] = _importance_weights(
             held_out, probabilities[has_counts], depth[has_counts], draws[has_counts]
         )
         thresholds = _thresholds(held_out["score"], weights, own_weights, coverage)[:, None]
@@ -140,7 +142,7 @@ def _by_depth(
     held_out: dict[str, np.ndarray], depth: np.ndarray, n_labels: int, coverage: float, class_conditional: bool
 ) -> np.ndarray:
     """Return a threshold for each cell and label, shape (n_obs, n_labels)."""
-    n_bins = int(np.clip(len(np.unique(held_out["cell"])) // CELLS_A_BIN, 1, MOST_BINS))
+    n_bins = int(np.clip(len(np.unique(held_out["cell"])) // MIN_CELLS_PER_BIN, 1, MAX_DEPTH_BINS))
     edges = np.quantile(held_out["depth"], np.linspace(0, 1, n_bins + 1)[1:-1])
     own_bin = np.searchsorted(edges, held_out["depth"], side="right")
     thresholds = np.empty((n_bins, n_labels))
@@ -158,13 +160,13 @@ def _weights(held_out: dict[str, np.ndarray], label: int | None) -> np.ndarray:
         return np.full(len(held_out["cell"]), len(np.unique(held_out["cell"])) / max(len(held_out["cell"]), 1))
     own = held_out["code"] == label
     weights = np.zeros(len(own))
-    for members, most in ((own, np.inf), (~own, SHARED_CELLS)):
+    for members, most in ((own, np.inf), (~own, OTHER_LABELS_N_CELLS)):
         if members.any():
             weights[members] = min(len(np.unique(held_out["cell"][members])), most) / members.sum()
     return weights
 
 
-def _likeness(
+def _importance_weights(
     held_out: dict[str, np.ndarray], probabilities: np.ndarray, depth: np.ndarray, draws: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return how many cells each held-out score stands for, and each of the query's cells: importance weights.
@@ -172,20 +174,21 @@ def _likeness(
     A logistic regression tells held-out cells from the query's by depth and log-probabilities; its odds are the
     weights.
     """
-    drawn = np.argsort(draws, kind="stable")[:MOST_QUERY_CELLS]
+    drawn = np.argsort(draws, kind="stable")[:MAX_IMPORTANCE_CELLS]
     theirs, kept = _features(probabilities, depth), _features(held_out["probabilities"], held_out["depth"])
     sides = [kept, theirs[drawn]]
     is_query = np.repeat([False, True], [len(side) for side in sides])
     balance = np.concatenate([np.full(len(side), len(is_query) / 2 / len(side)) for side in sides])
-    classifier = LogisticRegression(C=LIKENESS_C, max_iter=1000)
+    classifier = LogisticRegression(C=IMPORTANCE_C, max_iter=1000)
     classifier.fit(np.concatenate(sides), is_query, sample_weight=balance)
     own, weights = (
-        np.exp(np.clip(classifier.decision_function(side), -MOST_LOG_ODDS, MOST_LOG_ODDS)) for side in (theirs, kept)
+        np.exp(np.clip(classifier.decision_function(side), -MAX_ABS_LOG_ODDS, MAX_ABS_LOG_ODDS))
+        for side in (theirs, kept)
     )
     n_cells = len(np.unique(held_out["cell"]))
     # Kish's effective sample size, of cells and not of their scores at several depths
     effective = weights.sum() ** 2 / np.square(weights).sum() * n_cells / len(weights)
-    if effective < CELLS_A_BIN:
+    if effective < MIN_CELLS_PER_BIN:
         warnings.warn(
             f"The weighted sets stand on the equivalent of {effective:.0f} held-out cells, of {n_cells}: few are like "
             "the query's. Their coverage is uncertain; without `weighted` it does not hold for this query either.",
@@ -197,7 +200,7 @@ def _likeness(
 
 def _features(probabilities: np.ndarray, depth: np.ndarray) -> np.ndarray:
     # in double precision: a rounded logarithm would tell the sides apart where all cells have the same
-    return np.column_stack([np.log(np.maximum(probabilities, LEAST_PROBABILITY).astype(float)), np.log(depth)])
+    return np.column_stack([np.log(np.maximum(probabilities, MIN_PROBABILITY).astype(float)), np.log(depth)])
 
 
 def _thresholds(

@@ -13,13 +13,13 @@ from scvi.model.base import BaseModelClass
 from hrca.train._checkpoints import check_unused, newest_checkpoint
 from hrca.train._random_states import get_random_states, set_random_states
 
-from ._held_out import Testimony, testify
+from ._held_out import HeldOutScores, score_held_out
 
 logger = logging.getLogger(__name__)
 
 # Cells that the copies speak of, at most (but for rounding up in each fold): of a label with a twentieth of the cells,
 # this leaves 500. Not tuned.
-MOST_CELLS = 10_000
+MAX_SCORED_CELLS = 10_000
 
 
 def check_folds(
@@ -121,7 +121,7 @@ def cross_fit(
     codes: np.ndarray,
     folder: Path | None,
     chooses_epoch: bool,
-) -> list[Testimony]:
+) -> list[HeldOutScores]:
     """Train a copy of the model for each fold, without its cells, and let it speak of them; the model stays as it is.
 
     Parameters
@@ -153,27 +153,27 @@ def cross_fit(
     labelled = np.flatnonzero(codes < len(model.labels))
     # each copy, and the model after them, draws as the model would without folds
     random_states, testimonies = get_random_states(), []
-    for fold, places in enumerate(share_out(codes[labelled], n_folds, seed)):
+    for fold, places in enumerate(stratified_folds(codes[labelled], n_folds, seed)):
         set_random_states(random_states)
         cells, own = labelled[places], copy.copy(model)
         own.fold_ = f"fold {fold + 1}/{n_folds}"
         logger.info("Training a copy: %s.", own.fold_)
         train = np.setdiff1d(labelled, cells)
         own.module = copy.deepcopy(model.module)
-        own.split_ = leave_out(model.split_, cells, chooses_epoch=chooses_epoch)
+        own.split_ = drop_cells(model.split_, cells, chooses_epoch=chooses_epoch)
         own_folder = None if folder is None else _folder(folder, fold)
         _check_same_cells(own_folder, train, labelled)
         fit_copy(own, own_folder)
         # of a label that this copy has never seen, it can only be wrong
-        asked = cells[np.isin(codes[cells], codes[train])][: -(-MOST_CELLS // n_folds)]
-        testimonies.append(testify(own.module, counts, codes, train, np.sort(asked)))
+        asked = cells[np.isin(codes[cells], codes[train])][: -(-MAX_SCORED_CELLS // n_folds)]
+        testimonies.append(score_held_out(own.module, counts, codes, train, np.sort(asked)))
         # it holds the copy; a collection of all garbage here would take a second of each fold
         own.trainer = None
     set_random_states(random_states)
     return testimonies
 
 
-def share_out(codes: np.ndarray, n_folds: int, seed: int) -> list[np.ndarray]:
+def stratified_folds(codes: np.ndarray, n_folds: int, seed: int) -> list[np.ndarray]:
     """Share cells out among folds, those of each label as evenly as they go.
 
     Parameters
@@ -192,7 +192,7 @@ def share_out(codes: np.ndarray, n_folds: int, seed: int) -> list[np.ndarray]:
     Examples
     --------
     >>> codes = np.array([7, 7, 9, 9])
-    >>> [sorted(codes[fold].tolist()) for fold in share_out(codes, n_folds=2, seed=0)]
+    >>> [sorted(codes[fold].tolist()) for fold in stratified_folds(codes, n_folds=2, seed=0)]
     [[7, 9], [7, 9]]
     """
     rng = np.random.default_rng(seed)
@@ -200,7 +200,7 @@ def share_out(codes: np.ndarray, n_folds: int, seed: int) -> list[np.ndarray]:
     return [rng.permutation(by_label[fold::n_folds]) for fold in range(n_folds)]
 
 
-def leave_out(split: dict, cells: np.ndarray, *, chooses_epoch: bool) -> dict:
+def drop_cells(split: dict, cells: np.ndarray, *, chooses_epoch: bool) -> dict:
     """Return a split of a reference without some of its cells.
 
     Parameters
@@ -226,7 +226,7 @@ def _check_same_cells(folder: Path | None, train: np.ndarray, labelled: np.ndarr
     state = None if folder is None else newest_checkpoint(folder)
     if state is None:
         return
-    split = state["carried"]["split"]
+    split = state["model_state"]["split"]
     if not np.array_equal(np.intersect1d(split["train"] + split["validation"], labelled), train):
         raise ValueError(
             f"The checkpoints in {folder} are of other folds. Give the `n_folds` and the seed (`scvi.settings.seed`) "

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 # A cell is compared with this share of the known cells, those nearest in depth. Not tuned.
-NEAREST_SHARE = 0.25
+NEAREST_FRACTION = 0.25
 
 # A score below this, such as the deviance of a cell of one count, is as good as none when its log is taken.
-LEAST_SCORE = 1e-6
+MIN_SCORE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class DepthRanks:
         -------
         In [0, 1), shape (n_obs,).
         """
-        n_nearest = max(1, int(NEAREST_SHARE * len(self.depth)))
+        n_nearest = max(1, int(NEAREST_FRACTION * len(self.depth)))
         windows = np.lib.stride_tricks.sliding_window_view(self.surprise, n_nearest)
         ends = (np.searchsorted(self.depth, depth, side=side) for side in ("left", "right"))
         start = (sum(ends) // 2 - n_nearest // 2).clip(0, len(self.depth) - n_nearest)
@@ -60,4 +60,4 @@ class DepthRanks:
 
 
 def _log(scores: np.ndarray) -> np.ndarray:
-    return np.log(scores.clip(LEAST_SCORE))
+    return np.log(scores.clip(MIN_SCORE))

@@ -6,12 +6,12 @@ from hashlib import blake2b
 import numpy as np
 
 
-def draws_of(names: Sequence[str]) -> np.ndarray:
+def uniform_from_names(names: Sequence[str]) -> np.ndarray:
     """Return a number in [0, 1) for each name: the same whenever the name is asked for; shape (n_obs,).
 
     Examples
     --------
-    >>> draws_of(["AAACCTG", "AAACCTC"]).round(2)
+    >>> uniform_from_names(["AAACCTG", "AAACCTC"]).round(2)
     array([0.77, 0.76])
     """
     hashes = [int.from_bytes(blake2b(str(name).encode(), digest_size=6).digest()) for name in names]

@@ -19,14 +19,14 @@ from sklearn.preprocessing import normalize
 
 from hrca.module._profiles import PROFILE_PSEUDOCOUNT, class_sums
 from hrca.module._transforms import thin_to_depth
-from hrca.prediction._platform_factors import label_median_factors, seen_by
+from hrca.prediction._platform_factors import median_platform_factors, platform_profiles
 
 from ._depth_ranks import DepthRanks
-from ._name_hash import draws_of
+from ._name_hash import uniform_from_names
 
 # Reference cells that are kept, at most; about how many thinned copies of them a query is compared with, and how many
 # of each cell at most. None of these was tuned.
-MOST_CELLS, N_COPIES, MOST_DRAWS = 2000, 2000, 8
+MAX_REFERENCE_CELLS, N_THINNED_CELLS, MAX_DRAWS_PER_CELL = 2000, 2000, 8
 
 # Counts that a gene is given in advance, so that one which the reference never showed is possible. Not tuned.
 GENE_PSEUDOCOUNT = 0.5
@@ -36,10 +36,10 @@ GENE_PSEUDOCOUNT = 0.5
 N_COMPONENTS, N_NEAREST = 20, 3
 
 # With fewer reference cells, or genes that these have, there is no distance between halves of them to speak of.
-FEWEST_CELLS, FEWEST_GENES = 40, 3
+MIN_DISTANCE_CELLS, MIN_DISTANCE_GENES = 40, 3
 
 # Cells of the query that the factors of its platform are fitted to, at most. Not tuned.
-MOST_QUERY_CELLS = 5000
+MAX_FACTOR_CELLS = 5000
 
 SEED = 0
 
@@ -47,7 +47,7 @@ BATCH = 256
 
 
 @dataclass(frozen=True)
-class Profiles:
+class LeaveOneOutProfiles:
     """Counts of a reference, summed, to make a profile of each label and to take one cell out again.
 
     Attributes
@@ -82,7 +82,7 @@ class Profiles:
         return profiles / profiles.sum(axis=1, keepdims=True)
 
 
-def keep_cells(counts, codes: np.ndarray, n_labels: int, deepest: float) -> dict[str, np.ndarray]:
+def keep_cells(counts, codes: np.ndarray, n_labels: int, max_depth: float) -> dict[str, np.ndarray]:
     """Return what novelty needs of a reference.
 
     Parameters
@@ -102,8 +102,8 @@ def keep_cells(counts, codes: np.ndarray, n_labels: int, deepest: float) -> dict
     random, as a CSR matrix; ``codes``, their labels; ``deepest``.
     """
     kept = np.flatnonzero(codes < n_labels)
-    if len(kept) > MOST_CELLS:
-        kept = np.sort(np.random.default_rng(SEED).choice(kept, MOST_CELLS, replace=False))
+    if len(kept) > MAX_REFERENCE_CELLS:
+        kept = np.sort(np.random.default_rng(SEED).choice(kept, MAX_REFERENCE_CELLS, replace=False))
     cells = counts[kept]
     cells = sparse.csr_array(cells if sparse.issparse(cells) else np.asarray(cells))
     return {
@@ -112,7 +112,7 @@ def keep_cells(counts, codes: np.ndarray, n_labels: int, deepest: float) -> dict
         "indices": cells.indices.astype(np.int32),
         "indptr": cells.indptr.astype(np.int64),
         "codes": codes[kept].astype(np.int32),
-        "deepest": np.array(deepest, dtype=np.float32),
+        "max_depth": np.array(max_depth, dtype=np.float32),
     }
 
 
@@ -137,7 +137,7 @@ def novelty(
         1 for genes that the model uses and the query has, shape (n_genes,).
     obs_names
         The cells' names, to correct for what the query's platform catches more or less of, see
-        :func:`hrca.prediction._platform_factors.label_median_factors`; None: no correction.
+        :func:`hrca.prediction._platform_factors.median_platform_factors`; None: no correction.
 
     Returns
     -------
@@ -145,13 +145,13 @@ def novelty(
     alpha is above 1 - alpha. It depends on the depths of the other cells of the query, to which the reference cells are
     thinned, and on the correction.
     """
-    profiles = Profiles(kept["sums"] * genes_used, genes_used)
+    profiles = LeaveOneOutProfiles(kept["sums"] * genes_used, genes_used)
     shape = (len(kept["codes"]), len(genes_used))
     cells = sparse.csr_array((kept["data"], kept["indices"], kept["indptr"]), shape=shape)
     cells = sparse.csr_array(cells @ sparse.diags_array(genes_used.astype(np.float32)))
-    ranks, deepest = np.full(len(depth), np.nan, dtype=np.float32), float(kept["deepest"])
+    ranks, max_depth = np.full(len(depth), np.nan, dtype=np.float32), float(kept["max_depth"])
     # in order of depth, so that the order of the cells plays no part
-    depths = np.sort(depth[depth > 0]).clip(max=deepest)
+    depths = np.sort(depth[depth > 0]).clip(max=max_depth)
     if not len(depths) or not cells.sum():
         return ranks
     copies = _copies_of_reference(cells, kept["codes"], profiles, depths)
@@ -159,13 +159,13 @@ def novelty(
         return ranks
 
     def thinned(counts: np.ndarray) -> sparse.csr_array:
-        return sparse.csr_array(_at_most(counts * genes_used.astype(np.float32), deepest))
+        return sparse.csr_array(_at_most(counts * genes_used.astype(np.float32), max_depth))
 
     factors = genes_used
     if obs_names is not None:
         sample = _sample(batches(), depth, obs_names, thinned)
-        factors = label_median_factors(sample, profiles.of_labels()) * genes_used
-    rank = _ranking(copies, _log(seen_by(profiles.of_labels(), factors)), factors)
+        factors = median_platform_factors(sample, profiles.of_labels()) * genes_used
+    rank = _ranking(copies, _log(platform_profiles(profiles.of_labels(), factors)), factors)
     for rows, counts in batches():
         counts = thinned(counts)
         judged = np.flatnonzero(counts.sum(axis=1) > 0)
@@ -188,7 +188,7 @@ def _ranking(copies: "_Copies", by_label: np.ndarray, factors: np.ndarray) -> Ca
 
 
 @dataclass(frozen=True)
-class _Copies:
+class _ThinnedReference:
     """Thinned copies of reference cells: counts, depth above 0, deviance, and the number of the cell."""
 
     counts: sparse.csr_array
@@ -197,16 +197,16 @@ class _Copies:
     cell: np.ndarray
 
     def of(self, chosen: np.ndarray) -> "_Copies":
-        return _Copies(self.counts[chosen], self.depth[chosen], self.deviance[chosen], self.cell[chosen])
+        return _ThinnedReference(self.counts[chosen], self.depth[chosen], self.deviance[chosen], self.cell[chosen])
 
 
 @dataclass(frozen=True)
-class _Half:
+class _SplitHalf:
     """The copies of one half of the reference cells, and what the other half is like beside them.
 
     Attributes
     ----------
-    usual_depth
+    median_depth
         Counts that cells are brought to before they are compared.
     components
         Of the copies' log-normalised expression; None: distance plays no part.
@@ -216,21 +216,21 @@ class _Half:
         Of the other half: of the deviance, of the distance, of both.
     """
 
-    usual_depth: float
+    median_depth: float
     components: TruncatedSVD | None
     nearest: NearestNeighbors | None
     ranks: list[DepthRanks]
 
     @classmethod
-    def of(cls, copies: _Copies, others: _Copies, n_draws: int) -> "_Half":
-        usual_depth = float(np.median(copies.depth))
+    def of(cls, copies: _ThinnedReference, others: _ThinnedReference, n_draws: int) -> "_Half":
+        median_depth = float(np.median(copies.depth))
         n_components = min(N_COMPONENTS, *(n - 1 for n in copies.counts.shape))
         components = TruncatedSVD(n_components, random_state=SEED)
         # copies that are all alike have no variance to explain a share of
         with np.errstate(divide="ignore", invalid="ignore"):
-            places = components.fit_transform(_log_normalized(copies.counts, usual_depth))
+            places = components.fit_transform(_log_normalized(copies.counts, median_depth))
         nearest = NearestNeighbors(n_neighbors=min(N_NEAREST * n_draws, len(places))).fit(places)
-        half = cls(usual_depth, components, nearest, [])
+        half = cls(median_depth, components, nearest, [])
         for score in (others.deviance, half.distance(others.counts)):
             half.ranks.append(DepthRanks.of(others.depth, score))
         half.ranks.append(DepthRanks.of(others.depth, half.both(others.depth, others.deviance, others.counts)))
@@ -238,7 +238,7 @@ class _Half:
 
     def distance(self, counts: sparse.csr_array) -> np.ndarray:
         """Return the mean distance to the nearest copies, shape (n_obs,)."""
-        places = self.components.transform(_log_normalized(counts, self.usual_depth))
+        places = self.components.transform(_log_normalized(counts, self.median_depth))
         return self.nearest.kneighbors(places)[0].mean(axis=1)
 
     def both(self, depth: np.ndarray, deviance: np.ndarray, counts: sparse.csr_array) -> np.ndarray:
@@ -255,24 +255,26 @@ class _Half:
         return self.ranks[2].rank(depth, self.both(depth, deviance, counts))
 
 
-def _halves(copies: _Copies) -> list[_Half]:
+def _halves(copies: _ThinnedReference) -> list[_SplitHalf]:
     """Return both halves; with few cells or genes one whole, without distances."""
     cells, genes = np.unique(copies.cell), np.unique(copies.counts.indices)
-    if len(cells) < FEWEST_CELLS or len(genes) < FEWEST_GENES:
-        return [_Half(0.0, None, None, [DepthRanks.of(copies.depth, copies.deviance)])]
+    if len(cells) < MIN_DISTANCE_CELLS or len(genes) < MIN_DISTANCE_GENES:
+        return [_SplitHalf(0.0, None, None, [DepthRanks.of(copies.depth, copies.deviance)])]
     in_first = np.isin(copies.cell, np.random.default_rng(SEED).permutation(cells)[: len(cells) // 2])
     first, second = copies.of(in_first), copies.of(~in_first)
     n_draws = max(1, round(len(copies.cell) / len(cells)))
-    return [_Half.of(first, second, n_draws), _Half.of(second, first, n_draws)]
+    return [_SplitHalf.of(first, second, n_draws), _SplitHalf.of(second, first, n_draws)]
 
 
-def _copies_of_reference(cells: sparse.csr_array, codes: np.ndarray, profiles: Profiles, depth: np.ndarray) -> _Copies:
+def _copies_of_reference(
+    cells: sparse.csr_array, codes: np.ndarray, profiles: LeaveOneOutProfiles, depth: np.ndarray
+) -> _ThinnedReference:
     """Thin copies of reference cells to depths drawn from these, whatever a cell's own: every type at every depth."""
     by_label, rng, found = _log(profiles.of_labels()), np.random.default_rng(SEED), []
     for start in range(0, len(codes), BATCH):
         whole, own = cells[start : start + BATCH], codes[start : start + BATCH]
         log_own, own_depth = _log(profiles.without(whole.toarray(), own)), whole.sum(axis=1)
-        for _ in range(max(1, min(MOST_DRAWS, N_COPIES // len(codes)))):
+        for _ in range(max(1, min(MAX_DRAWS_PER_CELL, N_THINNED_CELLS // len(codes)))):
             share = (rng.choice(depth, len(own)) / own_depth.clip(1)).clip(max=1)
             counts = whole.copy()
             by_entry = np.repeat(share, np.diff(whole.indptr))
@@ -281,7 +283,7 @@ def _copies_of_reference(cells: sparse.csr_array, codes: np.ndarray, profiles: P
             log_likelihood[np.arange(len(own)), own] = counts.multiply(log_own).sum(axis=1)
             found.append((counts, *_least_deviance(counts, log_likelihood), start + np.arange(len(own))))
     counts, *numbers = zip(*found, strict=True)
-    copies = _Copies(sparse.vstack(counts, format="csr"), *map(np.concatenate, numbers))
+    copies = _ThinnedReference(sparse.vstack(counts, format="csr"), *map(np.concatenate, numbers))
     return copies.of(copies.depth > 0)
 
 
@@ -293,9 +295,9 @@ def _sample(
 ) -> sparse.csr_array:
     """Keep up to 5,000 cells of a query that have counts, drawn by their names."""
     chosen = depth > 0
-    if chosen.sum() > MOST_QUERY_CELLS:
-        by_name = np.argsort(np.where(chosen, draws_of(obs_names), np.inf), kind="stable")
-        chosen = np.isin(np.arange(len(depth)), by_name[:MOST_QUERY_CELLS])
+    if chosen.sum() > MAX_FACTOR_CELLS:
+        by_name = np.argsort(np.where(chosen, uniform_from_names(obs_names), np.inf), kind="stable")
+        chosen = np.isin(np.arange(len(depth)), by_name[:MAX_FACTOR_CELLS])
     return sparse.vstack([thinned(counts[chosen[rows]]) for rows, counts in batches], format="csr")
 
 
@@ -308,11 +310,11 @@ def _log(profiles: np.ndarray) -> np.ndarray:
     return np.log(profiles, where=profiles > 0, out=np.zeros_like(profiles, dtype=np.float64))
 
 
-def _at_most(counts: np.ndarray, deepest: float) -> np.ndarray:
-    deep = counts.sum(axis=1) > deepest
+def _at_most(counts: np.ndarray, max_depth: float) -> np.ndarray:
+    deep = counts.sum(axis=1) > max_depth
     if deep.any():
         counts = counts.copy()
-        counts[deep] = thin_to_depth(torch.from_numpy(counts[deep]), deepest, 0).numpy()
+        counts[deep] = thin_to_depth(torch.from_numpy(counts[deep]), max_depth, 0).numpy()
     return counts
 
 

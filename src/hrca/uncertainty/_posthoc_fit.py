@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from hrca.module._calibration import Calibration
-from hrca.module._count_likelihood import USUAL_DEPTH, fit_weights, prior_weights
+from hrca.module._count_likelihood import REFERENCE_DEPTH, fit_pool_weights, prior_pool_weights
 from hrca.module._module import HRCAModule
 
-from ._conformal import held_out_scores
-from ._held_out import HELD_OUT_DRAWS, Testimony, _deepest, _fit_profiles, testify
+from ._conformal import conformal_scores
+from ._held_out import HELD_OUT_DRAWS, HeldOutScores, _deepest, _fit_profiles, score_held_out
 from ._novelty import keep_cells
 
 logger = logging.getLogger(__name__)
@@ -22,8 +22,8 @@ N_PARTS = 5
 
 
 @torch.no_grad()
-def fit_judgement(
-    module: HRCAModule, counts, codes: np.ndarray, split: dict, testimonies: Sequence[Testimony] | None = None
+def fit_posthoc(
+    module: HRCAModule, counts, codes: np.ndarray, split: dict, testimonies: Sequence[HeldOutScores] | None = None
 ) -> dict[str, np.ndarray] | None:
     """Fill the count branch, if there is one, and the calibration.
 
@@ -36,7 +36,7 @@ def fit_judgement(
     module
         The fine-tuned module; its networks stay as they are.
     counts
-        As in :func:`testify`.
+        As in :func:`score_held_out`.
     codes
         Index of each cell's label, shape (n_obs,); n_labels for a cell without.
     split
@@ -47,21 +47,23 @@ def fit_judgement(
 
     Returns
     -------
-    What sets of labels need of the held-out cells, see :func:`hrca.uncertainty._conformal.held_out_scores`; None without any.
+    What sets of labels need of the held-out cells, see :func:`hrca.uncertainty._conformal.conformal_scores`; None without any.
     """
     module.eval()
     n_labels = module.se_classifier.output.out_features
     train, held_out = (cells[codes[cells] < n_labels] for cells in (split["train"], split["validation"]))
     if testimonies is None:
-        said = testify(module, counts, codes, train, held_out)
+        said = score_held_out(module, counts, codes, train, held_out)
         parts = [held_out[i::N_PARTS] for i in range(min(N_PARTS, len(held_out)))]
     else:
-        said, parts = Testimony.join(testimonies), [np.unique(testimony.cells) for testimony in testimonies]
+        said, parts = HeldOutScores.concat(testimonies), [np.unique(testimony.cells) for testimony in testimonies]
     scores = _calibrate(module, said, parts, by_label=testimonies is not None)
-    if module.evidence is not None:
+    if module.count_likelihood is not None:
         weights = _fit_weights(said)
-        module.evidence.weights.copy_(weights)
-        logger.info("Weights of network and counts at %d counts a cell: %s.", USUAL_DEPTH, weights[0].exp().tolist())
+        module.count_likelihood.weights.copy_(weights)
+        logger.info(
+            "Weights of network and counts at %d counts a cell: %s.", REFERENCE_DEPTH, weights[0].exp().tolist()
+        )
         # only now the profiles know the held-out cells
         new_depth_of = None if testimonies is None else train
         _fit_profiles(module, counts, codes, np.flatnonzero(codes < n_labels), new_depth_of=new_depth_of)
@@ -76,7 +78,7 @@ def keep_reference(module: HRCAModule, counts, codes: np.ndarray) -> dict[str, n
     module
         The fine-tuned module.
     counts
-        As in :func:`testify`.
+        As in :func:`score_held_out`.
     codes
         Index of each cell's label, shape (n_obs,); n_labels for a cell without.
     """
@@ -84,16 +86,16 @@ def keep_reference(module: HRCAModule, counts, codes: np.ndarray) -> dict[str, n
     return keep_cells(counts, codes, n_labels, _deepest(module, counts, np.flatnonzero(codes < n_labels)))
 
 
-def _fit_weights(said: Testimony) -> torch.Tensor:
+def _fit_weights(said: HeldOutScores) -> torch.Tensor:
     """Learn the weights of network and counts."""
     if said.to_weigh is None or not len(said.cells):
-        return prior_weights()
+        return prior_pool_weights()
     heard, codes = said.to_weigh, torch.from_numpy(said.codes).long()
-    return fit_weights(heard.network, heard.log_likelihood, heard.depth, codes, len(np.unique(said.cells)))
+    return fit_pool_weights(heard.network, heard.log_likelihood, heard.depth, codes, len(np.unique(said.cells)))
 
 
 def _calibrate(
-    module: HRCAModule, said: Testimony, parts: list[np.ndarray], *, by_label: bool
+    module: HRCAModule, said: HeldOutScores, parts: list[np.ndarray], *, by_label: bool
 ) -> dict[str, np.ndarray] | None:
     """Fit the calibration to cells each of which is weighed as those of the other parts teach."""
     calibration, heard = Calibration(module.se_classifier.output.out_features), said.to_calibrate
@@ -105,15 +107,22 @@ def _calibrate(
     log_probabilities = torch.empty_like(heard.network)
     for part in parts:
         rows = np.isin(said.cells, part)
-        log_probabilities[rows] = heard.take(rows).weigh(_fit_weights(said.take(~rows)))
+        log_probabilities[rows] = heard.subset(rows).pool(_fit_weights(said.subset(~rows)))
     log_probabilities, depth = log_probabilities[known], heard.depth[known]
     codes, cells = said.codes[known], said.cells[known]
     n_cells = len(np.unique(cells))
     calibration.fit(log_probabilities, depth, torch.from_numpy(codes).long(), n_cells, by_label=by_label)
     module.calibration.load_state_dict(calibration.state_dict())
-    temperature, share = calibration.log_temperature[0].exp(), calibration.stray_share
+    temperature, share = calibration.temperature_coef[0].exp(), calibration.outlier_rate
     logger.info(
         "Calibration by %d cells: temperature at %d counts %.2f, stray labels %.3f, bias of labels %.2f to %.2f.",
-        *(n_cells, USUAL_DEPTH, temperature, share, calibration.label_bias[0].min(), calibration.label_bias[0].max()),
+        *(
+            n_cells,
+            REFERENCE_DEPTH,
+            temperature,
+            share,
+            calibration.dirichlet_bias[0].min(),
+            calibration.dirichlet_bias[0].max(),
+        ),
     )
-    return held_out_scores(calibration(log_probabilities, depth).exp().numpy(), depth.numpy(), codes, cells)
+    return conformal_scores(calibration(log_probabilities, depth).exp().numpy(), depth.numpy(), codes, cells)
