@@ -1,37 +1,82 @@
-"""Sphinx configuration."""
+"""Sphinx configuration. `sphinx-build -W docs docs/_build` needs no internet, see inventories/README.md."""
 
 import shutil
+import sys
 from importlib.metadata import metadata
 from pathlib import Path
 
+from sphinx.ext.napoleon import NumpyDocstring
+
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "inventories"))
+
+from inventories import write_inventories  # noqa: E402
+
 # Sphinx reads only what is below its own folder; the tutorials stay at the top level for readers of the repository.
 shutil.copytree(HERE.parent / "tutorials", HERE / "tutorials", dirs_exist_ok=True)
 
 project = "HRCA"
 author = "The HRCA developers"
 release = metadata("hrca")["Version"]
+repository_url = "https://github.com/hrca-tools/hrca"
 
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "sphinx_autodoc_typehints",
     "sphinx_copybutton",
+    "sphinx_design",
+    "sphinxcontrib.bibtex",
 ]
-exclude_patterns = ["_build"]
-html_theme = "furo"
+exclude_patterns = ["_build", "inventories"]
+nitpicky = True
+nitpick_ignore: list[tuple[str, str]] = []
+
+html_theme = "sphinx_book_theme"
 html_title = "HRCA"
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+html_theme_options = {
+    "repository_url": repository_url,
+    "repository_branch": "main",
+    "path_to_docs": "docs",
+    "use_repository_button": True,
+    "navigation_with_keys": False,
+}
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 # the notebook is executed by tests/test_tutorials.py, on every run of the tests
 nb_execution_mode = "off"
+
+bibtex_bibfiles = ["references.bib"]
+bibtex_reference_style = "author_year"
+
+intersphinx_mapping = write_inventories(HERE / "inventories" / "names.txt", HERE / "_build" / "inventories")
+
 autosummary_generate = True
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
 autodoc_default_options = {"members": True}
 napoleon_google_docstring = False
 napoleon_numpy_docstring = True
+# types and defaults stand in the signatures alone; sphinx-autodoc-typehints brings them to the parameters' descriptions
+typehints_defaults = "braces"
+always_use_bars_union = True
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def _untyped_section(field: str):
+    """Return a parser of a section whose text is a description, where napoleon expects a type on the first line."""
+
+    def parse(self: NumpyDocstring, section: str) -> list[str]:
+        return self._format_block(f":{field}: ", self._dedent(self._consume_to_next_section())) + [""]
+
+    return parse
+
+
+# "Returns" describes the value; its type is the annotation.
+NumpyDocstring._parse_returns_section = _untyped_section("returns")

@@ -52,7 +52,7 @@ def test_novel_and_unsure_cells_are_unknown_too(tiny_model):
     ],
 )
 def test_ids_that_are_none_are_refused_before_any_work(tiny_model, query, terms, words, monkeypatch):
-    monkeypatch.setattr(type(tiny_model.module), "judge", lambda *_: pytest.fail("work had started"))
+    monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
     with pytest.raises(ValueError, match=words):
         tiny_model.predict(query, ontology_terms=terms)
 

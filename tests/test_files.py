@@ -125,7 +125,7 @@ def test_a_file_that_has_changed_is_refused_and_stays(tmp_path, format):
 @pytest.mark.parametrize("format", FORMATS)
 def test_no_room_and_no_right_to_write_are_told_before_any_work(tmp_path, format, tiny_model, monkeypatch):
     path = write(cells(), tmp_path, format)
-    monkeypatch.setattr(type(tiny_model.module), "judge", lambda *_: pytest.fail("work had started"))
+    monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
     if format == "h5ad":
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
         with pytest.raises(OSError, match="needs 0.0 GB in .* but 0.0 GB are free. `key_added=None`"):

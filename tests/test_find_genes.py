@@ -28,8 +28,8 @@ def query(names, **columns) -> ad.AnnData:
 
 def test_the_share_is_of_what_the_genes_tell():
     found = match_genes(query(GENES[:15]), X, model())
-    assert (found.column, found.share, found.alignment.n_shared) == ("var_names", 0.25, 15)
-    assert match_genes(query(GENES[:15]), X, model(range(20))).share == 0.75
+    assert (found.column, found.gene_weight_fraction, found.alignment.n_shared) == ("var_names", 0.25, 15)
+    assert match_genes(query(GENES[:15]), X, model(range(20))).gene_weight_fraction == 0.75
 
 
 def test_a_column_is_taken_only_if_it_tells_clearly_more():
@@ -37,7 +37,7 @@ def test_a_column_is_taken_only_if_it_tells_clearly_more():
     assert match_genes(query(GENES[:30], name=[*GENES[:29], "x"]), X, model()).column == "var_names"
     mixed = [*GENES[:20], *(f"x{i}" for i in range(40))]
     found = match_genes(query(mixed, name=GENES), X, model())
-    assert (found.column, found.share) == ("name", 1)
+    assert (found.column, found.gene_weight_fraction) == ("name", 1)
     assert found.notes == ("Genes were found by `adata.var['name']`, not by the index.",)
     assert match_genes(query(mixed, name=pd.Categorical(GENES)), X, model()).column == "name"
 
@@ -58,7 +58,7 @@ def test_a_name_twice_in_a_column_is_the_first_and_is_said():
 def test_a_name_twice_in_the_index_is_refused_if_the_model_knows_it():
     with pytest.raises(ValueError, match=r"1 of the model's genes duplicated: \['GENEA0'\].*make_unique"):
         match_genes(query([*GENES, GENES[0]]), X, model())
-    assert match_genes(query([*GENES, "x", "x"]), X, model()).share == 1
+    assert match_genes(query([*GENES, "x", "x"]), X, model()).gene_weight_fraction == 1
 
 
 def test_nine_genes_of_many_are_refused_but_a_small_panel_of_a_small_model_is_not():
@@ -67,7 +67,7 @@ def test_nine_genes_of_many_are_refused_but_a_small_panel_of_a_small_model_is_no
         ValueError, match=r"9 of its 1,000 genes\. adata.var_names\[:3\] = \['GENE0', 'GENE1', 'GENE2'\]"
     ):
         match_genes(query(many.names[:9]), X, many)
-    assert match_genes(query(many.names[:50]), X, many).share == 0.05
+    assert match_genes(query(many.names[:50]), X, many).gene_weight_fraction == 0.05
     assert match_genes(query(GENES[:4]), X, model()).alignment.n_shared == 4
 
 
@@ -75,7 +75,7 @@ def test_genes_in_raw_are_found_in_raw():
     adata = query(GENES)
     adata.raw = adata
     few = adata[:, :3].copy()
-    assert match_genes(few, CountSlot("raw", "raw"), model()).share == 1
+    assert match_genes(few, CountSlot("raw", "raw"), model()).gene_weight_fraction == 1
     few.var_names = ["a", "b", "c"]
     with pytest.raises(ValueError, match=r"`adata.raw.var_names` has|adata.var_names\[:3\]"):
         match_genes(few, X, model())

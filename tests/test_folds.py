@@ -161,7 +161,7 @@ def test_folds_where_nothing_is_held_out_or_counted(settings):
 
 
 def test_of_a_large_reference_some_cells_are_asked_about(testified, monkeypatch):
-    monkeypatch.setattr(_cross_fitting, "MOST_CELLS", 20)
+    monkeypatch.setattr(_cross_fitting, "MAX_SCORED_CELLS", 20)
     new_model().train(1, 1, n_folds=3, **QUIET)
     assert [len(held_out) for *_, held_out, _ in testified] == [7, 7, 7]
     assert [len(profiles) for _, profiles, *_ in testified] == [66, 67, 67]

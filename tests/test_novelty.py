@@ -122,7 +122,7 @@ def test_what_is_kept_of_many_cells_is_bounded():
 
 @pytest.mark.parametrize("most", [5000, 60])
 def test_the_order_of_the_cells_plays_no_part(most, monkeypatch):
-    monkeypatch.setattr(_novelty, "MOST_QUERY_CELLS", most)
+    monkeypatch.setattr(_novelty, "MAX_FACTOR_CELLS", most)
     x, codes = counts(300, RATES, seed=1)
     kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
     # shallow: many cells of one depth

@@ -130,7 +130,7 @@ def test_labels_or_a_clear_error_and_nothing_changed(models, clean, expected, na
         np.testing.assert_array_equal(probabilities.sum(axis=1) > 0, rows >= 0)
         outcomes[name] = "labels", " ".join(report.notes)
     else:
-        monkeypatch.setattr(type(model.module), "judge", lambda *_: pytest.fail("work had started"))
+        monkeypatch.setattr(type(model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
         with pytest.raises(ValueError) as refusal:
             model.predict(adata, key_added=None, layer=case.layer)
         outcomes[name] = "refused", str(refusal.value)

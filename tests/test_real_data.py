@@ -9,12 +9,12 @@ from conftest import QUIET
 from scipy import sparse
 
 import hrca
-from hrca.cli._demo import hypothalamus
+from hrca.cli._demo import poa_pair
 
 
 @pytest.fixture(scope="module")
 def pair(data_dir):
-    return hypothalamus(data_dir)
+    return poa_pair(data_dir)
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,7 @@ def test_weights_are_the_odds_of_a_cell_to_be_the_querys(monkeypatch):
 
 
 def test_many_query_cells_teach_the_weights_by_some_of_them_in_any_order(monkeypatch):
-    monkeypatch.setattr(_conformal, "MOST_QUERY_CELLS", 50)
+    monkeypatch.setattr(_conformal, "MAX_IMPORTANCE_CELLS", 50)
     held_out, (probabilities, depth, _) = shifted(200, 0)
     draws, order = uniform_from_names([str(i) for i in range(500)]), np.random.default_rng(1).permutation(500)
     _, own = _importance_weights(held_out, probabilities, depth, draws)
@@ -276,7 +276,7 @@ def test_sets_are_written_and_read_with_the_model_and_the_query(model, tmp_path)
         ({"coverage": 1}, "between 0 and 1, got 1"),
         ({"coverage": 0.9, "key_added": None}, "needs a `key_added`"),
         ({"class_conditional": True}, "`class_conditional` says .* needs a `coverage`, got None"),
-        ({"reweight_to_query": True}, "`weighted` says .* needs a `coverage`, got None"),
+        ({"reweight_to_query": True}, "`reweight_to_query` says .* needs a `coverage`, got None"),
         ({"coverage": 0.9, "reweight_to_query": True, "class_conditional": True}, "got both"),
     ],
 )

@@ -1,0 +1,30 @@
+"""Warnings that name the line of the user."""
+
+import sys
+import warnings
+from pathlib import Path
+
+PACKAGE_DIR = str(Path(__file__).parent)
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn, and attribute the warning to the line outside HRCA that called into it.
+
+    Parameters
+    ----------
+    message
+        The text of the warning.
+    category
+        Its class.
+
+    Notes
+    -----
+    The line is the caller of the outermost frame of HRCA: callbacks are called by Lightning, which HRCA calls itself.
+    """
+    # stacklevel 1 is this function, 2 its caller
+    frame, level, user_level = sys._getframe(1), 2, 2
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(PACKAGE_DIR):
+            user_level = level + 1
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=user_level)
