@@ -5,8 +5,6 @@ import sys
 from importlib.metadata import metadata
 from pathlib import Path
 
-from sphinx.ext.napoleon import NumpyDocstring
-
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "inventories"))
 
@@ -33,7 +31,7 @@ extensions = [
     "sphinx_design",
     "sphinxcontrib.bibtex",
 ]
-exclude_patterns = ["_build", "inventories"]
+exclude_patterns = ["_build", "inventories", "jupyter_execute"]
 nitpicky = True
 nitpick_ignore: list[tuple[str, str]] = []
 
@@ -67,16 +65,3 @@ typehints_defaults = "braces"
 always_use_bars_union = True
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
-
-
-def _untyped_section(field: str):
-    """Return a parser of a section whose text is a description, where napoleon expects a type on the first line."""
-
-    def parse(self: NumpyDocstring, section: str) -> list[str]:
-        return self._format_block(f":{field}: ", self._dedent(self._consume_to_next_section())) + [""]
-
-    return parse
-
-
-# "Returns" describes the value; its type is the annotation.
-NumpyDocstring._parse_returns_section = _untyped_section("returns")
