@@ -177,14 +177,15 @@ def model_state(model: BaseModelClass) -> dict:
 
 
 def _identity(model: BaseModelClass) -> dict:
+    quantiles = model.module.query_depth_quantiles
     # by the names that an error gives them
     return {
         "labels": model.labels,
         "genes": list(model.gene_names),
         "sizes": sizes_of(model),
         "count evidence": model.module.count_likelihood is not None,
-        "matched genes": np.flatnonzero(model.module.genes_used.cpu()).tolist(),
-        "matched depths": model.module.query_depths.tolist(),
+        "matched genes": np.flatnonzero(model.module.gene_mask.cpu()).tolist(),
+        "matched depths": None if quantiles is None else quantiles.tolist(),
     }
 
 

@@ -60,7 +60,7 @@ def fit_posthoc(
     scores = _calibrate(module, said, parts, by_label=testimonies is not None)
     if module.count_likelihood is not None:
         weights = _fit_weights(said)
-        module.count_likelihood.weights.copy_(weights)
+        module.count_likelihood.pool_weights.copy_(weights)
         logger.info(
             "Weights of network and counts at %d counts a cell: %s.", REFERENCE_DEPTH, weights[0].exp().tolist()
         )
