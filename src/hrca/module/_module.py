@@ -51,7 +51,7 @@ class HRCAModule(BaseModuleClass):
         self.gene_ae = gene_ae
         self.se_classifier = se_classifier
         self.count_likelihood = count_likelihood
-        self.calibration = Calibration(0 if se_classifier is None else se_classifier.output.out_features)
+        self.calibration = Calibration(self.n_labels)
         self.register_buffer("gene_mask", torch.ones(gene_ae.decoder[-2].out_features))
         self.register_buffer("_query_depth_quantiles", torch.zeros(N_DEPTH_QUANTILES))
         self.register_buffer("is_adapted", torch.tensor(False))
@@ -67,6 +67,11 @@ class HRCAModule(BaseModuleClass):
         self.is_adapted.fill_(False)
         if self.count_likelihood is not None:
             self.count_likelihood.is_fitted.fill_(False)
+
+    @property
+    def n_labels(self) -> int:
+        """Number of labels, 0 without a classifier."""
+        return 0 if self.se_classifier is None else self.se_classifier.output.out_features
 
     @property
     def is_matched(self) -> bool:
@@ -175,7 +180,7 @@ class HRCAModule(BaseModuleClass):
         counts = counts * self.gene_mask
         max_depth = float(self.count_likelihood.max_depth)
         deep = (counts.sum(dim=1) > max_depth) & ~self.is_adapted
-        network = torch.empty(len(counts), self.se_classifier.output.out_features, device=counts.device)
+        network = torch.empty(len(counts), self.n_labels, device=counts.device)
         if not deep.all():
             network[~deep] = self.classify(counts[~deep]).log_softmax(dim=1).float()
         if deep.any():

@@ -142,7 +142,7 @@ def score_cells(
     network judges whole.
     """
     gene_mask = module.gene_mask.cpu().numpy() * present
-    n_labels = module.se_classifier.output.out_features
+    n_labels = module.n_labels
     fitted = module.has_fitted_counts
     says = np.zeros((n_obs, 2 * n_labels if fitted else n_labels), dtype=np.float32)
     sets = [gene_mask, gene_mask * module.count_likelihood.is_informative.cpu().numpy()] if fitted else [gene_mask]

@@ -112,7 +112,7 @@ def _fit_profiles(
     """Learn the profiles of some cells; the depth of the deepest is that of others, or stays as it is."""
     if module.count_likelihood is None:
         return
-    n_labels, used = module.se_classifier.output.out_features, module.gene_mask.cpu().numpy()
+    n_labels, used = module.n_labels, module.gene_mask.cpu().numpy()
     codes_known = np.full_like(codes, n_labels)
     codes_known[cells] = codes[cells]
     max_depth = (
