@@ -1387,13 +1387,13 @@ class HRCA(BaseModelClass):
         batch_size: int,
         enable_progress_bar: bool,
     ) -> np.ndarray:
-        genes_used = self.module.genes_used.cpu().numpy() * query.alignment.present
+        gene_mask = self.module.gene_mask.cpu().numpy() * query.alignment.present
         bar = "novelty" if enable_progress_bar else None
         return novelty(
             self.novelty_reference_,
             lambda: query.batches(batch_size, bar=bar),
             judgement.depth,
-            genes_used,
+            gene_mask,
             query.adata.obs_names if platform_correction else None,
         )
 
@@ -1418,7 +1418,7 @@ class HRCA(BaseModelClass):
         )
 
     def _genes_to_find(self) -> TargetGenes:
-        count_likelihood, used = self.module.count_likelihood, self.module.genes_used.cpu().numpy()
+        count_likelihood, used = self.module.count_likelihood, self.module.gene_mask.cpu().numpy()
         if count_likelihood is None or not count_likelihood.is_fitted:
             return TargetGenes(self.gene_names, used)
         is_informative, profiles = (

@@ -120,7 +120,7 @@ def novelty(
     kept: dict[str, np.ndarray],
     batches: Callable[[], Iterator[tuple[slice, np.ndarray]]],
     depth: np.ndarray,
-    genes_used: np.ndarray,
+    gene_mask: np.ndarray,
     obs_names: Sequence[str] | None,
 ) -> np.ndarray:
     """Return for each cell the share of reference cells of its depth that are less strange than it.
@@ -133,7 +133,7 @@ def novelty(
         Gives the query's cells each time it is called, see :func:`hrca.data._batches.aligned_batches`.
     depth
         Their counts on the genes used, shape (n_obs,).
-    genes_used
+    gene_mask
         1 for genes that the model uses and the query has, shape (n_genes,).
     obs_names
         The cells' names, to correct for what the query's platform catches more or less of, see
@@ -145,10 +145,10 @@ def novelty(
     alpha is above 1 - alpha. It depends on the depths of the other cells of the query, to which the reference cells are
     thinned, and on the correction.
     """
-    profiles = LeaveOneOutProfiles(kept["sums"] * genes_used, genes_used)
-    shape = (len(kept["codes"]), len(genes_used))
+    profiles = LeaveOneOutProfiles(kept["sums"] * gene_mask, gene_mask)
+    shape = (len(kept["codes"]), len(gene_mask))
     cells = sparse.csr_array((kept["data"], kept["indices"], kept["indptr"]), shape=shape)
-    cells = sparse.csr_array(cells @ sparse.diags_array(genes_used.astype(np.float32)))
+    cells = sparse.csr_array(cells @ sparse.diags_array(gene_mask.astype(np.float32)))
     ranks, max_depth = np.full(len(depth), np.nan, dtype=np.float32), float(kept["max_depth"])
     # in order of depth, so that the order of the cells plays no part
     depths = np.sort(depth[depth > 0]).clip(max=max_depth)
@@ -159,12 +159,12 @@ def novelty(
         return ranks
 
     def thinned(counts: np.ndarray) -> sparse.csr_array:
-        return sparse.csr_array(_at_most(counts * genes_used.astype(np.float32), max_depth))
+        return sparse.csr_array(_at_most(counts * gene_mask.astype(np.float32), max_depth))
 
-    factors = genes_used
+    factors = gene_mask
     if obs_names is not None:
         sample = _sample(batches(), depth, obs_names, thinned)
-        factors = median_platform_factors(sample, profiles.of_labels()) * genes_used
+        factors = median_platform_factors(sample, profiles.of_labels()) * gene_mask
     rank = _ranking(copies, _log(platform_profiles(profiles.of_labels(), factors)), factors)
     for rows, counts in batches():
         counts = thinned(counts)

@@ -50,7 +50,7 @@ def fit_posthoc(
     What sets of labels need of the held-out cells, see :func:`hrca.uncertainty._conformal.conformal_scores`; None without any.
     """
     module.eval()
-    n_labels = module.se_classifier.output.out_features
+    n_labels = module.n_labels
     train, held_out = (cells[codes[cells] < n_labels] for cells in (split["train"], split["validation"]))
     if testimonies is None:
         said = score_held_out(module, counts, codes, train, held_out)
@@ -60,7 +60,7 @@ def fit_posthoc(
     scores = _calibrate(module, said, parts, by_label=testimonies is not None)
     if module.count_likelihood is not None:
         weights = _fit_weights(said)
-        module.count_likelihood.weights.copy_(weights)
+        module.count_likelihood.pool_weights.copy_(weights)
         logger.info(
             "Weights of network and counts at %d counts a cell: %s.", REFERENCE_DEPTH, weights[0].exp().tolist()
         )
@@ -82,7 +82,7 @@ def keep_reference(module: HRCAModule, counts, codes: np.ndarray) -> dict[str, n
     codes
         Index of each cell's label, shape (n_obs,); n_labels for a cell without.
     """
-    n_labels = module.se_classifier.output.out_features
+    n_labels = module.n_labels
     return keep_cells(counts, codes, n_labels, _deepest(module, counts, np.flatnonzero(codes < n_labels)))
 
 
@@ -98,7 +98,7 @@ def _calibrate(
     module: HRCAModule, said: HeldOutScores, parts: list[np.ndarray], *, by_label: bool
 ) -> dict[str, np.ndarray] | None:
     """Fit the calibration to cells each of which is weighed as those of the other parts teach."""
-    calibration, heard = Calibration(module.se_classifier.output.out_features), said.to_calibrate
+    calibration, heard = Calibration(module.n_labels), said.to_calibrate
     logger.info("Calibrating by %d held-out cells, each at %d depths.", len(np.unique(said.cells)), HELD_OUT_DRAWS)
     known = (heard.depth > 0).numpy()
     if not known.any():
