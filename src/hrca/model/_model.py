@@ -56,10 +56,12 @@ from hrca.train._runner import framed_history, plain_history
 from hrca.train._schedule import check_epochs, default_epochs, scaled_schedule
 from hrca.train._splitting import FixedIndexSplitter, split_cells
 from hrca.train._trainingplans import AdaptPlan, FinetunePlan, LRSchedule, PretrainPlan
+from hrca.uncertainty._conformal import ConformalScores
 from hrca.uncertainty._cross_fitting import check_folds, check_no_folds, cross_fit
 from hrca.uncertainty._held_out import HeldOutScores
 from hrca.uncertainty._novelty import novelty
-from hrca.uncertainty._posthoc_fit import fit_posthoc, keep_reference
+from hrca.uncertainty._novelty_reference import NoveltyReference
+from hrca.uncertainty._posthoc_fit import fit_posthoc, novelty_reference_for
 
 from ._registration import anndata_fields, mudata_fields, weights_fingerprint
 
@@ -70,6 +72,9 @@ PREDICTION_BATCH = 512
 
 # Share of unseen cells from which scores of the others may mislead.
 UNSEEN_WARNING_FRACTION = 0.1
+
+# Attributes of a model that are saved as dictionaries of arrays.
+STATE_CLASSES = {"conformal_scores_": ConformalScores, "novelty_reference_": NoveltyReference}
 
 
 class HRCA(BaseModelClass):
@@ -194,11 +199,11 @@ class HRCA(BaseModelClass):
         self.split_: dict | None = None
         self.test_scores_: list[dict] = []
         self.query_match_: dict | None = None
-        self.conformal_scores_: dict[str, np.ndarray] | None = None
+        self.conformal_scores_: ConformalScores | None = None
         self.n_folds_: int | None = None
         # of a copy of cross-fitting, which it is
         self.fold_: str | None = None
-        self.novelty_reference_: dict[str, np.ndarray] | None = None
+        self.novelty_reference_: NoveltyReference | None = None
         self.init_params_ = self._get_init_params(locals())
 
     @classmethod
@@ -1192,12 +1197,16 @@ class HRCA(BaseModelClass):
         ValueError
             If the folder exists and ``overwrite=True`` is not given.
         """
-        history = self.history_
-        self.history_ = plain_history(history)
+        # scvi pickles attributes: plain arrays can be read without the classes of this version
+        state = {name: getattr(self, name) for name in ("history_", *STATE_CLASSES)}
+        self.history_ = plain_history(self.history_)
         try:
+            for name in STATE_CLASSES:
+                setattr(self, name, None if state[name] is None else state[name].to_dict())
             super().save(str(dir_path), **kwargs)
         finally:
-            self.history_ = history
+            for name, value in state.items():
+                setattr(self, name, value)
 
     @classmethod
     def load(cls, dir_path: str | Path, adata: AnnData | MuData | None = None, **kwargs) -> "HRCA":
@@ -1232,6 +1241,9 @@ class HRCA(BaseModelClass):
         # scvi reads False as "without", and None as "the one that was saved too", with a warning if none was
         model = super().load(str(dir_path), adata=False if adata is None else adata, **kwargs)
         model.history_ = framed_history(model.history_)
+        for name, state_class in STATE_CLASSES.items():
+            arrays = getattr(model, name)
+            setattr(model, name, None if arrays is None else state_class.from_dict(arrays))
         return model
 
     def _fit(
@@ -1318,7 +1330,7 @@ class HRCA(BaseModelClass):
 
     def _fit_posthoc(self, testimonies: list[HeldOutScores] | None) -> None:
         counts, codes = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY), self._codes()
-        self.novelty_reference_ = keep_reference(self.module, counts, codes)
+        self.novelty_reference_ = novelty_reference_for(self.module, counts, codes)
         self.conformal_scores_ = fit_posthoc(self.module, counts, codes, self.split_, testimonies)
         self.n_folds_ = None if testimonies is None else len(testimonies)
         self.model_id_ = weights_fingerprint(self.module)
