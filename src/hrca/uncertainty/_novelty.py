@@ -110,11 +110,9 @@ def novelty(
     alpha is above 1 - alpha. It depends on the depths of the other cells of the query, to which the reference cells are
     thinned, and on the correction.
     """
-    profiles = LeaveOneOutProfiles(kept["sums"] * gene_mask, gene_mask)
-    shape = (len(kept["codes"]), len(gene_mask))
-    cells = sparse.csr_array((kept["data"], kept["indices"], kept["indptr"]), shape=shape)
-    cells = sparse.csr_array(cells @ sparse.diags_array(gene_mask.astype(np.float32)))
-    ranks, max_depth = np.full(len(depth), np.nan, dtype=np.float32), float(kept["max_depth"])
+    profiles = LeaveOneOutProfiles(reference.sums * gene_mask, gene_mask)
+    cells = sparse.csr_array(reference.counts @ sparse.diags_array(gene_mask.astype(np.float32)))
+    ranks, max_depth = np.full(len(depth), np.nan, dtype=np.float32), reference.max_depth
     # in order of depth, so that the order of the cells plays no part
     depths = np.sort(depth[depth > 0]).clip(max=max_depth)
     if not len(depths) or not cells.sum():

@@ -10,6 +10,8 @@ from hrca.module._calibration import Calibration
 from hrca.module._count_likelihood import REFERENCE_DEPTH, fit_pool_weights, prior_pool_weights
 from hrca.module._module import HRCAModule
 
+from hrca.train._splitting import Split
+
 from ._conformal import ConformalScores, conformal_scores
 from ._held_out import HELD_OUT_DRAWS, HeldOutScores, _deepest, _fit_profiles, score_held_out
 from ._novelty_reference import NoveltyReference, build_novelty_reference
@@ -23,7 +25,7 @@ N_PARTS = 5
 
 @torch.no_grad()
 def fit_posthoc(
-    module: HRCAModule, counts, codes: np.ndarray, split: dict, testimonies: Sequence[HeldOutScores] | None = None
+    module: HRCAModule, counts, codes: np.ndarray, split: Split, testimonies: Sequence[HeldOutScores] | None = None
 ) -> ConformalScores | None:
     """Fill the count branch, if there is one, and the calibration.
 
@@ -51,7 +53,7 @@ def fit_posthoc(
     """
     module.eval()
     n_labels = module.n_labels
-    train, held_out = (cells[codes[cells] < n_labels] for cells in (split["train"], split["validation"]))
+    train, held_out = (cells[codes[cells] < n_labels] for cells in (split.train, split.validation))
     if testimonies is None:
         said = score_held_out(module, counts, codes, train, held_out)
         parts = [held_out[i::N_PARTS] for i in range(min(N_PARTS, len(held_out)))]
@@ -87,7 +89,7 @@ def novelty_reference_for(module: HRCAModule, counts, codes: np.ndarray) -> Nove
     Counts of each label, and a sample of the labelled cells.
     """
     n_labels = module.n_labels
-    return keep_cells(counts, codes, n_labels, _deepest(module, counts, np.flatnonzero(codes < n_labels)))
+    return build_novelty_reference(counts, codes, n_labels, _deepest(module, counts, np.flatnonzero(codes < n_labels)))
 
 
 def _fit_weights(said: HeldOutScores) -> torch.Tensor:
