@@ -51,8 +51,8 @@ class PredictionMixin(HRCABase):
 
         Parameters
         ----------
-        %(query_or_reference)s A list or dict of queries is predicted one by one, after all have been checked. Counts that
-            are not in memory are read some thousand cells at a time.
+        %(query_or_reference)s A list or dict of queries is predicted one by one, after
+            all have been checked. Counts that are not in memory are read some thousand cells at a time.
         key_added
             Name of the results. None: nothing is written. With "hrca", these entries are written, into the object or,
             for a path, into the file in one step (docs/decisions/0006):
@@ -66,10 +66,10 @@ class PredictionMixin(HRCABase):
         soft
             If True, return the probabilities and not the labels.
         coverage
-            Probability with which the prediction set of a cell contains its true label, in (0, 1). The sets are written:
-            ``obs["hrca_set_size"]``, the number of labels, and ``obsm["hrca_set"]``, the labels (boolean, n_obs x
-            n_labels). None: no sets. The probability holds for cells like the reference's at the query's depth. It does
-            not hold across platforms, nor for types that the reference lacks.
+            Probability with which the prediction set of a cell contains its true label, in (0, 1). The sets are
+            written: ``obs["hrca_set_size"]``, the number of labels, and ``obsm["hrca_set"]``, the labels (boolean,
+            n_obs x n_labels). None: no sets. The probability holds for cells like the reference's at the query's depth.
+            It does not hold across platforms, nor for types that the reference lacks.
         class_conditional
             If True, choose the sets so that `coverage` nearly holds for each label. The sets are larger.
         reweight_to_query
@@ -91,8 +91,8 @@ class PredictionMixin(HRCABase):
         %(prediction_batch_size)s
         ontology_terms
             Cell Ontology id, or "unknown", of each label that can be predicted. ``obs["cell_type"]`` and
-            ``obs["cell_type_ontology_term_id"]`` of CELLxGENE's schema are also written. Cells of the unlabelled category
-            are "unknown". None: neither is written.
+            ``obs["cell_type_ontology_term_id"]`` of CELLxGENE's schema are also written. Cells of the unlabelled
+            category are "unknown". None: neither is written.
         enable_progress_bar
             If True, show a progress bar when prediction takes more than some seconds.
 

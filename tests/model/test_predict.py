@@ -423,7 +423,7 @@ def test_a_loaded_model_goes_on_training_with_its_reference(reference, tmp_path)
     model.train(1, 1, **QUIET)
     model.save(tmp_path / "model")
     loaded = hrca.HRCA.load(tmp_path / "model", synthetic(100))
-    np.testing.assert_array_equal(loaded.split_["train"], model.split_["train"])
+    np.testing.assert_array_equal(loaded.split_.train, model.split_.train)
     loaded.finetune(1, **QUIET)
     assert len(loaded.history["finetune_train_loss"]) == 2
     assert loaded.model_id_ != model.model_id_
@@ -451,7 +451,7 @@ def test_the_file_holds_no_pandas(tiny_model, tmp_path):
     assert "pandas" not in set(modules(content))
 
 
-@pytest.mark.parametrize("folder", sorted((ROOT / "tests" / "data").glob("saved_*")), ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", sorted((ROOT / "tests" / "assets").glob("saved_*")), ids=lambda folder: folder.name)
 def test_a_file_of_either_set_of_versions_loads_in_this_one(folder):
     # made by tests/data/make_saved.py
     model = hrca.HRCA.load(folder)
@@ -461,4 +461,4 @@ def test_a_file_of_either_set_of_versions_loads_in_this_one(folder):
 
 
 def test_there_is_a_file_of_each_set_of_versions():
-    assert len(list((ROOT / "tests" / "data").glob("saved_*"))) >= 2
+    assert len(list((ROOT / "tests" / "assets").glob("saved_*"))) >= 2

@@ -11,8 +11,8 @@ from conftest import QUIET, TINY, synthetic
 from lightning.pytorch.callbacks import Callback
 
 import hrca
-from hrca.train._runner import framed_history, plain_history
-from hrca.train._splitting import stratified_split
+from hrca.train._history import framed_history, plain_history
+from hrca.train._splitting import Split, stratified_split
 
 
 def new_model(adata, labels_key="cell_type") -> hrca.HRCA:
@@ -88,7 +88,7 @@ def test_default_epochs_of_fine_tuning_are_by_the_labelled_cells(reference, monk
     reference.obs.loc[reference.obs_names[20:], "cell_type"] = "Unknown"
     asked = []
     monkeypatch.setattr(
-        hrca.HRCA, "_fit", lambda model, phases, *_, **__: asked.append(phases["finetune"]["max_epochs"])
+        hrca.HRCA, "_train_phases", lambda model, configs, *_: asked.append(configs[-1].max_epochs)
     )
     for batch_size in (2, 4):
         hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
@@ -102,7 +102,7 @@ def test_both_phases_share_one_split(reference):
     first = model.split_
     model.finetune(1, **QUIET)
     assert model.split_ is first
-    assert sorted([*first["train"], *first["validation"]]) == list(range(100))
+    assert sorted([*first.train, *first.validation]) == list(range(100))
     with pytest.raises(ValueError, match=r"train_size=0.9.*asks for 0.5"):
         model.finetune(1, train_size=0.5, **QUIET)
 
@@ -177,8 +177,7 @@ def test_history_survives_as_lists():
     frame = pd.DataFrame({"a": [1.0, 2.0]}, index=pd.RangeIndex(2, name="epoch"))
     assert plain_history({"a": frame}) == {"a": [1.0, 2.0]}
     pd.testing.assert_frame_equal(framed_history(plain_history({"a": frame}))["a"], frame)
-    assert plain_history(None) is None
-    assert framed_history(None) is None
+    assert plain_history(None) == {}
 
 
 def test_the_same_seed_gives_the_same_weights_and_predictions(query):
@@ -264,7 +263,8 @@ def test_two_labelled_cells_are_enough_and_one_is_not():
     adata.obs["cell_type"] = ["a", "b", *["Unknown"] * 4]
     model = new_model(adata)
     model.finetune(1, train_size=1.0, **QUIET)
-    model.split_["train"] = np.array([0, 2, 3])  # of which one is labelled
+    # of which one is labelled
+    model.split_ = Split(1.0, np.array([0, 2, 3]), model.split_.validation)
     with pytest.raises(ValueError, match="there are 1 to train on"):
         model.finetune(1, train_size=1.0, **QUIET)
 
@@ -299,7 +299,7 @@ def test_sizes_that_make_no_network_are_refused(reference, sizes, words):
 @pytest.mark.parametrize("size", ["laptop", hrca.SIZES["laptop"]], ids=["its name", "without the stars"])
 def test_a_size_in_the_place_of_the_registry_is_refused(reference, size):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    with pytest.raises(TypeError, match=r"what scvi saved .* `HRCA\(adata, \*\*hrca.SIZES"):
+    with pytest.raises(TypeError, match=r"scvi-tools' registry .* `HRCA\(adata, \*\*hrca.SIZES"):
         hrca.HRCA(reference, size)
 
 

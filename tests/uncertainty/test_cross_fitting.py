@@ -1,4 +1,7 @@
-"""Cross-fitting: no copy knows the cells that it speaks of, the networks stay as they are, a killed one goes on."""
+"""Cross-fitting: no fold model has seen the cells that it scores, and the networks of the model are unchanged."""
+
+from dataclasses import replace
+
 
 import anndata as ad
 import numpy as np
@@ -10,7 +13,7 @@ from conftest import QUIET, TINY, synthetic
 from lightning.pytorch.callbacks import Callback
 
 import hrca
-from hrca.model import _model
+from hrca.model import _training_steps
 from hrca.train import _phase
 from hrca.uncertainty import _cross_fitting, _posthoc_fit
 from hrca.uncertainty._cross_fitting import stratified_folds
@@ -49,15 +52,24 @@ def testified(monkeypatch):
 @pytest.fixture
 def trained_on(monkeypatch):
     """The cells that each training was given, by phase: to train, and to validate."""
-    fit, given = _model.fit, {"pretrain": [], "finetune": []}
+    prepare_phase, given = _training_steps.prepare_phase, {"pretrain": [], "finetune": []}
 
-    def recorded(model, phase, cell_mask):
-        cells = (model.split_["train"], model.split_["validation"])
-        given[phase.name].append(tuple(some[cell_mask[some]] for some in cells))
-        fit(model, phase, cell_mask)
+    def recorded(config, module, adata_manager, split, **settings):
+        given[config.name].append((split.train, split.validation))
+        return prepare_phase(config, module, adata_manager, split, **settings)
 
-    monkeypatch.setattr(_model, "fit", recorded)
+    monkeypatch.setattr(_training_steps, "prepare_phase", recorded)
     return given
+
+
+def stop_in_all_phases(monkeypatch, stop: Callback) -> None:
+    """Give the callback to each phase of each model; the user's callbacks do not reach the fold models."""
+    prepare_phase = _training_steps.prepare_phase
+
+    def stopped(config, *arguments, **settings):
+        return prepare_phase(replace(config, callbacks=(*config.callbacks, stop)), *arguments, **settings)
+
+    monkeypatch.setattr(_training_steps, "prepare_phase", stopped)
 
 
 def parameters(model) -> torch.Tensor:
@@ -81,10 +93,10 @@ def test_no_copy_knows_the_cells_that_it_speaks_of(partly_labelled, testified, t
         assert set(train) | set(validation) == set(profiles) == set(labelled) - set(held_out)
         # with a plateau, validation cells choose the epoch; with a cycle they serve nothing
         assert set(validation) == (
-            set(model.split_["validation"]) & set(profiles) if lr_schedule == "plateau" else set()
+            set(model.split_.validation) & set(profiles) if lr_schedule == "plateau" else set()
         )
-    np.testing.assert_array_equal(trained_on["finetune"][-1][0], np.intersect1d(model.split_["train"], labelled))
-    np.testing.assert_array_equal(trained_on["pretrain"][-1][0], model.split_["train"])
+    np.testing.assert_array_equal(trained_on["finetune"][-1][0], np.intersect1d(model.split_.train, labelled))
+    np.testing.assert_array_equal(trained_on["pretrain"][-1][0], model.split_.train)
 
 
 @pytest.mark.parametrize("lr_schedule", ["one_cycle", "plateau"])
@@ -96,7 +108,7 @@ def test_the_networks_are_those_without_folds(lr_schedule):
     torch.testing.assert_close(parameters(with_folds), parameters(without), rtol=0, atol=0)
     for name, frame in without.history.items():
         pd.testing.assert_frame_equal(with_folds.history[name], frame, check_exact=True)
-    assert with_folds.split_["train"].tolist() == without.split_["train"].tolist()
+    assert with_folds.split_.train.tolist() == without.split_.train.tolist()
 
 
 def test_all_cells_teach_weights_calibration_and_sets(testified, monkeypatch):
@@ -107,9 +119,9 @@ def test_all_cells_teach_weights_calibration_and_sets(testified, monkeypatch):
         return fit_pool_weights(network, log_likelihood, depth, codes, n_cells)
 
     monkeypatch.setattr(_posthoc_fit, "fit_pool_weights", recorded)
-    novelty_reference_for, kept = _model.novelty_reference_for, []
+    novelty_reference_for, kept = _training_steps.novelty_reference_for, []
     monkeypatch.setattr(
-        _model, "novelty_reference_for", lambda *args: kept.append(args) or novelty_reference_for(*args)
+        _training_steps, "novelty_reference_for", lambda *args: kept.append(args) or novelty_reference_for(*args)
     )
     model = new_model()
     model.train(1, 5, n_folds=4, lr=1e-2, **QUIET)
@@ -252,12 +264,8 @@ def test_a_training_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, monke
     checkpoints = {"checkpoint_dir": tmp_path, "checkpoint_interval": 1}
     peace = new_model()
     peace.train(3, 4, **options)
-    stop, fit = StopAt(epoch), _model.fit
     with monkeypatch.context() as patched:
-        # the user's callbacks do not reach the copies
-        patched.setattr(
-            _model, "fit", lambda model, phase, cells: (phase.callbacks.append(stop), fit(model, phase, cells))
-        )
+        stop_in_all_phases(patched, StopAt(epoch))
         with pytest.raises(InterruptedError):
             new_model().train(3, 4, **options, **checkpoints)
     resumed = new_model()
@@ -272,7 +280,7 @@ def test_checkpoints_of_other_folds_are_refused(tmp_path):
     model.train(1, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
     with pytest.raises(ValueError, match=r"fold-1 are of other folds\. Give the `n_folds` and the seed"):
         new_model().train(1, 1, n_folds=2, **options)
-    with pytest.raises(ValueError, match=r"not begun with `n_folds=4`, or .* fold-4 is not complete"):
+    with pytest.raises(ValueError, match=r"not started with `n_folds=4`, or .* fold-4 is not complete"):
         new_model().train(1, 1, n_folds=4, **options)
     with pytest.raises(ValueError, match=r"needs a `checkpoint_dir` without checkpoints of an earlier one"):
         new_model().train(1, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
@@ -282,7 +290,7 @@ def test_checkpoints_of_other_folds_are_refused(tmp_path):
             lambda again=again: again.train(1, 1, **options),
             lambda again=again: again.finetune(1, **options),
         ):
-            with pytest.raises(ValueError, match=r"was begun with `n_folds`, and goes on with the same alone"):
+            with pytest.raises(ValueError, match=r"was started with `n_folds`, and can only continue with the same number"):
                 train()
 
 
@@ -299,7 +307,6 @@ def test_bars_say_which_fold_they_are_of(monkeypatch):
     model.train(1, 1, n_folds=2, accelerator="cpu")
     phases = ["pretrain", "finetune"]
     assert titles == [*(f"fold {fold}/2 {phase}" for fold in (1, 2) for phase in phases), *phases]
-    assert model.fold_ is None
 
 
 def test_old_checkpoints_are_refused_before_any_copy_is_trained(tmp_path, trained_on):
@@ -326,12 +333,9 @@ def test_a_killed_training_without_a_seed_goes_on(tmp_path, monkeypatch):
     source = new_model(synthetic(90, seed=7))
     source.pretrain(1, **QUIET)
     options = {"n_folds": 3, "checkpoint_dir": tmp_path, "checkpoint_interval": 1, **QUIET}
-    fit, stop = _model.fit, StopAt(5)
     scvi.settings._seed = None  # the setter takes numbers only
     with monkeypatch.context() as patched:
-        patched.setattr(
-            _model, "fit", lambda model, phase, cells: (phase.callbacks.append(stop), fit(model, phase, cells))
-        )
+        stop_in_all_phases(patched, StopAt(5))
         with pytest.raises(InterruptedError):
             hrca.HRCA.from_pretrained(source, synthetic(100), "cell_type").finetune(4, **options)
     resumed = hrca.HRCA.from_pretrained(source, synthetic(100), "cell_type")

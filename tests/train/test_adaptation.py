@@ -16,7 +16,6 @@ from scvi import REGISTRY_KEYS
 import hrca
 from hrca.data._alignment import GeneAlignment, make_selector
 from hrca.data._batches import aligned_batches
-from hrca.model import _model
 from hrca.module._calibration import Calibration
 from hrca.module._losses import smoothed_cross_entropy
 from hrca.module._module import TARGETS_KEY
@@ -149,7 +148,7 @@ def given(monkeypatch) -> list[tuple[SoftLabelledCells, SoftLabelledCells]]:
             seen.append((reference, query))
             super().__init__(reference, query, **kwargs)
 
-    monkeypatch.setattr(_model, "MixedBatches", Recorded)
+    monkeypatch.setattr(_adaptation, "MixedBatches", Recorded)
     return seen
 
 
@@ -333,7 +332,7 @@ def test_adaptation_of_an_adapted_model_and_further_training(reference, query):
     model = hrca.HRCA(reference, **TINY)
     model.train(1, 1, **QUIET)
     adapted = model.adapt(query, **ADAPT)
-    with pytest.warns(UserWarning, match="adapted already"):
+    with pytest.warns(UserWarning, match="already adapted"):
         twice = adapted.adapt(query, **ADAPT)
     assert len(twice.history["adapt_lr"]) == 2
     assert len({model.model_id_, adapted.model_id_, twice.model_id_}) == 3
@@ -375,7 +374,7 @@ def test_an_adapted_model_survives_a_file(tiny_model, query, tmp_path):
     with pytest.raises(ValueError, match="loaded without"):
         loaded.adapt(query, **ADAPT)
     with_reference = hrca.HRCA.load(tmp_path / "model", synthetic(100))
-    with pytest.warns(UserWarning, match="adapted already"):
+    with pytest.warns(UserWarning, match="already adapted"):
         twice = with_reference.adapt(query, **ADAPT)
     assert len(twice.history["adapt_lr"]) == 2
 

@@ -164,7 +164,7 @@ def test_weights_of_network_and_counts_are_learned_at_the_querys_depths(deep_ref
     model.train(1, 1, query=sparse_query, **QUIET)
     # the last time by all of them
     own, thinned = seen[-1][0], seen[-1][1:]
-    np.testing.assert_array_equal(own, deep_reference.X[model.split_["validation"], :N_SHARED].sum(axis=1).A1)
+    np.testing.assert_array_equal(own, deep_reference.X[model.split_.validation, :N_SHARED].sum(axis=1).A1)
     depths = aligned(model, sparse_query).sum(dim=1)
     assert float(thinned.median()) == pytest.approx(float(depths.median()), rel=0.05)
 
@@ -173,7 +173,7 @@ def test_match_returns_and_keeps_how_the_query_lies_to_the_reference(deep_refere
     model, before = new_model(deep_reference), sparse_query.copy()
     returned = model.match_query(sparse_query)
     assert isinstance(returned, pd.Series)
-    assert returned.to_dict() == model.query_match_
+    assert returned.to_dict() == model.query_match_.to_dict()
 
     depth = aligned(model, sparse_query).sum(dim=1).numpy()
     reference_depth = deep_reference.X[:, :N_SHARED].sum(axis=1).A1
@@ -183,12 +183,12 @@ def test_match_returns_and_keeps_how_the_query_lies_to_the_reference(deep_refere
         "shared_information",
         "query_depth",
         "reference_depth",
-        "share_kept",
+        "kept_fraction",
     ]
     assert (returned["n_shared_genes"], returned["n_genes"]) == (N_SHARED, 60)
     assert returned["query_depth"] == np.median(depth)
     assert returned["reference_depth"] == np.median(reference_depth)
-    assert returned["share_kept"] == pytest.approx((np.median(depth) / reference_depth).mean(), rel=1e-5)
+    assert returned["kept_fraction"] == pytest.approx((np.median(depth) / reference_depth).mean(), rel=1e-5)
     # the 30 genes that tell the labels apart are among the 45
     assert 0.98 < returned["shared_information"] <= 1
 
@@ -221,7 +221,7 @@ def test_a_query_deeper_than_the_reference_leaves_the_reference_as_it_is(deep_re
     shallow = cells_of_depth(np.full(120, 40), seed=4)
     model, entered = new_model(shallow), Entered(monkeypatch)
     matched = model.match_query(deep_reference, layer="X")
-    assert matched["share_kept"] == 1
+    assert matched["kept_fraction"] == 1
     model.pretrain(1, **QUIET)
     depths = torch.cat(entered.corrupted).sum(dim=1)
     np.testing.assert_array_equal(depths, 40)

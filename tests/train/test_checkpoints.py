@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 import scvi
 import torch
-from conftest import QUIET, TINY, synthetic
+from conftest import QUIET, ROOT, TINY, synthetic
 from lightning.pytorch.callbacks import Callback
 
 import hrca
@@ -23,7 +24,7 @@ N_KILLS = 20
 
 
 def test_a_training_killed_twenty_times_equals_an_uninterrupted_one(tmp_path):
-    script = Path(__file__).with_name("killed_training.py")
+    script = ROOT / "tests" / "killed_training.py"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), str(tmp_path), str(N_KILLS)]
     run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
@@ -183,8 +184,19 @@ def test_a_truncated_checkpoint_is_passed_over_for_the_one_before(tmp_path):
     assert names(tmp_path) == ["pretrain-000002.ckpt", "pretrain-000004.ckpt"]
     newest = tmp_path / "pretrain-000004.ckpt"
     newest.write_bytes(newest.read_bytes()[:-1000])
-    with pytest.warns(UserWarning, match=r"pretrain-000004.ckpt is damaged and passed over"):
+    with pytest.warns(UserWarning, match=r"pretrain-000004.ckpt is damaged and skipped"):
         assert newest_checkpoint(tmp_path)["epoch"] == 2
+
+
+def test_a_damaged_checkpoint_warns_once_and_names_the_users_line(tmp_path):
+    broken_off(tmp_path)
+    newest = tmp_path / "pretrain-000004.ckpt"
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("default")
+        new_model().train(4, 1, lr_schedule="plateau", checkpoint_dir=tmp_path, resume=True, **QUIET)
+    damaged = [warning for warning in record if "is damaged and skipped" in str(warning.message)]
+    assert [Path(warning.filename).name for warning in damaged] == ["test_checkpoints.py"]
 
 
 def test_a_checkpoint_that_is_a_program_is_not_run(tmp_path):
@@ -222,7 +234,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path):
         ("genes", "other genes"),
         ("labels", "other labels"),
         ("sizes", "other sizes"),
-        ("count_likelihood", "other count evidence"),
+        ("count_likelihood", "other count likelihood"),
         ("query", "other matched genes and matched depths"),
         ("train_size", "train_size=0.9.*got 0.8"),
     ],

@@ -1,6 +1,6 @@
 """How the saved models beside this file were made: once with each supported set of versions.
 
-    python tests/data/make_saved.py
+    python tests/assets/make_saved.py
 
 trains a tiny model and writes it, with its predictions, to ``saved_<version of scvi-tools>/``.
 """
