@@ -222,7 +222,7 @@ class HRCA(TrainingMixin, PredictionMixin):
             If there is no such modality.
         """
         modalities = modalities or {"rna_layer": "rna", "labels_key": "rna"}
-        rna = get_modality(mdata, modalities.get("rna_layer"))
+        rna = get_modality(mdata, str(modalities.get("rna_layer")))
         labels_modality = modalities.get("labels_key")
         obs = mdata.obs if labels_modality is None else get_modality(mdata, labels_modality).obs
         rna_layer = check_reference(rna, rna_layer, labels_key, obs, unlabeled_category)

@@ -123,7 +123,10 @@ class PredictionMixin(HRCABase):
         options = PredictOptions(level, min_confidence, novelty_fpr, coverage, class_conditional, reweight_to_query)
         self._check_options(options, ontology_terms, writes=key_added is not None)
         is_collection = isinstance(adata, Mapping | list | tuple)
-        samples = adata if isinstance(adata, Mapping) else dict(enumerate(adata if is_collection else [adata]))
+        if isinstance(adata, Mapping):
+            samples = dict(adata)
+        else:
+            samples = dict(enumerate(adata if isinstance(adata, list | tuple) else [adata]))
         queries, results = {}, {}
         for name, sample in samples.items():
             with annotate_sample_errors(name if is_collection else None):
@@ -171,7 +174,8 @@ class PredictionMixin(HRCABase):
         """
         self._check_pretrained()
         query = self._open_query(adata, layer)
-        return self._outputs(self.module.encode, query, self.module.gene_ae.sizes["n_latent"], batch_size)
+        n_latent = int(self.module.gene_ae.sizes["n_latent"])
+        return self._outputs(self.module.encode, query, n_latent, batch_size)
 
     @docs.dedent
     def get_normalized_expression(
