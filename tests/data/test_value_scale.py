@@ -1,4 +1,4 @@
-"""What a matrix is said to hold, and counts had back, against the counts that it was made of."""
+"""Classified values, and recovered counts, against the counts that they were made from."""
 
 import anndata as ad
 import numpy as np
@@ -6,8 +6,9 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 
+from hrca.data._inverses import invert_to_counts
 from hrca.data._row_reader import sample_cells
-from hrca.data._value_scale import classify_values, invert_to_counts
+from hrca.data._value_scale import classify_values
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ MADE = {
     "raw counts": lambda x: x,
     "counts per 10,000 (within these 400 genes)": lambda x: per(x, 1e4),
     "counts per 1,000,000 (within these 400 genes)": lambda x: per(x, 1e6),
-    "shares of each cell's counts (within these 400 genes)": lambda x: per(x, 1),
+    "fractions of each cell's counts (within these 400 genes)": lambda x: per(x, 1),
     "log1p of counts per 10,000 (within these 400 genes)": lambda x: np.log1p(per(x, 1e4)),
     "log1p of counts per 300 (within these 400 genes)": lambda x: np.log1p(per(x, 300)),
     "log2(x + 1) of counts per 10,000 (within these 400 genes)": lambda x: np.log2(per(x, 1e4) + 1),
@@ -45,7 +46,7 @@ MADE = {
 
 @pytest.mark.parametrize("text", MADE)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_what_was_done_is_said_and_undone(counts, text, dtype):
+def test_a_transformation_is_named_and_inverted(counts, text, dtype):
     x = MADE[text](counts.astype(np.float64)).astype(dtype)
     scale = scale_of(x)
     assert scale.text == text
@@ -70,7 +71,7 @@ def test_what_was_done_is_said_and_undone(counts, text, dtype):
         (lambda x: 50 * x * np.random.default_rng(0).random(x.shape), "ambient-corrected"),
     ],
 )
-def test_what_cannot_be_undone_is_named(counts, make, words):
+def test_values_that_cannot_be_inverted_are_described(counts, make, words):
     scale = scale_of(make(counts))
     assert words in scale.text
     assert (scale.is_counts, scale.inverse) == (False, None)
@@ -80,7 +81,7 @@ def test_what_cannot_be_undone_is_named(counts, make, words):
     ("make", "words"),
     [(np.sign, "only 0 and 1"), (lambda x: np.rint(per(x, 1e4)), "without ones"), (np.zeros_like, "zeros only")],
 )
-def test_integers_that_are_no_counts_are_odd(counts, make, words):
+def test_integers_that_are_not_counts_are_suspicious(counts, make, words):
     scale = scale_of(make(counts))
     assert words in scale.text
     assert scale.is_counts and scale.is_suspicious
@@ -89,12 +90,12 @@ def test_integers_that_are_no_counts_are_odd(counts, make, words):
 @pytest.mark.parametrize(
     "x", [np.zeros((0, 3)), np.zeros((3, 0)), np.zeros((2, 2)), np.ones((5, 4)), 3 * np.ones((9, 9))]
 )
-def test_few_cells_or_genes_are_not_called_odd(x):
+def test_few_cells_or_genes_are_not_suspicious(x):
     scale = scale_of(x)
     assert scale.is_counts and not scale.is_suspicious
 
 
-def test_one_fraction_among_counts_is_not_a_scale(counts):
+def test_counts_with_one_fraction_have_no_inverse(counts):
     counts[3, 0] = 0.5
     assert scale_of(counts).inverse is None
 
@@ -105,7 +106,7 @@ def test_large_values_do_not_overflow():
 
 
 @pytest.mark.filterwarnings("ignore:Some cells have zero counts")
-def test_real_cells_are_called_what_they_are(data_dir):
+def test_real_cells_are_classified(data_dir):
     for path in sorted(data_dir.glob("*.h5ad")):
         adata = ad.read_h5ad(path)
         assert scale_of(adata.X).text == "raw counts", path.stem

@@ -1,4 +1,4 @@
-"""Alignment, against pandas' reindex."""
+"""Alignment of genes, against pandas' reindex."""
 
 import numpy as np
 import pandas as pd
@@ -10,9 +10,9 @@ from hrca.data._alignment import GeneAlignment, align, check_shared, check_uniqu
 MODEL_GENES = pd.Index([f"g{i}" for i in range(12)])
 
 
-def match_genes(genes: pd.Index) -> GeneAlignment:
-    source = genes.get_indexer(MODEL_GENES)
-    return GeneAlignment(make_selector(source, len(genes)), source >= 0)
+def alignment_of(genes: pd.Index) -> GeneAlignment:
+    positions = genes.get_indexer(MODEL_GENES)
+    return GeneAlignment(make_selector(positions, len(genes)), positions >= 0)
 
 
 def expected(counts: np.ndarray, genes: pd.Index) -> np.ndarray:
@@ -38,7 +38,7 @@ def expected(counts: np.ndarray, genes: pd.Index) -> np.ndarray:
 @pytest.mark.parametrize("dtype", [np.int64, np.uint16, np.float64])
 def test_align_equals_reindex(genes, container, dtype):
     counts = np.random.default_rng(0).poisson(1.0, (5, len(genes))).astype(dtype)
-    alignment = match_genes(genes)
+    alignment = alignment_of(genes)
     aligned = align(container(counts), alignment)
     assert sparse.issparse(aligned) == (container is not np.asarray)
     assert aligned.dtype == np.float32
@@ -50,7 +50,7 @@ def test_align_equals_reindex(genes, container, dtype):
 
 
 def test_same_genes_need_no_product():
-    assert match_genes(MODEL_GENES).selector is None
+    assert alignment_of(MODEL_GENES).selector is None
 
 
 def test_no_shared_gene_shows_three_names_of_each_side():
@@ -58,6 +58,6 @@ def test_no_shared_gene_shows_three_names_of_each_side():
         check_shared(0, pd.Index([f"ENSG{i}" for i in range(5)]), MODEL_GENES)
 
 
-def test_duplicated_genes_are_refused_by_name():
+def test_duplicated_genes_are_rejected_by_name():
     with pytest.raises(ValueError, match=r"`adata.var_names` has 1 duplicated: \['b'\]"):
         check_unique(pd.Index(["a", "b", "b", "b"]), "`adata.var_names`")
