@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import QUIET, TINY, synthetic
 
 import hrca
 from hrca._hierarchy import LabelTree, lineage, read_hierarchy
@@ -189,67 +188,6 @@ def test_without_a_hierarchy_it_is_the_likeliest():
     answer, confidence = LabelTree(LEAVES, {}).back_off(table)
     np.testing.assert_array_equal(answer, table.argmax(axis=1))
     np.testing.assert_array_equal(confidence, table.max(axis=1))
-
-
-# The model -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def model():
-    adata = synthetic(300)
-    hrca.HRCA.setup_anndata(
-        adata, labels_key="cell_type", labels_hierarchy={"type 0": "left/side", "type 1": "left/side"}
-    )
-    model = hrca.HRCA(adata, **TINY)
-    model.train(2, 10, lr=1e-2, **QUIET)
-    return model
-
-
-def test_predict_answers_of_every_level(model):
-    query = synthetic(60, seed=5)
-    fine = np.asarray(model.predict(query))
-    leaves = query.obsm["hrca_probabilities"]
-    coarse = model.predict(query, level=0, key_added="coarse")
-    assert list(query.obsm["coarse_probabilities"].columns) == ["left|side", "type 2"]
-    np.testing.assert_allclose(
-        query.obsm["coarse_probabilities"]["left|side"], leaves["type 0"] + leaves["type 1"], rtol=1e-5
-    )
-    assert query.uns["coarse"]["level"] == 0
-    assert {(c, f) for c, f in zip(coarse, fine, strict=True)} <= {
-        ("left/side", "type 0"),
-        ("left/side", "type 1"),
-        ("type 2", "type 2"),
-    }
-    sure = np.asarray(model.predict(query, min_confidence=0.9, key_added="sure"))
-    assert (query.obs["sure_confidence"][sure != "Unknown"] >= 0.9 - 1e-5).all()
-    assert (query.obs["sure_confidence"][sure == "Unknown"] < 0.9).all()
-    kept = leaves.max(axis=1).to_numpy() >= 0.9
-    np.testing.assert_array_equal(sure[kept], fine[kept])
-
-
-def test_the_hierarchy_is_saved_with_the_model(model, tmp_path):
-    model.save(tmp_path / "model")
-    loaded = hrca.HRCA.load(tmp_path / "model")
-    assert loaded.labels_hierarchy == {"type 0": "left/side", "type 1": "left/side"}
-    query = synthetic(10, seed=5)
-    assert list(loaded.predict(query, level=0)) == list(model.predict(query, level=0))
-    again = hrca.HRCA.load(tmp_path / "model", adata=synthetic(300))
-    assert again.labels_hierarchy == loaded.labels_hierarchy
-
-
-def test_evaluate_has_the_hierarchical_f1(model):
-    scores = model.evaluate(synthetic(60, seed=5), "cell_type")
-    assert scores["accuracy"] <= scores["hierarchical_f1"] <= 1
-
-
-def test_level_needs_a_hierarchy(tiny_model, model):
-    with pytest.raises(ValueError, match="needs a hierarchy of the labels, got 0 and a model without"):
-        tiny_model.predict(synthetic(5), level=0)
-    for level in (-1, 2, 1.0, "left/side"):
-        with pytest.raises(ValueError, match=f"whole number from 0, the coarsest, to 1, .* got {level!r}"):
-            model.predict(synthetic(5), level=level)
-    with pytest.raises(ValueError, match="from 0 to 1, got 2"):
-        model.predict(synthetic(5), min_confidence=2)
 
 
 def test_a_hierarchy_needs_labels(reference):

@@ -991,10 +991,13 @@ class HRCA(BaseModelClass):
         asked = PredictOptions(level, min_confidence, novelty_fpr, coverage, class_conditional, reweight_to_query)
         writes, knows_reference = key_added is not None, self.novelty_reference_ is not None
         asked.check(
-            vocabulary, writes=writes, knows_reference=knows_reference, has_held_out=self.conformal_scores_ is not None
+            vocabulary,
+            writes_results=writes,
+            has_novelty_reference=knows_reference,
+            has_conformal_scores=self.conformal_scores_ is not None,
         )
         if ontology_terms is not None:
-            check_ontology_terms(vocabulary, asked, ontology_terms, writes=writes)
+            check_ontology_terms(vocabulary, asked, ontology_terms, writes_results=writes)
         several = isinstance(adata, Mapping | list | tuple)
         samples = adata if isinstance(adata, Mapping) else dict(enumerate(adata if several else [adata]))
         queries, results = {}, {}
@@ -1015,7 +1018,7 @@ class HRCA(BaseModelClass):
                     query.adata.obs_names,
                     asked,
                     novelty=ranks,
-                    held_out=self.conformal_scores_,
+                    conformal_scores=self.conformal_scores_,
                 )
                 if writes:
                     settings = {
