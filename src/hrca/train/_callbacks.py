@@ -1,6 +1,7 @@
 """Where scvi-tools needs a careful hand: its splits, its history, its files, and what differs between 1.4 and 1.5."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -132,3 +133,25 @@ class EpochHistory(Callback):
     def load_state_dict(self, state_dict: dict) -> None:
         """Go on from what :meth:`state_dict` gave."""
         self.epochs = state_dict["epochs"]
+
+
+class EveryEpochs(Callback):
+    """Call a function every few epochs, in the first of several processes only.
+
+    Parameters
+    ----------
+    interval
+        Number of epochs between two calls.
+    action
+        Function that is called with the number of epochs that are done.
+    """
+
+    def __init__(self, interval: int, action: Callable[[int], None]):
+        self.interval = interval
+        self.action = action
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Call the function if the number of epochs is a multiple of the interval."""
+        epoch = trainer.current_epoch + 1
+        if trainer.is_global_zero and epoch % self.interval == 0:
+            self.action(epoch)

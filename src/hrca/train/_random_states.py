@@ -3,7 +3,19 @@
 import random
 
 import numpy as np
+import scvi
 import torch
+
+
+def set_seed(seed: int) -> None:
+    """Seed all generators that training draws from, by scvi-tools' setting, which also keeps the seed.
+
+    Parameters
+    ----------
+    seed
+        The seed, 0 or more.
+    """
+    scvi.settings.seed = seed
 
 
 def get_random_states() -> dict:
