@@ -121,7 +121,7 @@ class PredictionMixin(HRCABase):
         In the columns of ``obsm``, "|" replaces "/": h5ad and zarr files cannot hold a name with a slash.
         """
         options = PredictOptions(level, min_confidence, novelty_fpr, coverage, class_conditional, reweight_to_query)
-        self._check_options(options, ontology_terms, writes=key_added is not None)
+        self._check_options(options, ontology_terms, writes_results=key_added is not None)
         is_collection = isinstance(adata, Mapping | list | tuple)
         if isinstance(adata, Mapping):
             samples = dict(adata)
@@ -263,18 +263,18 @@ class PredictionMixin(HRCABase):
         return evaluation_scores(true_labels, np.asarray(predicted), confidence, is_known, label_space)
 
     def _check_options(
-        self, options: PredictOptions, ontology_terms: Mapping[str, str] | None, *, writes: bool
+        self, options: PredictOptions, ontology_terms: Mapping[str, str] | None, *, writes_results: bool
     ) -> None:
         self._check_finetuned()
         label_space = self._label_space()
         options.check(
             label_space,
-            writes=writes,
-            knows_reference=self.novelty_reference_ is not None,
-            has_held_out=self.conformal_scores_ is not None,
+            writes_results=writes_results,
+            has_novelty_reference=self.novelty_reference_ is not None,
+            has_conformal_scores=self.conformal_scores_ is not None,
         )
         if ontology_terms is not None:
-            check_ontology_terms(label_space, options, ontology_terms, writes=writes)
+            check_ontology_terms(label_space, options, ontology_terms, writes_results=writes_results)
 
     def _predict_query(
         self,
@@ -292,7 +292,7 @@ class PredictionMixin(HRCABase):
             query.adata.obs_names,
             options,
             novelty=self._novelty(query, cells, **settings) if needs_novelty else None,
-            held_out=self.conformal_scores_,
+            conformal_scores=self.conformal_scores_,
         )
         if key_added is not None:
             provenance = self._provenance(query, cells, result, options, settings)

@@ -9,7 +9,6 @@ import torch
 from hrca.module._calibration import Calibration
 from hrca.module._count_likelihood import REFERENCE_DEPTH, fit_pool_weights, prior_pool_weights
 from hrca.module._module import HRCAModule
-
 from hrca.train._splitting import Split
 
 from ._conformal import ConformalScores, conformal_scores
