@@ -1,10 +1,16 @@
 """Scores of predicted labels against known ones."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
+
+# A label, a number or a group for each cell, shape (n_obs,).
+CellLabels: TypeAlias = Sequence[str] | np.ndarray | pd.Series | pd.Categorical
+CellScores: TypeAlias = Sequence[float] | np.ndarray | pd.Series
+CellGroups: TypeAlias = Sequence[Hashable] | np.ndarray | pd.Series | pd.Categorical
 
 
 def annotation_scores(labels: Sequence[str], predicted: Sequence[str]) -> pd.Series:
