@@ -49,7 +49,7 @@ from hrca.train._adaptation import (
 )
 from hrca.train._callbacks import EpochHistory
 from hrca.train._config import FINETUNE_ONLY_KWARGS, PhaseConfig, drop_prefixed
-from hrca.train._monitoring import MonitorTestSet, TensorBoard
+from hrca.train._monitoring import MonitorTestSet, TensorBoard, check_tensorboard
 from hrca.train._phase import fit
 from hrca.train._query_matching import summarize_query_match
 from hrca.train._runner import framed_history, plain_history
@@ -1244,6 +1244,8 @@ class HRCA(BaseModelClass):
         callbacks: list[Callback] | None,
         test: tuple[Query, pd.Series] | None = None,
     ) -> None:
+        if tensorboard:
+            check_tensorboard()
         folder, testimonies = None if checkpoint_dir is None else Path(checkpoint_dir), None
         if "finetune" in phases and n_folds is None:
             check_no_folds(folder, phases["finetune"]["resume"])
@@ -1314,7 +1316,7 @@ class HRCA(BaseModelClass):
         fit(self, phase, np.ones(n_obs, dtype=bool) if name == "pretrain" else codes < len(self.labels))
         self.model_id_ = weights_fingerprint(self.module)
         if monitor is not None:
-            self.test_scores_ = monitor.rows
+            self.test_scores_ = monitor.evaluations
 
     def _fit_posthoc(self, testimonies: list[HeldOutScores] | None) -> None:
         counts, codes = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY), self._codes()
