@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from hrca.metrics._labels import CellGroups
+from hrca.metrics._inputs import CellGroups
 
 # An RGBA color, shape (4,).
 Color = np.ndarray

@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 
 from hrca import metrics
 from hrca.metrics import N_BINS
-from hrca.metrics._labels import CellGroups, CellLabels, CellScores
+from hrca.metrics._inputs import CellGroups, CellLabels, CellScores
 
 from ._axes import LEGEND_FONT_SIZE, add_legend, axes_with_legend, group_colors
 

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hrca.metrics import confusion_table
-from hrca.metrics._labels import CellLabels
+from hrca.metrics._inputs import CellLabels
 
 from ._axes import new_axes
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from hrca.metrics._labels import CellGroups, CellScores
+from hrca.metrics._inputs import CellGroups, CellScores
 
 from ._axes import add_legend, axes_with_legend, group_colors, group_values
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from hrca.metrics._labels import CellGroups
+from hrca.metrics._inputs import CellGroups
 
 from ._axes import LEGEND_FONT_SIZE, WIDTH, add_legend, group_values, legend_height, new_axes, shades
 
