@@ -144,7 +144,7 @@ def novel_clusters(
 
 def _welch_t(x: np.ndarray | sparse.spmatrix | sparse.sparray, is_selected: np.ndarray) -> np.ndarray:
     """Return Welch's t statistic of the selected rows against the others for each column, shape (n_vars,)."""
-    squared = x.multiply(x).tocsr() if sparse.issparse(x) else x * x
+    squared = x.multiply(x).tocsr() if isinstance(x, sparse.spmatrix | sparse.sparray) else x * x
     sides = []
     for rows in (is_selected, ~is_selected):
         n_rows = max(rows.sum(), 1)
