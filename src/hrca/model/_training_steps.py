@@ -21,7 +21,7 @@ from hrca.train._callbacks import EpochHistory
 from hrca.train._checkpoints import check_unused, newest_checkpoint
 from hrca.train._config import PhaseConfig, PhaseName
 from hrca.train._history import extended_history, framed_history, plain_history
-from hrca.train._monitoring import MonitorTestSet, TensorBoard
+from hrca.train._monitoring import MonitorTestSet, TensorBoard, check_tensorboard
 from hrca.train._phase import (
     PhaseRun,
     choose_epochs,
@@ -53,6 +53,8 @@ class TrainingSteps(HRCABase):
         self, configs: Sequence[PhaseConfig], n_folds: int | None = None, test_set: TestSet | None = None
     ) -> None:
         last, fold_scores = configs[-1], None
+        if last.tensorboard:
+            check_tensorboard()
         if last.name == "finetune" and n_folds is None:
             check_no_folds(last.checkpoint_dir, last.resume)
         elif n_folds is not None:
@@ -123,7 +125,7 @@ class TrainingSteps(HRCABase):
             self._run_phase(config, split, cell_mask, checkpoint, max_epochs=max_epochs, history=history)
         self._mark_fitted(is_finetuned=self.is_finetuned_)
         if monitor is not None:
-            self.test_scores_ = monitor.rows
+            self.test_scores_ = monitor.evaluations
         return split
 
     def _restore(self, resumed: ResumedState) -> None:

@@ -1,7 +1,9 @@
-"""Watching a training: test cells, TensorBoard, the progress bar."""
+"""Reports on a running training: test cells, TensorBoard."""
 
-import logging
+import sys
 
+import anndata as ad
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,8 @@ from conftest import QUIET, TINY, synthetic
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import hrca
+from hrca.train._callbacks import EpochHistory
+from hrca.train._monitoring import MonitorTestSet, TensorBoard
 
 
 def new_model() -> hrca.HRCA:
@@ -19,8 +23,8 @@ def new_model() -> hrca.HRCA:
     return hrca.HRCA(adata, **TINY)
 
 
-def test_cells() -> hrca.HRCA:
-    """Other cells, genes shuffled, another column, one label that the reference lacks."""
+def labelled_cells() -> ad.AnnData:
+    """40 other cells, genes shuffled, labels in another column: 4 of a label that the reference lacks, 2 without."""
     adata = synthetic(40, seed=3)
     adata = adata[:, np.random.default_rng(0).permutation(adata.n_vars)].copy()
     adata.obs["annotation"] = adata.obs.pop("cell_type").astype(object)
@@ -30,12 +34,9 @@ def test_cells() -> hrca.HRCA:
     return adata
 
 
-test_cells.__test__ = False
-
-
-def test_test_cells_are_scored_at_each_interval(tmp_path):
-    model, cells = new_model(), test_cells()
-    before = cells.copy()
+def test_cells_are_scored_at_each_interval(tmp_path):
+    model, cells = new_model(), labelled_cells()
+    before, figures = cells.copy(), plt.get_fignums()
     options = {"test_adata": cells, "test_labels_key": "annotation", "checkpoint_dir": tmp_path}
     model.finetune(5, lr=1e-2, checkpoint_interval=2, **options, **QUIET)
     scores = model.test_scores
@@ -47,6 +48,7 @@ def test_test_cells_are_scored_at_each_interval(tmp_path):
         table = pd.read_csv(tmp_path / f"confusion_{epoch:06d}.csv", index_col=0)
         assert table.to_numpy().sum() == 38
         assert (tmp_path / f"confusion_{epoch:06d}.png").stat().st_size > 1000
+    assert plt.get_fignums() == figures
     pd.testing.assert_frame_equal(cells.obs, before.obs)
     assert not cells.uns
     table = pd.read_csv(tmp_path / "confusion_000005.csv", index_col=0)
@@ -54,17 +56,17 @@ def test_test_cells_are_scored_at_each_interval(tmp_path):
     assert scores["accuracy"].iloc[-1] == pytest.approx(right / 34)
 
 
-def test_test_cells_change_nothing_of_the_training():
-    watched = new_model()
-    watched.finetune(4, test_adata=test_cells(), test_labels_key="annotation", checkpoint_interval=1, **QUIET)
+def test_evaluation_changes_nothing_of_the_training():
+    monitored = new_model()
+    monitored.finetune(4, test_adata=labelled_cells(), test_labels_key="annotation", checkpoint_interval=1, **QUIET)
     alone = new_model()
     alone.finetune(4, **QUIET)
-    assert watched.model_id_ == alone.model_id_
+    assert monitored.model_id_ == alone.model_id_
     assert alone.test_scores.empty
 
 
 def test_labels_that_are_all_unseen_are_counted():
-    cells = test_cells()
+    cells = labelled_cells()
     cells.obs["annotation"] = "type 9"
     model = new_model()
     model.finetune(1, test_adata=cells, test_labels_key="annotation", checkpoint_interval=1, **QUIET)
@@ -74,16 +76,16 @@ def test_labels_that_are_all_unseen_are_counted():
 @pytest.mark.parametrize(
     ("column", "words"), [("nothing", "got 'nothing'"), (None, r"got 'cell_type'; it has \['annotation'\]")]
 )
-def test_a_missing_column_is_refused_before_training(column, words):
+def test_a_missing_column_is_rejected_before_training(column, words):
     model = new_model()
     with pytest.raises(ValueError, match=words):
-        model.finetune(1, test_adata=test_cells(), test_labels_key=column, **QUIET)
+        model.finetune(1, test_adata=labelled_cells(), test_labels_key=column, **QUIET)
     assert not model.is_trained
 
 
 def test_scores_survive_a_file(tmp_path):
     model = new_model()
-    model.finetune(2, test_adata=test_cells(), test_labels_key="annotation", checkpoint_interval=1, **QUIET)
+    model.finetune(2, test_adata=labelled_cells(), test_labels_key="annotation", checkpoint_interval=1, **QUIET)
     model.save(tmp_path / "model")
     pd.testing.assert_frame_equal(hrca.HRCA.load(tmp_path / "model").test_scores, model.test_scores)
 
@@ -97,7 +99,7 @@ def read_log(folder) -> EventAccumulator:
 def test_tensorboard_has_what_the_history_has(tmp_path):
     model = new_model()
     model.pretrain(2, tensorboard=True, checkpoint_dir=tmp_path, **QUIET)
-    options = {"test_adata": test_cells(), "test_labels_key": "annotation", "checkpoint_interval": 1}
+    options = {"test_adata": labelled_cells(), "test_labels_key": "annotation", "checkpoint_interval": 1}
     model.finetune(3, tensorboard=True, checkpoint_dir=tmp_path, **options, **QUIET)
     for phase, n_epochs in (("pretrain", 2), ("finetune", 3)):
         log = read_log(tmp_path / "tensorboard" / phase)
@@ -113,34 +115,28 @@ def test_tensorboard_has_what_the_history_has(tmp_path):
     assert log.Tags()["images"] == ["finetune/test_confusion"]
 
 
-def test_history_is_kept_beside_another_logger(tmp_path):
-    from lightning.pytorch.loggers import CSVLogger
-
+@pytest.mark.parametrize("train", ["pretrain", "finetune", "train"])
+def test_a_missing_tensorboard_is_reported_before_training(train, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     model = new_model()
-    model.train(2, 2, logger=CSVLogger(tmp_path), **QUIET)
-    assert len(model.history["finetune_train_loss"]) == 2
+    options = {"n_folds": 2} if train == "train" else {}
+    with pytest.raises(ImportError, match=r'pip install "hrca\[tensorboard\]"'):
+        getattr(model, train)(tensorboard=True, checkpoint_dir=tmp_path / "run", **options, **QUIET)
+    assert not model.is_trained
+    assert not (tmp_path / "run").exists()
 
 
-def test_progress_shows_phase_epoch_loss_and_rate(capsys):
-    new_model().train(1, 2, accelerator="cpu", lr_schedule="plateau")
-    shown = capsys.readouterr()
-    text = shown.out + shown.err
-    for words in ("pretrain 1/1", "finetune 2/2", "loss=", "lr=0.001"):
-        assert words in text
+def test_the_callback_itself_needs_tensorboard(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match="tensorboard"):
+        TensorBoard(tmp_path, "finetune", EpochHistory(), None)
 
 
-def test_the_number_of_epochs_is_said_and_why(caplog, monkeypatch):
-    # scvi's rule bites above 20,000 cells; more than there should be in a test
-    monkeypatch.setattr("hrca.train._schedule.get_max_epochs_heuristic", lambda n_obs, epochs_cap: epochs_cap // 100)
-    with caplog.at_level(logging.INFO, logger="hrca"):
-        new_model().finetune(**QUIET)
-    assert "finetune: 2 epochs, the Training Document's number, 200, scaled down by scvi-tools' rule" in caplog.text
-
-
-def test_scvis_rule_scales_the_documents_epochs():
-    from hrca.train._schedule import specified_epochs
-    from hrca.train._trainingplans import FinetunePlan, PretrainPlan
-
-    assert specified_epochs(PretrainPlan, "pretrain", 500) == 1000
-    assert specified_epochs(PretrainPlan, "pretrain", 20_000) == 1000
-    assert specified_epochs(FinetunePlan, "finetune", 100_000) == 40
+def test_evaluations_continue_after_a_resumed_training():
+    monitor, resumed = (
+        MonitorTestSet(lambda: pd.Categorical([]), pd.Series([], dtype=object), [], interval=1, folder=None)
+        for _ in range(2)
+    )
+    monitor.evaluations.append({"epoch": 1, "n_unseen": 0})
+    resumed.load_state_dict(monitor.state_dict())
+    assert resumed.evaluations == [{"epoch": 1, "n_unseen": 0}]
