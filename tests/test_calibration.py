@@ -197,7 +197,7 @@ def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_l
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY, count_likelihood=count_likelihood)
     model.train(2, 10, train_size=0.7, lr=1e-2, **QUIET)
-    held_out = model.split_["validation"]
+    held_out = model.split_.validation
     ((counts, settings, profiles),) = heard
     assert settings == {"platform_correction": False}
     # the held-out cells, as they are and nine times thinned, down to 3 counts

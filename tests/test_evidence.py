@@ -484,7 +484,7 @@ def test_a_match_is_described_by_what_numpy_counts(labelled, container):
             "shared_information": terms[:, :7].sum() / terms.sum(),
             "query_depth": np.median(deep_enough),
             "reference_depth": np.median(depth),
-            "share_kept": np.mean([min(1, np.median(deep_enough) / max(one, 1)) for one in depth]),
+            "kept_fraction": np.mean([min(1, np.median(deep_enough) / max(one, 1)) for one in depth]),
         }
     )
 
@@ -519,7 +519,7 @@ def test_the_profiles_are_those_of_all_labelled_cells(partly_labelled):
     codes = np.array([model.labels.index(label) for label in labels[known]])
     expected = profiles_in_a_loop(model.adata.X.toarray()[known], codes, 3)
     np.testing.assert_allclose(model.module.count_likelihood.log_profiles.exp(), expected, rtol=1e-5)
-    trained_on = np.intersect1d(model.split_["train"], np.flatnonzero(known))
+    trained_on = np.intersect1d(model.split_.train, np.flatnonzero(known))
     depth = model.adata.X.toarray()[trained_on].sum(axis=1)
     assert float(model.module.count_likelihood.max_depth) == pytest.approx(np.quantile(depth, 0.9))
 
@@ -535,7 +535,7 @@ def test_the_weights_are_learned_on_labelled_cells_that_neither_network_nor_prof
     monkeypatch.setattr(_posthoc_fit, "fit_pool_weights", recorded)
     model.train(1, 2, train_size=0.7, **QUIET)
     held_out, trained_on = (
-        cells[labels[cells] != "Unknown"] for cells in (model.split_["validation"], model.split_["train"])
+        cells[labels[cells] != "Unknown"] for cells in (model.split_.validation, model.split_.train)
     )
     n, x = len(held_out), model.adata.X.toarray()
     assert seen["n_cells"] == n > 10

@@ -131,15 +131,16 @@ def test_progress_shows_phase_epoch_loss_and_rate(capsys):
 
 def test_the_number_of_epochs_is_said_and_why(caplog, monkeypatch):
     # scvi's rule bites above 20,000 cells; more than there should be in a test
-    monkeypatch.setattr("hrca.train._schedule.scaled_epochs", lambda document_epochs, n_obs: document_epochs // 100)
+    monkeypatch.setattr("hrca.train._schedule.get_max_epochs_heuristic", lambda n_obs, epochs_cap: epochs_cap // 100)
     with caplog.at_level(logging.INFO, logger="hrca"):
         new_model().finetune(**QUIET)
     assert "finetune: 2 epochs, the Training Document's number, 200, scaled down by scvi-tools' rule" in caplog.text
 
 
 def test_scvis_rule_scales_the_documents_epochs():
-    from hrca.train._schedule import scaled_epochs
+    from hrca.train._schedule import specified_epochs
+    from hrca.train._trainingplans import FinetunePlan, PretrainPlan
 
-    assert scaled_epochs(1000, 500) == 1000
-    assert scaled_epochs(1000, 20_000) == 1000
-    assert scaled_epochs(200, 100_000) == 40
+    assert specified_epochs(PretrainPlan, "pretrain", 500) == 1000
+    assert specified_epochs(PretrainPlan, "pretrain", 20_000) == 1000
+    assert specified_epochs(FinetunePlan, "finetune", 100_000) == 40

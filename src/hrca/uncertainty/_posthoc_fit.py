@@ -9,10 +9,11 @@ import torch
 from hrca.module._calibration import Calibration
 from hrca.module._count_likelihood import REFERENCE_DEPTH, fit_pool_weights, prior_pool_weights
 from hrca.module._module import HRCAModule
+from hrca.train._splitting import Split
 
-from ._conformal import conformal_scores
+from ._conformal import ConformalScores, conformal_scores
 from ._held_out import HELD_OUT_DRAWS, HeldOutScores, _deepest, _fit_profiles, score_held_out
-from ._novelty import keep_cells
+from ._novelty_reference import NoveltyReference, build_novelty_reference
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +24,8 @@ N_PARTS = 5
 
 @torch.no_grad()
 def fit_posthoc(
-    module: HRCAModule, counts, codes: np.ndarray, split: dict, testimonies: Sequence[HeldOutScores] | None = None
-) -> dict[str, np.ndarray] | None:
+    module: HRCAModule, counts, codes: np.ndarray, split: Split, testimonies: Sequence[HeldOutScores] | None = None
+) -> ConformalScores | None:
     """Fill the count branch, if there is one, and the calibration.
 
     The weights of network and counts at each depth, and then the calibration, are learned on cells that neither was
@@ -51,7 +52,7 @@ def fit_posthoc(
     """
     module.eval()
     n_labels = module.n_labels
-    train, held_out = (cells[codes[cells] < n_labels] for cells in (split["train"], split["validation"]))
+    train, held_out = (cells[codes[cells] < n_labels] for cells in (split.train, split.validation))
     if testimonies is None:
         said = score_held_out(module, counts, codes, train, held_out)
         parts = [held_out[i::N_PARTS] for i in range(min(N_PARTS, len(held_out)))]
@@ -70,8 +71,8 @@ def fit_posthoc(
     return scores
 
 
-def keep_reference(module: HRCAModule, counts, codes: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what the novelty of query cells is measured by; see :func:`hrca.uncertainty._novelty.keep_cells`.
+def novelty_reference_for(module: HRCAModule, counts, codes: np.ndarray) -> NoveltyReference:
+    """Return the reference that the novelty of query cells is measured against.
 
     Parameters
     ----------
@@ -81,9 +82,13 @@ def keep_reference(module: HRCAModule, counts, codes: np.ndarray) -> dict[str, n
         As in :func:`score_held_out`.
     codes
         Index of each cell's label, shape (n_obs,); n_labels for a cell without.
+
+    Returns
+    -------
+    Counts of each label, and a sample of the labelled cells.
     """
     n_labels = module.n_labels
-    return keep_cells(counts, codes, n_labels, _deepest(module, counts, np.flatnonzero(codes < n_labels)))
+    return build_novelty_reference(counts, codes, n_labels, _deepest(module, counts, np.flatnonzero(codes < n_labels)))
 
 
 def _fit_weights(said: HeldOutScores) -> torch.Tensor:
@@ -96,7 +101,7 @@ def _fit_weights(said: HeldOutScores) -> torch.Tensor:
 
 def _calibrate(
     module: HRCAModule, said: HeldOutScores, parts: list[np.ndarray], *, by_label: bool
-) -> dict[str, np.ndarray] | None:
+) -> ConformalScores | None:
     """Fit the calibration to cells each of which is weighed as those of the other parts teach."""
     calibration, heard = Calibration(module.n_labels), said.to_calibrate
     logger.info("Calibrating by %d held-out cells, each at %d depths.", len(np.unique(said.cells)), HELD_OUT_DRAWS)
