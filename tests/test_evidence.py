@@ -577,7 +577,10 @@ def test_a_second_training_learns_its_own_weights(reference):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
     model.train(1, 1, **QUIET)
-    before, profiles = model.module.count_likelihood.pool_weights.clone(), model.module.count_likelihood.log_profiles.clone()
+    before, profiles = (
+        model.module.count_likelihood.pool_weights.clone(),
+        model.module.count_likelihood.log_profiles.clone(),
+    )
     model.finetune(5, lr=1e-2, **QUIET)
     assert (model.module.count_likelihood.pool_weights != before).any()
     np.testing.assert_array_equal(model.module.count_likelihood.log_profiles, profiles)
