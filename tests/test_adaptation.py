@@ -219,7 +219,7 @@ def test_the_adapted_model_has_trained_both_networks_and_predicts(tiny_model, qu
     adapted = tiny_model.adapt(query, **ADAPT)
     before, after = dict(tiny_model.module.named_parameters()), dict(adapted.module.named_parameters())
     assert [name for name in before if torch.equal(before[name], after[name])] == []
-    for name in ("log_profiles", "weights", "max_depth"):
+    for name in ("log_profiles", "pool_weights", "max_depth"):
         assert torch.equal(
             getattr(adapted.module.count_likelihood, name), getattr(tiny_model.module.count_likelihood, name)
         )
@@ -351,7 +351,7 @@ def test_other_models_are_adapted_too(reference, query, kind):
     model.train(1, 1, query=query if kind == "matched" else None, **QUIET)
     adapted = model.adapt(query, **ADAPT)
     assert adapted.query_match_ == model.query_match_
-    assert torch.equal(adapted.module.genes_used, model.module.genes_used)
+    assert torch.equal(adapted.module.gene_mask, model.module.gene_mask)
     judged = np.arange(37) != 5
     np.testing.assert_allclose(soft(adapted, query)[judged].sum(axis=1), 1, rtol=1e-5)
 

@@ -188,7 +188,7 @@ def test_a_count_branch_is_not_fitted_before_it_has_profiles():
     count_likelihood.fit_profiles(random_profiles(3, 5), np.ones(5), 70.0)
     assert count_likelihood.is_fitted
     assert float(count_likelihood.max_depth) == 70
-    np.testing.assert_allclose(count_likelihood.weights[0].exp(), [NETWORK_WEIGHT, COUNTS_WEIGHT])
+    np.testing.assert_allclose(count_likelihood.pool_weights[0].exp(), [NETWORK_WEIGHT, COUNTS_WEIGHT])
 
 
 # Weights -------------------------------------------------------------------------------------------------------------
@@ -354,7 +354,7 @@ def test_a_gene_of_which_few_counts_are_expected_keeps_its_factor_near_1():
 def one_more_round(count_likelihood, log_likelihood, depth, totals, present, factors):
     """Labels by the tempered likelihood, three times as sure of itself; then factors by these labels."""
     corrected, n = normalize_log_likelihood(count_likelihood, log_likelihood, depth, factors), depth[:, 0]
-    weight = torch.exp(count_likelihood.weights[0, 1] + count_likelihood.weights[1, 1] * torch.log(n / 100))
+    weight = torch.exp(count_likelihood.pool_weights[0, 1] + count_likelihood.pool_weights[1, 1] * torch.log(n / 100))
     probabilities = (3 * (weight / (1 + n / 300))[:, None] * corrected).softmax(dim=1)
     return platform_factors(totals, n @ probabilities, count_likelihood.log_profiles.exp(), present)
 
@@ -386,7 +386,7 @@ def test_the_rounds_between_factors_and_norms_suffice():
 def branch_log_scores(count_likelihood, network, log_likelihood, depth, factors) -> torch.Tensor:
     """The log-probabilities of cells on a platform with these factors."""
     return BranchScores(network, *platform_log_likelihood(count_likelihood, log_likelihood, depth, factors)).pool(
-        count_likelihood.weights
+        count_likelihood.pool_weights
     )
 
 
@@ -557,12 +557,12 @@ def test_the_weights_are_learned_on_labelled_cells_that_neither_network_nor_prof
         seen["network"][:n], model.module.classify(network).log_softmax(dim=1).detach(), rtol=1e-4, atol=1e-5
     )
     np.testing.assert_allclose(
-        model.module.count_likelihood.weights,
+        model.module.count_likelihood.pool_weights,
         fit_pool_weights(*seen.values()),
         rtol=1e-6,
         err_msg="what was learned is not kept",
     )
-    assert (model.module.count_likelihood.weights != prior_pool_weights()).any()
+    assert (model.module.count_likelihood.pool_weights != prior_pool_weights()).any()
 
 
 def test_without_held_out_cells_the_weights_are_those_known_in_advance(reference):
@@ -570,14 +570,14 @@ def test_without_held_out_cells_the_weights_are_those_known_in_advance(reference
     model = hrca.HRCA(reference, **TINY)
     model.train(1, 1, train_size=1.0, **QUIET)
     assert model.module.count_likelihood.is_fitted
-    np.testing.assert_array_equal(model.module.count_likelihood.weights, prior_pool_weights())
+    np.testing.assert_array_equal(model.module.count_likelihood.pool_weights, prior_pool_weights())
 
 
 def test_a_second_training_learns_its_own_weights(reference):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
     model.train(1, 1, **QUIET)
-    before, profiles = model.module.count_likelihood.weights.clone(), model.module.count_likelihood.log_profiles.clone()
+    before, profiles = model.module.count_likelihood.pool_weights.clone(), model.module.count_likelihood.log_profiles.clone()
     model.finetune(5, lr=1e-2, **QUIET)
-    assert (model.module.count_likelihood.weights != before).any()
+    assert (model.module.count_likelihood.pool_weights != before).any()
     np.testing.assert_array_equal(model.module.count_likelihood.log_profiles, profiles)

@@ -107,8 +107,10 @@ def test_all_cells_teach_weights_calibration_and_sets(testified, monkeypatch):
         return fit_pool_weights(network, log_likelihood, depth, codes, n_cells)
 
     monkeypatch.setattr(_posthoc_fit, "fit_pool_weights", recorded)
-    keep_reference, kept = _model.keep_reference, []
-    monkeypatch.setattr(_model, "keep_reference", lambda *args: kept.append(args) or keep_reference(*args))
+    novelty_reference_for, kept = _model.novelty_reference_for, []
+    monkeypatch.setattr(
+        _model, "novelty_reference_for", lambda *args: kept.append(args) or novelty_reference_for(*args)
+    )
     model = new_model()
     model.train(1, 5, n_folds=4, lr=1e-2, **QUIET)
     assert len(kept) == 1  # novelty is nothing that a copy is asked for
@@ -119,9 +121,9 @@ def test_all_cells_teach_weights_calibration_and_sets(testified, monkeypatch):
         # what is calibrated of a fold was weighed as the others teach
         assert not rows & set(map(tuple, said.to_weigh.network.numpy().round(5)))
     assert model.module.calibration.dirichlet_bias.any()
-    assert sorted(np.unique(model.conformal_scores_["cell"])) == list(range(100))
+    assert sorted(np.unique(model.conformal_scores_.cells)) == list(range(100))
     codes = np.array([model.labels.index(label) for label in model.adata.obs["cell_type"]])
-    np.testing.assert_array_equal(model.conformal_scores_["code"], codes[model.conformal_scores_["cell"]])
+    np.testing.assert_array_equal(model.conformal_scores_.codes, codes[model.conformal_scores_.cells])
     query = synthetic(30, seed=3)
     model.predict(query, coverage=0.9)
     assert query.uns["hrca"]["n_folds"] == 4
@@ -261,7 +263,7 @@ def test_a_training_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, monke
     resumed = new_model()
     resumed.train(3, 4, **options, **checkpoints, resume=True)
     assert resumed.model_id_ == peace.model_id_  # weights of the networks, of the counts, and calibration
-    np.testing.assert_array_equal(resumed.conformal_scores_["score"], peace.conformal_scores_["score"])
+    np.testing.assert_array_equal(resumed.conformal_scores_.scores, peace.conformal_scores_.scores)
 
 
 def test_checkpoints_of_other_folds_are_refused(tmp_path):

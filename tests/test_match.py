@@ -192,8 +192,8 @@ def test_match_returns_and_keeps_how_the_query_lies_to_the_reference(deep_refere
     # the 30 genes that tell the labels apart are among the 45
     assert 0.98 < returned["shared_information"] <= 1
 
-    np.testing.assert_array_equal(model.module.genes_used, model.gene_names.isin(sparse_query.var_names))
-    np.testing.assert_allclose(model.module.query_depths, np.percentile(depth, range(101)), rtol=1e-6)
+    np.testing.assert_array_equal(model.module.gene_mask, model.gene_names.isin(sparse_query.var_names))
+    np.testing.assert_allclose(model.module.query_depth_quantiles, np.percentile(depth, range(101)), rtol=1e-6)
     assert sparse_query.var_names.equals(before.var_names)
     assert not (sparse_query.X != before.X).nnz
     assert not sparse_query.uns
@@ -279,7 +279,7 @@ def test_a_query_that_cannot_be_matched_is_refused_before_any_work(deep_referenc
         model.match_query(query) if method == "match" else model.train(1, 1, query=query, **QUIET)
     assert model.query_match_ is None
     assert not model.module.is_matched
-    assert model.module.genes_used.all()
+    assert model.module.gene_mask.all()
     assert not model.is_trained_
 
 
@@ -328,14 +328,14 @@ def test_save_and_load_keep_match_profiles_and_weights(matched_model, query_of_a
     for name, value in matched_model.module.state_dict().items():
         assert torch.equal(kept[name], value), name
     assert {
-        "genes_used",
-        "query_depths",
+        "gene_mask",
+        "_query_depth_quantiles",
         "count_likelihood.log_profiles",
-        "count_likelihood.weights",
+        "count_likelihood.pool_weights",
         "count_likelihood.max_depth",
     } <= set(kept)
     assert kept["count_likelihood.is_fitted"]
-    assert int(kept["genes_used"].sum()) == N_SHARED
+    assert int(kept["gene_mask"].sum()) == N_SHARED
     np.testing.assert_array_equal(soft(loaded, query_of_any_depth), soft(matched_model, query_of_any_depth))
 
 
@@ -345,9 +345,9 @@ def test_save_and_load_keep_match_profiles_and_weights(matched_model, query_of_a
 def expected_probabilities(model, query, factors=None) -> np.ndarray:
     """Network, both multinomials, weights and temperature, a cell at a time."""
     count_likelihood, x = model.module.count_likelihood, aligned(model, query)
-    present = model.gene_names.isin(query.var_names) & (model.module.genes_used.numpy() > 0)
+    present = model.gene_names.isin(query.var_names) & (model.module.gene_mask.numpy() > 0)
     all_profiles = count_likelihood.log_profiles.double().exp().numpy()
-    weights, max_depth = count_likelihood.weights.double().numpy(), float(count_likelihood.max_depth)
+    weights, max_depth = count_likelihood.pool_weights.double().numpy(), float(count_likelihood.max_depth)
     rows = []
     for cell in x * torch.from_numpy(present):
         depth = float(cell.sum())

@@ -5,7 +5,8 @@ from scipy import sparse, stats
 
 import hrca
 from hrca.uncertainty import _novelty
-from hrca.uncertainty._novelty import LeaveOneOutProfiles, keep_cells, novelty
+from hrca.uncertainty._novelty import LeaveOneOutProfiles, novelty
+from hrca.uncertainty._novelty_reference import build_novelty_reference
 
 
 def counts(n: int, rates: np.ndarray, seed: int, depth: float = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +45,7 @@ def test_a_cell_is_taken_out_of_its_own_profile():
 @pytest.mark.parametrize("share", [1.0, 0.2])
 def test_cells_of_the_references_kind_have_any_value_as_often(share):
     x, codes = counts(800, RATES, seed=1)
-    kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
+    kept = build_novelty_reference(sparse.csr_array(x), codes, 4, 1e9)
     query, _ = counts(800, RATES, seed=2)
     query = np.random.default_rng(3).binomial(query.astype(int), share).astype(np.float32)
     found = ask(kept, query)
@@ -60,7 +61,7 @@ def test_real_cells_are_judged_among_those_of_their_depth(depths):
     reference = rng.random(len(x)) < 0.5
     names, codes = np.unique(labels[reference], return_inverse=True)
     max_depth = float(np.quantile(x[reference].sum(axis=1), 0.9))
-    kept = keep_cells(sparse.csr_array(x[reference]), codes, len(names), max_depth)
+    kept = build_novelty_reference(sparse.csr_array(x[reference]), codes, len(names), max_depth)
     query = x[~reference]
     if depths == "two kinds":
         query = np.vstack([query, *(rng.binomial(query.astype(int), 0.05) for _ in range(2))]).astype(np.float32)
@@ -78,19 +79,19 @@ def test_where_no_shared_gene_has_counts_there_is_no_novelty():
     x[:, 0] = 0
     genes = (np.arange(80) == 0).astype(np.float32)
     query = np.ones((3, 80), dtype=np.float32)
-    assert np.isnan(ask(keep_cells(x, codes, 4, 1e9), query, genes)).all()
+    assert np.isnan(ask(build_novelty_reference(x, codes, 4, 1e9), query, genes)).all()
 
 
 def test_a_type_that_the_reference_lacks_is_strange():
     x, codes = counts(600, RATES[:3], seed=1)
-    kept = keep_cells(sparse.csr_array(x), codes, 3, 1e9)
+    kept = build_novelty_reference(sparse.csr_array(x), codes, 3, 1e9)
     strange, _ = counts(200, RATES[3:], seed=2)
     assert (ask(kept, strange) >= 0.95).mean() > 0.9
 
 
 def test_genes_that_a_query_lacks_play_no_part():
     x, codes = counts(600, RATES, seed=1)
-    kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
+    kept = build_novelty_reference(sparse.csr_array(x), codes, 4, 1e9)
     query, _ = counts(300, RATES, seed=2)
     genes = (np.arange(80) % 2).astype(np.float32)
     found = ask(kept, query, genes)
@@ -100,14 +101,14 @@ def test_genes_that_a_query_lacks_play_no_part():
 
 def test_deep_cells_are_no_stranger_than_others():
     x, codes = counts(600, RATES, seed=1)
-    kept = keep_cells(sparse.csr_array(x), codes, 4, float(np.quantile(x.sum(axis=1), 0.9)))
+    kept = build_novelty_reference(sparse.csr_array(x), codes, 4, float(np.quantile(x.sum(axis=1), 0.9)))
     deep, _ = counts(300, RATES, seed=2, depth=2000)
     assert (ask(kept, deep) >= 0.95).mean() < 0.15
 
 
 def test_a_cell_without_counts_has_none():
     x, codes = counts(100, RATES, seed=1)
-    kept = keep_cells(x, codes, 4, 1e9)
+    kept = build_novelty_reference(x, codes, 4, 1e9)
     assert np.isnan(ask(kept, np.zeros((3, 80), dtype=np.float32))).all()
     x[7] = 0
     assert np.flatnonzero(np.isnan(ask(kept, x))).tolist() == [7]
@@ -115,16 +116,16 @@ def test_a_cell_without_counts_has_none():
 
 def test_what_is_kept_of_many_cells_is_bounded():
     x, codes = counts(2500, RATES, seed=1, depth=20)
-    kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
-    assert len(kept["codes"]) == 2000
-    np.testing.assert_allclose(kept["sums"].sum(axis=0), x.sum(axis=0), rtol=1e-5)
+    kept = build_novelty_reference(sparse.csr_array(x), codes, 4, 1e9)
+    assert len(kept.codes) == 2000
+    np.testing.assert_allclose(kept.sums.sum(axis=0), x.sum(axis=0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("most", [5000, 60])
 def test_the_order_of_the_cells_plays_no_part(most, monkeypatch):
     monkeypatch.setattr(_novelty, "MAX_FACTOR_CELLS", most)
     x, codes = counts(300, RATES, seed=1)
-    kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
+    kept = build_novelty_reference(sparse.csr_array(x), codes, 4, 1e9)
     # shallow: many cells of one depth
     query, _ = counts(200, RATES, seed=2, depth=20)
     order = np.random.default_rng(0).permutation(200)
@@ -136,7 +137,7 @@ def test_the_order_of_the_cells_plays_no_part(most, monkeypatch):
 
 def test_a_batch_without_any_counts_changes_nothing():
     x, codes = counts(100, RATES, seed=1)
-    kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
+    kept = build_novelty_reference(sparse.csr_array(x), codes, 4, 1e9)
     query, _ = counts(20, RATES, seed=2)
     query[[3, 19]] = 0
     found = ask(kept, query, batch_size=1)
@@ -148,7 +149,7 @@ def test_what_the_platform_catches_is_not_strange():
     rng = np.random.default_rng(5)
     rates = rng.dirichlet(np.full(80, 1.5), size=7)
     x, codes = counts(800, rates[:6], seed=1)
-    kept = keep_cells(sparse.csr_array(x), codes, 6, 1e9)
+    kept = build_novelty_reference(sparse.csr_array(x), codes, 6, 1e9)
     # another platform: each gene with an efficiency of its own
     elsewhere = rates * np.exp(rng.normal(0, 0.5, 80))
     query, types = counts(800, elsewhere / elsewhere.sum(axis=1, keepdims=True), seed=2)
@@ -162,7 +163,7 @@ def test_what_the_platform_catches_is_not_strange():
 def test_a_mixture_of_two_types_is_strange():
     # each half of its counts is one type's: some label's profile explains much of it, but no cell is like it
     x, codes = counts(800, RATES, seed=1, depth=400)
-    kept = keep_cells(sparse.csr_array(x), codes, 4, 1e9)
+    kept = build_novelty_reference(sparse.csr_array(x), codes, 4, 1e9)
     one, two = (counts(400, RATES[[i]], seed=i, depth=200)[0] for i in (2, 3))
     assert (ask(kept, one + two) >= 0.95).mean() > 0.9
 
@@ -170,7 +171,7 @@ def test_a_mixture_of_two_types_is_strange():
 @pytest.mark.parametrize("n", [1, 2, 30, 45])
 def test_few_reference_cells_are_enough_to_run(n):
     x, codes = counts(n, RATES[:1], seed=1)
-    kept = keep_cells(sparse.csr_array(x), codes, 1, 1e9)
+    kept = build_novelty_reference(sparse.csr_array(x), codes, 1, 1e9)
     query, _ = counts(60, RATES[[0, 3]], seed=2)
     found = ask(kept, query)
     assert ((found >= 0) & (found < 1)).all()
@@ -181,7 +182,7 @@ def test_the_rate_is_about_kept_by_few_reference_cells(n):
     rates = []
     for seed in range(5):
         x, codes = counts(n, RATES, seed=seed)
-        found = ask(keep_cells(sparse.csr_array(x), codes, 4, 1e9), counts(400, RATES, seed=100 + seed)[0])
+        found = ask(build_novelty_reference(sparse.csr_array(x), codes, 4, 1e9), counts(400, RATES, seed=100 + seed)[0])
         rates.append((found >= 0.95).mean())
     assert 0.02 < np.mean(rates) < 0.1
 
@@ -189,7 +190,7 @@ def test_the_rate_is_about_kept_by_few_reference_cells(n):
 def test_one_gene_is_enough_to_run():
     x, codes = counts(100, RATES, seed=1)
     genes = (np.arange(80) == 3).astype(np.float32)
-    found = ask(keep_cells(x, codes, 4, 1e9), x, genes)
+    found = ask(build_novelty_reference(x, codes, 4, 1e9), x, genes)
     assert (np.isnan(found) == (x[:, 3] == 0)).all()
 
 

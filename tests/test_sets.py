@@ -1,12 +1,20 @@
 """Sets of labels: against written-out loops, and the coverage that they promise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import QUIET, TINY, synthetic
 
 import hrca
 from hrca.uncertainty import _conformal
-from hrca.uncertainty._conformal import _importance_weights, aps_scores, conformal_scores, prediction_sets
+from hrca.uncertainty._conformal import (
+    ConformalScores,
+    _importance_weights,
+    aps_scores,
+    conformal_scores,
+    prediction_sets,
+)
 from hrca.uncertainty._name_hash import uniform_from_names
 
 
@@ -43,31 +51,32 @@ def test_a_cell_has_its_own_draw_whatever_stands_beside_it():
     np.testing.assert_allclose(np.quantile(draws, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.02)
 
 
-def held_out_by_hand(n_cells: int, n_draws: int, seed: int) -> dict[str, np.ndarray]:
+def held_out_by_hand(n_cells: int, n_draws: int, seed: int) -> ConformalScores:
     """Cells that stand at several depths each; the fewer the counts, the higher the true label's score."""
     rng = np.random.default_rng(seed)
     cell = np.tile(np.arange(n_cells), n_draws)
     depth = np.exp(rng.uniform(np.log(10), np.log(1000), n_cells * n_draws))
-    return {
-        "score": rng.random(n_cells * n_draws) ** (np.log(depth) / 4),
-        "depth": depth,
-        "code": np.tile(rng.integers(4, size=n_cells), n_draws),
-        "cell": cell,
-    }
+    return ConformalScores(
+        scores=rng.random(n_cells * n_draws) ** (np.log(depth) / 4),
+        depth=depth,
+        codes=np.tile(rng.integers(4, size=n_cells), n_draws),
+        cells=cell,
+        probabilities=np.full((n_cells * n_draws, 4), 0.25),
+    )
 
 
 def threshold_in_a_loop(held_out, inside, coverage, label):
     """The smallest score such that cells with at most that are enough of all cells and of the new one."""
-    groups = [inside] if label is None else [inside & (held_out["code"] == label), inside & (held_out["code"] != label)]
+    groups = [inside] if label is None else [inside & (held_out.codes == label), inside & (held_out.codes != label)]
     weight = {}
     for group, most in zip(groups, (np.inf, 20), strict=False):
-        n_cells = min(len(set(held_out["cell"][group])), most)
+        n_cells = min(len(set(held_out.cells[group])), most)
         weight |= {i: n_cells / group.sum() for i in np.flatnonzero(group)}
     needed, reached = (sum(weight.values()) + 1) * coverage, 0.0
-    for i in sorted(weight, key=lambda i: held_out["score"][i]):
+    for i in sorted(weight, key=lambda i: held_out.scores[i]):
         reached += weight[i]
         if reached >= needed - 1e-9:
-            return held_out["score"][i]
+            return held_out.scores[i]
     return np.inf
 
 
@@ -79,9 +88,9 @@ def test_sets_are_a_loop_over_bins_and_labels(n_cells, n_draws, n_bins, class_co
     depth[3] = 0
     draws = np.random.default_rng(2).random(60)
     ours = prediction_sets(held_out, probabilities, depth, draws, coverage=0.8, class_conditional=class_conditional)
-    edges = np.quantile(held_out["depth"], np.arange(1, n_bins) / n_bins)
+    edges = np.quantile(held_out.depth, np.arange(1, n_bins) / n_bins)
     for cell in range(60):
-        inside = np.array([(d >= edges).sum() == (depth[cell] >= edges).sum() for d in held_out["depth"]])
+        inside = np.array([(d >= edges).sum() == (depth[cell] >= edges).sum() for d in held_out.depth])
         for label in range(4):
             own = probabilities[cell]
             score = own[own > own[label]].sum() + draws[cell] * own[label]
@@ -117,7 +126,7 @@ def test_few_held_out_cells_promise_no_more_than_they_can():
 
 def test_a_label_that_no_held_out_cell_has_is_judged_by_the_others():
     held_out = held_out_by_hand(100, 5, seed=0)
-    held_out["code"] = np.where(held_out["code"] == 3, 0, held_out["code"])
+    held_out = replace(held_out, codes=np.where(held_out.codes == 3, 0, held_out.codes))
     probabilities, depth, _ = simulated(200, seed=1)
     sets = prediction_sets(held_out, probabilities, depth, np.full(200, 0.5), coverage=0.9, class_conditional=True)
     assert 0 < sets[:, 3].mean() < 1
@@ -187,7 +196,7 @@ def test_few_held_out_cells_like_the_querys_are_told(monkeypatch):
     probabilities, depth, codes = simulated(1000, seed=0)
     held_out = conformal_scores(probabilities, depth, codes, np.arange(1000))
     # one in a hundred is deep, as all of the query are
-    held_out["depth"] = np.where(np.arange(1000) < 10, 1e5, 10).astype(np.float32)
+    held_out = replace(held_out, depth=np.where(np.arange(1000) < 10, 1e5, 10).astype(np.float32))
     with pytest.warns(UserWarning, match="equivalent of 1. held-out cells, of 1000: few are like"):
         sets = prediction_sets(
             held_out, probabilities, np.full(1000, 1e5), np.zeros(1000), coverage=0.9, reweight_to_query=True
@@ -206,8 +215,8 @@ def test_what_is_kept_of_many_cells_is_bounded():
     n = 3000
     probabilities, depth, codes = simulated(2 * n, seed=0)
     held_out = conformal_scores(probabilities, depth, codes, np.tile(np.arange(n), 2))
-    assert {len(values) for values in held_out.values()} == {4000}
-    assert set(np.bincount(np.unique(held_out["cell"], return_counts=True)[1])[1:]) == {0, 2000}
+    assert {len(values) for values in held_out.to_dict().values()} == {4000}
+    assert set(np.bincount(np.unique(held_out.cells, return_counts=True)[1])[1:]) == {0, 2000}
 
 
 # The model -----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hrca.prediction._forward import CellProbabilities
-from hrca.uncertainty._conformal import prediction_sets
+from hrca.uncertainty._conformal import ConformalScores, prediction_sets
 from hrca.uncertainty._name_hash import uniform_from_names
 
 from ._options import LabelSpace, PredictOptions
@@ -52,7 +52,7 @@ def assemble_result(
     asked: PredictOptions,
     *,
     novelty: np.ndarray | None,
-    held_out: dict[str, np.ndarray] | None,
+    held_out: ConformalScores | None,
 ) -> PredictionResult:
     """Answer what was asked of each cell.
 

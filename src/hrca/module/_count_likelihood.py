@@ -63,7 +63,7 @@ class CountLikelihood(nn.Module):
         super().__init__()
         self.register_buffer("log_profiles", torch.zeros(n_labels, n_genes))
         self.register_buffer("is_informative", torch.ones(n_genes))
-        self.register_buffer("weights", prior_pool_weights())
+        self.register_buffer("pool_weights", prior_pool_weights())
         self.register_buffer("max_depth", torch.tensor(float("inf")))
         self.register_buffer("is_fitted", torch.tensor(False))
 
@@ -73,10 +73,10 @@ class CountLikelihood(nn.Module):
         others = background_weight(counts.sum(dim=1))[:, None]
         return (counts * (is_informative + others * (1 - is_informative))) @ self.log_profiles.T.to(counts.dtype)
 
-    def fit_profiles(self, profiles: np.ndarray, genes_used: np.ndarray, max_depth: float) -> None:
+    def fit_profiles(self, profiles: np.ndarray, gene_mask: np.ndarray, max_depth: float) -> None:
         """Take over the profiles of a reference, which genes tell them apart, and its depth."""
         self.log_profiles.copy_(torch.from_numpy(np.log(profiles)))
-        self.is_informative.copy_(torch.from_numpy(informative_genes(profiles, genes_used)))
+        self.is_informative.copy_(torch.from_numpy(informative_genes(profiles, gene_mask)))
         self.max_depth.fill_(max_depth)
         self.is_fitted.fill_(True)
 

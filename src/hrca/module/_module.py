@@ -38,10 +38,8 @@ class HRCAModule(BaseModuleClass):
 
     Attributes
     ----------
-    genes_used
+    gene_mask
         1 for each gene that the networks see, shape (n_genes,): those that a matched query has, all without one.
-    query_depths
-        Quantiles of the depth of a matched query's cells; zeros without one.
     is_adapted
         Whether the networks have been trained on a query's own cells, at their own depth.
     """
@@ -53,16 +51,16 @@ class HRCAModule(BaseModuleClass):
         self.gene_ae = gene_ae
         self.se_classifier = se_classifier
         self.count_likelihood = count_likelihood
-        self.calibration = Calibration(0 if se_classifier is None else se_classifier.output.out_features)
-        self.register_buffer("genes_used", torch.ones(gene_ae.decoder[-2].out_features))
-        self.register_buffer("query_depths", torch.zeros(N_DEPTH_QUANTILES))
+        self.calibration = Calibration(self.n_labels)
+        self.register_buffer("gene_mask", torch.ones(gene_ae.decoder[-2].out_features))
+        self.register_buffer("_query_depth_quantiles", torch.zeros(N_DEPTH_QUANTILES))
         self.register_buffer("is_adapted", torch.tensor(False))
 
-    def set_query_match(self, genes_used: np.ndarray, query_depths: np.ndarray) -> None:
+    def set_query_match(self, gene_mask: np.ndarray, query_depth_quantiles: np.ndarray) -> None:
         """See only these genes, and thin training cells to these depths; what was fitted on others no longer holds."""
         self.reset_posthoc()
-        self.genes_used.copy_(torch.from_numpy(genes_used))
-        self.query_depths.copy_(torch.from_numpy(query_depths))
+        self.gene_mask.copy_(torch.from_numpy(gene_mask))
+        self._query_depth_quantiles.copy_(torch.from_numpy(query_depth_quantiles))
 
     def reset_posthoc(self) -> None:
         """Let go of what was fitted to the networks as they are, before they change."""
@@ -71,14 +69,19 @@ class HRCAModule(BaseModuleClass):
             self.count_likelihood.is_fitted.fill_(False)
 
     @property
-    def is_matched(self) -> bool:
-        """Whether a query has been matched."""
-        return bool(self.query_depths.any())
+    def n_labels(self) -> int:
+        """Number of labels, 0 without a classifier."""
+        return 0 if self.se_classifier is None else self.se_classifier.output.out_features
 
     @property
-    def matched_depths(self) -> Float[Tensor, " n_quantiles"] | None:
+    def is_matched(self) -> bool:
+        """Whether a query has been matched."""
+        return bool(self._query_depth_quantiles.any())
+
+    @property
+    def query_depth_quantiles(self) -> Float[Tensor, " n_quantiles"] | None:
         """Quantiles of the depth of a matched query's cells, None without one."""
-        return self.query_depths if self.is_matched else None
+        return self._query_depth_quantiles if self.is_matched else None
 
     @property
     def has_fitted_counts(self) -> bool:
@@ -101,8 +104,8 @@ class HRCAModule(BaseModuleClass):
         ``z``: latent features of the corrupted cells, shape (n_obs, n_latent). ``x_norm``: log-normalised
         uncorrupted counts, shape (n_obs, n_genes), the target of the reconstruction.
         """
-        counts = counts * self.genes_used
-        x_norm, depths = log_normalize(counts), self.matched_depths
+        counts = counts * self.gene_mask
+        x_norm, depths = log_normalize(counts), self.query_depth_quantiles
         x_corrupt = x_norm if corruption == "none" else log_normalize(corrupt(counts, corruption, generator, depths))
         return {"z": self.gene_ae.encode(x_corrupt), "x_norm": x_norm}
 
@@ -156,7 +159,7 @@ class HRCAModule(BaseModuleClass):
     @auto_move_data
     def encode(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_latent"]:
         """Return the latent features of raw counts, shape (n_obs, n_latent)."""
-        return self.gene_ae.encode(log_normalize(counts * self.genes_used))
+        return self.gene_ae.encode(log_normalize(counts * self.gene_mask))
 
     @auto_move_data
     def classify(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_labels"]:
@@ -174,10 +177,10 @@ class HRCAModule(BaseModuleClass):
         """
         if not self.has_fitted_counts:
             return self.classify(counts).log_softmax(dim=1)
-        counts = counts * self.genes_used
+        counts = counts * self.gene_mask
         max_depth = float(self.count_likelihood.max_depth)
         deep = (counts.sum(dim=1) > max_depth) & ~self.is_adapted
-        network = torch.empty(len(counts), self.se_classifier.output.out_features, device=counts.device)
+        network = torch.empty(len(counts), self.n_labels, device=counts.device)
         if not deep.all():
             network[~deep] = self.classify(counts[~deep]).log_softmax(dim=1).float()
         if deep.any():

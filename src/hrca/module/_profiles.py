@@ -54,7 +54,7 @@ def class_sums(counts, codes: np.ndarray, n_labels: int) -> np.ndarray:
     return sum(dense(membership[:, rows] @ block) for rows, block in row_blocks(counts))
 
 
-def informative_genes(profiles: np.ndarray, genes_used: np.ndarray) -> np.ndarray:
+def informative_genes(profiles: np.ndarray, gene_mask: np.ndarray) -> np.ndarray:
     """Choose the genes whose share in some label stands out from the other labels' enough to do so on any platform.
 
     As RCTD (Cable et al., Nat Biotechnol 2022, doi:10.1038/s41587-021-00830-w) chooses genes; the thresholds are ours.
@@ -63,7 +63,7 @@ def informative_genes(profiles: np.ndarray, genes_used: np.ndarray) -> np.ndarra
     ----------
     profiles
         Share of counts by gene, shape (n_labels, n_genes), all above zero.
-    genes_used
+    gene_mask
         Which genes to choose from, shape (n_genes,).
 
     Returns
@@ -75,7 +75,7 @@ def informative_genes(profiles: np.ndarray, genes_used: np.ndarray) -> np.ndarra
     >>> informative_genes(np.array([[0.6, 0.4], [0.1, 0.9]]), np.array([True, True]))
     array([ True, False])
     """
-    used = genes_used.astype(bool)
+    used = gene_mask.astype(bool)
     shares = profiles * used / (profiles * used).sum(axis=1, keepdims=True)
     others = (shares.sum(axis=0) - shares) / (len(shares) - 1)
     chosen = used & ((shares > MIN_INFORMATIVE_FRACTION) & (shares > np.exp(MIN_LOG_CONTRAST) * others)).any(axis=0)

@@ -119,7 +119,7 @@ def corrupt(
     counts: Float[Tensor, "n_obs n_genes"],
     corruption: Corruption,
     generator: torch.Generator | None = None,
-    query_depths: Float[Tensor, " n_quantiles"] | None = None,
+    query_depth_quantiles: Float[Tensor, " n_quantiles"] | None = None,
     thinnest: int = MIN_THINNED_DEPTH,
 ) -> Float[Tensor, "n_obs n_genes"]:
     """Make cells sparser than they are, as training does.
@@ -134,7 +134,7 @@ def corrupt(
         counts as they are.
     generator
         Source of the randomness; torch's own if None.
-    query_depths
+    query_depth_quantiles
         Evenly spaced quantiles of the depth of a query's cells: "thin" brings cells to depths drawn from these; a cell
         with fewer counts stays as it is. None: see "thin".
     thinnest
@@ -151,8 +151,8 @@ def corrupt(
         return mask_counts(counts, uniform > MASK_RATE)
     uniform = torch.rand((len(counts), 1), generator=generator, device=counts.device, dtype=counts.dtype)
     total = counts.sum(dim=1, keepdim=True)
-    if query_depths is not None:
-        depth = _at_quantile(query_depths, uniform)
+    if query_depth_quantiles is not None:
+        depth = _at_quantile(query_depth_quantiles, uniform)
         return thin_counts(counts, (depth / total.clamp(min=1)).clamp(max=1), generator)
     kept_fraction = (thinnest / total.clamp(min=thinnest)) ** uniform
     return thin_counts(counts, kept_fraction, generator)

@@ -141,19 +141,19 @@ def score_cells(
     What both say of each cell, in order, in double precision; its depth is at most that of the deepest cells that the
     network judges whole.
     """
-    genes_used = module.genes_used.cpu().numpy() * present
-    n_labels = module.se_classifier.output.out_features
+    gene_mask = module.gene_mask.cpu().numpy() * present
+    n_labels = module.n_labels
     fitted = module.has_fitted_counts
     says = np.zeros((n_obs, 2 * n_labels if fitted else n_labels), dtype=np.float32)
-    sets = [genes_used, genes_used * module.count_likelihood.is_informative.cpu().numpy()] if fitted else [genes_used]
-    depth, totals = np.zeros((n_obs, len(sets))), np.zeros(len(genes_used))
+    sets = [gene_mask, gene_mask * module.count_likelihood.is_informative.cpu().numpy()] if fitted else [gene_mask]
+    depth, totals = np.zeros((n_obs, len(sets))), np.zeros(len(gene_mask))
     for rows, output, counts in run(module.branch_log_scores, batches):
         says[rows] = output
         depth[rows] = counts @ np.stack(sets, axis=1)
-        totals += genes_used * counts.sum(axis=0, dtype=np.float64)
+        totals += gene_mask * counts.sum(axis=0, dtype=np.float64)
     if not fitted:
         return BranchScores(torch.from_numpy(says).double(), None, torch.from_numpy(depth[:, 0]))
-    return _with_factors(module.count_likelihood, says, depth, totals, genes_used, platform_correction)
+    return _with_factors(module.count_likelihood, says, depth, totals, gene_mask, platform_correction)
 
 
 def predict_probabilities(
@@ -189,7 +189,7 @@ def predict_probabilities(
     heard = score_cells(module, batches, n_obs, present, platform_correction=platform_correction)
     depth, platform_log_sd = heard.depth, heard.platform_log_sd
     with torch.inference_mode():
-        log_probabilities = heard.pool(module.count_likelihood.weights.cpu() if module.has_fitted_counts else None)
+        log_probabilities = heard.pool(module.count_likelihood.pool_weights.cpu() if module.has_fitted_counts else None)
         # of a large query it is as much again
         del heard
         if calibrated:
@@ -205,15 +205,15 @@ def _with_factors(
     says: np.ndarray,
     depth: np.ndarray,
     totals: np.ndarray,
-    genes_used: np.ndarray,
+    gene_mask: np.ndarray,
     platform_correction: bool,
 ) -> BranchScores:
     # double precision, on the CPU: the factors must not depend on the order of the cells
     on_cpu = CountLikelihood(*count_likelihood.log_profiles.shape).double()
     on_cpu.load_state_dict(count_likelihood.state_dict())
     network, log_likelihood = torch.from_numpy(says).double().chunk(2, dim=1)
-    depths, totals_, factors = (torch.from_numpy(x).double() for x in (depth, totals, genes_used))
+    depths, totals_, factors = (torch.from_numpy(x).double() for x in (depth, totals, gene_mask))
     if platform_correction:
         factors = fit_platform(on_cpu, log_likelihood, depths, totals_, factors)
-    spread = float(np.log(factors.numpy()[genes_used > 0]).std()) if genes_used.any() else 0.0
+    spread = float(np.log(factors.numpy()[gene_mask > 0]).std()) if gene_mask.any() else 0.0
     return BranchScores(network, *platform_log_likelihood(on_cpu, log_likelihood, depths, factors), spread)

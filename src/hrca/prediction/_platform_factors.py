@@ -156,7 +156,7 @@ def fit_platform(
     Shape (n_genes,).
     """
     profiles, factors = count_likelihood.log_profiles.exp().to(totals), present
-    silent, weights = torch.zeros_like(log_likelihood), count_likelihood.weights.to(depth)
+    silent, weights = torch.zeros_like(log_likelihood), count_likelihood.pool_weights.to(depth)
     for _ in range(PLATFORM_ROUNDS):
         corrected, seen = platform_log_likelihood(count_likelihood, log_likelihood, depth, factors)
         probabilities = pool_log_scores(silent, PLATFORM_TRUST * corrected, seen, weights).softmax(dim=1)

@@ -1,9 +1,11 @@
 """Sets of labels that hold the true one as often as was asked for: split conformal prediction on held-out cells."""
 
-import warnings
+from dataclasses import dataclass, fields
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+
+from hrca._warnings import warn_user
 
 # Held-out cells are told apart by depth in as many bins of equal size as have this many cells, at most five.
 MIN_CELLS_PER_BIN, MAX_DEPTH_BINS = 20, 5
@@ -22,6 +24,46 @@ IMPORTANCE_C = 0.001
 # The bound of its log odds, the query cells that teach it, at most, and the probability below which all are as good as
 # none when cells are compared by their logs. None was tuned.
 MAX_ABS_LOG_ODDS, MAX_IMPORTANCE_CELLS, MIN_PROBABILITY = 4.0, 20_000, 1e-4
+
+
+@dataclass(frozen=True)
+class ConformalScores:
+    """Scores of held-out cells, from which thresholds of prediction sets are computed.
+
+    Each cell has one row for each depth at which it was scored.
+
+    Attributes
+    ----------
+    scores
+        Score of the true label, shape (n_rows,), float32.
+    depth
+        Counts of the cell at that depth, shape (n_rows,), float32.
+    codes
+        Index of the true label, shape (n_rows,), int32.
+    cells
+        Index of the cell in the reference, shape (n_rows,), int32.
+    probabilities
+        Calibrated, shape (n_rows, n_labels), float32.
+    """
+
+    scores: np.ndarray
+    depth: np.ndarray
+    codes: np.ndarray
+    cells: np.ndarray
+    probabilities: np.ndarray
+
+    def subset(self, rows: np.ndarray) -> "ConformalScores":
+        """Return some rows, given by a mask or by indices."""
+        return ConformalScores(**{name: values[rows] for name, values in self.to_dict().items()})
+
+    def to_dict(self) -> dict[str, np.ndarray]:
+        """Return the arrays by the names of the attributes, for a saved model."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_dict(cls, arrays: dict[str, np.ndarray]) -> "ConformalScores":
+        """Return the scores that :meth:`to_dict` was called on."""
+        return cls(**arrays)
 
 
 def aps_scores(probabilities: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -53,7 +95,9 @@ def aps_scores(probabilities: np.ndarray, draws: np.ndarray) -> np.ndarray:
     return scores
 
 
-def conformal_scores(probabilities: np.ndarray, depth: np.ndarray, codes: np.ndarray, cells: np.ndarray) -> dict:
+def conformal_scores(
+    probabilities: np.ndarray, depth: np.ndarray, codes: np.ndarray, cells: np.ndarray
+) -> ConformalScores:
     """Return what is to be kept of held-out cells.
 
     Parameters
@@ -69,26 +113,25 @@ def conformal_scores(probabilities: np.ndarray, depth: np.ndarray, codes: np.nda
 
     Returns
     -------
-    ``score`` of the true label, ``depth``, ``code`` and ``cell``, each of shape (n_obs,), and ``probabilities``, of at
-    most 2,000 cells.
+    Scores of at most 2,000 cells.
     """
     rng = np.random.default_rng(0)
     scores = aps_scores(probabilities, rng.random(len(codes)))[np.arange(len(codes)), codes]
-    known = np.unique(cells)
-    kept = np.isin(
-        cells, rng.choice(known, MAX_HELD_OUT_CELLS, replace=False) if len(known) > MAX_HELD_OUT_CELLS else known
+    used = np.unique(cells)
+    if len(used) > MAX_HELD_OUT_CELLS:
+        used = rng.choice(used, MAX_HELD_OUT_CELLS, replace=False)
+    rows = np.isin(cells, used)
+    return ConformalScores(
+        scores=scores[rows].astype(np.float32),
+        depth=depth[rows].astype(np.float32),
+        codes=codes[rows].astype(np.int32),
+        cells=cells[rows].astype(np.int32),
+        probabilities=probabilities[rows].astype(np.float32),
     )
-    return {
-        "score": scores[kept].astype(np.float32),
-        "depth": depth[kept].astype(np.float32),
-        "code": codes[kept].astype(np.int32),
-        "cell": cells[kept].astype(np.int32),
-        "probabilities": probabilities[kept].astype(np.float32),
-    }
 
 
 def prediction_sets(
-    held_out: dict[str, np.ndarray],
+    conformal: ConformalScores,
     probabilities: np.ndarray,
     depth: np.ndarray,
     draws: np.ndarray,
@@ -104,7 +147,7 @@ def prediction_sets(
 
     Parameters
     ----------
-    held_out
+    conformal
         From :func:`conformal_scores`.
     probabilities
         Calibrated, shape (n_obs, n_labels).
@@ -130,44 +173,44 @@ def prediction_sets(
     if reweight_to_query:
         own_weights = np.ones(len(depth))
         weights, own_weights[has_counts] = _importance_weights(
-            held_out, probabilities[has_counts], depth[has_counts], draws[has_counts]
+            conformal, probabilities[has_counts], depth[has_counts], draws[has_counts]
         )
-        thresholds = _thresholds(held_out["score"], weights, own_weights, coverage)[:, None]
+        thresholds = _thresholds(conformal.scores, weights, own_weights, coverage)[:, None]
     else:
-        thresholds = _by_depth(held_out, depth, probabilities.shape[1], coverage, class_conditional)
+        thresholds = _by_depth(conformal, depth, probabilities.shape[1], coverage, class_conditional)
     return (scores <= thresholds) | ~has_counts[:, None]
 
 
 def _by_depth(
-    held_out: dict[str, np.ndarray], depth: np.ndarray, n_labels: int, coverage: float, class_conditional: bool
+    conformal: ConformalScores, depth: np.ndarray, n_labels: int, coverage: float, class_conditional: bool
 ) -> np.ndarray:
     """Return a threshold for each cell and label, shape (n_obs, n_labels)."""
-    n_bins = int(np.clip(len(np.unique(held_out["cell"])) // MIN_CELLS_PER_BIN, 1, MAX_DEPTH_BINS))
-    edges = np.quantile(held_out["depth"], np.linspace(0, 1, n_bins + 1)[1:-1])
-    own_bin = np.searchsorted(edges, held_out["depth"], side="right")
+    n_bins = int(np.clip(len(np.unique(conformal.cells)) // MIN_CELLS_PER_BIN, 1, MAX_DEPTH_BINS))
+    edges = np.quantile(conformal.depth, np.linspace(0, 1, n_bins + 1)[1:-1])
+    own_bin = np.searchsorted(edges, conformal.depth, side="right")
     thresholds = np.empty((n_bins, n_labels))
     for i in range(n_bins):
-        inside = {name: values[own_bin == i] for name, values in held_out.items()}
+        inside = conformal.subset(own_bin == i)
         for label in range(n_labels) if class_conditional else [None]:
-            found = _thresholds(inside["score"], _weights(inside, label), 1.0, coverage)
+            found = _thresholds(inside.scores, _weights(inside, label), 1.0, coverage)
             thresholds[i, slice(None) if label is None else label] = found
     return thresholds[np.searchsorted(edges, depth, side="right")]
 
 
-def _weights(held_out: dict[str, np.ndarray], label: int | None) -> np.ndarray:
+def _weights(conformal: ConformalScores, label: int | None) -> np.ndarray:
     """Return how many cells each score stands for: a cell's scores at several depths are one cell's."""
     if label is None:
-        return np.full(len(held_out["cell"]), len(np.unique(held_out["cell"])) / max(len(held_out["cell"]), 1))
-    own = held_out["code"] == label
+        return np.full(len(conformal.cells), len(np.unique(conformal.cells)) / max(len(conformal.cells), 1))
+    own = conformal.codes == label
     weights = np.zeros(len(own))
     for members, most in ((own, np.inf), (~own, OTHER_LABELS_N_CELLS)):
         if members.any():
-            weights[members] = min(len(np.unique(held_out["cell"][members])), most) / members.sum()
+            weights[members] = min(len(np.unique(conformal.cells[members])), most) / members.sum()
     return weights
 
 
 def _importance_weights(
-    held_out: dict[str, np.ndarray], probabilities: np.ndarray, depth: np.ndarray, draws: np.ndarray
+    conformal: ConformalScores, probabilities: np.ndarray, depth: np.ndarray, draws: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return how many cells each held-out score stands for, and each of the query's cells: importance weights.
 
@@ -175,7 +218,7 @@ def _importance_weights(
     weights.
     """
     drawn = np.argsort(draws, kind="stable")[:MAX_IMPORTANCE_CELLS]
-    theirs, kept = _features(probabilities, depth), _features(held_out["probabilities"], held_out["depth"])
+    theirs, kept = _features(probabilities, depth), _features(conformal.probabilities, conformal.depth)
     sides = [kept, theirs[drawn]]
     is_query = np.repeat([False, True], [len(side) for side in sides])
     balance = np.concatenate([np.full(len(side), len(is_query) / 2 / len(side)) for side in sides])
@@ -185,14 +228,13 @@ def _importance_weights(
         np.exp(np.clip(classifier.decision_function(side), -MAX_ABS_LOG_ODDS, MAX_ABS_LOG_ODDS))
         for side in (theirs, kept)
     )
-    n_cells = len(np.unique(held_out["cell"]))
+    n_cells = len(np.unique(conformal.cells))
     # Kish's effective sample size, of cells and not of their scores at several depths
     effective = weights.sum() ** 2 / np.square(weights).sum() * n_cells / len(weights)
     if effective < MIN_CELLS_PER_BIN:
-        warnings.warn(
+        warn_user(
             f"The weighted sets stand on the equivalent of {effective:.0f} held-out cells, of {n_cells}: few are like "
             "the query's. Their coverage is uncertain; without `weighted` it does not hold for this query either.",
-            stacklevel=5,  # the line of the user who called predict
         )
     mean = weights.mean()
     return weights / mean * n_cells / len(weights), own / mean

@@ -102,7 +102,7 @@ def score_held_out(
 
 
 def _deepest(module: HRCAModule, counts, cells: np.ndarray) -> float:
-    depth = weighted_depth(counts, module.genes_used.cpu().numpy())[cells]
+    depth = weighted_depth(counts, module.gene_mask.cpu().numpy())[cells]
     return max(float(np.quantile(depth, MAX_DEPTH_QUANTILE)), 1.0)
 
 
@@ -112,7 +112,7 @@ def _fit_profiles(
     """Learn the profiles of some cells; the depth of the deepest is that of others, or stays as it is."""
     if module.count_likelihood is None:
         return
-    n_labels, used = module.se_classifier.output.out_features, module.genes_used.cpu().numpy()
+    n_labels, used = module.n_labels, module.gene_mask.cpu().numpy()
     codes_known = np.full_like(codes, n_labels)
     codes_known[cells] = codes[cells]
     max_depth = (
@@ -124,7 +124,7 @@ def _fit_profiles(
 def _thinned_batches(module: HRCAModule, counts, thinnest: int) -> Iterator[torch.Tensor]:
     """Go through held-out cells as often as there are draws: as they are first, then thinned, down to `thinnest`."""
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
-    quantiles, used = module.matched_depths, module.genes_used.cpu()
+    quantiles, used = module.query_depth_quantiles, module.gene_mask.cpu()
     quantiles = None if quantiles is None else quantiles.cpu()
     for draw in range(HELD_OUT_DRAWS):
         for start in range(0, counts.shape[0], HELD_OUT_BATCH):
@@ -133,7 +133,7 @@ def _thinned_batches(module: HRCAModule, counts, thinnest: int) -> Iterator[torc
 
 
 def _scores_for_weights(module: HRCAModule, counts) -> BranchScores:
-    count_likelihood, used = module.count_likelihood, module.genes_used.cpu()
+    count_likelihood, used = module.count_likelihood, module.gene_mask.cpu()
     is_informative = count_likelihood.is_informative.cpu()
     network, log_likelihood, depths = [], [], []
     for batch in _thinned_batches(module, counts, MIN_THINNED_DEPTH):

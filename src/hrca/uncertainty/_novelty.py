@@ -17,16 +17,17 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
-from hrca.module._profiles import PROFILE_PSEUDOCOUNT, class_sums
+from hrca.module._profiles import PROFILE_PSEUDOCOUNT
 from hrca.module._transforms import thin_to_depth
 from hrca.prediction._platform_factors import median_platform_factors, platform_profiles
 
 from ._depth_ranks import DepthRanks
 from ._name_hash import uniform_from_names
+from ._novelty_reference import SEED, NoveltyReference
 
-# Reference cells that are kept, at most; about how many thinned copies of them a query is compared with, and how many
-# of each cell at most. None of these was tuned.
-MAX_REFERENCE_CELLS, N_THINNED_CELLS, MAX_DRAWS_PER_CELL = 2000, 2000, 8
+# About how many thinned copies of reference cells a query is compared with, and how many of each cell at most. Neither
+# was tuned.
+N_THINNED_CELLS, MAX_DRAWS_PER_CELL = 2000, 8
 
 # Counts that a gene is given in advance, so that one which the reference never showed is possible. Not tuned.
 GENE_PSEUDOCOUNT = 0.5
@@ -40,8 +41,6 @@ MIN_DISTANCE_CELLS, MIN_DISTANCE_GENES = 40, 3
 
 # Cells of the query that the factors of its platform are fitted to, at most. Not tuned.
 MAX_FACTOR_CELLS = 5000
-
-SEED = 0
 
 BATCH = 256
 
@@ -82,58 +81,24 @@ class LeaveOneOutProfiles:
         return profiles / profiles.sum(axis=1, keepdims=True)
 
 
-def keep_cells(counts, codes: np.ndarray, n_labels: int, max_depth: float) -> dict[str, np.ndarray]:
-    """Return what novelty needs of a reference.
-
-    Parameters
-    ----------
-    counts
-        Raw counts, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
-    codes
-        Index of each cell's label, shape (n_obs,); n_labels for a cell without.
-    n_labels
-        Number of labels.
-    deepest
-        Counts to which deeper cells are thinned before they are compared.
-
-    Returns
-    -------
-    ``sums``, counts by label and gene; ``data``, ``indices`` and ``indptr``, the counts of at most 2,000 cells drawn at
-    random, as a CSR matrix; ``codes``, their labels; ``deepest``.
-    """
-    kept = np.flatnonzero(codes < n_labels)
-    if len(kept) > MAX_REFERENCE_CELLS:
-        kept = np.sort(np.random.default_rng(SEED).choice(kept, MAX_REFERENCE_CELLS, replace=False))
-    cells = counts[kept]
-    cells = sparse.csr_array(cells if sparse.issparse(cells) else np.asarray(cells))
-    return {
-        "sums": class_sums(counts, codes, n_labels).astype(np.float32),
-        "data": cells.data.astype(np.float32),
-        "indices": cells.indices.astype(np.int32),
-        "indptr": cells.indptr.astype(np.int64),
-        "codes": codes[kept].astype(np.int32),
-        "max_depth": np.array(max_depth, dtype=np.float32),
-    }
-
-
 def novelty(
-    kept: dict[str, np.ndarray],
+    reference: NoveltyReference,
     batches: Callable[[], Iterator[tuple[slice, np.ndarray]]],
     depth: np.ndarray,
-    genes_used: np.ndarray,
+    gene_mask: np.ndarray,
     obs_names: Sequence[str] | None,
 ) -> np.ndarray:
     """Return for each cell the share of reference cells of its depth that are less strange than it.
 
     Parameters
     ----------
-    kept
-        From :func:`keep_cells`.
+    reference
+        From :func:`hrca.uncertainty._novelty_reference.build_novelty_reference`.
     batches
         Gives the query's cells each time it is called, see :func:`hrca.data._batches.aligned_batches`.
     depth
         Their counts on the genes used, shape (n_obs,).
-    genes_used
+    gene_mask
         1 for genes that the model uses and the query has, shape (n_genes,).
     obs_names
         The cells' names, to correct for what the query's platform catches more or less of, see
@@ -145,26 +110,24 @@ def novelty(
     alpha is above 1 - alpha. It depends on the depths of the other cells of the query, to which the reference cells are
     thinned, and on the correction.
     """
-    profiles = LeaveOneOutProfiles(kept["sums"] * genes_used, genes_used)
-    shape = (len(kept["codes"]), len(genes_used))
-    cells = sparse.csr_array((kept["data"], kept["indices"], kept["indptr"]), shape=shape)
-    cells = sparse.csr_array(cells @ sparse.diags_array(genes_used.astype(np.float32)))
-    ranks, max_depth = np.full(len(depth), np.nan, dtype=np.float32), float(kept["max_depth"])
+    profiles = LeaveOneOutProfiles(reference.sums * gene_mask, gene_mask)
+    cells = sparse.csr_array(reference.counts @ sparse.diags_array(gene_mask.astype(np.float32)))
+    ranks, max_depth = np.full(len(depth), np.nan, dtype=np.float32), reference.max_depth
     # in order of depth, so that the order of the cells plays no part
     depths = np.sort(depth[depth > 0]).clip(max=max_depth)
     if not len(depths) or not cells.sum():
         return ranks
-    copies = _copies_of_reference(cells, kept["codes"], profiles, depths)
+    copies = _copies_of_reference(cells, reference.codes, profiles, depths)
     if not len(copies.depth):
         return ranks
 
     def thinned(counts: np.ndarray) -> sparse.csr_array:
-        return sparse.csr_array(_at_most(counts * genes_used.astype(np.float32), max_depth))
+        return sparse.csr_array(_at_most(counts * gene_mask.astype(np.float32), max_depth))
 
-    factors = genes_used
+    factors = gene_mask
     if obs_names is not None:
         sample = _sample(batches(), depth, obs_names, thinned)
-        factors = median_platform_factors(sample, profiles.of_labels()) * genes_used
+        factors = median_platform_factors(sample, profiles.of_labels()) * gene_mask
     rank = _ranking(copies, _log(platform_profiles(profiles.of_labels(), factors)), factors)
     for rows, counts in batches():
         counts = thinned(counts)
@@ -174,7 +137,9 @@ def novelty(
     return ranks
 
 
-def _ranking(copies: "_Copies", by_label: np.ndarray, factors: np.ndarray) -> Callable[[sparse.csr_array], np.ndarray]:
+def _ranking(
+    copies: "_ThinnedReference", by_label: np.ndarray, factors: np.ndarray
+) -> Callable[[sparse.csr_array], np.ndarray]:
     """Return what ranks cells with counts among the copies; the mean of both halves, of which neither saw the other."""
     halves = _halves(copies)
     correction = sparse.diags_array(1 / np.where(factors > 0, factors, 1))
@@ -196,7 +161,7 @@ class _ThinnedReference:
     deviance: np.ndarray
     cell: np.ndarray
 
-    def of(self, chosen: np.ndarray) -> "_Copies":
+    def of(self, chosen: np.ndarray) -> "_ThinnedReference":
         return _ThinnedReference(self.counts[chosen], self.depth[chosen], self.deviance[chosen], self.cell[chosen])
 
 
@@ -222,7 +187,7 @@ class _SplitHalf:
     ranks: list[DepthRanks]
 
     @classmethod
-    def of(cls, copies: _ThinnedReference, others: _ThinnedReference, n_draws: int) -> "_Half":
+    def of(cls, copies: _ThinnedReference, others: _ThinnedReference, n_draws: int) -> "_SplitHalf":
         median_depth = float(np.median(copies.depth))
         n_components = min(N_COMPONENTS, *(n - 1 for n in copies.counts.shape))
         components = TruncatedSVD(n_components, random_state=SEED)

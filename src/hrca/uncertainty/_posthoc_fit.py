@@ -10,9 +10,11 @@ from hrca.module._calibration import Calibration
 from hrca.module._count_likelihood import REFERENCE_DEPTH, fit_pool_weights, prior_pool_weights
 from hrca.module._module import HRCAModule
 
-from ._conformal import conformal_scores
+from hrca.train._splitting import Split
+
+from ._conformal import ConformalScores, conformal_scores
 from ._held_out import HELD_OUT_DRAWS, HeldOutScores, _deepest, _fit_profiles, score_held_out
-from ._novelty import keep_cells
+from ._novelty_reference import NoveltyReference, build_novelty_reference
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +25,8 @@ N_PARTS = 5
 
 @torch.no_grad()
 def fit_posthoc(
-    module: HRCAModule, counts, codes: np.ndarray, split: dict, testimonies: Sequence[HeldOutScores] | None = None
-) -> dict[str, np.ndarray] | None:
+    module: HRCAModule, counts, codes: np.ndarray, split: Split, testimonies: Sequence[HeldOutScores] | None = None
+) -> ConformalScores | None:
     """Fill the count branch, if there is one, and the calibration.
 
     The weights of network and counts at each depth, and then the calibration, are learned on cells that neither was
@@ -50,8 +52,8 @@ def fit_posthoc(
     What sets of labels need of the held-out cells, see :func:`hrca.uncertainty._conformal.conformal_scores`; None without any.
     """
     module.eval()
-    n_labels = module.se_classifier.output.out_features
-    train, held_out = (cells[codes[cells] < n_labels] for cells in (split["train"], split["validation"]))
+    n_labels = module.n_labels
+    train, held_out = (cells[codes[cells] < n_labels] for cells in (split.train, split.validation))
     if testimonies is None:
         said = score_held_out(module, counts, codes, train, held_out)
         parts = [held_out[i::N_PARTS] for i in range(min(N_PARTS, len(held_out)))]
@@ -60,7 +62,7 @@ def fit_posthoc(
     scores = _calibrate(module, said, parts, by_label=testimonies is not None)
     if module.count_likelihood is not None:
         weights = _fit_weights(said)
-        module.count_likelihood.weights.copy_(weights)
+        module.count_likelihood.pool_weights.copy_(weights)
         logger.info(
             "Weights of network and counts at %d counts a cell: %s.", REFERENCE_DEPTH, weights[0].exp().tolist()
         )
@@ -70,8 +72,8 @@ def fit_posthoc(
     return scores
 
 
-def keep_reference(module: HRCAModule, counts, codes: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what the novelty of query cells is measured by; see :func:`hrca.uncertainty._novelty.keep_cells`.
+def novelty_reference_for(module: HRCAModule, counts, codes: np.ndarray) -> NoveltyReference:
+    """Return the reference that the novelty of query cells is measured against.
 
     Parameters
     ----------
@@ -81,9 +83,13 @@ def keep_reference(module: HRCAModule, counts, codes: np.ndarray) -> dict[str, n
         As in :func:`score_held_out`.
     codes
         Index of each cell's label, shape (n_obs,); n_labels for a cell without.
+
+    Returns
+    -------
+    Counts of each label, and a sample of the labelled cells.
     """
-    n_labels = module.se_classifier.output.out_features
-    return keep_cells(counts, codes, n_labels, _deepest(module, counts, np.flatnonzero(codes < n_labels)))
+    n_labels = module.n_labels
+    return build_novelty_reference(counts, codes, n_labels, _deepest(module, counts, np.flatnonzero(codes < n_labels)))
 
 
 def _fit_weights(said: HeldOutScores) -> torch.Tensor:
@@ -96,9 +102,9 @@ def _fit_weights(said: HeldOutScores) -> torch.Tensor:
 
 def _calibrate(
     module: HRCAModule, said: HeldOutScores, parts: list[np.ndarray], *, by_label: bool
-) -> dict[str, np.ndarray] | None:
+) -> ConformalScores | None:
     """Fit the calibration to cells each of which is weighed as those of the other parts teach."""
-    calibration, heard = Calibration(module.se_classifier.output.out_features), said.to_calibrate
+    calibration, heard = Calibration(module.n_labels), said.to_calibrate
     logger.info("Calibrating by %d held-out cells, each at %d depths.", len(np.unique(said.cells)), HELD_OUT_DRAWS)
     known = (heard.depth > 0).numpy()
     if not known.any():
