@@ -17,7 +17,7 @@ def test_the_scores_of_the_page_run_on_every_container(tiny_model, container):
     query = synthetic(60, seed=3)
     query.X = container(query.X.toarray())
     tiny_model.predict(query, coverage=0.9)
-    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "output.md").read_text(), re.DOTALL)[1]
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "scores.md").read_text(), re.DOTALL)[1]
     names = {"query": query}
     exec(code, names)
     plt.close("all")
