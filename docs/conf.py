@@ -5,6 +5,8 @@ import sys
 from importlib.metadata import metadata
 from pathlib import Path
 
+from sphinx.ext.napoleon import NumpyDocstring
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "inventories"))
 
@@ -56,6 +58,7 @@ bibtex_reference_style = "author_year"
 intersphinx_mapping = write_inventories(HERE / "inventories" / "names.txt", HERE / "_build" / "inventories")
 
 autosummary_generate = True
+default_role = "literal"  # numpydoc's single backticks around a parameter
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 napoleon_google_docstring = False
@@ -65,3 +68,16 @@ typehints_defaults = "braces"
 always_use_bars_union = True
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def _parse_returns(self: NumpyDocstring, section: str) -> list[str]:
+    """Read "Returns" as a description, where napoleon reads each of its lines as a type; the annotation has the type.
+
+    sphinx-autodoc-typehints inserts a line with a colon before the description to the same end, which fails if the
+    description has several lines.
+    """
+    lines = self._dedent(self._consume_to_next_section())
+    return [*self._format_block(":returns: ", lines[1:] if lines[0] == ":" else lines), ""]
+
+
+NumpyDocstring._parse_returns_section = _parse_returns

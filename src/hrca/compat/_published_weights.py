@@ -16,7 +16,6 @@ import torch
 from numpy.lib import format as npy
 
 from hrca.model._model import HRCA
-from hrca.model._registration import build_registry, mark_trained
 from hrca.module._networks import GeneAE, SEClassifier
 
 # Published layer -> ours. {i} is the index of an encoder layer or of a classifier stage.
@@ -120,13 +119,12 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
         for name, value in autoencoder.items():
             if ".attention.output." in name:
                 value.copy_(torch.eye(*value.shape) if value.ndim == 2 else torch.zeros_like(value))
-    registry = build_registry(HRCA, gene_names, labels)
-    # the published weights bring no counts of their reference
-    model = HRCA(registry=registry, n_heads=n_heads, count_likelihood=False, **sizes)
-    _load(model.module.gene_ae, autoencoder, "AE")
-    _load(model.module.se_classifier, classifier, "predictor")
-    mark_trained(model)
-    return model
+
+    def load_weights(module: HRCAModule) -> None:
+        _load(module.gene_ae, autoencoder, "AE")
+        _load(module.se_classifier, classifier, "predictor")
+
+    return HRCA._from_networks(gene_names, labels, load_weights, n_heads=n_heads, **sizes)
 
 
 def save_published(model: HRCA, folder: str | Path, *, epoch: int = 0) -> None:
@@ -198,12 +196,13 @@ def assemble_model(gene_ae: GeneAE, se_classifier: SEClassifier) -> HRCA:
             "The networks must bring the names of their genes and labels, `gene_ae.gene_names` and "
             "`se_classifier.labels`, but do not. `hrca.compat.fine_tune` returns them with these."
         )
-    registry = build_registry(HRCA, pd.Index(gene_ae.gene_names), list(se_classifier.labels))
-    model = HRCA(registry=registry, count_likelihood=False, **gene_ae.sizes, **se_classifier.sizes)
-    model.module.gene_ae.load_state_dict(gene_ae.state_dict())
-    model.module.se_classifier.load_state_dict(se_classifier.state_dict())
-    mark_trained(model)
-    return model
+
+    def load_weights(module: HRCAModule) -> None:
+        module.gene_ae.load_state_dict(gene_ae.state_dict())
+        module.se_classifier.load_state_dict(se_classifier.state_dict())
+
+    gene_names, labels = pd.Index(gene_ae.gene_names), list(se_classifier.labels)
+    return HRCA._from_networks(gene_names, labels, load_weights, **gene_ae.sizes, **se_classifier.sizes)
 
 
 def _save_state(network: torch.nn.Module, table: dict[str, str], path: Path) -> None:

@@ -99,13 +99,6 @@ def build_registry(model_cls: type[BaseModelClass], gene_names: pd.Index, labels
     return manager.registry
 
 
-def mark_trained(model: BaseModelClass) -> None:
-    """Say of a model whose weights came from elsewhere that it is ready to predict."""
-    model.module.eval()
-    model.is_trained_ = model.is_finetuned_ = True
-    model.model_id_ = weights_fingerprint(model.module)
-
-
 def weights_fingerprint(module: nn.Module) -> str:
     """Return twelve hexadecimal digits that identify the weights."""
     sha = hashlib.sha256()

@@ -1,7 +1,7 @@
 """Checkpoints from which a killed training continues: their content, when they are written, how they are read.
 
-Lightning's own checkpoints do not serve. Lightning saves before the plateau schedule has seen the epoch, and leaves that
-step out when it resumes. The resumed training would continue with another learning rate.
+Lightning's own checkpoints do not serve. Lightning saves before the plateau schedule has seen the epoch, and leaves
+that step out when it resumes. The resumed training would continue with another learning rate.
 """
 
 import os

@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import Callback
 
 from hrca.module._transforms import CORRUPTIONS
 
-from ._schedule import check_epochs
-from ._trainingplans import LR_SCHEDULES
+from ._schedule import check_epochs, default_epochs, scaled_schedule
+from ._trainingplans import LR_SCHEDULES, SpecifiedPlan
 
 PhaseName = Literal["pretrain", "finetune"]
 PHASES: tuple[PhaseName, ...] = ("pretrain", "finetune")
@@ -173,9 +173,44 @@ class PhaseConfig:
         if self.checkpoint_interval < 1:
             raise ValueError(f"`checkpoint_interval` must be at least 1, got {self.checkpoint_interval}.")
         if self.resume and self.checkpoint_dir is None:
-            raise ValueError(
-                "`resume=True` needs the `checkpoint_dir` of the training that it continues, got None."
-            )
+            raise ValueError("`resume=True` needs the `checkpoint_dir` of the training that it continues, got None.")
+
+
+def configs_for_train(
+    arguments: Mapping[str, Any], plans: Mapping[PhaseName, type[SpecifiedPlan]], *, n_obs: int, n_labelled: int
+) -> list[PhaseConfig]:
+    """Return the settings of the phases of :meth:`hrca.HRCA.train`.
+
+    Parameters
+    ----------
+    arguments
+        The arguments of the method by name.
+    plans
+        The plan of each phase.
+    n_obs
+        Number of cells.
+    n_labelled
+        Number of labelled cells.
+    """
+    batch_size, epochs = arguments["batch_size"], arguments["pretrain_epochs"]
+    if epochs is None:
+        epochs = default_epochs(plans["pretrain"], n_obs, batch_size)
+    configs = []
+    if epochs != 0:
+        changes = {**scaled_schedule(plans["pretrain"], epochs), "max_epochs": epochs, "callbacks": None}
+        trainer_kwargs = drop_prefixed(arguments["trainer_kwargs"], FINETUNE_ONLY_KWARGS)
+        configs.append(PhaseConfig.from_arguments("pretrain", arguments, **changes, trainer_kwargs=trainer_kwargs))
+    epochs, trainer_kwargs = arguments["max_epochs"], arguments["trainer_kwargs"]
+    stops_early = epochs is None and arguments["lr_schedule"] == "plateau" and arguments["train_size"] < 1
+    if epochs is None:
+        epochs = default_epochs(plans["finetune"], n_labelled, batch_size)
+    schedule = scaled_schedule(plans["finetune"], epochs)
+    if stops_early:
+        # two reductions of the learning rate have had no effect by then
+        patience = 2 * schedule["lr_patience"] + 1
+        trainer_kwargs = {"early_stopping": True, "early_stopping_patience": patience, **trainer_kwargs}
+    changes = {**schedule, "max_epochs": epochs, "trainer_kwargs": trainer_kwargs}
+    return [*configs, PhaseConfig.from_arguments("finetune", arguments, **changes)]
 
 
 def drop_prefixed(trainer_kwargs: Mapping[str, Any], prefixes: str | tuple[str, ...]) -> dict[str, Any]:

@@ -52,24 +52,30 @@ def network_sizes(module: HRCAModule) -> dict[str, Any]:
 
 def model_identity(module: HRCAModule, gene_names: pd.Index, labels: list[str]) -> dict[str, Any]:
     """Return the properties that a model must share with its checkpoints, by the names that an error gives them."""
+    depths = module.query_depth_quantiles
     return {
         "labels": labels,
         "genes": list(gene_names),
         "sizes": network_sizes(module),
         "count likelihood": module.count_likelihood is not None,
-        "matched genes": np.flatnonzero(module.genes_used.cpu()).tolist(),
-        "matched depths": module.query_depths.tolist(),
+        "matched genes": np.flatnonzero(module.gene_mask.cpu()).tolist(),
+        "matched depths": None if depths is None else depths.tolist(),
     }
 
 
 def model_state(split: Split, history: PlainHistory, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of a model beside its weights, as plain values for a checkpoint."""
-    fields = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in split.to_dict().items()}
+    fields = {"train_size": split.train_size, "train": split.train.tolist(), "validation": split.validation.tolist()}
     return {"split": fields, "history": history, **identity}
 
 
 def resume_phase(
-    checkpoint: Mapping[str, Any], config: PhaseConfig, identity: Mapping[str, Any], *, train_size: float, max_epochs: int
+    checkpoint: Mapping[str, Any],
+    config: PhaseConfig,
+    identity: Mapping[str, Any],
+    *,
+    train_size: float,
+    max_epochs: int,
 ) -> ResumedState:
     """Return the state from which a phase continues.
 

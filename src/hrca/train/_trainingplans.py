@@ -215,7 +215,7 @@ class FinetunePlan(SpecifiedPlan):
 
 
 class AdaptPlan(BasePlan):
-    """Adaptation to a query: the loss of fine-tuning, on cells of reference and query. Not part of the specification."""
+    """Adaptation to a query: the loss of fine-tuning, on cells of both sides. Not part of the specification."""
 
     classify = True
     loss_weights = FinetunePlan.loss_weights

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from hrca.data._reference_cells import ReferenceCells
 from hrca.data._row_reader import dense, weighted_depth
 from hrca.module._count_likelihood import CountLikelihood
 from hrca.module._module import HRCAModule
@@ -81,7 +82,7 @@ class HeldOutScores:
 
 @torch.no_grad()
 def score_held_out(
-    module: HRCAModule, counts: StoredMatrix, codes: np.ndarray, train: np.ndarray, held_out: np.ndarray
+    module: HRCAModule, reference: ReferenceCells, train: np.ndarray, held_out: np.ndarray
 ) -> HeldOutScores:
     """Score held-out reference cells as `predict` scores a query.
 
@@ -94,10 +95,8 @@ def score_held_out(
     ----------
     module
         The fine-tuned module. Its networks stay as they are; its profiles change.
-    counts
-        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
-    codes
-        Index of each cell's label, shape (n_obs,).
+    reference
+        Counts and label codes of the reference.
     train
         Indices of the labelled training cells, shape (n_train,).
     held_out
@@ -108,14 +107,14 @@ def score_held_out(
     Ten rows for each held-out cell: first all cells at their own depth, then nine times all cells thinned.
     """
     module.eval()
-    cells, counts_held_out = np.tile(held_out, N_DEPTHS), counts[held_out]
+    cells, counts = np.tile(held_out, N_DEPTHS), reference.counts[held_out]
     scores_for_weights = None
     if module.count_likelihood is not None:
-        max_depth = max_network_depth(module, counts, train)
-        fit_label_profiles(module, module.count_likelihood, counts, codes, train, max_depth)
+        max_depth = max_network_depth(module, reference.counts, train)
+        fit_label_profiles(module, module.count_likelihood, reference, train, max_depth)
         if len(held_out):
-            scores_for_weights = _scores_for_weights(module, module.count_likelihood, counts_held_out)
-    return HeldOutScores(cells, codes[cells], scores_for_weights, _scores_for_calibration(module, counts_held_out))
+            scores_for_weights = _scores_for_weights(module, module.count_likelihood, counts)
+    return HeldOutScores(cells, reference.codes[cells], scores_for_weights, _scores_for_calibration(module, counts))
 
 
 def max_network_depth(module: HRCAModule, counts: StoredMatrix, cells: np.ndarray) -> float:
@@ -141,8 +140,7 @@ def max_network_depth(module: HRCAModule, counts: StoredMatrix, cells: np.ndarra
 def fit_label_profiles(
     module: HRCAModule,
     count_likelihood: CountLikelihood,
-    counts: StoredMatrix,
-    codes: np.ndarray,
+    reference: ReferenceCells,
     cells: np.ndarray,
     max_depth: float,
 ) -> None:
@@ -154,18 +152,16 @@ def fit_label_profiles(
         The fine-tuned module.
     count_likelihood
         Its count likelihood, which is written.
-    counts
-        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
-    codes
-        Index of each cell's label, shape (n_obs,).
+    reference
+        Counts and label codes of the reference.
     cells
         Indices of the labelled cells that contribute to the profiles, shape (n_cells,).
     max_depth
         Depth above which query cells are thinned before the network classifies them.
     """
-    used_codes = np.full_like(codes, module.n_labels)
-    used_codes[cells] = codes[cells]
-    profiles = class_profiles(counts, used_codes, module.n_labels)
+    codes = np.full_like(reference.codes, reference.n_labels)
+    codes[cells] = reference.codes[cells]
+    profiles = class_profiles(reference.counts, codes, reference.n_labels)
     count_likelihood.fit_profiles(profiles, module.gene_mask.cpu().numpy(), max_depth)
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from hrca.data._reference_cells import ReferenceCells
 from hrca.module._calibration import Calibration
 from hrca.module._count_likelihood import REFERENCE_DEPTH, fit_pool_weights, prior_pool_weights
 from hrca.module._module import HRCAModule
-from hrca.typing import StoredMatrix
+from hrca.train._splitting import Split
 
 from ._conformal import ConformalScores, conformal_scores
 from ._held_out import N_DEPTHS, HeldOutScores, fit_label_profiles, max_network_depth, score_held_out
@@ -50,10 +51,8 @@ class PosthocFit:
 @torch.no_grad()
 def fit_posthoc(
     module: HRCAModule,
-    counts: StoredMatrix,
-    codes: np.ndarray,
-    train: np.ndarray,
-    validation: np.ndarray,
+    reference: ReferenceCells,
+    split: Split,
     fold_scores: Sequence[HeldOutScores] | None = None,
 ) -> PosthocFit:
     """Fit pooling weights, calibration and conformal scores to held-out cells, and label profiles to all cells.
@@ -65,14 +64,10 @@ def fit_posthoc(
     module
         The fine-tuned module. Its networks stay as they are. The count likelihood, if there is one, and the calibration
         are written.
-    counts
-        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
-    codes
-        Index of each cell's label, shape (n_obs,); n_labels for a cell without a label.
-    train
-        Indices of the training cells, shape (n_train,).
-    validation
-        Indices of the validation cells, ascending, shape (n_validation,).
+    reference
+        Counts and label codes of the reference.
+    split
+        Training and validation cells of the networks.
     fold_scores
         Held-out scores of fold models. They replace those of the validation cells, and the calibration gets terms for
         each label. None: no cross-fitting.
@@ -82,13 +77,13 @@ def fit_posthoc(
     The parameters that were written to the module, and the conformal scores.
     """
     module.eval()
-    train, validation = (cells[codes[cells] < module.n_labels] for cells in (train, validation))
+    train, validation = (np.intersect1d(cells, reference.labelled) for cells in (split.train, split.validation))
     if fold_scores is None:
-        scores = score_held_out(module, counts, codes, train, validation)
+        scores = score_held_out(module, reference, train, validation)
         parts = [validation[i::N_PARTS] for i in range(min(N_PARTS, len(validation)))]
     else:
         scores, parts = HeldOutScores.concat(fold_scores), [np.unique(fold.cells) for fold in fold_scores]
-    calibration, conformal = _fit_calibration(module.n_labels, scores, parts, by_label=fold_scores is not None)
+    calibration, conformal = _fit_calibration(reference.n_labels, scores, parts, by_label=fold_scores is not None)
     module.calibration.load_state_dict(calibration.state_dict())
     pool_weights, count_likelihood = None, module.count_likelihood
     if count_likelihood is not None:
@@ -99,32 +94,31 @@ def fit_posthoc(
             "Pooling weights of network and count likelihood at a depth of %d: %s.", REFERENCE_DEPTH, at_reference_depth
         )
         max_depth = (
-            float(count_likelihood.max_depth) if fold_scores is None else max_network_depth(module, counts, train)
+            float(count_likelihood.max_depth)
+            if fold_scores is None
+            else max_network_depth(module, reference.counts, train)
         )
         # only now do the held-out cells contribute to the profiles
-        labelled = np.flatnonzero(codes < module.n_labels)
-        fit_label_profiles(module, count_likelihood, counts, codes, labelled, max_depth)
+        fit_label_profiles(module, count_likelihood, reference, reference.labelled, max_depth)
     return PosthocFit(calibration, pool_weights, conformal)
 
 
-def novelty_reference_for(module: HRCAModule, counts: StoredMatrix, codes: np.ndarray) -> NoveltyReference:
+def novelty_reference_for(module: HRCAModule, reference: ReferenceCells) -> NoveltyReference:
     """Build the reference that the novelty of query cells is computed from.
 
     Parameters
     ----------
     module
         The fine-tuned module.
-    counts
-        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
-    codes
-        Index of each cell's label, shape (n_obs,); n_labels for a cell without a label.
+    reference
+        Counts and label codes of the reference.
 
     Returns
     -------
     Summed counts of each label, and a sample of the labelled cells.
     """
-    max_depth = max_network_depth(module, counts, np.flatnonzero(codes < module.n_labels))
-    return build_novelty_reference(counts, codes, module.n_labels, max_depth)
+    max_depth = max_network_depth(module, reference.counts, reference.labelled)
+    return build_novelty_reference(reference.counts, reference.codes, reference.n_labels, max_depth)
 
 
 def _fit_pool_weights(scores: HeldOutScores) -> torch.Tensor:
