@@ -7,7 +7,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import normalize
+
+from hrca.module._transforms import log_normalize_sparse
 
 from ._depth_ranks import DepthRanks
 from ._thinned_reference import ThinnedReference
@@ -77,13 +78,13 @@ class _NearestCells:
         components = TruncatedSVD(n_components, random_state=SPLIT_SEED)
         # the explained fraction of the variance is 0/0 where all cells are the same
         with np.errstate(divide="ignore", invalid="ignore"):
-            coordinates = components.fit_transform(_log_normalize(thinned.counts, median_depth))
+            coordinates = components.fit_transform(log_normalize_sparse(thinned.counts, median_depth))
         n_neighbors = min(N_NEAREST * n_draws, len(coordinates))
         return cls(median_depth, components, NearestNeighbors(n_neighbors=n_neighbors).fit(coordinates))
 
     def distance(self, counts: sparse.csr_array) -> np.ndarray:
         """Return the mean distance of each cell to the nearest thinned reference cells, shape (n_obs,)."""
-        coordinates = self.components.transform(_log_normalize(counts, self.median_depth))
+        coordinates = self.components.transform(log_normalize_sparse(counts, self.median_depth))
         return self.neighbors.kneighbors(coordinates)[0].mean(axis=1)
 
 
@@ -130,7 +131,3 @@ class _SplitHalf:
 def _combine_ranks(deviance_rank: np.ndarray, distance_rank: np.ndarray) -> np.ndarray:
     """Combine two ranks by Fisher's method; the exponential of his sum, since :class:`DepthRanks` takes the log."""
     return 1 / ((1 - deviance_rank) * (1 - distance_rank))
-
-
-def _log_normalize(counts: sparse.csr_array, depth: float) -> sparse.csr_array:
-    return (normalize(counts, norm="l1") * depth).log1p()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from hrca.module._profiles import PROFILE_PSEUDOCOUNT, class_sums
+from hrca.module._profiles import PROFILE_PSEUDOCOUNT, class_sums, normalize_rows
 from hrca.typing import StoredMatrix
 
 # Maximum number of reference cells in a saved model. Not tuned.
@@ -124,7 +124,7 @@ class LeaveOneOutProfiles:
     def by_label(self) -> np.ndarray:
         """Return the profile of each label, shape (n_labels, n_genes); each row sums to one."""
         profiles = self.sums + self.label_pseudocount * self._mean_profile(self.sums.sum(axis=0))
-        return profiles / profiles.sum(axis=1, keepdims=True)
+        return normalize_rows(profiles)
 
     def without_cells(self, counts: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Return for each cell the profile of its label, estimated from all other cells.
@@ -142,8 +142,7 @@ class LeaveOneOutProfiles:
         """
         other_totals = (self.sums.sum(axis=0) - counts).clip(0)
         profiles = (self.sums[codes] - counts).clip(0) + self.label_pseudocount * self._mean_profile(other_totals)
-        return profiles / profiles.sum(axis=1, keepdims=True)
+        return normalize_rows(profiles)
 
     def _mean_profile(self, totals: np.ndarray) -> np.ndarray:
-        padded = (totals + GENE_PSEUDOCOUNT) * self.gene_mask
-        return padded / padded.sum(axis=-1, keepdims=True)
+        return normalize_rows((totals + GENE_PSEUDOCOUNT) * self.gene_mask)

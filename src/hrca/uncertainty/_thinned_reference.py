@@ -6,6 +6,8 @@ import numpy as np
 from scipy import sparse
 from scipy.special import xlogy
 
+from hrca.module._transforms import thin_sparse
+
 from ._novelty_reference import LeaveOneOutProfiles
 
 # Approximate number of thinned cells, and maximum number for each reference cell. Neither was tuned.
@@ -74,7 +76,7 @@ def thin_reference(
         cells = np.arange(len(own_label))
         for _ in range(n_draws):
             fraction = (rng.choice(depths, len(own_label)) / batch.sum(axis=1).clip(1)).clip(max=1)
-            thinned = _thin(batch, fraction, rng)
+            thinned = thin_sparse(batch, fraction, rng)
             log_likelihood = thinned @ log_profiles.T
             log_likelihood[cells, own_label] = thinned.multiply(log_own_profile).sum(axis=1)
             batches.append((thinned, *multinomial_deviance(thinned, log_likelihood), start + cells))
@@ -114,10 +116,3 @@ def multinomial_deviance(counts: sparse.csr_array, log_likelihood: np.ndarray) -
 def log_or_zero(profiles: np.ndarray) -> np.ndarray:
     """Return the log of profiles, and 0 for genes that are not used: they have no counts either."""
     return np.log(profiles, where=profiles > 0, out=np.zeros_like(profiles, dtype=np.float64))
-
-
-def _thin(counts: sparse.csr_array, fraction: np.ndarray, rng: np.random.Generator) -> sparse.csr_array:
-    thinned = counts.copy()
-    by_entry = np.repeat(fraction, np.diff(counts.indptr))
-    thinned.data = rng.binomial(counts.data.astype(np.int64), by_entry).astype(np.float32)
-    return thinned
