@@ -54,7 +54,7 @@ class DepthRanks:
         """
         order = np.argsort(depth, kind="stable")
         depth, log_depth, log_scores = depth[order], np.log(depth[order]), _log_scores(scores[order])
-        # reference cells of one depth have no slope: the floor makes it 0
+        # reference cells of one depth have no slope: the lower bound makes it about 0
         slope = np.cov(log_depth, log_scores, ddof=0)[0, 1] / max(log_depth.var(), 1e-12)
         return cls(depth, log_scores - slope * log_depth, slope)
 
