@@ -41,8 +41,8 @@ adata
 
 _layer = """\
 layer
-    Place of the query's raw counts: a layer, "X" or "raw". None: the layer that the reference had, else X. If this place
-    has no raw counts, the only other place that has them, see :func:`hrca.pp.check`."""
+    Place of the query's raw counts: a layer, "X" or "raw". None: the layer that the reference had, else X. If this
+    place has no raw counts, the only other place that has them, see :func:`hrca.pp.check`."""
 
 _platform_correction = """\
 platform_correction
@@ -71,15 +71,15 @@ lr_hold_epochs
 
 _lr_schedule = """\
 lr_schedule
-    "plateau": the schedule of the specification. It divides the learning rate when the loss stops falling, and keeps the
-    weights of the epoch with the lowest loss. "one_cycle": the learning rate rises to `lr` and falls, once over all
+    "plateau": the schedule of the specification. It divides the learning rate when the loss stops falling, and keeps
+    the weights of the epoch with the lowest loss. "one_cycle": the learning rate rises to `lr` and falls, once over all
     epochs, and Adam's first beta falls and rises :cite:p:`Smith2018`. It keeps the last weights."""
 
 _corruption = """\
 corruption
-    The way in which training cells become sparser. "thin": each cell keeps a random part of its counts, so that its depth
-    is log-uniform between 10 counts and its own. "mask": each entry is hidden with probability 0.7, as in the published
-    code. "none": cells stay as they are."""
+    The way in which training cells become sparser. "thin": each cell keeps a random part of its counts, so that its
+    depth is log-uniform between 10 counts and its own. "mask": each entry is hidden with probability 0.7, as in the
+    published code. "none": cells stay as they are."""
 
 _train_size = """\
 train_size
@@ -119,8 +119,8 @@ trainer_kwargs
 
 _raises_setup = """\
 ValueError
-    If there is no cell or no gene; no place, or more than one, holds raw counts; a gene name is duplicated; the object is
-    a view; the label column is missing, has missing values, values that are not strings, unused categories, or fewer
+    If there is no cell or no gene; no place, or more than one, holds raw counts; a gene name is duplicated; the object
+    is a view; the label column is missing, has missing values, values that are not strings, unused categories, or fewer
     than two labels; or `labels_hierarchy` is not a tree of these labels."""
 
 _raises_query = """\

@@ -260,8 +260,8 @@ def test_sets_are_written_and_read_with_the_model_and_the_query(model, tmp_path)
     [
         ({"coverage": 1}, "between 0 and 1, got 1"),
         ({"coverage": 0.9, "key_added": None}, "needs a `key_added`"),
-        ({"class_conditional": True}, "`class_conditional` says .* needs a `coverage`, got None"),
-        ({"reweight_to_query": True}, "`reweight_to_query` says .* needs a `coverage`, got None"),
+        ({"class_conditional": True}, "`class_conditional` is .* needs a `coverage`, got None"),
+        ({"reweight_to_query": True}, "`reweight_to_query` is .* needs a `coverage`, got None"),
         ({"coverage": 0.9, "reweight_to_query": True, "class_conditional": True}, "got both"),
     ],
 )

@@ -30,7 +30,7 @@ from ._registration import weights_fingerprint
 PREDICTION_BATCH = 512
 
 
-# State that is saved as plain dictionaries: scvi-tools pickles attributes, and a pickled class would tie the file to it.
+# State that is saved as plain dictionaries. scvi-tools pickles attributes, and a pickled class ties a file to its path.
 STATE_CLASSES: dict[str, Any] = {
     "split_": Split,
     "query_match_": QueryMatch,

@@ -66,7 +66,7 @@ def evaluation_scores(
     if is_unseen.sum() > UNSEEN_WARNING_FRACTION * is_labelled.sum():
         warn_user(
             f"{is_unseen.sum()} of {is_labelled.sum()} labelled cells are not scored: the model does not know "
-            f"{list(true_labels[is_unseen].unique()[:3])}; it knows {label_space.labels[:3]}. Check the spelling of the "
-            "labels."
+            f"{list(true_labels[is_unseen].unique()[:3])}; it knows {label_space.labels[:3]}. Check the spelling of "
+            "the labels."
         )
     return scores

@@ -10,7 +10,6 @@ import pandas as pd
 from anndata import AnnData
 from mudata import MuData
 from scvi.data import AnnDataManager
-from scvi.utils import setup_anndata_dsp
 
 from hrca._docs import docs
 from hrca._hierarchy import Hierarchy, read_hierarchy
@@ -34,8 +33,8 @@ class HRCA(TrainingMixin, PredictionMixin):
     """High-Resolution Cell Annotation: cell types of a sparse query from an annotated reference.
 
     A transformer-style autoencoder (Gene-AE) is pre-trained on expression. An SE-Classifier is then fine-tuned on its
-    latent space. The specification of the algorithm is the HRCA Training Document. The defaults are its sizes, about 290
-    million parameters at 21,333 genes; :data:`hrca.SIZES` has smaller ones.
+    latent space. The specification of the algorithm is the HRCA Training Document. The defaults are its sizes, about
+    290 million parameters at 21,333 genes; :data:`hrca.SIZES` has smaller ones.
 
     Parameters
     ----------
@@ -149,7 +148,6 @@ class HRCA(TrainingMixin, PredictionMixin):
 
     @classmethod
     @docs.dedent
-    @setup_anndata_dsp.dedent
     def setup_anndata(
         cls,
         adata: AnnData,
@@ -159,11 +157,14 @@ class HRCA(TrainingMixin, PredictionMixin):
         labels_hierarchy: Hierarchy | None = None,
         **kwargs: Any,
     ) -> None:
-        """%(summary)s.
+        """Register an AnnData as the reference of a model.
+
+        scvi-tools adds entries to its obs and uns. Its other data stay unchanged.
 
         Parameters
         ----------
-        %(param_adata)s
+        adata
+            The reference: raw counts of cells of known type.
         %(labels_key)s
         %(unlabeled_category)s
         %(layer_reference)s
@@ -196,7 +197,7 @@ class HRCA(TrainingMixin, PredictionMixin):
         labels_hierarchy: Hierarchy | None = None,
         **kwargs: Any,
     ) -> None:
-        """Set up a MuData for this model.
+        """Register a MuData as the reference of a model.
 
         Parameters
         ----------
@@ -221,7 +222,7 @@ class HRCA(TrainingMixin, PredictionMixin):
             If there is no such modality.
         """
         modalities = modalities or {"rna_layer": "rna", "labels_key": "rna"}
-        rna = get_modality(mdata, modalities.get("rna_layer"))
+        rna = get_modality(mdata, str(modalities.get("rna_layer")))
         labels_modality = modalities.get("labels_key")
         obs = mdata.obs if labels_modality is None else get_modality(mdata, labels_modality).obs
         rna_layer = check_reference(rna, rna_layer, labels_key, obs, unlabeled_category)

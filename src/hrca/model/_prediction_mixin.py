@@ -51,8 +51,8 @@ class PredictionMixin(HRCABase):
 
         Parameters
         ----------
-        %(query_or_reference)s A list or dict of queries is predicted one by one, after all have been checked. Counts that
-            are not in memory are read some thousand cells at a time.
+        %(query_or_reference)s A list or dict of queries is predicted one by one, after
+            all have been checked. Counts that are not in memory are read some thousand cells at a time.
         key_added
             Name of the results. None: nothing is written. With "hrca", these entries are written, into the object or,
             for a path, into the file in one step (docs/decisions/0006):
@@ -66,10 +66,10 @@ class PredictionMixin(HRCABase):
         soft
             If True, return the probabilities and not the labels.
         coverage
-            Probability with which the prediction set of a cell contains its true label, in (0, 1). The sets are written:
-            ``obs["hrca_set_size"]``, the number of labels, and ``obsm["hrca_set"]``, the labels (boolean, n_obs x
-            n_labels). None: no sets. The probability holds for cells like the reference's at the query's depth. It does
-            not hold across platforms, nor for types that the reference lacks.
+            Probability with which the prediction set of a cell contains its true label, in (0, 1). The sets are
+            written: ``obs["hrca_set_size"]``, the number of labels, and ``obsm["hrca_set"]``, the labels (boolean,
+            n_obs x n_labels). None: no sets. The probability holds for cells like the reference's at the query's depth.
+            It does not hold across platforms, nor for types that the reference lacks.
         class_conditional
             If True, choose the sets so that `coverage` nearly holds for each label. The sets are larger.
         reweight_to_query
@@ -91,8 +91,8 @@ class PredictionMixin(HRCABase):
         %(prediction_batch_size)s
         ontology_terms
             Cell Ontology id, or "unknown", of each label that can be predicted. ``obs["cell_type"]`` and
-            ``obs["cell_type_ontology_term_id"]`` of CELLxGENE's schema are also written. Cells of the unlabelled category
-            are "unknown". None: neither is written.
+            ``obs["cell_type_ontology_term_id"]`` of CELLxGENE's schema are also written. Cells of the unlabelled
+            category are "unknown". None: neither is written.
         enable_progress_bar
             If True, show a progress bar when prediction takes more than some seconds.
 
@@ -121,9 +121,12 @@ class PredictionMixin(HRCABase):
         In the columns of ``obsm``, "|" replaces "/": h5ad and zarr files cannot hold a name with a slash.
         """
         options = PredictOptions(level, min_confidence, novelty_fpr, coverage, class_conditional, reweight_to_query)
-        self._check_options(options, ontology_terms, writes=key_added is not None)
+        self._check_options(options, ontology_terms, writes_results=key_added is not None)
         is_collection = isinstance(adata, Mapping | list | tuple)
-        samples = adata if isinstance(adata, Mapping) else dict(enumerate(adata if is_collection else [adata]))
+        if isinstance(adata, Mapping):
+            samples = dict(adata)
+        else:
+            samples = dict(enumerate(adata if isinstance(adata, list | tuple) else [adata]))
         queries, results = {}, {}
         for name, sample in samples.items():
             with annotate_sample_errors(name if is_collection else None):
@@ -171,7 +174,8 @@ class PredictionMixin(HRCABase):
         """
         self._check_pretrained()
         query = self._open_query(adata, layer)
-        return self._outputs(self.module.encode, query, self.module.gene_ae.sizes["n_latent"], batch_size)
+        n_latent = int(self.module.gene_ae.sizes["n_latent"])
+        return self._outputs(self.module.encode, query, n_latent, batch_size)
 
     @docs.dedent
     def get_normalized_expression(
@@ -259,18 +263,18 @@ class PredictionMixin(HRCABase):
         return evaluation_scores(true_labels, np.asarray(predicted), confidence, is_known, label_space)
 
     def _check_options(
-        self, options: PredictOptions, ontology_terms: Mapping[str, str] | None, *, writes: bool
+        self, options: PredictOptions, ontology_terms: Mapping[str, str] | None, *, writes_results: bool
     ) -> None:
         self._check_finetuned()
         label_space = self._label_space()
         options.check(
             label_space,
-            writes=writes,
-            knows_reference=self.novelty_reference_ is not None,
-            has_held_out=self.conformal_scores_ is not None,
+            writes_results=writes_results,
+            has_novelty_reference=self.novelty_reference_ is not None,
+            has_conformal_scores=self.conformal_scores_ is not None,
         )
         if ontology_terms is not None:
-            check_ontology_terms(label_space, options, ontology_terms, writes=writes)
+            check_ontology_terms(label_space, options, ontology_terms, writes_results=writes_results)
 
     def _predict_query(
         self,
@@ -288,7 +292,7 @@ class PredictionMixin(HRCABase):
             query.adata.obs_names,
             options,
             novelty=self._novelty(query, cells, **settings) if needs_novelty else None,
-            held_out=self.conformal_scores_,
+            conformal_scores=self.conformal_scores_,
         )
         if key_added is not None:
             provenance = self._provenance(query, cells, result, options, settings)

@@ -163,11 +163,11 @@ class TrainingMixin(TrainingSteps):
             Number of fold models. Each is fine-tuned without one part of the labelled cells, and scores that part. All
             cells (at most 10,000; for prediction sets 2,000) then fit the pooling weights and the calibration, in place
             of the held-out fraction. The networks of the model are the same to the last bit. Labels may change, since
-            the calibration then corrects for the frequency and the confusion of labels. Fine-tuning takes
-            `n_folds` + 1 times as long. With `checkpoint_dir`, each fold model has a folder, ``fold-1``, ... The fold
-            models share the Gene-AE: if it was pre-trained on their cells, they are slightly overconfident
-            (:meth:`train` pre-trains each without its cells). A Gene-AE from :meth:`from_pretrained` that was fine-tuned
-            on this reference would reveal the labels. None: no fold models.
+            the calibration then corrects for the frequency and the confusion of labels. Fine-tuning takes `n_folds` + 1
+            times as long. With `checkpoint_dir`, each fold model has a folder, ``fold-1``, ... The fold models share
+            the Gene-AE: if it was pre-trained on their cells, they are slightly overconfident (:meth:`train` pre-trains
+            each without its cells). A Gene-AE from :meth:`from_pretrained` that was fine-tuned on this reference would
+            reveal the labels. None: no fold models.
         freeze_encoder_epochs
             Number of epochs at the start in which the encoder does not train.
         encoder_lr
@@ -238,10 +238,10 @@ class TrainingMixin(TrainingSteps):
             at most the 200 of the specification. With ``lr_schedule="plateau"``, training then stops early when the
             validation loss stops falling.
         query
-            Cells that the model will annotate, in any form that :meth:`predict` takes. Training is matched to their genes
-            and depths, see :meth:`match_query`. Their counts are in the place where the reference's were; for another
-            place, call :meth:`match_query` first. None: an earlier match holds; without one, training uses all genes,
-            and depths that are log-uniform between 10 counts and a cell's own.
+            Cells that the model will annotate, in any form that :meth:`predict` takes. Training is matched to their
+            genes and depths, see :meth:`match_query`. Their counts are in the place where the reference's were; for
+            another place, call :meth:`match_query` first. None: an earlier match holds; without one, training uses all
+            genes, and depths that are log-uniform between 10 counts and a cell's own.
         %(batch_size)s
         %(lr)s
         %(lr_schedule)s
@@ -264,8 +264,8 @@ class TrainingMixin(TrainingSteps):
         %(raises_training)s
         %(raises_query)s
         ValueError
-            If the reference has no labels; or `n_folds` is not a whole number from 2 to the number of labelled cells, the
-            model was trained before, or the checkpoints belong to a training with other folds or without folds.
+            If the reference has no labels; or `n_folds` is not a whole number from 2 to the number of labelled cells,
+            the model was trained before, or the checkpoints belong to a training with other folds or without folds.
         """
         arguments = locals()
         self._check_has_reference()
@@ -293,8 +293,8 @@ class TrainingMixin(TrainingSteps):
     ) -> Self:
         """Train a copy of the model further on the query's own cells, without labels (self-training).
 
-        The model labels the query. The networks then train on batches that are half reference, with its labels, and half
-        query, with the model's probabilities. Each query cell is weighted by its confidence :cite:p:`Lee2013`. All
+        The model labels the query. The networks then train on batches that are half reference, with its labels, and
+        half query, with the model's probabilities. Each query cell is weighted by its confidence :cite:p:`Lee2013`. All
         labelled cells of the reference take part, also those that training held out. Not part of the specification.
 
         Parameters

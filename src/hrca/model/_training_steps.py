@@ -21,7 +21,7 @@ from hrca.train._callbacks import EpochHistory
 from hrca.train._checkpoints import check_unused, newest_checkpoint
 from hrca.train._config import PhaseConfig, PhaseName
 from hrca.train._history import extended_history, framed_history, plain_history
-from hrca.train._monitoring import MonitorTestSet, TensorBoard
+from hrca.train._monitoring import MonitorTestSet, TensorBoard, check_tensorboard
 from hrca.train._phase import (
     PhaseRun,
     choose_epochs,
@@ -53,14 +53,16 @@ class TrainingSteps(HRCABase):
         self, configs: Sequence[PhaseConfig], n_folds: int | None = None, test_set: TestSet | None = None
     ) -> None:
         last, fold_scores = configs[-1], None
+        if last.tensorboard:
+            check_tensorboard()
         if last.name == "finetune" and n_folds is None:
             check_no_folds(last.checkpoint_dir, last.resume)
         elif n_folds is not None:
             fold_scores = self._cross_fit(configs, n_folds)
         for config in configs:
-            self._train_phase(config, test_set if config is last else None)
+            split = self._train_phase(config, test_set if config is last else None)
         if last.name == "finetune":
-            self._fit_posthoc(fold_scores)
+            self._fit_posthoc(split, fold_scores)
 
     def _cross_fit(self, configs: Sequence[PhaseConfig], n_folds: int) -> list[HeldOutScores]:
         last, reference = configs[-1], self._reference_cells()
@@ -72,7 +74,7 @@ class TrainingSteps(HRCABase):
             folder=last.checkpoint_dir,
             resume=last.resume,
         )
-        self.split_ = split_cells(self.split_, reference.codes, last.train_size, scvi_settings.seed)
+        self.split_ = split = split_cells(self.split_, reference.codes, last.train_size, scvi_settings.seed)
         # without a choice of epochs, validation cells have no use
         has_validation = last.lr_schedule == "plateau"
 
@@ -88,7 +90,7 @@ class TrainingSteps(HRCABase):
 
         return cross_fit(
             reference,
-            self.split_,
+            split,
             n_folds,
             fit_fold,
             seed=self._seed(),
@@ -96,9 +98,10 @@ class TrainingSteps(HRCABase):
             keep_validation=has_validation,
         )
 
-    def _train_phase(self, config: PhaseConfig, test_set: TestSet | None = None) -> None:
+    def _train_phase(self, config: PhaseConfig, test_set: TestSet | None = None) -> Split:
+        """Train a phase, or restore it if it has ended. Return the split that it used."""
         reference, plan_cls = self._reference_cells(), self._plans[config.name]
-        self.split_ = split_cells(self.split_, reference.codes, config.train_size, scvi_settings.seed)
+        self.split_ = split = split_cells(self.split_, reference.codes, config.train_size, scvi_settings.seed)
         history = EpochHistory()
         monitor = None if test_set is None else self._monitor(config, test_set)
         config = _with_watchers(config, history, monitor)
@@ -106,25 +109,24 @@ class TrainingSteps(HRCABase):
         is_labelled = reference.codes < reference.n_labels
         cell_mask = np.full(reference.n_obs, True) if config.name == "pretrain" else is_labelled
         max_epochs = choose_epochs(config, plan_cls, int(cell_mask.sum()))
-        checkpoint = None
+        checkpoint, is_complete = None, False
         if config.checkpoint_dir is not None and config.resume:
             checkpoint = newest_checkpoint(config.checkpoint_dir)
-        if checkpoint is not None and self._resume(checkpoint, config, self.split_, max_epochs):
+        elif config.checkpoint_dir is not None:
+            check_unused(config.checkpoint_dir, config.name)
+        if checkpoint is not None:
+            identity = model_identity(self.module, self.gene_names, self.labels)
+            resumed = resume_phase(checkpoint, config, identity, train_size=split.train_size, max_epochs=max_epochs)
+            self._restore(resumed)
+            split, is_complete = resumed.split, resumed.is_complete
+        if checkpoint is not None and is_complete:
             end_without_training(config, checkpoint)
         else:
-            if config.checkpoint_dir is not None and not config.resume:
-                check_unused(config.checkpoint_dir, config.name)
-            self._run_phase(config, checkpoint, cell_mask, max_epochs=max_epochs, history=history)
+            self._run_phase(config, split, cell_mask, checkpoint, max_epochs=max_epochs, history=history)
         self._mark_fitted(is_finetuned=self.is_finetuned_)
         if monitor is not None:
-            self.test_scores_ = monitor.rows
-
-    def _resume(self, checkpoint: dict[str, Any], config: PhaseConfig, split: Split, max_epochs: int) -> bool:
-        """Restore the state of a checkpoint. Return whether the phase has ended."""
-        identity = model_identity(self.module, self.gene_names, self.labels)
-        resumed = resume_phase(checkpoint, config, identity, train_size=split.train_size, max_epochs=max_epochs)
-        self._restore(resumed)
-        return resumed.is_complete
+            self.test_scores_ = monitor.evaluations
+        return split
 
     def _restore(self, resumed: ResumedState) -> None:
         self.split_ = resumed.split
@@ -142,8 +144,9 @@ class TrainingSteps(HRCABase):
     def _run_phase(
         self,
         config: PhaseConfig,
-        checkpoint: dict[str, Any] | None,
+        split: Split,
         cell_mask: np.ndarray,
+        checkpoint: dict[str, Any] | None,
         *,
         max_epochs: int,
         history: EpochHistory,
@@ -153,12 +156,12 @@ class TrainingSteps(HRCABase):
             state = own["model_state"]
         else:
             identity = model_identity(self.module, self.gene_names, self.labels)
-            state = model_state(self.split_, plain_history(self.history_), identity)
+            state = model_state(split, plain_history(self.history_), identity)
         run = prepare_phase(
             config,
             self.module,
             self.adata_manager,
-            restrict(self.split_, cell_mask),
+            restrict(split, cell_mask),
             plan_cls=self._plans[config.name],
             splitter_cls=self._data_splitter_cls,
             max_epochs=max_epochs,
@@ -191,10 +194,10 @@ class TrainingSteps(HRCABase):
             self.history_ = framed_history(extended_history(earlier, run.name, run.history.epochs))
             self.is_trained_ = was_trained
 
-    def _fit_posthoc(self, fold_scores: list[HeldOutScores] | None) -> None:
+    def _fit_posthoc(self, split: Split, fold_scores: list[HeldOutScores] | None) -> None:
         reference = self._reference_cells()
         self.novelty_reference_ = novelty_reference_for(self.module, reference)
-        self.conformal_scores_ = fit_posthoc(self.module, reference, self.split_, fold_scores).conformal_scores
+        self.conformal_scores_ = fit_posthoc(self.module, reference, split, fold_scores).conformal_scores
         self.n_folds_ = None if fold_scores is None else len(fold_scores)
         self._mark_fitted(is_finetuned=True)
 

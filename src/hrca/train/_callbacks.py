@@ -9,6 +9,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from scvi.train._progress import ProgressBar
 
+KeepPolicy = Literal["best", "last"]
+
 
 class KeepWeights(Callback):
     """Keep the weights of one epoch, and load them when training ends.
@@ -30,7 +32,7 @@ class KeepWeights(Callback):
         Index of the epoch whose weights are kept; None before the first.
     """
 
-    def __init__(self, monitor: str, *, policy: Literal["best", "last"] = "best"):
+    def __init__(self, monitor: str, *, policy: KeepPolicy = "best"):
         self.monitor = monitor
         self.policy = policy
         self.kept_epoch: int | None = None
@@ -44,7 +46,8 @@ class KeepWeights(Callback):
             self._kept_loss = loss
             self.kept_epoch = trainer.current_epoch
             self._kept_state = {
-                name: value.detach().to("cpu", copy=True) for name, value in pl_module.module.state_dict().items()
+                name: value.detach().to("cpu", copy=True)
+                for name, value in pl_module.get_submodule("module").state_dict().items()
             }
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -62,7 +65,7 @@ class KeepWeights(Callback):
                 f"The loss must be finite, but `{self.monitor}` was not in any epoch. Lower `lr`, and look for cells "
                 "with extraordinary counts."
             )
-        pl_module.module.load_state_dict(self._kept_state)
+        pl_module.get_submodule("module").load_state_dict(self._kept_state)
         self._kept_state = {}
 
     def state_dict(self) -> dict[str, Any]:

@@ -60,10 +60,11 @@ class Checkpoints(Callback):
         """Restore weights, epoch and the other callbacks."""
         if self.resume_from is None:
             return
-        pl_module.module.load_state_dict(self.resume_from["module"])
-        restore_callbacks(trainer.callbacks, self.resume_from)
+        pl_module.get_submodule("module").load_state_dict(self.resume_from["module"])
+        restore_callbacks(_callbacks_of(trainer), self.resume_from)
         progress = trainer.fit_loop.epoch_progress.current
-        progress.ready = progress.started = progress.processed = progress.completed = self._first_epoch
+        for counter in ("ready", "started", "processed", "completed"):
+            setattr(progress, counter, self._first_epoch)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore optimiser and schedule."""
@@ -93,18 +94,22 @@ class Checkpoints(Callback):
             "phase": self.phase,
             "epoch": epoch,
             "complete": complete,
-            "module": pl_module.module.state_dict(),
+            "module": pl_module.get_submodule("module").state_dict(),
             "optimizer": trainer.optimizers[0].state_dict(),
             "lr_schedule": pl_module.lr_schedule,
             "max_epochs": trainer.max_epochs,
             "scheduler": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
-            "callbacks": _callback_states(trainer.callbacks),
+            "callbacks": _callback_states(_callbacks_of(trainer)),
             "random_states": get_random_states(),
             "model_state": self.model_state,
         }
         write_atomically(checkpoint, self.folder / f"{self.phase}-{epoch:06d}.ckpt")
         for path in sorted(self.folder.glob(f"{self.phase}-*.ckpt"))[:-N_KEPT_CHECKPOINTS]:
             path.unlink()
+
+
+def _callbacks_of(trainer: Trainer) -> list[Callback]:
+    return trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it in a connector
 
 
 def _callback_states(callbacks: list[Callback]) -> dict[str, dict[str, Any]]:

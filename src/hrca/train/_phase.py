@@ -14,7 +14,7 @@ from scvi.dataloaders import DataSplitter
 from hrca._warnings import warn_user
 from hrca.module._module import HRCAModule
 
-from ._callbacks import EpochHistory, KeepWeights, PhaseProgress
+from ._callbacks import EpochHistory, KeepPolicy, KeepWeights, PhaseProgress
 from ._checkpoints import Checkpoints, restore_callbacks
 from ._config import PhaseConfig
 from ._runtime_estimate import estimate_epoch_seconds, uses_accelerator
@@ -161,7 +161,7 @@ def log_kept_weights(run: PhaseRun) -> None:
 def _callbacks(
     config: PhaseConfig, monitor: str, model_state: dict[str, Any], checkpoint: dict[str, Any] | None
 ) -> list[Callback]:
-    policy = "last" if config.lr_schedule == "one_cycle" else "best"
+    policy: KeepPolicy = "last" if config.lr_schedule == "one_cycle" else "best"
     callbacks: list[Callback] = [KeepWeights(monitor, policy=policy), *config.callbacks]
     if config.trainer_kwargs.get("enable_progress_bar", True):
         callbacks.append(PhaseProgress(config.title))

@@ -1,7 +1,7 @@
 """States of all random generators that training draws from."""
 
 import random
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scvi
@@ -15,7 +15,7 @@ def set_seed(seed: int) -> None:
 
 def get_random_states() -> dict[str, Any]:
     """Return the states of the generators of torch, CUDA, numpy and Python, as plain values."""
-    algorithm, keys, position, has_gauss, gauss = np.random.get_state()
+    algorithm, keys, position, has_gauss, gauss = cast("tuple", np.random.get_state())
     version, words, next_gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),

@@ -135,7 +135,7 @@ class BasePlan(TrainingPlan):
         encoder = list(self.module.gene_ae.encoder_parameters())
         ids = {id(parameter) for parameter in encoder}
         others = [p for p in self.module.parameters() if p.requires_grad and id(p) not in ids]
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": encoder, "lr": self.lr if self.encoder_lr is None else self.encoder_lr},
             {"params": others},
         ]
@@ -161,7 +161,7 @@ class BasePlan(TrainingPlan):
             if scheduler.last_epoch < scheduler.total_steps - 1:
                 scheduler.step()
         elif self.current_epoch >= self.lr_hold_epochs:
-            scheduler.step(metric)
+            scheduler.step(metric)  # type: ignore[arg-type]  # a plateau takes the metric
 
 
 class SpecifiedPlan(BasePlan):

@@ -221,8 +221,8 @@ def _check_complete(fold_folders: list[Path], folder: Path) -> None:
 def _check_untrained(trained_phases: Collection[str], first_phase: PhaseName) -> None:
     if "finetune" in trained_phases:
         raise ValueError(
-            "`n_folds` needs a model that was not trained on these labels before: a fold model would know the labels of "
-            "the cells that it scores. Make a new model, or leave `n_folds` out."
+            "`n_folds` needs a model that was not trained on these labels before: a fold model would know the labels "
+            "of the cells that it scores. Make a new model, or leave `n_folds` out."
         )
     if first_phase in trained_phases:
         raise ValueError(
