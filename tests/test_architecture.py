@@ -92,4 +92,8 @@ def test_the_reader_of_imports_sees(source, rooms):
 )
 def test_third_parties_stay_in_their_rooms(third_party, may_import):
     users = {str(path.relative_to(SOURCE)) for path in FILES if third_party in third_parties(path.read_text())}
-    assert {user for user in users if not user.removesuffix(".py").startswith(tuple(m.removesuffix(".py") for m in may_import))} == set()
+    assert {
+        user
+        for user in users
+        if not user.removesuffix(".py").startswith(tuple(m.removesuffix(".py") for m in may_import))
+    } == set()

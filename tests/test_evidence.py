@@ -481,7 +481,7 @@ def test_a_match_is_described_by_what_numpy_counts(labelled, container):
             "shared_information": terms[:, :7].sum() / terms.sum(),
             "query_depth": np.median(deep_enough),
             "reference_depth": np.median(depth),
-            "share_kept": np.mean([min(1, np.median(deep_enough) / max(one, 1)) for one in depth]),
+            "kept_fraction": np.mean([min(1, np.median(deep_enough) / max(one, 1)) for one in depth]),
         }
     )
 

@@ -87,9 +87,7 @@ def test_default_epochs_of_fine_tuning_are_by_the_labelled_cells(reference, monk
     reference.obs["cell_type"] = reference.obs["cell_type"].astype(object)
     reference.obs.loc[reference.obs_names[20:], "cell_type"] = "Unknown"
     asked = []
-    monkeypatch.setattr(
-        hrca.HRCA, "_train_phases", lambda model, configs, *_: asked.append(configs[-1].max_epochs)
-    )
+    monkeypatch.setattr(hrca.HRCA, "_train_phases", lambda model, configs, *_: asked.append(configs[-1].max_epochs))
     for batch_size in (2, 4):
         hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
         hrca.HRCA(reference, **TINY).train(0, batch_size=batch_size)

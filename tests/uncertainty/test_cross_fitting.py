@@ -91,9 +91,7 @@ def test_no_copy_knows_the_cells_that_it_speaks_of(partly_labelled, testified, t
         assert not set(held_out) & (set(train) | set(validation) | set(profiles))
         assert set(train) | set(validation) == set(profiles) == set(labelled) - set(held_out)
         # with a plateau, validation cells choose the epoch; with a cycle they serve nothing
-        assert set(validation) == (
-            set(model.split_.validation) & set(profiles) if lr_schedule == "plateau" else set()
-        )
+        assert set(validation) == (set(model.split_.validation) & set(profiles) if lr_schedule == "plateau" else set())
     np.testing.assert_array_equal(trained_on["finetune"][-1][0], np.intersect1d(model.split_.train, labelled))
     np.testing.assert_array_equal(trained_on["pretrain"][-1][0], model.split_.train)
 
@@ -280,7 +278,9 @@ def test_checkpoints_of_other_folds_are_refused(tmp_path):
             lambda again=again: again.train(1, 1, **options),
             lambda again=again: again.finetune(1, **options),
         ):
-            with pytest.raises(ValueError, match=r"was started with `n_folds`, and can only continue with the same number"):
+            with pytest.raises(
+                ValueError, match=r"was started with `n_folds`, and can only continue with the same number"
+            ):
                 train()
 
 
