@@ -196,9 +196,8 @@ class TrainingSteps(HRCABase):
 
     def _fit_posthoc(self, split: Split, fold_scores: list[HeldOutScores] | None) -> None:
         reference = self._reference_cells()
-        counts, codes = reference.counts, reference.codes
-        self.novelty_reference_ = novelty_reference_for(self.module, counts, codes)
-        self.conformal_scores_ = fit_posthoc(self.module, counts, codes, split, fold_scores)
+        self.novelty_reference_ = novelty_reference_for(self.module, reference)
+        self.conformal_scores_ = fit_posthoc(self.module, reference, split, fold_scores).conformal_scores
         self.n_folds_ = None if fold_scores is None else len(fold_scores)
         self._mark_fitted(is_finetuned=True)
 

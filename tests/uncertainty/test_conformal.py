@@ -1,4 +1,4 @@
-"""Sets of labels: against written-out loops, and the coverage that they promise."""
+"""Prediction sets, against written-out loops and by their coverage on simulated cells."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 from conftest import QUIET, TINY, synthetic
 
 import hrca
-from hrca.uncertainty import _conformal
+from hrca.uncertainty import _conformal, _density_ratio
 from hrca.uncertainty._conformal import (
     ConformalScores,
     _importance_weights,
@@ -15,11 +15,10 @@ from hrca.uncertainty._conformal import (
     conformal_scores,
     prediction_sets,
 )
-from hrca.uncertainty._name_hash import uniform_from_names
 
 
 def simulated(n: int, seed: int, n_labels: int = 4):
-    """Probabilities that are right, more so the deeper a cell is; depth, true labels."""
+    """Calibrated probabilities, higher for deeper cells; depth; true labels."""
     rng = np.random.default_rng(seed)
     depth = np.exp(rng.uniform(np.log(10), np.log(1000), n))
     logits = rng.normal(size=(n, n_labels)) * np.log(depth)[:, None] / 2
@@ -27,50 +26,42 @@ def simulated(n: int, seed: int, n_labels: int = 4):
     return probabilities, depth, np.array([rng.choice(n_labels, p=row) for row in probabilities])
 
 
-def test_scores_are_the_probability_of_what_stands_before_and_a_share_of_its_own():
+def test_a_score_sums_the_higher_probabilities_and_a_fraction_of_the_labels_own():
     probabilities, _, _ = simulated(30, seed=0)
-    draws = np.random.default_rng(1).random(30)
-    scores = aps_scores(probabilities, draws)
+    uniform = np.random.default_rng(1).random(30)
+    scores = aps_scores(probabilities, uniform)
     for cell, row in enumerate(probabilities):
         for label, own in enumerate(row):
-            expected = row[row > own].sum() + draws[cell] * own
+            expected = row[row > own].sum() + uniform[cell] * own
             assert scores[cell, label] == pytest.approx(expected)
 
 
-def test_where_probabilities_are_right_the_true_labels_scores_are_uniform():
+def test_scores_of_true_labels_are_uniform_where_probabilities_are_calibrated():
     probabilities, _, codes = simulated(20_000, seed=0)
     scores = aps_scores(probabilities, np.random.default_rng(1).random(20_000))[np.arange(20_000), codes]
     np.testing.assert_allclose(np.quantile(scores, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.015)
 
 
-def test_a_cell_has_its_own_draw_whatever_stands_beside_it():
-    names = [f"cell{i}" for i in range(5000)]
-    draws = uniform_from_names(names)
-    assert uniform_from_names(names[7:8])[0] == draws[7]
-    assert 0 <= draws.min() < draws.max() < 1
-    np.testing.assert_allclose(np.quantile(draws, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.02)
-
-
-def held_out_by_hand(n_cells: int, n_draws: int, seed: int) -> ConformalScores:
-    """Cells that stand at several depths each; the fewer the counts, the higher the true label's score."""
+def held_out_by_hand(n_cells: int, n_uniform: int, seed: int) -> ConformalScores:
+    """Cells with a row for each of several depths; the fewer the counts, the higher the true label's score."""
     rng = np.random.default_rng(seed)
-    cell = np.tile(np.arange(n_cells), n_draws)
-    depth = np.exp(rng.uniform(np.log(10), np.log(1000), n_cells * n_draws))
+    cell = np.tile(np.arange(n_cells), n_uniform)
+    depth = np.exp(rng.uniform(np.log(10), np.log(1000), n_cells * n_uniform))
     return ConformalScores(
-        scores=rng.random(n_cells * n_draws) ** (np.log(depth) / 4),
+        scores=rng.random(n_cells * n_uniform) ** (np.log(depth) / 4),
         depth=depth,
-        codes=np.tile(rng.integers(4, size=n_cells), n_draws),
+        codes=np.tile(rng.integers(4, size=n_cells), n_uniform),
         cells=cell,
-        probabilities=np.full((n_cells * n_draws, 4), 0.25),
+        probabilities=np.full((n_cells * n_uniform, 4), 0.25),
     )
 
 
 def threshold_in_a_loop(held_out, inside, coverage, label):
-    """The smallest score such that cells with at most that are enough of all cells and of the new one."""
+    """The smallest score such that the cells with at most that score have the needed fraction of the weights."""
     groups = [inside] if label is None else [inside & (held_out.codes == label), inside & (held_out.codes != label)]
     weight = {}
-    for group, most in zip(groups, (np.inf, 20), strict=False):
-        n_cells = min(len(set(held_out.cells[group])), most)
+    for group, max_weight in zip(groups, (np.inf, 20), strict=False):
+        n_cells = min(len(set(held_out.cells[group])), max_weight)
         weight |= {i: n_cells / group.sum() for i in np.flatnonzero(group)}
     needed, reached = (sum(weight.values()) + 1) * coverage, 0.0
     for i in sorted(weight, key=lambda i: held_out.scores[i]):
@@ -81,50 +72,49 @@ def threshold_in_a_loop(held_out, inside, coverage, label):
 
 
 @pytest.mark.parametrize("class_conditional", [False, True])
-@pytest.mark.parametrize(("n_cells", "n_draws", "n_bins"), [(15, 1, 1), (50, 4, 2), (130, 10, 5)])
-def test_sets_are_a_loop_over_bins_and_labels(n_cells, n_draws, n_bins, class_conditional):
-    held_out = held_out_by_hand(n_cells, n_draws, seed=0)
+@pytest.mark.parametrize(("n_cells", "n_uniform", "n_bins"), [(15, 1, 1), (50, 4, 2), (130, 10, 5)])
+def test_sets_equal_a_loop_over_bins_and_labels(n_cells, n_uniform, n_bins, class_conditional):
+    held_out = held_out_by_hand(n_cells, n_uniform, seed=0)
     probabilities, depth, _ = simulated(60, seed=1)
     depth[3] = 0
-    draws = np.random.default_rng(2).random(60)
-    ours = prediction_sets(held_out, probabilities, depth, draws, coverage=0.8, class_conditional=class_conditional)
+    uniform = np.random.default_rng(2).random(60)
+    sets = prediction_sets(held_out, probabilities, depth, uniform, coverage=0.8, class_conditional=class_conditional)
     edges = np.quantile(held_out.depth, np.arange(1, n_bins) / n_bins)
     for cell in range(60):
         inside = np.array([(d >= edges).sum() == (depth[cell] >= edges).sum() for d in held_out.depth])
         for label in range(4):
             own = probabilities[cell]
-            score = own[own > own[label]].sum() + draws[cell] * own[label]
+            score = own[own > own[label]].sum() + uniform[cell] * own[label]
             threshold = threshold_in_a_loop(held_out, inside, 0.8, label if class_conditional else None)
-            assert ours[cell, label] == (cell == 3 or score <= threshold)
+            assert sets[cell, label] == (cell == 3 or score <= threshold)
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
-def test_sets_hold_the_true_label_as_often_as_asked_whatever_the_model_says(coverage):
-    # probabilities that claim too much: calibration failed, coverage must not
-    def claims(n, seed):
+def test_sets_have_their_coverage_also_with_overconfident_probabilities(coverage):
+    def overconfident(n, seed):
         probabilities, depth, codes = simulated(n, seed)
         return probabilities**3 / (probabilities**3).sum(axis=1, keepdims=True), depth, codes
 
     covered = []
     for seed in range(40):
-        probabilities, depth, codes = claims(100, 2 * seed)
+        probabilities, depth, codes = overconfident(100, 2 * seed)
         held_out = conformal_scores(probabilities, depth, codes, np.arange(100))
-        probabilities, depth, codes = claims(500, 2 * seed + 1)
-        draws = np.random.default_rng(seed).random(500)
-        sets = prediction_sets(held_out, probabilities, depth, draws, coverage=coverage)
+        probabilities, depth, codes = overconfident(500, 2 * seed + 1)
+        uniform = np.random.default_rng(seed).random(500)
+        sets = prediction_sets(held_out, probabilities, depth, uniform, coverage=coverage)
         covered.append(sets[np.arange(500), codes].mean())
     # at least, and with 20 cells in a bin at most 1 / 21 more
     assert coverage - 0.01 < np.mean(covered) < coverage + 1 / 21 + 0.01
 
 
-def test_few_held_out_cells_promise_no_more_than_they_can():
+def test_with_few_held_out_cells_sets_contain_all_labels():
     probabilities, depth, codes = simulated(5, seed=0)
     held_out = conformal_scores(probabilities, depth, codes, np.arange(5))
     sets = prediction_sets(held_out, *simulated(20, seed=1)[:2], np.zeros(20), coverage=0.9)
-    assert sets.all()  # a sixth cell is the strangest of six with a probability of 1/6
+    assert sets.all()  # the score of a sixth cell is the highest of six with a probability of 1/6
 
 
-def test_a_label_that_no_held_out_cell_has_is_judged_by_the_others():
+def test_a_label_without_held_out_cells_gets_the_threshold_of_the_others():
     held_out = held_out_by_hand(100, 5, seed=0)
     held_out = replace(held_out, codes=np.where(held_out.codes == 3, 0, held_out.codes))
     probabilities, depth, _ = simulated(200, seed=1)
@@ -133,26 +123,26 @@ def test_a_label_that_no_held_out_cell_has_is_judged_by_the_others():
 
 
 def shifted(n: int, seed: int):
-    """Held-out cells of all depths and a query of deep cells, of which the model claims too much."""
+    """Held-out cells of all depths, and a query of deep cells, whose probabilities are overconfident."""
 
-    def claims(n, seed, least_depth):
+    def overconfident(n, seed, min_depth):
         probabilities, depth, codes = simulated(20 * n, seed)
-        chosen = np.flatnonzero(depth > least_depth)[:n]
-        claimed = probabilities[chosen] ** np.where(depth[chosen] > 200, 4, 1)[:, None]
-        return claimed / claimed.sum(axis=1, keepdims=True), depth[chosen], codes[chosen]
+        chosen = np.flatnonzero(depth > min_depth)[:n]
+        powers = probabilities[chosen] ** np.where(depth[chosen] > 200, 4, 1)[:, None]
+        return powers / powers.sum(axis=1, keepdims=True), depth[chosen], codes[chosen]
 
-    return conformal_scores(*claims(n, 2 * seed, 10), np.arange(n)), claims(500, 2 * seed + 1, 500)
+    return conformal_scores(*overconfident(n, 2 * seed, 10), np.arange(n)), overconfident(500, 2 * seed + 1, 500)
 
 
-def test_weighted_sets_hold_where_the_query_has_other_cells(monkeypatch):
-    monkeypatch.setattr(_conformal, "MAX_DEPTH_BINS", 1)  # else the depth is allowed for without weights
+def test_reweighted_sets_have_their_coverage_where_the_query_has_other_cells(monkeypatch):
+    monkeypatch.setattr(_conformal, "MAX_DEPTH_BINS", 1)  # with more, the bins correct for the depth
     covered = {False: [], True: []}
     for seed in range(20):
         held_out, (probabilities, depth, codes) = shifted(400, seed)
-        draws = np.random.default_rng(seed).random(500)
+        uniform = np.random.default_rng(seed).random(500)
         for reweight_to_query in covered:
             sets = prediction_sets(
-                held_out, probabilities, depth, draws, coverage=0.8, reweight_to_query=reweight_to_query
+                held_out, probabilities, depth, uniform, coverage=0.8, reweight_to_query=reweight_to_query
             )
             covered[reweight_to_query].append(sets[np.arange(500), codes].mean())
     without, with_weights = (np.mean(covered[reweight_to_query]) for reweight_to_query in (False, True))
@@ -160,44 +150,21 @@ def test_weighted_sets_hold_where_the_query_has_other_cells(monkeypatch):
     assert abs(with_weights - 0.8) < 0.025
 
 
-def test_weights_of_a_query_like_the_held_out_cells_are_alike():
+def test_weights_for_a_query_like_the_held_out_cells_are_about_equal():
     probabilities, depth, codes = simulated(1000, seed=0)
     held_out = conformal_scores(probabilities, depth, codes, np.arange(1000))
-    weights, own = _importance_weights(held_out, *simulated(2000, seed=1)[:2], np.arange(2000))
+    weights, query_weights = _importance_weights(held_out, *simulated(2000, seed=1)[:2], np.arange(2000))
     np.testing.assert_allclose(weights.sum(), 1000)
-    np.testing.assert_allclose(np.concatenate([weights, own]), 1, atol=0.4)
+    np.testing.assert_allclose(np.concatenate([weights, query_weights]), 1, atol=0.4)
 
 
-def test_weights_are_the_odds_of_a_cell_to_be_the_querys(monkeypatch):
-    monkeypatch.setattr(_conformal, "IMPORTANCE_C", 1.0)
-    # depths from two lognormals of the same spread: the log odds are a straight line in the log depth
-    rng = np.random.default_rng(0)
-    log_depth = {"held_out": rng.normal(4, 1, 20_000), "query": rng.normal(5, 1, 20_000)}
-    alike = np.full((20_000, 2), 0.5)
-    held_out = conformal_scores(alike, np.exp(log_depth["held_out"]), np.zeros(20_000, dtype=int), np.arange(20_000))
-    _, own = _importance_weights(held_out, alike, np.exp(log_depth["query"]), np.arange(20_000))
-    slope, _ = np.polyfit(log_depth["query"], np.log(own), 1)
-    assert slope == pytest.approx(1, abs=0.1)
-
-
-def test_many_query_cells_teach_the_weights_by_some_of_them_in_any_order(monkeypatch):
-    monkeypatch.setattr(_conformal, "MAX_IMPORTANCE_CELLS", 50)
-    held_out, (probabilities, depth, _) = shifted(200, 0)
-    draws, order = uniform_from_names([str(i) for i in range(500)]), np.random.default_rng(1).permutation(500)
-    _, own = _importance_weights(held_out, probabilities, depth, draws)
-    np.testing.assert_allclose(
-        _importance_weights(held_out, probabilities[order], depth[order], draws[order])[1], own[order]
-    )
-    assert (own != _importance_weights(held_out, probabilities, depth, draws[::-1])[1]).any()
-
-
-def test_few_held_out_cells_like_the_querys_are_told(monkeypatch):
-    monkeypatch.setattr(_conformal, "IMPORTANCE_C", 1.0)
+def test_few_held_out_cells_like_the_querys_are_reported(monkeypatch):
+    monkeypatch.setattr(_density_ratio, "INVERSE_PENALTY", 1.0)
     probabilities, depth, codes = simulated(1000, seed=0)
     held_out = conformal_scores(probabilities, depth, codes, np.arange(1000))
     # one in a hundred is deep, as all of the query are
     held_out = replace(held_out, depth=np.where(np.arange(1000) < 10, 1e5, 10).astype(np.float32))
-    with pytest.warns(UserWarning, match="equivalent of 1. held-out cells, of 1000: few are like"):
+    with pytest.warns(UserWarning, match="equivalent of 1. held-out cells, of 1000: few are similar"):
         sets = prediction_sets(
             held_out, probabilities, np.full(1000, 1e5), np.zeros(1000), coverage=0.9, reweight_to_query=True
         )
@@ -211,7 +178,7 @@ def test_a_query_without_counts_gets_all_labels():
     assert prediction_sets(held_out, nothing, np.zeros(3), np.zeros(3), coverage=0.9, reweight_to_query=True).all()
 
 
-def test_what_is_kept_of_many_cells_is_bounded():
+def test_at_most_2000_held_out_cells_are_kept():
     n = 3000
     probabilities, depth, codes = simulated(2 * n, seed=0)
     held_out = conformal_scores(probabilities, depth, codes, np.tile(np.arange(n), 2))
@@ -219,7 +186,16 @@ def test_what_is_kept_of_many_cells_is_bounded():
     assert set(np.bincount(np.unique(held_out.cells, return_counts=True)[1])[1:]) == {0, 2000}
 
 
-# The model -----------------------------------------------------------------------------------------------------------
+def test_scores_survive_a_dictionary_of_arrays():
+    probabilities, depth, codes = simulated(50, seed=0)
+    held_out = conformal_scores(probabilities, depth, codes, np.arange(50))
+    arrays = held_out.to_dict()
+    assert set(arrays) == {"scores", "depth", "codes", "cells", "probabilities"}
+    assert all(type(values) is np.ndarray for values in arrays.values())
+    restored = ConformalScores.from_dict(arrays)
+    for name, values in arrays.items():
+        np.testing.assert_array_equal(getattr(restored, name), values)
+    assert restored.n_cells == 50
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +234,7 @@ def test_predict_writes_sets_and_their_sizes(model):
     assert other.obsm["hrca_set"].loc[query.obs_names[4]].all()
 
 
-def test_sets_of_an_earlier_prediction_do_not_stay(model):
+def test_sets_of_an_earlier_prediction_are_removed(model):
     query = synthetic(20, seed=5)
     model.predict(query, coverage=0.8)
     model.predict(query)
@@ -289,7 +265,7 @@ def test_sets_are_written_and_read_with_the_model_and_the_query(model, tmp_path)
         ({"coverage": 0.9, "reweight_to_query": True, "class_conditional": True}, "got both"),
     ],
 )
-def test_what_cannot_be_a_set_is_refused(model, settings, words):
+def test_impossible_options_of_sets_are_rejected(model, settings, words):
     with pytest.raises(ValueError, match=words):
         model.predict(synthetic(5), **settings)
 
