@@ -73,6 +73,10 @@ def local(name: str, folder: str | Path | None = None) -> ad.AnnData:
     folder
         The folder; the environment variable ``HRCA_DATA_DIR`` names it if None.
 
+    Returns
+    -------
+    The data set.
+
     Raises
     ------
     FileNotFoundError

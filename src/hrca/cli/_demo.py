@@ -204,8 +204,8 @@ def draw(model: HRCA, pair: ReferenceQueryPair, out_dir: Path) -> None:
     _save(_cells(query, "umap", pair.labels_key), out_dir / "umap.png")
     if "spatial" in query.obsm:
         _save(_cells(query, "spatial", pair.labels_key), out_dir / "section.png")
-    confusion = pl.confusion(query.obs[pair.labels_key].astype(str), query.obs["hrca"].astype(str))
-    _save(confusion.figure, out_dir / "confusion.png")
+    confusion = pl.confusion_figure(query.obs[pair.labels_key].astype(str), query.obs["hrca"].astype(str))
+    _save(confusion, out_dir / "confusion.png")
 
 
 def _cells(query: AnnData, basis: str, labels_key: str) -> Figure:
