@@ -135,19 +135,19 @@ def mean_field_smoothing(probabilities: np.ndarray, neighbors: sparse.csr_array,
     has_label = (probabilities.sum(axis=1) > 0)[:, None]
     current = probabilities
     for _ in range(N_UPDATES):
-        weighted = current * current.max(axis=1, keepdims=True)
-        logits = log_probabilities + strength * (neighbors @ weighted) @ _pair_log_odds(weighted, neighbors).T
+        beliefs = current * current.max(axis=1, keepdims=True)
+        logits = log_probabilities + strength * (neighbors @ beliefs) @ _pair_log_odds(beliefs, neighbors).T
         current = np.exp(logits - logits.max(axis=1, keepdims=True)) * has_label
         current = current / current.sum(axis=1, keepdims=True).clip(EPSILON)
     return current
 
 
-def _pair_log_odds(weighted: np.ndarray, neighbors: sparse.csr_array) -> np.ndarray:
+def _pair_log_odds(beliefs: np.ndarray, neighbors: sparse.csr_array) -> np.ndarray:
     """Return the log ratio of observed to independent pairs of labels among neighbors, shape (n_labels, n_labels)."""
     n_neighbors = (neighbors.indptr[1:] - neighbors.indptr[:-1])[:, None]
-    pairs = (weighted * n_neighbors).T @ (neighbors @ weighted)
+    pairs = (beliefs * n_neighbors).T @ (neighbors @ beliefs)
     pairs = pairs + pairs.T
-    fractions = weighted.sum(axis=0) / max(weighted.sum(), EPSILON)
+    fractions = beliefs.sum(axis=0) / max(beliefs.sum(), EPSILON)
     expected = np.outer(fractions, fractions) + EPSILON
     prior_pairs = PAIR_PSEUDOCOUNT * len(fractions) ** 2 * expected
     return np.log((pairs + prior_pairs) / (pairs.sum() * expected + prior_pairs))
