@@ -6,7 +6,7 @@ from types import ModuleType
 
 import torch
 
-from hrca.compat._published_weights import GENE_AE_KEYS, SE_CLASSIFIER_KEYS
+from hrca.compat._state_keys import GENE_AE_KEYS, SE_CLASSIFIER_KEYS
 from hrca.module._networks import GeneAE, SEClassifier
 
 GOLDEN_WIDTHS = (512, 256, 128, 64)

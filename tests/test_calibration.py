@@ -1,18 +1,14 @@
-"""Temperature, biases and stray labels, against scipy and simulated cells; that a trained model has and keeps them."""
-
-import copy
+"""Temperature, biases and stray labels, against scipy and simulated cells."""
 
 import numpy as np
 import pytest
 import torch
-from conftest import QUIET, TINY, calibrated_by_hand, synthetic
+from conftest import calibrated_by_hand
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, softmax
 
-import hrca
 from hrca.metrics import calibration_error
 from hrca.module._calibration import Calibration
-from hrca.uncertainty import _held_out, _posthoc_fit
 
 
 def simulated(n: int, temperature=lambda depth: np.exp(0.5 + 0.2 * np.log(depth / 100)), seed: int = 0):
@@ -174,72 +170,3 @@ def test_beyond_the_depths_that_taught_it_the_temperature_stays():
     np.testing.assert_allclose(at[0], at[1])
     np.testing.assert_allclose(at[2], at[3])
     assert np.abs(at[0] - at[3]).max() > 0.01
-
-
-@pytest.mark.parametrize("count_likelihood", [True, False])
-def test_a_training_teaches_the_temperature_on_held_out_cells(reference, count_likelihood, monkeypatch, tmp_path):
-    score_cells, heard = _held_out.score_cells, []
-
-    def recorded(module, batches, n_obs, present, **settings):
-        batches = list(batches)
-        profiles = None if module.count_likelihood is None else module.count_likelihood.log_profiles.clone()
-        heard.append((np.concatenate([counts for _, counts in batches]), settings, profiles))
-        return score_cells(module, iter(batches), n_obs, present, **settings)
-
-    fit_pool_weights, taught = _posthoc_fit.fit_pool_weights, []
-
-    def recorded_fit(network, log_likelihood, depth, codes, n_cells):
-        taught.append(set(map(tuple, network[:n_cells].numpy().round(4))))
-        return fit_pool_weights(network, log_likelihood, depth, codes, n_cells)
-
-    monkeypatch.setattr(_held_out, "score_cells", recorded)
-    monkeypatch.setattr(_posthoc_fit, "fit_pool_weights", recorded_fit)
-    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    model = hrca.HRCA(reference, **TINY, count_likelihood=count_likelihood)
-    model.train(2, 10, train_size=0.7, lr=1e-2, **QUIET)
-    held_out = model.split_["validation"]
-    ((counts, settings, profiles),) = heard
-    assert settings == {"platform_correction": False}
-    # the held-out cells, as they are and nine times thinned, down to 3 counts
-    counts = counts.reshape(10, len(held_out), -1)
-    np.testing.assert_array_equal(counts[0], reference.X[held_out].toarray())
-    depths = counts.sum(axis=2)
-    assert depths[1:].min() < 10
-    # log-uniform between its own counts and 3: as many below the geometric mean as above
-    assert (depths[1:] < np.sqrt(3 * depths[0])).mean() == pytest.approx(0.5, abs=0.1)
-    if count_likelihood:
-        # a part is weighed by what the others taught, a query by what all did
-        *parts, every = taught
-        assert len(parts) == 5
-        assert all(part < every for part in parts)
-        assert set.intersection(*parts) == set()
-        assert (
-            profiles != model.module.count_likelihood.log_profiles
-        ).any()  # these know the held-out cells, those do not
-    assert (model.module.calibration.temperature_coef != 0).all()
-
-    query = synthetic(40, seed=5)
-    model.save(tmp_path / "model")
-    loaded = hrca.HRCA.load(tmp_path / "model")
-    probabilities = loaded.predict(query, soft=True).to_numpy()
-    np.testing.assert_array_equal(probabilities, model.predict(query, soft=True).to_numpy())
-    np.testing.assert_array_equal(query.obs["hrca_confidence"], probabilities.max(axis=1))
-    # the same without calibration, then calibrated by hand
-    raw = copy.deepcopy(model)
-    raw.module.calibration = Calibration(len(model.labels))
-    depth = query.X.toarray().sum(axis=1)
-    seen = np.minimum(depth, float(model.module.count_likelihood.max_depth)) if count_likelihood else depth
-    said = np.log(raw.predict(query, soft=True).to_numpy())
-    expected = [calibrated_by_hand(model.module.calibration, *cell) for cell in zip(said, seen, strict=True)]
-    np.testing.assert_allclose(probabilities, expected, rtol=1e-4)
-
-
-def test_without_held_out_cells_there_is_no_temperature(reference):
-    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    model = hrca.HRCA(reference, **TINY)
-    # nor that of an earlier training
-    model.module.calibration.temperature_coef.fill_(1.0)
-    model.module.calibration.outlier_rate.fill_(0.5)
-    model.train(1, 1, train_size=1.0, **QUIET)
-    assert (model.module.calibration.temperature_coef == 0).all()
-    assert model.module.calibration.outlier_rate == 0

@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from conftest import QUIET, TINY
 from scipy import sparse, stats
 from scipy.optimize import minimize
 from scipy.spatial.distance import jensenshannon
 
-import hrca
 from hrca.module._count_likelihood import (
     COUNTS_WEIGHT,
     NETWORK_WEIGHT,
@@ -31,7 +29,6 @@ from hrca.prediction._platform_factors import (
     platform_profiles,
 )
 from hrca.train._query_matching import summarize_query_match
-from hrca.uncertainty import _posthoc_fit
 
 
 def random_profiles(n_labels: int, n_genes: int, seed: int = 0) -> np.ndarray:
@@ -188,7 +185,7 @@ def test_a_count_branch_is_not_fitted_before_it_has_profiles():
     count_likelihood.fit_profiles(random_profiles(3, 5), np.ones(5), 70.0)
     assert count_likelihood.is_fitted
     assert float(count_likelihood.max_depth) == 70
-    np.testing.assert_allclose(count_likelihood.weights[0].exp(), [NETWORK_WEIGHT, COUNTS_WEIGHT])
+    np.testing.assert_allclose(count_likelihood.pool_weights[0].exp(), [NETWORK_WEIGHT, COUNTS_WEIGHT])
 
 
 # Weights -------------------------------------------------------------------------------------------------------------
@@ -354,7 +351,7 @@ def test_a_gene_of_which_few_counts_are_expected_keeps_its_factor_near_1():
 def one_more_round(count_likelihood, log_likelihood, depth, totals, present, factors):
     """Labels by the tempered likelihood, three times as sure of itself; then factors by these labels."""
     corrected, n = normalize_log_likelihood(count_likelihood, log_likelihood, depth, factors), depth[:, 0]
-    weight = torch.exp(count_likelihood.weights[0, 1] + count_likelihood.weights[1, 1] * torch.log(n / 100))
+    weight = torch.exp(count_likelihood.pool_weights[0, 1] + count_likelihood.pool_weights[1, 1] * torch.log(n / 100))
     probabilities = (3 * (weight / (1 + n / 300))[:, None] * corrected).softmax(dim=1)
     return platform_factors(totals, n @ probabilities, count_likelihood.log_profiles.exp(), present)
 
@@ -386,7 +383,7 @@ def test_the_rounds_between_factors_and_norms_suffice():
 def branch_log_scores(count_likelihood, network, log_likelihood, depth, factors) -> torch.Tensor:
     """The log-probabilities of cells on a platform with these factors."""
     return BranchScores(network, *platform_log_likelihood(count_likelihood, log_likelihood, depth, factors)).pool(
-        count_likelihood.weights
+        count_likelihood.pool_weights
     )
 
 
@@ -484,7 +481,7 @@ def test_a_match_is_described_by_what_numpy_counts(labelled, container):
             "shared_information": terms[:, :7].sum() / terms.sum(),
             "query_depth": np.median(deep_enough),
             "reference_depth": np.median(depth),
-            "share_kept": np.mean([min(1, np.median(deep_enough) / max(one, 1)) for one in depth]),
+            "kept_fraction": np.mean([min(1, np.median(deep_enough) / max(one, 1)) for one in depth]),
         }
     )
 
@@ -498,86 +495,3 @@ def test_a_match_without_labels_has_no_information(labelled):
 def test_a_query_without_counts_cannot_be_matched(labelled):
     with pytest.raises(ValueError, match="must have cells with counts.*none has"):
         summarize_query_match(labelled[0], labelled[1], 4, np.ones(12, dtype=bool), np.zeros(5))
-
-
-# What a training fills -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def partly_labelled(reference):
-    labels = reference.obs["cell_type"].astype(object)
-    labels.iloc[::5] = "Unknown"
-    reference.obs["cell_type"] = labels
-    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    return hrca.HRCA(reference, **TINY), labels.to_numpy()
-
-
-def test_the_profiles_are_those_of_all_labelled_cells(partly_labelled):
-    model, labels = partly_labelled
-    model.train(1, 2, **QUIET)
-    known = labels != "Unknown"
-    codes = np.array([model.labels.index(label) for label in labels[known]])
-    expected = profiles_in_a_loop(model.adata.X.toarray()[known], codes, 3)
-    np.testing.assert_allclose(model.module.count_likelihood.log_profiles.exp(), expected, rtol=1e-5)
-    trained_on = np.intersect1d(model.split_["train"], np.flatnonzero(known))
-    depth = model.adata.X.toarray()[trained_on].sum(axis=1)
-    assert float(model.module.count_likelihood.max_depth) == pytest.approx(np.quantile(depth, 0.9))
-
-
-def test_the_weights_are_learned_on_labelled_cells_that_neither_network_nor_profiles_know(partly_labelled, monkeypatch):
-    model, labels = partly_labelled
-    seen = {}
-
-    def recorded(network, log_likelihood, depth, codes, n_cells):
-        seen.update(network=network, log_likelihood=log_likelihood, depth=depth, codes=codes, n_cells=n_cells)
-        return fit_pool_weights(network, log_likelihood, depth, codes, n_cells)
-
-    monkeypatch.setattr(_posthoc_fit, "fit_pool_weights", recorded)
-    model.train(1, 2, train_size=0.7, **QUIET)
-    held_out, trained_on = (
-        cells[labels[cells] != "Unknown"] for cells in (model.split_["validation"], model.split_["train"])
-    )
-    n, x = len(held_out), model.adata.X.toarray()
-    assert seen["n_cells"] == n > 10
-    assert len(seen["depth"]) == 10 * n
-    np.testing.assert_array_equal(seen["codes"], np.tile([model.labels.index(label) for label in labels[held_out]], 10))
-    # each cell as it is first, then thinned
-    np.testing.assert_array_equal(seen["depth"][:n], x[held_out].sum(axis=1))
-    depths = seen["depth"].reshape(10, n)
-    assert (depths <= depths[0]).all()
-    assert 0.2 < float((depths[1:] / depths[0]).mean()) < 0.8
-    codes = np.array([model.labels.index(label) for label in labels[trained_on]])
-    log_profiles = np.log(profiles_in_a_loop(x[trained_on], codes, 3))
-    known = evidence_of(np.exp(log_profiles))
-    cells = torch.from_numpy(x[held_out]).double()
-    likelihood = normalize_log_likelihood(known, known(cells), depths_of(known, cells), torch.ones(x.shape[1]).double())
-    np.testing.assert_allclose(seen["log_likelihood"][:n], likelihood, rtol=1e-4)
-    network = torch.from_numpy(x[held_out])
-    np.testing.assert_allclose(
-        seen["network"][:n], model.module.classify(network).log_softmax(dim=1).detach(), rtol=1e-4, atol=1e-5
-    )
-    np.testing.assert_allclose(
-        model.module.count_likelihood.weights,
-        fit_pool_weights(*seen.values()),
-        rtol=1e-6,
-        err_msg="what was learned is not kept",
-    )
-    assert (model.module.count_likelihood.weights != prior_pool_weights()).any()
-
-
-def test_without_held_out_cells_the_weights_are_those_known_in_advance(reference):
-    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, train_size=1.0, **QUIET)
-    assert model.module.count_likelihood.is_fitted
-    np.testing.assert_array_equal(model.module.count_likelihood.weights, prior_pool_weights())
-
-
-def test_a_second_training_learns_its_own_weights(reference):
-    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, **QUIET)
-    before, profiles = model.module.count_likelihood.weights.clone(), model.module.count_likelihood.log_profiles.clone()
-    model.finetune(5, lr=1e-2, **QUIET)
-    assert (model.module.count_likelihood.weights != before).any()
-    np.testing.assert_array_equal(model.module.count_likelihood.log_profiles, profiles)

@@ -5,11 +5,12 @@ from anndata import AnnData
 from scipy import sparse
 
 from hrca.data._count_slots import find_slot
+from hrca.data._inverses import invert_to_counts
 from hrca.data._report import ValidationReport
 from hrca.data._row_reader import in_memory, read_rows, sample_cells
 from hrca.data._sources import QueryInput, open_query_input
 from hrca.data._validate import validate
-from hrca.data._value_scale import classify_values, invert_to_counts
+from hrca.data._value_scale import classify_values
 from hrca.model._model import HRCA
 
 __all__ = ["ValidationReport", "check", "recover_counts"]

@@ -34,8 +34,8 @@ def annotation_scores(labels: CellLabels, predicted: CellLabels) -> pd.Series:
 
     Notes
     -----
-    scikit-learn computes the scores :cite:p:`Pedregosa2011`. Labels that are only predicted do not enter the means. The
-    F1 of a known label that is never predicted is 0.
+    scikit-learn computes the scores :cite:p:`pedregosa2011scikit`. Labels that are only predicted do not enter the
+    means. The F1 of a known label that is never predicted is 0.
 
     Examples
     --------
