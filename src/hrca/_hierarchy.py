@@ -115,10 +115,10 @@ class LabelTree:
             candidates = np.array(children.get(node, []), dtype=int)
             if not len(candidates) or not len(cells):
                 continue
-            own = probabilities[cells, node] if 0 <= node < len(self.labels) else np.full(len(cells), -1.0)
+            node_probability = probabilities[cells, node] if 0 <= node < len(self.labels) else np.full(len(cells), -1.0)
             candidate_probabilities = node_probabilities[np.ix_(cells, candidates)]
             best, highest = candidate_probabilities.argmax(axis=1), candidate_probabilities.max(axis=1)
-            moves = (highest >= min_confidence - SUM_ATOL) & (highest >= own)
+            moves = (highest >= min_confidence - SUM_ATOL) & (highest >= node_probability)
             for i in np.unique(best[moves]):
                 child, moved = int(candidates[i]), cells[moves & (best == i)]
                 predicted[moved], confidence[moved] = child, node_probabilities[moved, child]

@@ -111,8 +111,8 @@ def class_profiles(
 def informative_genes(profiles: np.ndarray, gene_mask: np.ndarray) -> np.ndarray:
     """Select the genes whose fraction in some label is well above that in the other labels.
 
-    The contrast is large enough to remain on another platform. The criterion is that of RCTD :cite:p:`Cable2022`, with
-    thresholds of our own.
+    The contrast is large enough to remain on another platform. The criterion is that of RCTD :cite:p:`cable2022robust`,
+    with thresholds of our own.
 
     Parameters
     ----------
