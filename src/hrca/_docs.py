@@ -114,7 +114,7 @@ callbacks
     Further Lightning callbacks."""
 
 _trainer_kwargs = """\
-trainer_kwargs
+**trainer_kwargs
     Arguments of the Trainer of scvi-tools and Lightning, e.g. ``enable_progress_bar=False``."""
 
 _raises_setup = """\

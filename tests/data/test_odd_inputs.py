@@ -150,7 +150,9 @@ def test_the_page_says_what_happens(outcomes):
     if os.environ.get("HRCA_WRITE_PAGE"):
         PAGE.write_text(head + line + rows)
     else:
-        assert old == rows, "HRCA_WRITE_PAGE=1 pytest tests/test_odd_inputs.py writes the table of docs/inputs_table.md anew"
+        assert old == rows, (
+            "HRCA_WRITE_PAGE=1 pytest tests/data/test_odd_inputs.py writes the table of docs/inputs_table.md anew"
+        )
 
 
 def test_the_page_has_the_memory_and_time_that_were_measured():

@@ -48,7 +48,8 @@ def reliability_table(
 
     Notes
     -----
-    The numbers of a reliability diagram :cite:p:`Guo2017`. A bin contains its lower edge, the last bin both edges.
+    The numbers of a reliability diagram :cite:p:`guo2017calibration`. A bin contains its lower edge. The last bin
+    contains both edges.
 
     Examples
     --------
@@ -98,7 +99,7 @@ def calibration_error(
     Notes
     -----
     With :math:`n_b` of :math:`n` cells in bin :math:`b`, their mean confidence :math:`\mathrm{conf}_b` and their
-    accuracy :math:`\mathrm{acc}_b` :cite:p:`Guo2017{eq. 3}`,
+    accuracy :math:`\mathrm{acc}_b` :cite:p:`guo2017calibration{eq. 3}`,
 
     .. math:: \mathrm{ECE} = \sum_b \frac{n_b}{n} \left| \mathrm{acc}_b - \mathrm{conf}_b \right| .
 

@@ -44,8 +44,8 @@ def hierarchical_scores(
 
     Notes
     -----
-    The micro-averaged scores of :cite:t:`Kiritchenko2006`. With :math:`Y_i` the known label of cell :math:`i` and its
-    ancestors, and :math:`\hat Y_i` the predicted label and its ancestors,
+    The micro-averaged scores of :cite:t:`kiritchenko2006learning`. With :math:`Y_i` the known label of cell :math:`i`
+    and its ancestors, and :math:`\hat Y_i` the predicted label and its ancestors,
 
     .. math::
 

@@ -34,8 +34,8 @@ def annotation_scores(labels: CellLabels, predicted: CellLabels) -> pd.Series:
 
     Notes
     -----
-    scikit-learn computes the scores :cite:p:`Pedregosa2011`. Labels that are only predicted do not enter the means. The
-    F1 of a known label that is never predicted is 0.
+    scikit-learn computes the scores :cite:p:`pedregosa2011scikit`. Labels that are only predicted do not enter the
+    means. The F1 of a known label that is never predicted is 0.
 
     Examples
     --------
@@ -43,13 +43,15 @@ def annotation_scores(labels: CellLabels, predicted: CellLabels) -> pd.Series:
     {'accuracy': 0.75, 'macro_f1': 0.73, 'weighted_f1': 0.73, 'balanced_accuracy': 0.75, 'n_obs': 4.0}
     """
     labels, predicted = label_arrays(labels, predicted)
-    known = np.unique(labels)
+    known_labels = np.unique(labels)
     return pd.Series(
         {
             "accuracy": sk.accuracy_score(labels, predicted),
-            "macro_f1": sk.f1_score(labels, predicted, labels=known, average="macro", zero_division=0),
-            "weighted_f1": sk.f1_score(labels, predicted, labels=known, average="weighted", zero_division=0),
-            "balanced_accuracy": sk.recall_score(labels, predicted, labels=known, average="macro", zero_division=0),
+            "macro_f1": sk.f1_score(labels, predicted, labels=known_labels, average="macro", zero_division=0),
+            "weighted_f1": sk.f1_score(labels, predicted, labels=known_labels, average="weighted", zero_division=0),
+            "balanced_accuracy": sk.recall_score(
+                labels, predicted, labels=known_labels, average="macro", zero_division=0
+            ),
             "n_obs": len(labels),
         }
     )

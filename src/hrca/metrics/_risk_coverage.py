@@ -33,8 +33,8 @@ def risk_coverage(labels: CellLabels, predicted: CellLabels, confidence: CellSco
 
     Notes
     -----
-    Coverage and selective risk of :cite:t:`Geifman2017`. With confidence :math:`\kappa_i`, known label :math:`y_i` and
-    predicted label :math:`\hat y_i` of cell :math:`i`, and threshold :math:`t`,
+    Coverage and selective risk of :cite:t:`geifman2017selective`. With confidence :math:`\kappa_i`, known label
+    :math:`y_i` and predicted label :math:`\hat y_i` of cell :math:`i`, and threshold :math:`t`,
 
     .. math::
 
@@ -81,8 +81,8 @@ def risk_coverage_area(labels: CellLabels, predicted: CellLabels, confidence: Ce
 
     Notes
     -----
-    The sum of :cite:t:`Geifman2019`, not the trapezoidal rule: the mean, over the cells, of the risk at the threshold
-    :math:`\kappa_i` of cell :math:`i`,
+    The sum of :cite:t:`geifman2019bias`, not the trapezoidal rule: the mean, over the cells, of the risk at the
+    threshold :math:`\kappa_i` of cell :math:`i`,
 
     .. math:: \mathrm{AURC} = \frac{1}{n} \sum_i \mathrm{risk}(\kappa_i) .
 

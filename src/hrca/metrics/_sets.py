@@ -36,7 +36,7 @@ def set_scores(labels: CellLabels, sets: pd.DataFrame, *, by: CellGroups | None 
 
     Notes
     -----
-    Coverage and size are the usual criteria for conformal prediction sets :cite:p:`Romano2020`.
+    Coverage and size are the usual criteria for conformal prediction sets :cite:p:`romano2020classification`.
 
     Examples
     --------

@@ -255,7 +255,7 @@ class TrainingMixin(TrainingSteps):
         %(num_workers)s
         callbacks
             Further Lightning callbacks, of fine-tuning only: a report of a finished training would report pre-training.
-        trainer_kwargs
+        **trainer_kwargs
             Arguments of the Trainer of scvi-tools and Lightning. `logger` and early stopping are used for fine-tuning
             only.
 

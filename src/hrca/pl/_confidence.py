@@ -24,7 +24,7 @@ def reliability(
     """Plot the accuracy of predictions against their confidence, with one line for each group of cells.
 
     A line below the diagonal shows overconfidence, a line above it underconfidence. The area of a point is
-    proportional to its number of cells :cite:p:`Guo2017`.
+    proportional to its number of cells :cite:p:`guo2017calibration`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Steps after :meth:`hrca.HRCA.predict` that use clusters and spatial neighbors. They add columns and change none."""
+"""Steps after :meth:`hrca.HRCA.predict` that use clusters and spatial neighbours. They add columns and change none."""
 
 from ._clusters import majority_vote, novel_clusters
 from ._smooth import mean_field_smoothing, smooth

@@ -33,9 +33,9 @@ def majority_vote(
     key
         The `key_added` of the prediction.
     clusters
-        Column of obs with clusters. If None, Leiden over-clusters :cite:p:`Traag2019` of ``obsp["connectivities"]`` are
-        computed and written to ``obs["hrca_overclusters"]``. ``scanpy.pp.neighbors`` computes the connectivities. The
-        over-clusters need the extra ``leiden``.
+        Column of obs with clusters. If None, Leiden over-clusters :cite:p:`traag2019louvain` of
+        ``obsp["connectivities"]`` are computed and written to ``obs["hrca_overclusters"]``. ``scanpy.pp.neighbors``
+        computes the connectivities. The over-clusters need the extra ``leiden``.
     min_fraction
         Minimum fraction of a cluster's cells, in [0, 1], that have its most frequent label. The cells of other clusters
         keep their own labels.
@@ -56,7 +56,7 @@ def majority_vote(
 
     Notes
     -----
-    The majority vote of CellTypist :cite:p:`DominguezConde2022`, with its resolutions.
+    The majority vote of CellTypist :cite:p:`dominguezconde2022cross`, with its resolutions.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def novel_clusters(
     Parameters
     ----------
     adata
-        Cells after :meth:`hrca.HRCA.predict`, with log-normalized expression in X, shape (n_obs, n_vars).
+        Cells after :meth:`hrca.HRCA.predict`, with log-normalised expression in X, shape (n_obs, n_vars).
     clusters
         Column of obs with clusters.
     key

@@ -5,7 +5,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-# Pairs of neighbors, per pair of labels, that are assumed in advance to be as frequent as under independence.
+# Pairs of neighbours, per pair of labels, that are assumed in advance to be as frequent as under independence.
 PAIR_PSEUDOCOUNT = 10.0
 
 # Number of mean-field updates. On the section of tests/test_tl.py no label changes after the third.
@@ -24,9 +24,9 @@ def smooth(
     rare_fraction: float = 0.02,
     key_added: str | None = None,
 ) -> pd.Categorical:
-    """Smooth predicted labels over spatial neighbors, weighted by the neighbors' confidence.
+    """Smooth predicted labels over spatial neighbours, weighted by the neighbours' confidence.
 
-    The predictions themselves show which labels are neighbors of which. A cell within a layer therefore takes the
+    The predictions themselves show which labels are neighbours of which. A cell within a layer therefore takes the
     layer's label, and a cell of a scattered type keeps its own. Cells of a rare label always keep it.
 
     Parameters
@@ -36,10 +36,10 @@ def smooth(
     key
         The `key_added` of the prediction.
     graph
-        Spatial neighbors: the name of an entry of obsp, or a sparse matrix, shape (n_obs, n_obs). Entry (i, j) is not
-        zero if cell j is a neighbor of cell i. ``squidpy.gr.spatial_neighbors`` writes the default entry.
+        Spatial neighbours: the name of an entry of obsp, or a sparse matrix, shape (n_obs, n_obs). Entry (i, j) is not
+        zero if cell j is a neighbour of cell i. ``squidpy.gr.spatial_neighbors`` writes the default entry.
     strength
-        Weight of all neighbors together, relative to the cell itself. 0 changes no label.
+        Weight of all neighbours together, relative to the cell itself. 0 changes no label.
     rare_fraction
         Fraction of cells below which a label is rare.
     key_added
@@ -48,8 +48,8 @@ def smooth(
 
     Returns
     -------
-    Label of each cell, shape (n_obs,), as written. Cells without a label keep the unlabeled category, and have no
-    influence on their neighbors.
+    Label of each cell, shape (n_obs,), as written. Cells without a label keep the unlabelled category, and have no
+    influence on their neighbours.
 
     Raises
     ------
@@ -63,8 +63,8 @@ def smooth(
 
     Notes
     -----
-    The default `strength` had the highest scores of 0.5, 1, 2, 4 and 8 on sections of two data sets
-    (docs/benchmarks.md, "Smoothing and voting").
+    The default `strength` was chosen among 0.5, 1, 2, 4 and 8 on two sections of ``starmap_mpfc``, and measured on
+    others (docs/benchmarks.md, "Smoothing and voting").
 
     Examples
     --------
@@ -77,12 +77,12 @@ def smooth(
     _check_prediction(adata, key)
     if strength < 0:
         raise ValueError(f"`strength` must be 0 or more, got {strength}.")
-    neighbors = _neighbor_weights(adata, graph)
+    neighbours = _neighbour_weights(adata, graph)
     names = np.asarray(adata.uns[key]["labels"], dtype=object)
     probabilities = adata.obsm[f"{key}_probabilities"].to_numpy(dtype=float)
     labels = np.asarray(adata.obs[key], dtype=object)
     has_label = np.isin(labels, names) & (probabilities.sum(axis=1) > 0)
-    smoothed = mean_field_smoothing(probabilities * has_label[:, None], neighbors, strength)
+    smoothed = mean_field_smoothing(probabilities * has_label[:, None], neighbours, strength)
     keeps_label = ~has_label | _is_rare(labels, has_label, rare_fraction)
     new_labels = np.where(keeps_label, labels, names[smoothed.argmax(axis=1)])
     smoothed_confidence = smoothed[np.arange(len(smoothed)), pd.Index(names).get_indexer(new_labels)]
@@ -96,18 +96,18 @@ def smooth(
     return result
 
 
-def mean_field_smoothing(probabilities: np.ndarray, neighbors: sparse.csr_array, strength: float) -> np.ndarray:
-    r"""Return label probabilities after smoothing over neighbors.
+def mean_field_smoothing(probabilities: np.ndarray, neighbours: sparse.csr_array, strength: float) -> np.ndarray:
+    r"""Return label probabilities after smoothing over neighbours.
 
     Parameters
     ----------
     probabilities
         Probability of each label, shape (n_obs, n_labels). The rows of cells without a label are zero.
-    neighbors
-        Weight of cell j among the neighbors of cell i in entry (i, j), shape (n_obs, n_obs). Rows sum to one, or to
-        zero without neighbors.
+    neighbours
+        Weight of cell j among the neighbours of cell i in entry (i, j), shape (n_obs, n_obs). Rows sum to one, or to
+        zero without neighbours.
     strength
-        Weight of all neighbors together, relative to the cell itself.
+        Weight of all neighbours together, relative to the cell itself.
 
     Returns
     -------
@@ -115,9 +115,9 @@ def mean_field_smoothing(probabilities: np.ndarray, neighbors: sparse.csr_array,
 
     Notes
     -----
-    Mean-field inference in a Markov random field, with the label compatibilities of :cite:t:`Krahenbuhl2011`. With
-    :math:`p_i` the probabilities of cell :math:`i`, :math:`w_{ij}` the weights of its neighbors and :math:`\lambda` the
-    strength, each update sets
+    Mean-field inference in a Markov random field with label compatibilities :cite:p:`krahenbuhl2011efficient`. With
+    :math:`p_i` the probabilities of cell :math:`i`, :math:`w_{ij}` the weights of its neighbours and :math:`\lambda`
+    the strength, each update sets
 
     .. math::
 
@@ -125,8 +125,8 @@ def mean_field_smoothing(probabilities: np.ndarray, neighbors: sparse.csr_array,
         s_j(m) = q_j(m) \max_k q_j(k) .
 
     Two things differ from the usual model. The factor :math:`\max_k q_j(k)` reduces the influence of uncertain
-    neighbors. The compatibilities :math:`A` are estimated from the current probabilities before each update: with
-    :math:`N_{lm}` the expected number of pairs of neighbors with labels :math:`l` and :math:`m`, :math:`N` their sum,
+    neighbours. The compatibilities :math:`A` are estimated from the current probabilities before each update: with
+    :math:`N_{lm}` the expected number of pairs of neighbours with labels :math:`l` and :math:`m`, :math:`N` their sum,
     :math:`f` the label fractions, and :math:`c` a pseudocount,
 
     .. math:: A_{lm} = \log \frac{N_{lm} + c f_l f_m}{N f_l f_m + c f_l f_m} .
@@ -135,26 +135,26 @@ def mean_field_smoothing(probabilities: np.ndarray, neighbors: sparse.csr_array,
     has_label = (probabilities.sum(axis=1) > 0)[:, None]
     current = probabilities
     for _ in range(N_UPDATES):
-        weighted = current * current.max(axis=1, keepdims=True)
-        logits = log_probabilities + strength * (neighbors @ weighted) @ _pair_log_odds(weighted, neighbors).T
+        beliefs = current * current.max(axis=1, keepdims=True)
+        logits = log_probabilities + strength * (neighbours @ beliefs) @ _pair_log_odds(beliefs, neighbours).T
         current = np.exp(logits - logits.max(axis=1, keepdims=True)) * has_label
         current = current / current.sum(axis=1, keepdims=True).clip(EPSILON)
     return current
 
 
-def _pair_log_odds(weighted: np.ndarray, neighbors: sparse.csr_array) -> np.ndarray:
-    """Return the log ratio of observed to independent pairs of labels among neighbors, shape (n_labels, n_labels)."""
-    n_neighbors = (neighbors.indptr[1:] - neighbors.indptr[:-1])[:, None]
-    pairs = (weighted * n_neighbors).T @ (neighbors @ weighted)
+def _pair_log_odds(beliefs: np.ndarray, neighbours: sparse.csr_array) -> np.ndarray:
+    """Return the log ratio of observed to independent pairs of labels among neighbours, shape (n_labels, n_labels)."""
+    n_neighbours = (neighbours.indptr[1:] - neighbours.indptr[:-1])[:, None]
+    pairs = (beliefs * n_neighbours).T @ (neighbours @ beliefs)
     pairs = pairs + pairs.T
-    fractions = weighted.sum(axis=0) / max(weighted.sum(), EPSILON)
+    fractions = beliefs.sum(axis=0) / max(beliefs.sum(), EPSILON)
     expected = np.outer(fractions, fractions) + EPSILON
     prior_pairs = PAIR_PSEUDOCOUNT * len(fractions) ** 2 * expected
     return np.log((pairs + prior_pairs) / (pairs.sum() * expected + prior_pairs))
 
 
 def _is_rare(labels: np.ndarray, has_label: np.ndarray, rare_fraction: float) -> np.ndarray:
-    """Return which cells have a label that fewer than this fraction of the labeled cells have, shape (n_obs,)."""
+    """Return which cells have a label that fewer than this fraction of the labelled cells have, shape (n_obs,)."""
     fractions = pd.Series(labels[has_label]).value_counts() / max(has_label.sum(), 1)
     return np.isin(labels, fractions.index[fractions < rare_fraction])
 
@@ -166,8 +166,8 @@ def _check_prediction(adata: AnnData, key: str) -> None:
         )
 
 
-def _neighbor_weights(adata: AnnData, graph: str | sparse.sparray | sparse.spmatrix) -> sparse.csr_array:
-    """Return equal weights of the neighbors of each cell, without the cell itself, shape (n_obs, n_obs).
+def _neighbour_weights(adata: AnnData, graph: str | sparse.sparray | sparse.spmatrix) -> sparse.csr_array:
+    """Return equal weights of the neighbours of each cell, without the cell itself, shape (n_obs, n_obs).
 
     Raises
     ------
@@ -186,5 +186,5 @@ def _neighbor_weights(adata: AnnData, graph: str | sparse.sparray | sparse.spmat
     links = sparse.csr_array(graph != 0, dtype=float)
     links.setdiag(0)
     links.eliminate_zeros()
-    n_neighbors = np.asarray(links.sum(axis=1)).ravel()
-    return sparse.csr_array(sparse.diags_array(1 / np.maximum(n_neighbors, 1)) @ links)
+    n_neighbours = np.asarray(links.sum(axis=1)).ravel()
+    return sparse.csr_array(sparse.diags_array(1 / np.maximum(n_neighbours, 1)) @ links)

@@ -1,4 +1,4 @@
-"""The code of docs/output.md, on every container of counts."""
+"""The code of docs/scores.md, on every container of counts."""
 
 import re
 
