@@ -1,6 +1,4 @@
-"""Named sizes and the estimate of what they cost."""
-
-import inspect
+"""Estimated time of an epoch."""
 
 import pytest
 
@@ -15,16 +13,6 @@ def module(n_genes: int, **sizes) -> HRCAModule:
     widths = sizes.pop("classifier_widths")
     gene_ae = GeneAE(n_genes=n_genes, dropout_rate=0.1, **sizes)
     return HRCAModule(gene_ae, SEClassifier(n_latent=sizes["n_latent"], n_labels=5, widths=widths, dropout_rate=0.5))
-
-
-def test_the_documents_size_is_the_default():
-    parameters = inspect.signature(hrca.HRCA).parameters
-    assert hrca.SIZES["document"] == {name: parameters[name].default for name in hrca.SIZES["document"]}
-
-
-@pytest.mark.parametrize("name", hrca.SIZES)
-def test_every_size_names_every_size(name):
-    assert set(hrca.SIZES[name]) == set(hrca.SIZES["document"])
 
 
 def test_the_estimate_grows_with_cells_and_weights(monkeypatch):

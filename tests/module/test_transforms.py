@@ -5,9 +5,19 @@ import numpy as np
 import pytest
 import scanpy as sc
 import torch
-from scipy import stats
+from golden import close, recipe
+from scipy import sparse, stats
 
-from hrca.module._transforms import MIN_THINNED_DEPTH, corrupt, log_normalize, thin_counts, thin_to_depth
+from hrca.module._transforms import (
+    MIN_THINNED_DEPTH,
+    corrupt,
+    log_normalize,
+    log_normalize_sparse,
+    mask_counts,
+    thin_counts,
+    thin_sparse,
+    thin_to_depth,
+)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -21,6 +31,43 @@ def test_log_normalize_equals_scanpy(dtype):
 
 def test_log_normalize_leaves_an_empty_cell_empty():
     assert not log_normalize(torch.zeros(2, 5)).any()
+
+
+def test_masked_normalisation_equals_golden(golden_dir):
+    golden = recipe(golden_dir).golden()
+    counts = torch.from_numpy(golden["counts"].astype(np.float64))
+    close(
+        log_normalize(mask_counts(counts, torch.from_numpy(golden["mask"]))), golden["masked_norm_f64"], torch.float64
+    )
+
+
+@pytest.mark.parametrize("container", [sparse.csr_array, sparse.csr_matrix])
+def test_sparse_log_normalisation_equals_that_of_tensors(container):
+    counts = np.random.default_rng(0).poisson(1.0, (20, 30)).astype(np.float32)
+    counts[4] = 0
+    normalized = log_normalize_sparse(container(counts), 1e4)
+    assert isinstance(normalized, container)
+    assert normalized.dtype == np.float32
+    np.testing.assert_allclose(normalized.toarray(), log_normalize(torch.from_numpy(counts)), rtol=1e-6)
+    scaled = log_normalize_sparse(container(counts), 50.0)
+    np.testing.assert_allclose(np.expm1(scaled.toarray()).sum(axis=1), 50 * (counts.sum(axis=1) > 0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("container", [sparse.csr_array, sparse.csr_matrix])
+@pytest.mark.parametrize("fraction", ["one", "by cell"])
+def test_sparse_thinning_draws_a_binomial_number_for_each_entry_in_order(container, fraction):
+    counts = container(np.random.default_rng(0).poisson(3.0, (40, 30)).astype(np.float32))
+    before, kept = counts.copy(), 0.3 if fraction == "one" else np.linspace(0, 1, 40)
+    thinned = thin_sparse(counts, kept, np.random.default_rng(1))
+    rng, expected = np.random.default_rng(1), []
+    for cell in range(40):
+        for value in counts.data[counts.indptr[cell] : counts.indptr[cell + 1]]:
+            expected.append(rng.binomial(int(value), kept if fraction == "one" else kept[cell]))
+    assert isinstance(thinned, container)
+    assert thinned.dtype == np.float32
+    np.testing.assert_array_equal(thinned.data, expected)
+    np.testing.assert_array_equal(thinned.indices, counts.indices)
+    assert abs(counts - before).nnz == 0
 
 
 def test_thinned_counts_are_binomial():

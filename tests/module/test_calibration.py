@@ -1,4 +1,4 @@
-"""Temperature, biases and stray labels, against scipy and simulated cells."""
+"""Calibration, against scipy and simulated cells."""
 
 import numpy as np
 import pytest
@@ -12,12 +12,12 @@ from hrca.module._calibration import Calibration
 
 
 def simulated(n: int, temperature=lambda depth: np.exp(0.5 + 0.2 * np.log(depth / 100)), seed: int = 0):
-    """Cells that claim too much, by a temperature: log-probabilities, depth, true labels."""
+    """Cells that are overconfident by a temperature: log-probabilities, depth, true labels."""
     rng = np.random.default_rng(seed)
     depth = np.exp(rng.uniform(np.log(10), np.log(2000), n))
-    honest = rng.normal(size=(n, 4)) * 2
-    codes = np.array([rng.choice(4, p=row) for row in softmax(honest, axis=1)])
-    return log_softmax(honest * temperature(depth)[:, None], axis=1), depth, codes
+    calibrated_scores = rng.normal(size=(n, 4)) * 2
+    codes = np.array([rng.choice(4, p=row) for row in softmax(calibrated_scores, axis=1)])
+    return log_softmax(calibrated_scores * temperature(depth)[:, None], axis=1), depth, codes
 
 
 def fitted(log_probabilities, depth, codes, n_cells=None, by_label=False) -> Calibration:
@@ -31,7 +31,7 @@ def calibrated(calibration: Calibration, log_probabilities, depth) -> np.ndarray
     return calibration(torch.from_numpy(log_probabilities), torch.from_numpy(depth)).numpy()
 
 
-def test_without_a_fit_probabilities_stay_as_they_are():
+def test_without_a_fit_probabilities_stay_unchanged():
     log_probabilities, depth, _ = simulated(20)
     depth[:2] = 0, 1e9
     np.testing.assert_allclose(calibrated(Calibration(4), log_probabilities, depth), log_probabilities, atol=1e-12)
@@ -42,28 +42,25 @@ def test_the_fit_is_the_minimum_that_scipy_finds(by_label):
     log_probabilities, depth, codes = simulated(300)
     ends = np.quantile(depth, [0.01, 0.99])
     x, highest = np.log(np.clip(depth, *ends) / 100), log_probabilities.max(axis=1)
-    known = np.column_stack([np.ones(300), x, x**2, highest, highest * x])
+    terms = np.column_stack([np.ones(300), x, x**2, highest, highest * x])
     codes[:30] = (codes[:30] + 1) % 4
-    spreads = np.array([1, 0.3, 0.1, 0.5, 0.5, 2] + ([1.0] * 4 + [0.5] * 4 + [0.2] * 16) * by_label)
+    prior_sds = np.array([1, 0.3, 0.1, 0.5, 0.5, 2] + ([1.0] * 4 + [0.5] * 4 + [0.2] * 16) * by_label)
 
-    def loss(chosen):
+    def loss(parameters):
         bias = 0
         if by_label:
-            drawn = np.maximum(log_probabilities, -8) @ chosen[14:].reshape(4, 4).T
-            bias = chosen[6:10] + x[:, None] * chosen[10:14] + drawn
-        scaled, stray = log_probabilities / np.exp(known @ chosen[:5])[:, None] + bias, expit(chosen[5])
-        right = softmax(scaled, axis=1)[np.arange(300), codes]
-        prior = np.square((chosen - np.eye(len(spreads))[5] * -4) / spreads).sum()
-        return -np.mean(np.log((1 - stray) * right + stray / 4)) + prior / 2 / 30
+            coupled = np.maximum(log_probabilities, -8) @ parameters[14:].reshape(4, 4).T
+            bias = parameters[6:10] + x[:, None] * parameters[10:14] + coupled
+        scaled, rate = log_probabilities / np.exp(terms @ parameters[:5])[:, None] + bias, expit(parameters[5])
+        likelihood = softmax(scaled, axis=1)[np.arange(300), codes]
+        penalty = np.square((parameters - np.eye(len(prior_sds))[5] * -4) / prior_sds).sum()
+        return -np.mean(np.log((1 - rate) * likelihood + rate / 4)) + penalty / 2 / 30
 
     calibration = fitted(log_probabilities, depth, codes, n_cells=30, by_label=by_label)
     own = [*calibration.temperature_coef.tolist(), logit(calibration.outlier_rate.item())]
-    own += (
-        [*calibration.dirichlet_bias.flatten().tolist(), *calibration.dirichlet_weight.flatten().tolist()]
-        if by_label
-        else []
-    )
-    start = np.zeros(len(spreads))
+    if by_label:
+        own += calibration.dirichlet_bias.flatten().tolist() + calibration.dirichlet_weight.flatten().tolist()
+    start = np.zeros(len(prior_sds))
     found = minimize(loss, start, method="BFGS", options={"gtol": 1e-8})
     assert loss(np.array(own)) < found.fun + 1e-6
     np.testing.assert_allclose(own, found.x, atol=0.02)
@@ -71,79 +68,82 @@ def test_the_fit_is_the_minimum_that_scipy_finds(by_label):
     np.testing.assert_allclose(calibration.depth_range, ends, rtol=1e-6)
 
 
-def test_each_cell_is_calibrated_as_decision_4_says():
+def test_each_cell_is_calibrated_by_the_formula_of_decision_4():
     log_probabilities, depth, codes = simulated(300)
     codes[::3] = 2
     calibration = fitted(log_probabilities, depth, codes, by_label=True)
     depth[0], log_probabilities[1] = 1e6, log_softmax([0.0, -3.0, -20.0, -400.0])
-    for first in (calibration.temperature_coef[0].item(), 5.0, -5.0):  # the last two beyond what it may be
+    for first in (calibration.temperature_coef[0].item(), 5.0, -5.0):  # the last two beyond the bounds
         calibration.temperature_coef[0] = first
         expected = [calibrated_by_hand(calibration, row, n) for row, n in zip(log_probabilities, depth, strict=True)]
         np.testing.assert_allclose(np.exp(calibrated(calibration, log_probabilities, depth)), expected, rtol=1e-4)
 
 
-def test_labels_that_are_mistaken_for_one_another_draw_each_other():
-    honest, depth, codes = simulated(20_000, temperature=lambda depth: np.ones_like(depth))
-    # between the first two labels, too much is made of a difference
-    claimed = honest.copy()
-    claimed[:, :2] += honest[:, :2] - honest[:, :2].mean(axis=1, keepdims=True)
-    claimed = log_softmax(claimed, axis=1)
+def test_the_coupling_matrix_corrects_a_pair_of_confused_labels():
+    calibrated_scores, depth, codes = simulated(20_000, temperature=lambda depth: np.ones_like(depth))
+    # the difference between the first two labels is exaggerated
+    overconfident = calibrated_scores.copy()
+    overconfident[:, :2] += calibrated_scores[:, :2] - calibrated_scores[:, :2].mean(axis=1, keepdims=True)
+    overconfident = log_softmax(overconfident, axis=1)
     errors = []
     for by_label in (False, True):
-        calibration = fitted(claimed, depth, codes, by_label=by_label)
-        errors.append(np.abs(np.exp(calibrated(calibration, claimed, depth)) - np.exp(honest)).mean())
+        calibration = fitted(overconfident, depth, codes, by_label=by_label)
+        errors.append(np.abs(np.exp(calibrated(calibration, overconfident, depth)) - np.exp(calibrated_scores)).mean())
     assert errors[1] < 0.6 * errors[0]
-    mixing = calibration.dirichlet_weight
-    assert min(mixing[0, 1], mixing[1, 0]) > 0.2 > mixing[2:].abs().max()
+    weight = calibration.dirichlet_weight
+    assert min(weight[0, 1], weight[1, 0]) > 0.2 > weight[2:].abs().max()
 
 
-def test_a_label_that_is_said_too_often_is_said_less():
-    honest, depth, codes = simulated(20_000, temperature=lambda depth: np.ones_like(depth))
+def test_the_bias_corrects_a_label_that_is_predicted_too_often():
+    calibrated_scores, depth, codes = simulated(20_000, temperature=lambda depth: np.ones_like(depth))
     shift = np.array([0.0, 0.0, 0.0, 1.0]) * (1 + 0.3 * np.log(depth / 100))[:, None]
-    calibration = fitted(log_softmax(honest + shift, axis=1), depth, codes, by_label=True)
+    calibration = fitted(log_softmax(calibrated_scores + shift, axis=1), depth, codes, by_label=True)
     bias = calibration.dirichlet_bias - calibration.dirichlet_bias.mean(dim=1, keepdim=True)
     np.testing.assert_allclose(bias[0], [0.25, 0.25, 0.25, -0.75], atol=0.1)
     np.testing.assert_allclose(bias[1], 0.3 * np.array([0.25, 0.25, 0.25, -0.75]), atol=0.1)
-    after = np.exp(calibrated(calibration, log_softmax(honest + shift, axis=1), depth))
+    after = np.exp(calibrated(calibration, log_softmax(calibrated_scores + shift, axis=1), depth))
     assert calibration_error(codes, after.argmax(axis=1), after.max(axis=1)) < 0.015
 
 
-def test_unsure_cells_may_claim_too_much_where_sure_ones_do_not():
-    honest, depth, codes = simulated(20_000, temperature=lambda depth: np.ones_like(depth))
-    highest = honest.max(axis=1, keepdims=True)
-    claimed = log_softmax(honest * (1 - 0.5 * highest), axis=1)  # the less sure, the more too sure
-    calibration = fitted(claimed, depth, codes)
-    before, after = np.exp(claimed), np.exp(calibrated(calibration, claimed, depth))
-    errors = [calibration_error(codes, said.argmax(axis=1), said.max(axis=1)) for said in (before, after)]
+def test_overconfidence_of_uncertain_cells_alone_is_corrected():
+    calibrated_scores, depth, codes = simulated(20_000, temperature=lambda depth: np.ones_like(depth))
+    highest = calibrated_scores.max(axis=1, keepdims=True)
+    overconfident = log_softmax(
+        calibrated_scores * (1 - 0.5 * highest), axis=1
+    )  # the less confident, the more overconfident
+    calibration = fitted(overconfident, depth, codes)
+    before, after = np.exp(overconfident), np.exp(calibrated(calibration, overconfident, depth))
+    errors = [calibration_error(codes, p.argmax(axis=1), p.max(axis=1)) for p in (before, after)]
     assert errors[1] < 0.02 < errors[0] / 2
 
 
-def test_cells_that_claim_too_much_by_depth_are_found_out():
+def test_overconfidence_that_depends_on_depth_is_corrected():
     calibration = fitted(*simulated(20_000))
     np.testing.assert_allclose(calibration.temperature_coef, [0.5, 0.2, 0, 0, 0], atol=0.06)
     log_probabilities, depth, codes = simulated(20_000, seed=1)
     for deep in (True, False):
         cells = (depth > 200) == deep
         errors = []
-        for said in (log_probabilities, calibrated(calibration, log_probabilities, depth)):
-            said = np.exp(said[cells])
-            errors.append(calibration_error(codes[cells], said.argmax(axis=1), said.max(axis=1)))
+        for scores in (log_probabilities, calibrated(calibration, log_probabilities, depth)):
+            probabilities = np.exp(scores[cells])
+            confidence, labels = probabilities.max(axis=1), probabilities.argmax(axis=1)
+            errors.append(calibration_error(codes[cells], labels, confidence))
         assert errors[1] < 0.02 < errors[0]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.15])
-def test_labels_that_nothing_explains_are_counted(share):
+@pytest.mark.parametrize("outlier_rate", [0.0, 0.15])
+def test_the_outlier_rate_is_recovered(outlier_rate):
     log_probabilities, depth, codes = simulated(20_000)
-    strays = np.random.default_rng(2).random(len(codes)) < share
-    codes[strays] = np.random.default_rng(3).integers(4, size=strays.sum())
+    outliers = np.random.default_rng(2).random(len(codes)) < outlier_rate
+    codes[outliers] = np.random.default_rng(3).integers(4, size=outliers.sum())
     calibration = fitted(log_probabilities, depth, codes)
     np.testing.assert_allclose(calibration.temperature_coef, [0.5, 0.2, 0, 0, 0], atol=0.12)
-    np.testing.assert_allclose(calibration.outlier_rate, share, atol=0.02)
+    np.testing.assert_allclose(calibration.outlier_rate, outlier_rate, atol=0.02)
     highest = 1 - 0.75 * calibration.outlier_rate.item()
     assert calibrated(calibration, log_probabilities, depth).max() <= np.log(highest) + 1e-6
 
 
-def test_the_labels_stay_as_they_are_and_probabilities_sum_to_one():
+def test_the_order_of_labels_stays_and_probabilities_sum_to_one():
     calibration = fitted(*simulated(200, temperature=lambda depth: np.exp(2 + 0 * depth)))
     log_probabilities, depth, _ = simulated(2000, seed=1)
     after = calibrated(calibration, log_probabilities, depth)
@@ -151,7 +151,7 @@ def test_the_labels_stay_as_they_are_and_probabilities_sum_to_one():
     np.testing.assert_allclose(np.exp(after).sum(axis=1), 1)
 
 
-def test_few_cells_teach_little():
+def test_few_cells_leave_the_coefficients_near_zero():
     log_probabilities, depth, codes = simulated(5, temperature=lambda depth: np.exp(2 + 0 * depth))
     few, many = (
         fitted(*(np.concatenate([x] * 100) for x in (log_probabilities, depth, codes)), n_cells=n).temperature_coef
@@ -161,7 +161,7 @@ def test_few_cells_teach_little():
     assert few.abs().max() < 2
 
 
-def test_beyond_the_depths_that_taught_it_the_temperature_stays():
+def test_beyond_the_depths_of_the_fit_the_temperature_is_constant():
     log_probabilities, depth, codes = simulated(500)
     calibration = fitted(log_probabilities, depth, codes)
     low, high = calibration.depth_range.double().numpy()
