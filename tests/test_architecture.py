@@ -18,7 +18,8 @@ FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init
 
 def layers() -> list[set[str]]:
     """Packages and modules of each row of the contract, from the top down."""
-    contract = PAGE.read_text().split("<!-- contract -->")[1]
+    # other tables of the page follow after an empty line
+    contract = PAGE.read_text().split("<!-- contract -->")[1].strip().split("\n\n")[0]
     return [set(re.findall(r"`(\w+)`", row)) for row in ROW.findall(contract)]
 
 
