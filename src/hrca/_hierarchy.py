@@ -217,13 +217,13 @@ def read_hierarchy(
     unused = sorted(set(parents) - nodes)
     if unused:
         logger.warning("`labels_hierarchy` has parents for %s, which are no labels or ancestors of them.", unused[:3])
-    kept = set(parents) if isinstance(hierarchy, Mapping) else nodes & set(parents)
-    if not nodes & kept:
+    children = set(parents) if isinstance(hierarchy, Mapping) else nodes & set(parents)
+    if not nodes & children:
         raise ValueError(
             f"`labels_hierarchy` must give some label a parent, but gives none. The labels are {_first_names(labels)}. "
             f"{remedy}"
         )
-    return {node: parents[node] for node in sorted(kept)}
+    return {node: parents[node] for node in sorted(children)}
 
 
 def _read_parents(
