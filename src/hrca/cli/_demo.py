@@ -15,6 +15,7 @@ from hrca import datasets, metrics, pl
 from hrca.model._model import HRCA
 from hrca.module._presets import SIZES
 from hrca.module._profiles import class_profiles
+from hrca.module._transforms import thin_sparse
 from hrca.train._random_states import set_seed
 
 # The query is made of 30 % of the cells, each thinned to 30 % of its counts: it is sparse, and its labels are known.
@@ -76,7 +77,7 @@ def pbmc68k_pair(seed: int = 0) -> ReferenceQueryPair:
     order = rng.permutation(adata.n_obs)
     n_reference = round(REFERENCE_FRACTION * adata.n_obs)
     reference, query = adata[order[:n_reference]].copy(), adata[order[n_reference:]].copy()
-    query.X.data = rng.binomial(query.X.data.astype(int), QUERY_DEPTH_FRACTION).astype(np.float32)
+    query.X = thin_sparse(query.X, QUERY_DEPTH_FRACTION, rng)
     query.X.eliminate_zeros()
     return ReferenceQueryPair(reference, query, "bulk_labels")
 
