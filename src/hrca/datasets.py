@@ -77,10 +77,6 @@ def local(name: str, folder: str | Path | None = None) -> ad.AnnData:
     -------
     The data set.
 
-    Returns
-    -------
-    The data set.
-
     Raises
     ------
     FileNotFoundError

@@ -48,7 +48,5 @@ def test_a_hierarchy_adds_its_score():
 def test_many_unseen_cells_warn():
     true_labels = TRUE.replace("A", "Y")
     is_known = true_labels.isin(LABELS).to_numpy()
-    with pytest.warns(
-        UserWarning, match=r"5 of 10 labelled cells are not scored: .* \['Y', 'X'\]"
-    ):
+    with pytest.warns(UserWarning, match=r"5 of 10 labelled cells are not scored: .* \['Y', 'X'\]"):
         evaluation_scores(true_labels, PREDICTED, CONFIDENCE, is_known, space())

@@ -14,7 +14,7 @@ from ._target_genes import TargetGenes
 class ValidationReport:
     """The result of :func:`hrca.pp.check`.
 
-    Attributes
+    Parameters
     ----------
     n_obs
         Number of cells.

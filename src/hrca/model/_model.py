@@ -41,7 +41,7 @@ class HRCA(TrainingMixin, PredictionMixin):
     adata
         The reference, after :meth:`setup_anndata` or :meth:`setup_mudata`.
     registry
-        scvi-tools' registry of a reference. :meth:`load` uses it in place of `adata`.
+        The registry that scvi-tools made of a reference. :meth:`load` uses it in place of `adata`.
     n_hidden
         Width between genes and latent features.
     n_latent
