@@ -21,7 +21,7 @@ DOCS = ROOT / "docs"
 # the page that ends with the table of all cases
 PAGE = next(page for page in (DOCS / "inputs_table.md", DOCS / "inputs.md") if page.exists())
 MEMORY_PAGE = next(page for page in (DOCS / "large_files.md", DOCS / "inputs.md") if page.exists())
-N_QUERY_CELLS = 300
+N_QUERY_CELLS = 150
 
 
 def labelled_cells() -> ad.AnnData:
@@ -33,14 +33,14 @@ def labelled_cells() -> ad.AnnData:
 
 @pytest.fixture(scope="session")
 def clean() -> ad.AnnData:
-    """The query from which each case is made: 300 cells of 765 genes, without labels."""
+    """The query from which each case is made: 150 cells of 765 genes, without labels."""
     adata = labelled_cells()[:N_QUERY_CELLS]
     return ad.AnnData(adata.X.sorted_indices(), obs=adata.obs[[]].copy(), var=adata.var[["ensembl"]].copy())
 
 
 @pytest.fixture(scope="session")
 def models() -> dict[str, hrca.HRCA]:
-    """One model, trained on the other 400 cells, and the same with other names of its genes."""
+    """One model, trained on the other 550 cells, and the same with other names of its genes."""
     scvi.settings.seed = 0
     reference = labelled_cells()[N_QUERY_CELLS:].copy()
     hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
