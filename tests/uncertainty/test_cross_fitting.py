@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -16,7 +15,6 @@ import hrca
 from hrca.model import _training_steps
 from hrca.train import _phase
 from hrca.uncertainty import _cross_fitting, _posthoc_fit
-from hrca.uncertainty._cross_fitting import stratified_folds
 
 
 def new_model(adata=None, **sizes) -> hrca.HRCA:
@@ -40,8 +38,8 @@ def testified(monkeypatch):
     """What was asked of each copy: its module's weights, the cells of its profiles, and those that it speaks of."""
     score_held_out, asked = _cross_fitting.score_held_out, []
 
-    def recorded(module, counts, codes, train, held_out):
-        said = score_held_out(module, counts, codes, train, held_out)
+    def recorded(module, reference, train, held_out):
+        said = score_held_out(module, reference, train, held_out)
         asked.append((module, train, held_out, said))
         return said
 
@@ -92,9 +90,7 @@ def test_no_copy_knows_the_cells_that_it_speaks_of(partly_labelled, testified, t
         assert not set(held_out) & (set(train) | set(validation) | set(profiles))
         assert set(train) | set(validation) == set(profiles) == set(labelled) - set(held_out)
         # with a plateau, validation cells choose the epoch; with a cycle they serve nothing
-        assert set(validation) == (
-            set(model.split_.validation) & set(profiles) if lr_schedule == "plateau" else set()
-        )
+        assert set(validation) == (set(model.split_.validation) & set(profiles) if lr_schedule == "plateau" else set())
     np.testing.assert_array_equal(trained_on["finetune"][-1][0], np.intersect1d(model.split_.train, labelled))
     np.testing.assert_array_equal(trained_on["pretrain"][-1][0], model.split_.train)
 
@@ -131,7 +127,7 @@ def test_all_cells_teach_weights_calibration_and_sets(testified, monkeypatch):
     assert [n for n, _ in parts] == [75] * 4
     for (*_, said), (_, rows) in zip(testified, parts, strict=True):
         # what is calibrated of a fold was weighed as the others teach
-        assert not rows & set(map(tuple, said.to_weigh.network.numpy().round(5)))
+        assert not rows & set(map(tuple, said.scores_for_weights.network.numpy().round(5)))
     assert model.module.calibration.dirichlet_bias.any()
     assert sorted(np.unique(model.conformal_scores_.cells)) == list(range(100))
     codes = np.array([model.labels.index(label) for label in model.adata.obs["cell_type"]])
@@ -151,15 +147,15 @@ def test_a_copy_says_of_a_cell_what_it_would_say_of_a_query(testified):
         output = module.branch_log_scores(x)
     shallow = (x.sum(dim=1) <= module.count_likelihood.max_depth).numpy()
     assert 0 < shallow.sum() < n
-    np.testing.assert_allclose(said.to_calibrate.network[:n], output[:, :3], rtol=1e-5)
-    np.testing.assert_array_equal(said.to_calibrate.depth[:n][shallow], x.sum(dim=1)[shallow])
+    np.testing.assert_allclose(said.scores_for_calibration.network[:n], output[:, :3], rtol=1e-5)
+    np.testing.assert_array_equal(said.scores_for_calibration.depth[:n][shallow], x.sum(dim=1)[shallow])
     used, is_informative = np.ones(x.shape[1], dtype=bool), module.count_likelihood.is_informative.numpy() > 0
     profiles, expected = module.count_likelihood.log_profiles.exp().double().numpy(), np.zeros((n, 3))
     others = 1 / (1 + x.sum(dim=1).numpy() / 100)[:, None]
     for genes, share in ((used, others), (is_informative, 1 - others)):
         among = profiles[:, genes] / profiles[:, genes].sum(axis=1, keepdims=True)
         expected += share * (x.numpy()[:, genes] @ np.log(among).T)
-    np.testing.assert_allclose(said.to_calibrate.log_likelihood[:n][shallow], expected[shallow], rtol=1e-4)
+    np.testing.assert_allclose(said.scores_for_calibration.log_likelihood[:n][shallow], expected[shallow], rtol=1e-4)
     np.testing.assert_array_equal(said.cells, np.tile(held_out, 10))
 
 
@@ -179,15 +175,6 @@ def test_of_a_large_reference_some_cells_are_asked_about(testified, monkeypatch)
     new_model().train(1, 1, n_folds=3, **QUIET)
     assert [len(held_out) for *_, held_out, _ in testified] == [7, 7, 7]
     assert [len(profiles) for _, profiles, *_ in testified] == [66, 67, 67]
-
-
-def test_cells_are_shared_out_evenly():
-    codes = np.repeat([0, 1, 2], [11, 6, 3])
-    folds = stratified_folds(codes, 5, 0)
-    assert sorted(np.concatenate(folds)) == list(range(20))
-    counts = np.array([np.bincount(codes[fold], minlength=3) for fold in folds])
-    assert (np.ptp(counts, axis=0) <= 1).all()
-    assert any((a != b).any() for a, b in zip(folds, stratified_folds(codes, 5, 1), strict=True))
 
 
 def test_save_and_load_keep_what_folds_taught(tmp_path):
@@ -290,7 +277,9 @@ def test_checkpoints_of_other_folds_are_refused(tmp_path):
             lambda again=again: again.train(1, 1, **options),
             lambda again=again: again.finetune(1, **options),
         ):
-            with pytest.raises(ValueError, match=r"was started with `n_folds`, and can only continue with the same number"):
+            with pytest.raises(
+                ValueError, match=r"was started with `n_folds`, and can only continue with the same number"
+            ):
                 train()
 
 

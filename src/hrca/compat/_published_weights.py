@@ -180,8 +180,8 @@ def assemble_model(gene_ae: GeneAE, se_classifier: SEClassifier) -> HRCA:
         if module.se_classifier is not None:
             module.se_classifier.load_state_dict(se_classifier.state_dict())
 
-    gene_names, labels = pd.Index(gene_ae.gene_names), list(se_classifier.labels)
-    return HRCA._from_networks(gene_names, labels, load_weights, **gene_ae.sizes, **se_classifier.sizes)
+    sizes: dict[str, Any] = {**gene_ae.sizes, **se_classifier.sizes}
+    return HRCA._from_networks(pd.Index(gene_names), list(labels), load_weights, **sizes)
 
 
 def classifier_of(model: HRCA) -> SEClassifier:

@@ -21,7 +21,7 @@ from hrca.train._callbacks import EpochHistory
 from hrca.train._checkpoints import check_unused, newest_checkpoint
 from hrca.train._config import PhaseConfig, PhaseName
 from hrca.train._history import extended_history, framed_history, plain_history
-from hrca.train._monitoring import MonitorTestSet, TensorBoard
+from hrca.train._monitoring import MonitorTestSet, TensorBoard, check_tensorboard
 from hrca.train._phase import (
     PhaseRun,
     choose_epochs,
@@ -53,6 +53,8 @@ class TrainingSteps(HRCABase):
         self, configs: Sequence[PhaseConfig], n_folds: int | None = None, test_set: TestSet | None = None
     ) -> None:
         last, fold_scores = configs[-1], None
+        if last.tensorboard:
+            check_tensorboard()
         if last.name == "finetune" and n_folds is None:
             check_no_folds(last.checkpoint_dir, last.resume)
         elif n_folds is not None:
@@ -123,7 +125,7 @@ class TrainingSteps(HRCABase):
             self._run_phase(config, split, cell_mask, checkpoint, max_epochs=max_epochs, history=history)
         self._mark_fitted(is_finetuned=self.is_finetuned_)
         if monitor is not None:
-            self.test_scores_ = monitor.rows
+            self.test_scores_ = monitor.evaluations
         return split
 
     def _restore(self, resumed: ResumedState) -> None:
@@ -149,9 +151,11 @@ class TrainingSteps(HRCABase):
         max_epochs: int,
         history: EpochHistory,
     ) -> None:
-        own = checkpoint if checkpoint is not None and checkpoint["phase"] == config.name else None
-        if own is not None:
-            state = own["model_state"]
+        if checkpoint is not None and checkpoint["phase"] != config.name:
+            # it is the end of the phase before, and has been restored
+            checkpoint = None
+        if checkpoint is not None:
+            state = checkpoint["model_state"]
         else:
             identity = model_identity(self.module, self.gene_names, self.labels)
             state = model_state(split, plain_history(self.history_), identity)
@@ -165,7 +169,7 @@ class TrainingSteps(HRCABase):
             max_epochs=max_epochs,
             history=history,
             model_state=state,
-            checkpoint=own,
+            checkpoint=checkpoint,
         )
         self.module.reset_posthoc()
         self._run(run)
@@ -194,9 +198,8 @@ class TrainingSteps(HRCABase):
 
     def _fit_posthoc(self, split: Split, fold_scores: list[HeldOutScores] | None) -> None:
         reference = self._reference_cells()
-        counts, codes = reference.counts, reference.codes
-        self.novelty_reference_ = novelty_reference_for(self.module, counts, codes)
-        self.conformal_scores_ = fit_posthoc(self.module, counts, codes, split, fold_scores)
+        self.novelty_reference_ = novelty_reference_for(self.module, reference)
+        self.conformal_scores_ = fit_posthoc(self.module, reference, split, fold_scores).conformal_scores
         self.n_folds_ = None if fold_scores is None else len(fold_scores)
         self._mark_fitted(is_finetuned=True)
 

@@ -169,7 +169,7 @@ def cross_fit(
         module = fit_fold(fold)
         # a label that the fold model has never seen would always be wrong
         scored = cells[np.isin(codes[cells], codes[train])][: -(-MAX_SCORED_CELLS // n_folds)]
-        fold_scores.append(score_held_out(module, reference.counts, codes, train, np.sort(scored)))
+        fold_scores.append(score_held_out(module, reference, train, np.sort(scored)))
     set_random_states(random_states)
     return fold_scores
 
