@@ -75,7 +75,7 @@ def is_invertible(transformation: str, values: np.ndarray) -> bool:
 
 
 def is_near_integer(values: np.ndarray) -> np.ndarray:
-    """Return True for each value that is an integer but for rounding errors."""
+    """Return True for each value that is an integer within rounding errors."""
     return np.abs(values - np.rint(values)) <= np.minimum(ATOL + RTOL * values, MAX_DISTANCE)
 
 

@@ -1,4 +1,4 @@
-"""Notes of a validation: what a user should know about cells and features that pass."""
+"""Notes of a validation: unusual cells and features that are accepted."""
 
 from collections.abc import Iterator
 
