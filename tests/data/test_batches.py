@@ -1,13 +1,12 @@
 """Aligned batches and their progress bar."""
 
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from scipy import sparse
 
+from hrca.data import _batches
 from hrca.data._alignment import GeneAlignment, make_selector
 from hrca.data._batches import aligned_batches, with_progress
 
@@ -48,21 +47,11 @@ def test_a_progress_bar_changes_no_batch():
     assert list(with_progress(iter(batches), 3, "labels")) == batches
 
 
-PREDICT = """
-import sys
-import anndata, hrca
-from hrca.data import _batches
-_batches.PROGRESS_DELAY_S = 0
-hrca.HRCA.load(sys.argv[1]).predict(anndata.read_h5ad(sys.argv[2]), enable_progress_bar=sys.argv[3] == "yes")
-"""
-
-
-@pytest.mark.parametrize("wanted", ["yes", "no"])
-def test_progress_bars_have_names_and_count_cells(tiny_model, query, tmp_path, wanted):
-    tiny_model.save(tmp_path / "model")
-    query.write_h5ad(tmp_path / "query.h5ad")
-    command = [sys.executable, "-c", PREDICT, str(tmp_path / "model"), str(tmp_path / "query.h5ad"), wanted]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("enable_progress_bar", [True, False])
+def test_progress_bars_have_names_and_count_cells(tiny_model, query, monkeypatch, capsys, enable_progress_bar):
+    monkeypatch.setattr(_batches, "PROGRESS_DELAY_S", 0)
+    tiny_model.predict(query, enable_progress_bar=enable_progress_bar)
+    output = capsys.readouterr()
     for name in ("labels", "novelty"):
-        assert (re.search(rf"{name}: 100%.*37.0/37.0", result.stderr) is not None) == (wanted == "yes")
-    assert "37.0" not in result.stdout
+        assert (re.search(rf"{name}: 100%.*37.0/37.0", output.err) is not None) == enable_progress_bar
+    assert "37.0" not in output.out

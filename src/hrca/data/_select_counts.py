@@ -66,7 +66,7 @@ class CountSelection:
 
 
 def sample_slots(adata: QueryCells, slots: Sequence[CountSlot]) -> Iterator[tuple[CountSlot, sparse.csr_array]]:
-    """Read one sample of cells from each slot, when it is asked for.
+    """Read one sample of cells from each slot, one slot at a time.
 
     Parameters
     ----------
