@@ -55,7 +55,7 @@ def check_sizes(n_latent: int, n_heads: int, classifier_widths: tuple[int, ...],
         Number of attention heads.
     classifier_widths
         Width of each stage of the classifier.
-    others
+    *others
         Further sizes, each at least 1.
 
     Raises
