@@ -1,243 +1,232 @@
-"""What the accuracy benchmark runs over: pairs of real data sets, query depths, gene panels, seeds."""
+"""Pairs of real data sets: reading them, restricting them to gene panels, and thinning queries."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
-import scanpy as sc
+from scipy import sparse
 
-from hrca import datasets
+from .expression import variable_genes
 
 ALL_GENES = "all"
-DEPTHS = (1.0, 0.3, 0.1, 0.03, 0.01)
-# Genes of a panel, and counts of its median cell.
-PANEL_SIZES = (1000, 300, 100)
-PANEL_CHOICES = ("variable", "random")
-PANEL_COUNTS = (100, 30)
-# What --quick leaves of the grid.
-QUICK_DEPTHS = (1.0, 0.03)
-QUICK_PANELS = ("300 variable",)
-QUICK_COUNTS = (100,)
 
 
 @dataclass(frozen=True)
-class QueryInput:
-    """Where a pair comes from.
+class PairSpec:
+    """The files and columns of a pair of data sets.
 
     Attributes
     ----------
     reference, query
-        Names of the files.
+        Names of the files, without ``.h5ad``.
     left_out
-        The batch that is the query where both are one file; the other batches are the reference.
+        Batch that is the query, for a pair from a single file. The other batches are the reference.
     labels_key
-        Column with the labels of both; an empty label leaves the cell out.
-    spatial
-        Whether the query is spatial: it is sparse as it is, and is not thinned.
-    panel_turn
-        When the pair's gene panels run: 1 is earlier than 2, 0 is never.
-    quick
-        Whether the pair is in the quick form of the benchmark.
+        Column of obs with the labels of both sides. A cell with an empty label is left out.
+    is_spatial
+        True for a spatial query, which is sparse already and is not thinned.
+    panel_round
+        Round of the grid in which the gene panels run, 1 or 2; 0 for a pair without gene panels.
+    is_quick
+        True for a pair of ``--quick``.
     """
 
     reference: str
     query: str
     left_out: str | None = None
     labels_key: str = "label_harmonised"
-    spatial: bool = False
-    panel_turn: int = 0
-    quick: bool = False
+    is_spatial: bool = False
+    panel_round: int = 0
+    is_quick: bool = False
 
     @property
     def name(self) -> str:
-        """``reference -> query``."""
+        """The name in the results, ``reference -> query``."""
         return f"{self.reference} -> {self.left_out or self.query}"
 
 
-def _leave_one_out(name: str, batches: tuple[str, ...], **options) -> list[QueryInput]:
-    return [QueryInput(name, name, batch, **options) for batch in batches]
+def _leave_one_batch_out(name: str, batches: tuple[str, ...], **options: Any) -> list[PairSpec]:
+    return [PairSpec(name, name, batch, **options) for batch in batches]
 
 
-SOURCES = (
-    QueryInput("poa_scrna_moffitt", "poa_merfish_b0.06", spatial=True, quick=True),
-    QueryInput("pbmc_facs_zheng", "pbmc3k", panel_turn=1),
-    QueryInput("pbmc3k", "pbmc_symphony_3tech", panel_turn=2),
-    QueryInput("pbmc_facs_zheng", "pbmc_symphony_3tech", panel_turn=2),
-    *_leave_one_out("pbmc_symphony_3tech", ("3pv1", "3pv2", "5p")),
-    QueryInput("pbmc3k", "pbmc_kang_small", panel_turn=1, quick=True),
-    *_leave_one_out("starmap_mpfc", ("BZ14", "BZ5", "BZ9"), labels_key="cell_type", spatial=True),
-    QueryInput("starmap_v1", "starmap_mpfc", spatial=True),
+PAIRS = (
+    PairSpec("poa_scrna_moffitt", "poa_merfish_b0.06", is_spatial=True, is_quick=True),
+    PairSpec("pbmc_facs_zheng", "pbmc3k", panel_round=1),
+    PairSpec("pbmc3k", "pbmc_symphony_3tech", panel_round=2),
+    PairSpec("pbmc_facs_zheng", "pbmc_symphony_3tech", panel_round=2),
+    *_leave_one_batch_out("pbmc_symphony_3tech", ("3pv1", "3pv2", "5p")),
+    PairSpec("pbmc3k", "pbmc_kang_small", panel_round=1, is_quick=True),
+    *_leave_one_batch_out("starmap_mpfc", ("BZ14", "BZ5", "BZ9"), labels_key="cell_type", is_spatial=True),
+    PairSpec("starmap_v1", "starmap_mpfc", is_spatial=True),
 )
 
 
+def select_pairs(parts: Iterable[str]) -> list[PairSpec]:
+    """Return the pairs whose name contains one of `parts`; all pairs if there are none."""
+    parts = list(parts)
+    return [spec for spec in PAIRS if not parts or any(part in spec.name for part in parts)]
+
+
 @dataclass(frozen=True)
-class Pair:
-    """Labelled cells of the shared genes: raw counts in X, labels in ``obs[labels_key]``."""
+class ReferenceQueryPair:
+    """Labelled cells of the shared genes: raw counts in X (CSR), labels as strings in ``obs[labels_key]``."""
 
     reference: ad.AnnData
     query: ad.AnnData
     labels_key: str
 
     @property
-    def seen(self) -> np.ndarray:
-        """Whether the reference has the type of each query cell."""
+    def is_known_label(self) -> np.ndarray:
+        """True for a query cell whose label the reference has, shape (n_obs,)."""
         return self.query.obs[self.labels_key].isin(self.reference.obs[self.labels_key].unique()).to_numpy()
 
 
-@dataclass(frozen=True)
-class Job:
-    """One training of a method, and the queries to label with it.
-
-    Attributes
-    ----------
-    method
-        Its name.
-    source
-        The pair.
-    genes
-        ``all``, or size and choice of a panel: ``300 random``.
-    seed
-        Of the thinning, of a random panel, and of the method.
-    depths
-        Of the queries: a share of the counts (``0.3``), or a median (``100 counts``).
-    """
-
-    method: str
-    source: QueryInput
-    genes: str
-    seed: int
-    depths: tuple[str, ...]
-
-    def key(self, depth: str) -> tuple[str, ...]:
-        """What tells one row of results from the others."""
-        return (self.method, self.source.name, self.genes, depth, str(self.seed))
-
-
-def jobs(methods: list[str], seeds: int, *, pairs: list[str] = (), quick: bool = False) -> Iterator[Job]:
-    """Walk the grid, what matters most first: by seed, then depths before panels, then by method.
+@lru_cache(maxsize=2)
+def read_pair(spec: PairSpec, folder: Path) -> ReferenceQueryPair:
+    """Read a pair, without unlabelled cells and without genes that only one side has.
 
     Parameters
     ----------
-    methods
-        Names.
-    seeds
-        How many.
-    pairs
-        Only pairs whose name contains one of these; all if empty.
-    quick
-        Only what takes minutes.
+    spec
+        The pair.
+    folder
+        Folder of the h5ad files.
     """
-    sources = [source for source in SOURCES if not pairs or any(part in source.name for part in pairs)]
-    if quick:
-        sources = [source for source in sources if source.quick]
-    for seed in range(seeds):
-        for turn in (0, 1, 2):
-            for method in methods:
-                for source in sources:
-                    for genes, depths in _turn(source, turn, quick):
-                        yield Job(method, source, genes, seed, depths)
-
-
-def _turn(source: QueryInput, turn: int, quick: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
-    shares = ["1"] if source.spatial else [f"{depth:g}" for depth in (QUICK_DEPTHS if quick else DEPTHS)]
-    counts = [f"{count} counts" for count in (QUICK_COUNTS if quick else PANEL_COUNTS)]
-    if turn == 0:
-        # all genes are the largest panel too, and one training serves both
-        yield ALL_GENES, tuple(shares + counts if source.panel_turn else shares)
-    elif turn == source.panel_turn:
-        panels = [f"{size} {choice}" for size in PANEL_SIZES for choice in PANEL_CHOICES]
-        for genes in QUICK_PANELS if quick else panels:
-            yield genes, tuple(counts)
-
-
-@lru_cache(maxsize=2)
-def load(source: QueryInput, data: Path) -> Pair:
-    """Read a pair, without the cells that have no label and the genes that only one side has."""
-    key = source.labels_key
-    if source.left_out:
-        adata = _labelled(datasets.local(source.reference, data), key)
-        is_query = (adata.obs["batch"] == source.left_out).to_numpy()
-        return Pair(adata[~is_query].copy(), adata[is_query].copy(), key)
-    reference, query = (_labelled(datasets.local(name, data), key) for name in (source.reference, source.query))
+    key = spec.labels_key
+    if spec.left_out:
+        adata = read_labelled(spec.reference, folder, key)
+        is_query = (adata.obs["batch"] == spec.left_out).to_numpy()
+        return ReferenceQueryPair(adata[~is_query].copy(), adata[is_query].copy(), key)
+    reference, query = (read_labelled(name, folder, key) for name in (spec.reference, spec.query))
     genes = reference.var_names[reference.var_names.isin(query.var_names)]
-    return Pair(reference[:, genes].copy(), query[:, genes].copy(), key)
+    return ReferenceQueryPair(reference[:, genes].copy(), query[:, genes].copy(), key)
 
 
-def _labelled(adata: ad.AnnData, labels_key: str) -> ad.AnnData:
+def read_labelled(name: str, folder: Path, labels_key: str) -> ad.AnnData:
+    """Read a data set without the cells whose label is empty; ``obs[labels_key]`` becomes strings."""
+    # imported here: baselines import this file, and hrca would count as their memory
+    from hrca import datasets
+
+    adata = datasets.local(name, folder)
     adata.obs[labels_key] = adata.obs[labels_key].astype(str)
     return adata[adata.obs[labels_key] != ""].copy()
 
 
-def panel(pair: Pair, genes: str, seed: int) -> Pair | None:
-    """Restrict a pair to a gene panel; None if the pair has no more genes than that.
+def restrict_to_panel(pair: ReferenceQueryPair, gene_set: str, seed: int) -> ReferenceQueryPair | None:
+    """Restrict a pair to a gene panel; reference cells without counts on the panel are left out, query cells stay.
 
-    Reference cells without a count on the panel are left out; query cells stay.
+    Parameters
+    ----------
+    pair
+        The pair on all its genes.
+    gene_set
+        ``all``, or size and choice of a panel: ``300 variable`` or ``300 random``.
+    seed
+        Seed of a random panel.
+
+    Returns
+    -------
+    The restricted pair; None if the pair has no more genes than the panel.
     """
-    if genes != ALL_GENES:
-        size, choice = genes.split()
+    if gene_set != ALL_GENES:
+        size, choice = gene_set.split()
         if pair.reference.n_vars <= int(size):
             return None
-        chosen = _most_variable(pair, int(size)) if choice == "variable" else _random(pair, int(size), seed)
-        pair = Pair(pair.reference[:, chosen].copy(), pair.query[:, chosen].copy(), pair.labels_key)
-    filled = totals(pair.reference) > 0
-    return Pair(pair.reference[filled].copy(), pair.query, pair.labels_key)
+        genes = variable_genes(pair.reference, int(size)) if choice == "variable" else _random(pair, int(size), seed)
+        pair = ReferenceQueryPair(pair.reference[:, genes].copy(), pair.query[:, genes].copy(), pair.labels_key)
+    return ReferenceQueryPair(drop_empty_cells(pair.reference), pair.query, pair.labels_key)
 
 
-def _most_variable(pair: Pair, size: int) -> np.ndarray:
-    normalized = pair.reference.copy()
-    sc.pp.normalize_total(normalized, target_sum=1e4)
-    sc.pp.log1p(normalized)
-    sc.pp.highly_variable_genes(normalized, n_top_genes=size)
-    return normalized.var["highly_variable"].to_numpy()
+def _random(pair: ReferenceQueryPair, size: int, seed: int) -> np.ndarray:
+    return np.sort(seeded_generator(seed, f"{size} random").choice(pair.reference.n_vars, size, replace=False))
 
 
-def _random(pair: Pair, size: int, seed: int) -> np.ndarray:
-    return np.sort(generator(seed, f"{size} random").choice(pair.reference.n_vars, size, replace=False))
-
-
-def queries(pair: Pair, depths: tuple[str, ...], seed: int) -> dict[str, ad.AnnData]:
+def thin_queries(pair: ReferenceQueryPair, depths: Iterable[str], seed: int) -> dict[str, ad.AnnData]:
     """Thin the query to each depth.
 
-    A median that the query does not reach leaves the query as it is; of several such, only the smallest is kept, the
-    others would be the same cells again.
+    A median that the query does not reach leaves the query unchanged. Of several such medians only the smallest is
+    kept, because the others give the same cells.
+
+    Parameters
+    ----------
+    pair
+        The pair.
+    depths
+        Fractions of the counts (``0.3``), or medians of the counts of a cell (``100 counts``).
+    seed
+        Seed of the thinning.
     """
-    median = float(np.median(totals(pair.query)))
-    short = sorted(int(depth.split()[0]) for depth in depths if depth.endswith("counts") and wanted(depth) >= median)
+    depths = list(depths)
+    median = float(np.median(total_counts(pair.query)))
+    targets = sorted(_target_median(depth) for depth in depths if _is_median(depth))
+    unreached = [target for target in targets if target >= median]
     return {
-        depth: thin(pair.query, share(depth, median), generator(seed, depth))
+        depth: thin(pair.query, _kept_fraction(depth, median), seeded_generator(seed, depth))
         for depth in depths
-        if not depth.endswith("counts") or wanted(depth) not in short[1:]
+        if not _is_median(depth) or _target_median(depth) not in unreached[1:]
     }
 
 
-def wanted(depth: str) -> int:
-    """Counts of the median cell that ``100 counts`` asks for."""
+def _is_median(depth: str) -> bool:
+    return depth.endswith("counts")
+
+
+def _target_median(depth: str) -> int:
     return int(depth.split()[0])
 
 
-def share(depth: str, median: float) -> float:
-    """Share of its counts that a query keeps at a depth."""
-    return min(1.0, wanted(depth) / median) if depth.endswith("counts") else float(depth)
+def _kept_fraction(depth: str, median: float) -> float:
+    return min(1.0, _target_median(depth) / median) if _is_median(depth) else float(depth)
 
 
-def thin(adata: ad.AnnData, kept: float, rng: np.random.Generator) -> ad.AnnData:
-    """Keep each count with this probability (binomial thinning)."""
+def thin(adata: ad.AnnData, kept_fraction: float, rng: np.random.Generator) -> ad.AnnData:
+    """Return a copy in which each count is kept with probability `kept_fraction`; X is CSR."""
     adata = adata.copy()
-    if kept < 1:
-        adata.X.data = rng.binomial(adata.X.data.astype(int), kept).astype(np.float32)
+    if kept_fraction < 1:
+        adata.X = thin_counts(adata.X, kept_fraction, rng)
         adata.X.eliminate_zeros()
     return adata
 
 
-def totals(adata: ad.AnnData) -> np.ndarray:
-    """Counts of each cell."""
+def thin_counts(
+    counts: sparse.csr_matrix, kept_fraction: float | np.ndarray, rng: np.random.Generator
+) -> sparse.csr_matrix:
+    """Keep each count with the same probability in a cell (binomial thinning).
+
+    Parameters
+    ----------
+    counts
+        Raw counts, shape (n_obs, n_genes).
+    kept_fraction
+        Probability that a count is kept, one for all cells or shape (n_obs,).
+    rng
+        Source of the randomness.
+
+    Returns
+    -------
+    Thinned counts, shape (n_obs, n_genes), float32; counts that became zero stay as stored zeros.
+    """
+    by_cell = np.broadcast_to(kept_fraction, counts.shape[0])
+    thinned = counts.copy()
+    thinned.data = rng.binomial(counts.data.astype(int), np.repeat(by_cell, np.diff(counts.indptr))).astype(np.float32)
+    return thinned
+
+
+def total_counts(adata: ad.AnnData) -> np.ndarray:
+    """Sum the counts of each cell, shape (n_obs,)."""
     return np.asarray(adata.X.sum(axis=1)).ravel()
 
 
-def generator(seed: int, purpose: str) -> np.random.Generator:
-    """Random numbers of one seed and one purpose: what else is run does not change them."""
+def drop_empty_cells(adata: ad.AnnData) -> ad.AnnData:
+    """Return a copy without the cells that have no counts."""
+    return adata[total_counts(adata) > 0].copy()
+
+
+def seeded_generator(seed: int, purpose: str) -> np.random.Generator:
+    """Return the generator of one seed and one purpose, which no other draw affects."""
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])

@@ -1,26 +1,29 @@
-"""What several peers are given as input, where their documentation asks for it: log-normalized, variable genes."""
+"""Input that several methods ask for in their documentation: log-normalized counts and variable genes.
+
+It needs scanpy and nothing of HRCA, because the environments of the published methods import it.
+"""
 
 import scanpy as sc
 from anndata import AnnData
 
-# What scvi-tools' and scanpy's tutorials keep of a whole transcriptome.
+# Genes that the tutorials of scvi-tools and scanpy keep of a whole transcriptome.
 N_TOP_GENES = 2000
 
 
 def log_normalized(adata: AnnData) -> AnnData:
-    """Copy of the counts as log(1 + counts per 10 000), with nothing else of them."""
+    """Copy obs, gene names and X, with X as log(1 + counts per 10,000)."""
     adata = AnnData(adata.X.copy(), obs=adata.obs.copy(), var=adata.var[[]].copy())
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
-    # SingleR's C++ refuses rows whose columns are in no order
+    # SingleR's C++ code rejects rows with unsorted columns
     adata.X.sort_indices()
     return adata
 
 
-def variable_genes(reference: AnnData) -> list[str]:
-    """Names of the ``N_TOP_GENES`` genes that vary most in a reference of counts; all of them if it has no more."""
-    if reference.n_vars <= N_TOP_GENES:
-        return reference.var_names.tolist()
-    normalized = log_normalized(reference)
-    sc.pp.highly_variable_genes(normalized, n_top_genes=N_TOP_GENES)
+def variable_genes(adata: AnnData, n_genes: int = N_TOP_GENES) -> list[str]:
+    """Name the `n_genes` most variable genes of raw counts, in the order of var; all genes if there are no more."""
+    if adata.n_vars <= n_genes:
+        return adata.var_names.tolist()
+    normalized = log_normalized(adata)
+    sc.pp.highly_variable_genes(normalized, n_top_genes=n_genes)
     return normalized.var_names[normalized.var["highly_variable"]].tolist()

@@ -7,39 +7,43 @@ from sklearn.metrics import f1_score
 from hrca import metrics
 
 
-def score(known: np.ndarray, seen: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> dict[str, float]:
-    """Score the cells whose type the reference has; count the others and say how sure the method was of them.
+def score(
+    true_labels: np.ndarray, is_known_label: np.ndarray, predicted: np.ndarray, confidence: np.ndarray
+) -> dict[str, float]:
+    """Score the cells whose label the reference has; count the others, and average the confidence of both.
 
     Parameters
     ----------
-    known
+    true_labels
         Label of each cell, shape (n_obs,).
-    seen
-        Whether the reference has it, shape (n_obs,).
+    is_known_label
+        True for a cell whose label the reference has, shape (n_obs,).
     predicted
-        Shape (n_obs,).
+        Predicted label of each cell, shape (n_obs,).
     confidence
-        Probability of the predicted label, shape (n_obs,), NaN where the method gives none.
+        Probability of the predicted label, shape (n_obs,); NaN for a method without probabilities.
     """
-    common = metrics.annotation_scores(known[seen], predicted[seen])
-    by_class = f1_score(known[seen], predicted[seen], labels=np.unique(known[seen]), average=None, zero_division=0)
+    known = is_known_label
+    overall = metrics.annotation_scores(true_labels[known], predicted[known])
+    labels = np.unique(true_labels[known])
+    by_label = f1_score(true_labels[known], predicted[known], labels=labels, average=None, zero_division=0)
     return {
-        **common.drop("n_obs"),
-        "median_f1": float(np.median(by_class)),
-        "ece": calibration_error(known[seen], predicted[seen], confidence[seen]),
-        "n_cells": int(seen.sum()),
-        "n_unseen": int((~seen).sum()),
-        "seen_confidence": _mean(confidence[seen]),
-        "unseen_confidence": _mean(confidence[~seen]),
+        **overall.drop("n_obs"),
+        "median_f1": float(np.median(by_label)),
+        "ece": calibration_error(true_labels[known], predicted[known], confidence[known]),
+        "n_cells": int(known.sum()),
+        "n_unseen": int((~known).sum()),
+        "seen_confidence": _mean(confidence[known]),
+        "unseen_confidence": _mean(confidence[~known]),
     }
 
 
-def calibration_error(known: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> float:
-    """As :func:`hrca.metrics.calibration_error`; NaN for a method that gives no probabilities."""
+def calibration_error(true_labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> float:
+    """Return :func:`hrca.metrics.calibration_error`; NaN for a method without probabilities."""
     if np.isnan(confidence).any():
         return float("nan")
     # a softmax can exceed 1 by rounding
-    return metrics.calibration_error(known, predicted, np.clip(confidence, 0, 1))
+    return metrics.calibration_error(true_labels, predicted, np.clip(confidence, 0, 1))
 
 
 def _mean(confidence: np.ndarray) -> float:

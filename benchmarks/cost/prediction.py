@@ -1,84 +1,85 @@
-"""Speed and memory of prediction on a large sparse query.
+"""Speed and memory of prediction on a large sparse query in memory.
 
-    python benchmarks/prediction.py
+    python -m benchmarks.cost.prediction [--cells 100000] [--genes 20000] [--density 0.05] [--shuffled] [--out FOLDER]
 
-makes cells x genes of random counts (default 100,000 x 20,000, 5 % of them not zero), predicts them with a laptop-size
-model, prints cells per second and peak memory above the data, and writes results/prediction.csv. Weights are untrained:
-they cost the same.
+It predicts random counts with a laptop-size model, and writes cells per second and peak memory above the data to
+``benchmarks/results/cost/prediction.csv``. A workload in the file is not measured again: give ``--out`` to repeat it.
 """
 
 import argparse
 import resource
 import time
+from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-import record
-from scipy import sparse
 
-import hrca
+from benchmarks.common.results import RESULTS, Table
 
+from .workload import gene_names, laptop_model, memory_gb, random_counts, reset_peak_memory
 
-def random_counts(n_obs: int, n_genes: int, density: float, seed: int = 0) -> sparse.csr_matrix:
-    """Counts whose non-zero genes are drawn with equal chance for each cell, without a dense array on the way."""
-    rng = np.random.default_rng(seed)
-    n_nonzero = round(density * n_genes)
-    indices = np.empty((n_obs, n_nonzero), dtype=np.int32)
-    for start in range(0, n_obs, 1000):
-        block = indices[start : start + 1000]
-        block[:] = rng.random((len(block), n_genes), dtype=np.float32).argpartition(n_nonzero, axis=1)[:, :n_nonzero]
-        block.sort(axis=1)
-    data = rng.geometric(0.5, indices.size).astype(np.float32)
-    indptr = np.arange(0, indices.size + 1, n_nonzero)
-    return sparse.csr_matrix((data, indices.ravel(), indptr), shape=(n_obs, n_genes))
+KEY = ("n_obs", "n_genes", "density", "shuffled")
+BYTES_PER_GB = 1024**3
 
 
-def memory_gb(field: str) -> float:
-    """Memory of this process as the kernel has it: VmRSS is now, VmHWM the largest so far."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024**2
+def measure(n_obs: int, n_genes: int, density: float, shuffled: bool) -> dict[str, Any]:
+    """Predict random counts, in this process.
+
+    Parameters
+    ----------
+    n_obs
+        Number of cells.
+    n_genes
+        Number of genes.
+    density
+        Fraction of counts that are not zero.
+    shuffled
+        True for a query whose genes are in another order than the model's.
+    """
+    counts = random_counts(n_obs, n_genes, density)
+    model = laptop_model(counts)
+    genes = gene_names(n_genes)
+    order = np.random.default_rng(1).permutation(genes) if shuffled else genes
+    query = ad.AnnData(counts, var=pd.DataFrame(index=order))
+    memory_before = reset_peak_memory()
+    start, cpu_start = time.perf_counter(), _cpu_seconds()
+    model.predict(query)
+    wall_s, cpu_s = time.perf_counter() - start, _cpu_seconds() - cpu_start
+    return {
+        "data_gb": round((counts.data.nbytes + counts.indices.nbytes + counts.indptr.nbytes) / BYTES_PER_GB, 3),
+        "peak_above_data_gb": round(memory_gb("VmHWM") - memory_before, 3),
+        "wall_s": round(wall_s, 1),
+        "cpu_s": round(cpu_s, 1),
+        "cells_per_s": round(n_obs / wall_s),
+    }
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:
-    """Make, predict, measure."""
+    """Measure the workload, if the results lack it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=100_000)
     parser.add_argument("--genes", type=int, default=20_000)
     parser.add_argument("--density", type=float, default=0.05)
     parser.add_argument("--shuffled", action="store_true", help="give the query's genes in another order")
+    parser.add_argument("--out", type=Path, default=RESULTS / "cost", help="folder of the results")
     arguments = parser.parse_args()
-    counts = random_counts(arguments.cells, arguments.genes, arguments.density)
-    genes = pd.Index([f"gene{i}" for i in range(arguments.genes)])
-    reference = ad.AnnData(
-        counts[:200].copy(), obs={"cell_type": [f"type {i % 10}" for i in range(200)]}, var=pd.DataFrame(index=genes)
-    )
-    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    model = hrca.HRCA(reference, **hrca.SIZES["laptop"])
-    model.finetune(1, train_size=1.0, enable_progress_bar=False)
-    order = np.random.default_rng(1).permutation(genes) if arguments.shuffled else genes
-    query = ad.AnnData(counts, var=pd.DataFrame(index=order))
-    # the peak so far is of making the data: start it anew (Linux)
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-    before = memory_gb("VmRSS")
-    start, cpu_start = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
-    model.predict(query)
-    wall_s, cpu_end = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
-    row = {
-        "n_obs": arguments.cells,
-        "n_genes": arguments.genes,
-        "density": arguments.density,
-        "shuffled": arguments.shuffled,
-        "data_gb": round((counts.data.nbytes + counts.indices.nbytes + counts.indptr.nbytes) / 1024**3, 3),
-        "peak_above_data_gb": round(memory_gb("VmHWM") - before, 3),
-        "wall_s": round(wall_s, 1),
-        "cpu_s": round(cpu_end.ru_utime + cpu_end.ru_stime - cpu_start.ru_utime - cpu_start.ru_stime, 1),
-        "cells_per_s": round(arguments.cells / wall_s),
-    }
+    table = Table(arguments.out / "prediction.csv", KEY)
+    workload = (arguments.cells, arguments.genes, arguments.density, arguments.shuffled)
+    row = dict(zip(KEY, workload, strict=True))
+    if table.key_of(row) in table.keys:
+        print(f"{table.path} has this workload; give --out to measure it again")
+        return
+    row |= measure(*workload)
+    table.append([row])
     for name, value in row.items():
         print(f"{name}: {value}")
-    record.write("prediction_shuffled" if arguments.shuffled else "prediction", [row])
 
 
 if __name__ == "__main__":

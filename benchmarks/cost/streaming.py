@@ -1,99 +1,103 @@
-"""Memory and time to predict cells from a file that is not loaded, and to write their labels into it.
+"""Memory and time of predicting a file that is not loaded, with the labels written into it.
 
-    python benchmarks/streaming.py --folder FOLDER
+    python -m benchmarks.cost.streaming --folder FOLDER [--sizes 30000 ...] [--out RESULTS]
 
-writes h5ad files of random sparse counts into FOLDER, piece by piece, predicts each in a process of its own with a
-laptop-size model, deletes it, prints memory above the start and time, and writes results/streaming.csv. FOLDER needs
-twice the size of the largest file: 5 GB with the sizes as they are. Weights are untrained: they cost the same.
+It writes h5ad files of random sparse counts into FOLDER, predicts each in its own process with a laptop-size model, and
+deletes it. Memory above the start and time go to ``benchmarks/results/cost/streaming.csv``. FOLDER needs twice the size
+of the largest file: 5 GB with the default sizes. A size in the file is not measured again: give ``--out`` to repeat it.
 """
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
-import record
-from prediction import memory_gb, random_counts
 
-import hrca
+from benchmarks.common.processes import run_for_json
+from benchmarks.common.results import RESULTS, Table
 
+from .workload import N_REFERENCE_CELLS, gene_names, laptop_model, memory_gb, random_counts, reset_peak_memory
+
+KEY = ("n_obs", "n_genes", "density")
 SIZES = [30_000, 100_000, 300_000]
-N_GENES, DENSITY, PIECE = 20_000, 0.05, 10_000
+N_GENES, DENSITY = 20_000, 0.05
+# Cells that are written at once, and values of a chunk of the file.
+N_PIECE_CELLS = 10_000
+CHUNK_SIZE = 1_000_000
+BYTES_PER_GB = 1024**3
 
 
 def write_counts(path: Path, n_obs: int) -> None:
-    """Write random counts in CSR, without ever having all of them in memory."""
+    """Write random counts in CSR, a piece at a time, on the model's genes in reverse order."""
     rng = np.random.default_rng(0)
     obs = pd.DataFrame(index=[f"cell{i}" for i in range(n_obs)])
-    var = pd.DataFrame(index=[f"GENE{i}" for i in reversed(range(N_GENES))])
-    ad.AnnData(obs=obs, var=var).write_h5ad(path)
+    ad.AnnData(obs=obs, var=pd.DataFrame(index=gene_names(N_GENES)[::-1])).write_h5ad(path)
+    # one gene of each stretch of genes has a count
     stride = round(1 / DENSITY)
-    a_cell = N_GENES // stride
+    n_nonzero = N_GENES // stride
     with h5py.File(path, "r+") as file:
         x = file.create_group("X")
         x.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": (n_obs, N_GENES)})
-        x["indptr"] = np.arange(n_obs + 1, dtype=np.int64) * a_cell
-        indices = x.create_dataset("indices", (n_obs * a_cell,), np.int32, chunks=(1_000_000,))
-        data = x.create_dataset("data", (n_obs * a_cell,), np.float32, chunks=(1_000_000,))
-        for start in range(0, n_obs, PIECE):
-            shape = (min(PIECE, n_obs - start), a_cell)
-            values = slice(start * a_cell, (start + shape[0]) * a_cell)
-            indices[values] = (np.arange(a_cell) * stride + rng.integers(0, stride, shape)).ravel()
+        x["indptr"] = np.arange(n_obs + 1, dtype=np.int64) * n_nonzero
+        indices = x.create_dataset("indices", (n_obs * n_nonzero,), np.int32, chunks=(CHUNK_SIZE,))
+        data = x.create_dataset("data", (n_obs * n_nonzero,), np.float32, chunks=(CHUNK_SIZE,))
+        for start in range(0, n_obs, N_PIECE_CELLS):
+            shape = (min(N_PIECE_CELLS, n_obs - start), n_nonzero)
+            values = slice(start * n_nonzero, (start + shape[0]) * n_nonzero)
+            indices[values] = (np.arange(n_nonzero) * stride + rng.integers(0, stride, shape)).ravel()
             data[values] = (1 + rng.poisson(0.5, shape)).ravel()
 
 
-def measure(path: Path) -> dict[str, float]:
+def measure_here(path: Path) -> dict[str, float]:
     """Predict the cells of a file, in this process."""
-    counts = random_counts(200, N_GENES, DENSITY)
-    var = pd.DataFrame(index=[f"GENE{i}" for i in range(N_GENES)])
-    reference = ad.AnnData(counts, obs={"cell_type": [f"type {i % 10}" for i in range(200)]}, var=var)
-    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    model = hrca.HRCA(reference, **hrca.SIZES["laptop"])
-    model.finetune(1, train_size=1.0, enable_progress_bar=False)
-    # the peak so far is of making the model: start it anew (Linux)
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-    before, start = memory_gb("VmRSS"), time.perf_counter()
+    model = laptop_model(random_counts(N_REFERENCE_CELLS, N_GENES, DENSITY))
+    memory_before, start = reset_peak_memory(), time.perf_counter()
     model.predict(path, enable_progress_bar=False)
     wall_s = time.perf_counter() - start
     return {
-        "start_gb": round(before, 3),
-        "peak_above_start_gb": round(memory_gb("VmHWM") - before, 3),
+        "start_gb": round(memory_before, 3),
+        "peak_above_start_gb": round(memory_gb("VmHWM") - memory_before, 3),
         "wall_s": round(wall_s, 1),
     }
 
 
+def measure(n_obs: int, folder: Path) -> dict[str, Any]:
+    """Write a file, predict it in another process, and delete it."""
+    path = folder / f"cells_{n_obs}.h5ad"
+    write_counts(path, n_obs)
+    file_gb = round(path.stat().st_size / BYTES_PER_GB, 3)
+    row = run_for_json("benchmarks.cost.streaming", "--folder", str(folder), "--measure", str(path))
+    n_labelled = int(ad.read_h5ad(path, backed="r").obs["hrca"].notna().sum())
+    path.unlink()
+    return {"file_gb": file_gb, "n_labelled": n_labelled, **row, "cells_per_s": round(n_obs / row["wall_s"])}
+
+
 def main() -> None:
-    """Make, predict, measure."""
+    """Measure the sizes that the results lack."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--measure", type=Path, help="predict this file, and print what it took")
+    parser.add_argument("--folder", type=Path, required=True, help="folder of the files of counts")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of cells")
+    parser.add_argument("--measure", type=Path, help="predict this file, and print the costs as JSON")
+    parser.add_argument("--out", type=Path, default=RESULTS / "cost", help="folder of the results")
     arguments = parser.parse_args()
     if arguments.measure:
-        print(json.dumps(measure(arguments.measure)))
+        print(json.dumps(measure_here(arguments.measure)))
         return
-    rows = []
     arguments.folder.mkdir(parents=True, exist_ok=True)
+    table = Table(arguments.out / "streaming.csv", KEY)
     for n_obs in arguments.sizes:
-        path = arguments.folder / f"cells_{n_obs}.h5ad"
-        write_counts(path, n_obs)
-        file_gb = round(path.stat().st_size / 1024**3, 3)
-        command = [sys.executable, __file__, "--folder", str(arguments.folder), "--measure", str(path)]
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        n_labelled = int(ad.read_h5ad(path, backed="r").obs["hrca"].notna().sum())
-        path.unlink()
-        row = {"n_obs": n_obs, "n_genes": N_GENES, "density": DENSITY, "file_gb": file_gb, "n_labelled": n_labelled}
-        row |= json.loads(output.splitlines()[-1])
-        rows.append(row | {"cells_per_s": round(n_obs / row["wall_s"])})
-        print(rows[-1], flush=True)
-        record.write("streaming", rows)
+        row = {"n_obs": n_obs, "n_genes": N_GENES, "density": DENSITY}
+        if table.key_of(row) in table.keys:
+            print(f"{n_obs} cells: in {table.path} already; give --out to measure them again")
+            continue
+        row |= measure(n_obs, arguments.folder)
+        table.append([row])
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,29 +1,36 @@
-"""Answers of any level of a hierarchy, against labels alone, on blood.
+"""Labels of any level of a hierarchy (back-off), compared with labels of the finest level, on blood.
 
-    python benchmarks/backoff.py --data DATA [--seeds 1] [--genes 2000]
+    python -m benchmarks.uncertainty.backoff --data DATA [--seeds 3] [--genes 2000]
 
-For ``pbmc3k`` and ``pbmc_facs_zheng`` (``cell_type``): half of the cells train HRCA (laptop size), with the hierarchies
-below, by ``train(n_folds=5)``; the other half, at each depth, is labelled, by this model and by what ``train()`` makes
-of the same networks. Writes results/backoff.csv, a row for each ``n_folds``, depth and ``min_confidence``: hierarchical
-precision, recall and F1 of ``predict(min_confidence=...)``; of a threshold on the labels' probabilities with as many
-answers; and of the most probable label of every cell. docs/benchmarks/backoff.csv has the means over the splits.
+Half of the cells of ``pbmc3k`` and of ``pbmc_facs_zheng`` (``cell_type``) train HRCA (laptop size) by
+``train(n_folds=5)``, with the hierarchies below. This model, and the model that ``train()`` gives without folds,
+predict the other half at each depth. The results are in ``benchmarks/results/uncertainty/backoff.csv``, a row for each
+``n_folds``, depth and ``min_confidence``, with hierarchical precision, recall and F1 of three methods:
+
+- ``backoff``: ``predict(min_confidence=...)``;
+- ``threshold``: the most probable label, for the same number of cells, those with the highest probabilities;
+- ``flat``: the most probable label of every cell.
+
+Data sets and seeds in the file are not measured again. ``benchmarks.uncertainty.report`` averages the splits.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
-import calibration
-import grid
 import numpy as np
-import pandas as pd
-import record
 import scvi
 
 import hrca
+from benchmarks.common.results import RESULTS, Table
 from hrca import metrics
 
+from .predictors import N_FOLDS, without_folds
+from .splits import LABELS_KEY, split_in_halves, thin_by_name
+
+KEY = ("data", "seed")
 PARENTS = {
     "pbmc3k": {
         "Naive CD4 T": "CD4 T",
@@ -45,88 +52,74 @@ PARENTS = {
     },
 }
 DEPTHS = (1.0, 0.1)
-# .45 is about half of the F1 of blood, where an answer that is one level finer begins to pay
-LEAST = (0.4, 0.45, 0.5, 0.7, 0.9)
+# 0.45 is about half of the F1 on blood. A label that is one level finer raises the expected F1 if its probability is
+# above half of that F1 (Lipton, Elkan and Narayanaswamy, ECML 2014).
+MIN_CONFIDENCES = (0.4, 0.45, 0.5, 0.7, 0.9)
+UNKNOWN = "Unknown"
 
 
 def train(name: str, reference: ad.AnnData, seed: int) -> hrca.HRCA:
-    """Train with folds and the hierarchy."""
+    """Train with folds and with the hierarchy of a data set."""
     scvi.settings.seed = seed
-    hrca.HRCA.setup_anndata(reference, labels_key=calibration.LABELS_KEY, labels_hierarchy=PARENTS[name])
+    hrca.HRCA.setup_anndata(reference, labels_key=LABELS_KEY, labels_hierarchy=PARENTS[name])
     model = hrca.HRCA(reference, **hrca.SIZES["laptop"])
-    model.train(n_folds=calibration.N_FOLDS, enable_progress_bar=False)
+    model.train(n_folds=N_FOLDS, enable_progress_bar=False)
     return model
 
 
-def answered(known: np.ndarray, answers: dict[str, np.ndarray], parents: dict[str, str]) -> dict[str, float]:
-    """Hierarchical scores of each way to answer."""
-    row = {}
-    for way, said in answers.items():
-        scores = metrics.hierarchical_scores(known, said, parents)
-        row |= {key.replace("hierarchical", way): value for key, value in scores.items()}
+def score_methods(
+    true_labels: np.ndarray, predicted: Mapping[str, np.ndarray], parents: dict[str, str]
+) -> dict[str, float]:
+    """Return hierarchical precision, recall and F1 of the predictions of each method."""
+    row: dict[str, float] = {}
+    for method, labels in predicted.items():
+        scores = metrics.hierarchical_scores(true_labels, labels, parents)
+        row |= {name.replace("hierarchical", method): value for name, value in scores.items()}
     return row
 
 
-def score(model: hrca.HRCA, query: ad.AnnData, parents: dict[str, str]) -> Iterator[dict]:
-    """Score each way to answer, at each ``min_confidence``."""
-    known = query.obs[calibration.LABELS_KEY].to_numpy().astype(str)
+def score(model: hrca.HRCA, query: ad.AnnData, parents: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Score each method at each ``min_confidence``."""
+    true_labels = query.obs[LABELS_KEY].to_numpy().astype(str)
     table = model.predict(query, soft=True, key_added=None)
-    flat, sure = table.columns.to_numpy()[table.to_numpy().argmax(axis=1)], table.to_numpy().max(axis=1)
-    for least in LEAST:
-        backoff = np.asarray(model.predict(query, min_confidence=least, key_added=None))
-        n_answers = int((backoff != "Unknown").sum())
-        surest = np.argsort(-sure, kind="stable")[:n_answers]
-        threshold = np.full(len(known), "Unknown", dtype=object)
-        threshold[surest] = flat[surest]
-        ways = {"backoff": backoff, "threshold": threshold, "flat": flat}
-        row = {"min_confidence": least, "coverage": n_answers / len(known), "n_obs": len(known)}
-        yield row | answered(known, ways, parents)
+    flat, confidence = table.columns.to_numpy()[table.to_numpy().argmax(axis=1)], table.to_numpy().max(axis=1)
+    for min_confidence in MIN_CONFIDENCES:
+        backoff = np.asarray(model.predict(query, min_confidence=min_confidence, key_added=None))
+        n_labelled = int((backoff != UNKNOWN).sum())
+        most_confident = np.argsort(-confidence, kind="stable")[:n_labelled]
+        threshold = np.full(len(true_labels), UNKNOWN, dtype=object)
+        threshold[most_confident] = flat[most_confident]
+        predicted = {"backoff": backoff, "threshold": threshold, "flat": flat}
+        n_obs = len(true_labels)
+        row = {"min_confidence": min_confidence, "coverage": n_labelled / n_obs, "n_obs": n_obs}
+        yield row | score_methods(true_labels, predicted, parents)
 
 
-def measure(name: str, data: Path, seed: int, n_genes: int) -> Iterator[dict]:
-    """Train, and score with and without what the folds taught."""
-    reference, query = calibration.halves(name, data, seed, n_genes)
-    model = train(name, reference, seed)
-    for n_folds, asked in ((None, calibration.without_folds(model)), (calibration.N_FOLDS, model)):
+def measure(name: str, folder: Path, seed: int, n_genes: int) -> Iterator[dict[str, Any]]:
+    """Train, and score the model with and without folds at each depth."""
+    reference, query = split_in_halves(name, folder, seed, n_genes)
+    folds = train(name, reference, seed)
+    for n_folds, model in ((None, without_folds(folds)), (N_FOLDS, folds)):
         for depth in DEPTHS:
-            thinned = grid.thin(query, depth, grid.generator(seed, f"{depth:g} of {name}"))
-            thinned = thinned[grid.totals(thinned) > 0].copy()
+            thinned = thin_by_name(query, depth, seed, name)
             where = {"data": name, "seed": seed, "n_folds": n_folds, "depth": depth}
-            yield from (where | row for row in score(asked, thinned, PARENTS[name]))
-
-
-def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Take the splits together: mean F1 (precision) of each way, and in how many splits back-off's F1 is the highest.
-
-    Parameters
-    ----------
-    rows
-        What :func:`measure` yields.
-    """
-    first = (rows["backoff_f1"] > rows["threshold_f1"]) & (rows["backoff_f1"] > rows["flat_f1"])
-    grouped = rows.assign(first=first).groupby(["data", "depth", "n_folds", "min_confidence"], dropna=False)
-    means = grouped.mean(numeric_only=True)
-    table = pd.DataFrame({"answered": means["coverage"].map("{:.3f}".format)})
-    for way, name in (("backoff", "back-off"), ("threshold", "threshold"), ("flat", "every cell")):
-        table[name] = [f"{a:.4f} ({b:.3f})" for a, b in zip(means[f"{way}_f1"], means[f"{way}_precision"], strict=True)]
-    table["back-off first"] = [f"{a} of {b}" for a, b in zip(grouped["first"].sum(), grouped.size(), strict=True)]
-    return table.sort_index(ascending=[True, False, False, True], na_position="last")
+            yield from (where | row for row in score(model, thinned, PARENTS[name]))
 
 
 def main() -> None:
-    """Run all."""
+    """Measure what the results lack."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the h5ad files")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--genes", type=int, default=2000, help="most variable genes to keep")
-    parser.add_argument("--out", type=Path, default=record.HERE / "results")
+    parser.add_argument("--out", type=Path, default=RESULTS / "uncertainty", help="folder of the results")
     arguments = parser.parse_args()
-    runs = [(name, seed) for seed in range(arguments.seeds) for name in PARENTS]
-    rows = [row for name, seed in runs for row in measure(name, arguments.data, seed, arguments.genes)]
-    table = pd.DataFrame(rows).astype({"n_folds": "Int64"}).round(4)
-    print(table.to_string())
-    table.assign(**record.provenance()).to_csv(arguments.out / "backoff.csv", index=False, lineterminator="\n")
-    summary(table).to_csv(record.HERE.parent / "docs" / "benchmarks" / "backoff.csv", lineterminator="\n")
+    table = Table(arguments.out / "backoff.csv", KEY)
+    for seed in range(arguments.seeds):
+        for name in PARENTS:
+            if (name, str(seed)) not in table.keys:
+                table.append(list(measure(name, arguments.data, seed, arguments.genes)))
+                print(f"{name}, seed {seed}: measured", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,28 @@
-"""Make the tables of calibration and sets of docs/benchmarks.md from what calibration.py wrote.
+"""Tables of calibration, prediction sets and back-off for the docs.
 
-    python benchmarks/calibration_report.py
+    python -m benchmarks.uncertainty.report [--results FOLDER] [--accuracy FOLDER] [--docs FOLDER]
 
-writes docs/benchmarks/calibration.csv, calibration_sets.csv, calibration_labels.csv and calibration_across.csv. The
-calibration error is that of the cells of all splits together, in the same 15 bins: of one split's thousand cells,
-chance alone makes half of it. scANVI, of which one split was run, has that split's.
+It reads ``benchmarks/results/uncertainty``, and scANVI's rows of the accuracy benchmark. It writes ``calibration.csv``,
+``calibration_sets.csv``, ``calibration_labels.csv``, ``calibration_across.csv`` and ``backoff.csv`` to
+``docs/benchmarks``. A table whose results do not exist is skipped.
+
+The calibration error within data sets is that of the cells of all splits together, in the same 15 bins, because half of
+the error of a single split of a thousand cells is due to chance. scANVI was run on one split and has its error.
 """
 
+import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-HERE = Path(__file__).resolve().parent
-RESULTS, DOCS = HERE / "results", HERE.parent / "docs" / "benchmarks"
-WHERE = ["data", "depth", "method"]
-COVERAGE, NEAR = 0.9, 0.02
+from benchmarks.common.results import DOCS, RESULTS
+
+from .sets import COVERAGE, coverage_table, label_coverage_table
+
+QUERY = ["data", "depth"]
+METHOD = [*QUERY, "method"]
 NAMES = {
     "hrca_folds": "HRCA, n_folds=5",
     "hrca": "HRCA",
@@ -25,174 +32,131 @@ NAMES = {
     "multinomial": "multinomial",
     "scanvi": "scANVI",
 }
+SETS = {name: NAMES[name] for name in ("hrca_folds", "hrca")}
+LABEL_SETS = {
+    "hrca_folds_label": "HRCA, n_folds=5, class_conditional=True",
+    "hrca_folds": "HRCA, n_folds=5",
+    "hrca_label": "HRCA, class_conditional=True",
+    "hrca": "HRCA",
+}
 
 
-def together(bins: pd.DataFrame) -> pd.DataFrame:
-    """Take the cells of all splits together, bin by bin.
+def pool_splits(bins: pd.DataFrame) -> pd.DataFrame:
+    """Pool the cells of all splits, bin by bin.
 
     Parameters
     ----------
     bins
-        A row for each split and bin: what :data:`WHERE` names, ``bin``, ``n_obs``, ``confidence``, ``accuracy``, and
-        ``variance``, the sum of p (1 - p) over the cells.
+        A row for each split and bin: the columns of :data:`METHOD`, ``bin``, ``n_obs``, ``confidence``, ``accuracy``,
+        and ``variance``, the sum of p (1 - p) over the cells.
 
     Returns
     -------
-    By data set, depth and method: ``n_obs``, ``error``, the calibration error, and ``chance``, what it would be on
-    average if each confidence were right, by the normal approximation of right and wrong in a bin.
+    By data set, depth and method: ``n_obs``; ``error``, the calibration error; and ``chance``, its expectation if each
+    confidence were correct, by the normal approximation of the number of correct cells in a bin.
     """
     cells = bins.assign(excess=(bins["confidence"] - bins["accuracy"]) * bins["n_obs"])
-    summed = cells.groupby([*WHERE, "bin"])[["n_obs", "excess", "variance"]].sum()
-    parts = pd.DataFrame(
-        {
-            "n_obs": summed["n_obs"],
-            "error": summed["excess"].abs(),
-            "chance": np.sqrt(2 / np.pi * summed["variance"]),
-        }
-    )
-    parts = parts.groupby(WHERE).sum()
+    sums = cells.groupby([*METHOD, "bin"])[["n_obs", "excess", "variance"]].sum()
+    chance = np.sqrt(2 / np.pi * sums["variance"])
+    parts = pd.DataFrame({"n_obs": sums["n_obs"], "error": sums["excess"].abs(), "chance": chance})
+    parts = parts.groupby(METHOD).sum()
     return parts.assign(error=parts["error"] / parts["n_obs"], chance=parts["chance"] / parts["n_obs"])
 
 
-def errors(rows: pd.DataFrame, bins: pd.DataFrame) -> pd.DataFrame:
-    """Calibration errors: a row for each data set and depth, chance and a column for each method, and the mean."""
-    pooled = together(bins)
-    alone = rows[~rows["method"].isin(bins["method"])].groupby(WHERE)["calibration_error"].mean()
-    table = pd.concat([pooled["error"], alone]).unstack("method")
-    table.insert(
-        0, "by chance", pooled["chance"].unstack("method").get("hrca_folds", pooled["chance"].groupby(WHERE[:2]).min())
-    )
+def error_table(rows: pd.DataFrame, bins: pd.DataFrame) -> pd.DataFrame:
+    """Return the calibration errors of each data set and depth, a column for chance and for each method, and means."""
+    pooled = pool_splits(bins)
+    single = rows[~rows["method"].isin(bins["method"])].groupby(METHOD)["calibration_error"].mean()
+    table = pd.concat([pooled["error"], single]).unstack("method")
+    smallest = pooled["chance"].groupby(QUERY).min()
+    table.insert(0, "by chance", pooled["chance"].unstack("method").get("hrca_folds", smallest))
     return with_mean(table[["by chance", *(name for name in NAMES if name in table)]].rename(columns=NAMES))
 
 
 def with_mean(table: pd.DataFrame) -> pd.DataFrame:
-    """Sort by data set and falling depth, and add the mean of all rows; a column that lacks one has none."""
+    """Sort by data set and falling depth, and add the mean of all rows; NaN for a column that lacks a row."""
     table = table.sort_index(ascending=[True, False])
     table.loc[("mean", ""), :] = table.mean(skipna=False)
     return table
 
 
-def sets(rows: pd.DataFrame, methods: tuple[str, ...]) -> pd.DataFrame:
-    """Coverage, mean over the splits and their range, and mean size of the sets of some methods."""
-    columns = {}
-    for method in methods:
-        own = rows[rows["method"] == method].groupby(WHERE[:2])
-        low, mean, high = own["coverage"].min(), own["coverage"].mean(), own["coverage"].max()
-        name = NAMES.get(method, method)
-        columns[f"{name}: coverage"] = [
-            f"{m:.3f} ({a:.3f} to {b:.3f})" for m, a, b in zip(mean, low, high, strict=True)
-        ]
-        columns[f"{name}: size"] = own["size"].mean().round(1)
-    index = rows.groupby(WHERE[:2]).size().index
-    return pd.DataFrame(columns, index=index).sort_index(ascending=[True, False])
-
-
-def by_label(classes: pd.DataFrame, methods: dict[str, str]) -> pd.DataFrame:
-    """How far the coverage of single labels is from what was asked for: of each split, and of all splits together.
-
-    Parameters
-    ----------
-    classes
-        ``coverage`` of the ``n_obs`` cells of each ``label``, by split.
-    methods
-        Which, and what to call each.
-    """
-    made = []
-    for method, name in methods.items():
-        own = classes[classes["method"] == method]
-        labels = own.assign(hit=own["coverage"] * own["n_obs"]).groupby(["data", "depth", "label"])
-        hit, n_splits = labels[["hit", "n_obs"]].sum(), labels.size()
-        for what, coverage, n_obs, n in (
-            ("each split", own["coverage"], own["n_obs"], 1),
-            ("all splits", hit["hit"] / hit["n_obs"], hit["n_obs"], n_splits),
-        ):
-            off = (coverage - COVERAGE).abs()
-            made.append(
-                {
-                    "sets": name,
-                    "cells of": what,
-                    "labels": len(off),
-                    "within 2 points": (off <= NEAR + 1e-9).mean(),
-                    "exact sets would be": within_if_exact(n_obs.to_numpy(), n),
-                    "mean coverage": coverage.mean(),
-                    "mean distance": off.mean(),
-                    "least": coverage.min(),
-                }
-            )
-    return pd.DataFrame(made).set_index("sets")
-
-
-def within_if_exact(n_obs: np.ndarray, n_splits: np.ndarray | int = 1) -> float:
-    """Share of labels whose coverage would be within 2 points with exact split conformal sets.
-
-    Given n held-out cells of a label, the probability that a set holds it is itself random, Beta distributed (Vovk,
-    2012), and the share of n query cells is binomial around it. The halves of a data set have about as many of a label.
-
-    Parameters
-    ----------
-    n_obs
-        Query cells of each label, in all splits, shape (n_labels,).
-    n_splits
-        Number of splits, one or for each label.
-    """
-    rng = np.random.default_rng(0)
-    drawn, splits = np.zeros((2000, len(n_obs))), np.broadcast_to(n_splits, len(n_obs))
-    for split in range(splits.max()):
-        n = np.where(split < splits, np.round(n_obs / splits), 0).astype(int)
-        rank = np.ceil((n + 1) * COVERAGE)
-        drawn += rng.binomial(n, rng.beta(rank, np.maximum(n + 1 - rank, 1), size=drawn.shape))
-    share = drawn / (np.round(n_obs / splits) * splits)
-    return float((np.abs(share - COVERAGE) <= NEAR + 1e-9).mean())
-
-
-def across(rows: pd.DataFrame, scanvi: pd.DataFrame) -> pd.DataFrame:
-    """Calibration errors and sets across data sets, and the commit that HRCA's were measured on.
+def across_table(rows: pd.DataFrame, scanvi: pd.DataFrame) -> pd.DataFrame:
+    """Return calibration errors and sets across data sets, and the commit of HRCA's rows.
 
     Parameters
     ----------
     rows
-        Of calibration.py, a row for each query and method.
+        ``calibration_across.csv``, a row for each query and method.
     scanvi
-        Rows of the accuracy benchmark, whose cells are the same.
+        Rows of the accuracy benchmark, which has the same cells.
     """
     whole = scanvi[(scanvi["genes"] == "all") & (scanvi["depth"] == "1") & (scanvi["seed"] == 0)]
     whole = whole.assign(data=whole["pair"], depth=1.0, method="scanvi", calibration_error=whole["ece"])
-    both = pd.concat([rows, whole[[*WHERE, "calibration_error"]]])
-    table = both.pivot_table("calibration_error", WHERE[:2], "method")
-    table = table[[name for name in NAMES if name in table]].rename(columns=NAMES)
-    of_scanvi = table[table[NAMES["scanvi"]].notna()]
-    table = with_mean(table)
+    both = pd.concat([rows, whole[[*METHOD, "calibration_error"]]])
+    errors = both.pivot_table("calibration_error", QUERY, "method")
+    errors = errors[[name for name in NAMES if name in errors]].rename(columns=NAMES)
+    of_scanvi = errors[errors[NAMES["scanvi"]].notna()]
+    table = with_mean(errors)
     table.loc[(f"mean of scANVI's {len(of_scanvi)}", ""), :] = of_scanvi.mean(skipna=False)
     table = table.round(3)
     for method, name in {"hrca": "sets", "hrca_weighted": "weighted sets"}.items():
-        own = rows[rows["method"] == method].set_index(WHERE[:2])
-        table[name] = pd.Series(
-            [f"{coverage:.3f} ({size:.1f})" for coverage, size in own[["coverage", "size"]].to_numpy()], index=own.index
-        )
-        table.loc[("mean", ""), name] = f"{(own['coverage'] - COVERAGE).abs().mean():.3f} off"
-    table["commit"] = rows[rows["method"] == "hrca"].set_index(WHERE[:2])["commit"].reindex(table.index)
+        sets = rows[rows["method"] == method].set_index(QUERY)
+        cells = [f"{coverage:.3f} ({size:.1f})" for coverage, size in sets[["coverage", "size"]].to_numpy()]
+        table[name] = pd.Series(cells, index=sets.index)
+        table.loc[("mean", ""), name] = f"{(sets['coverage'] - COVERAGE).abs().mean():.3f} off"
+    table["commit"] = rows[rows["method"] == "hrca"].set_index(QUERY)["commit"].reindex(table.index)
     return table
 
 
-def read(name: str) -> pd.DataFrame:
-    """Read a table of results."""
-    return pd.read_csv(RESULTS / f"{name}.csv")
+def backoff_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean F1 (precision) of each method over the splits, and how often back-off has the highest F1.
+
+    Parameters
+    ----------
+    rows
+        ``backoff.csv``, a row for each split, depth, ``n_folds`` and ``min_confidence``.
+    """
+    is_first = (rows["backoff_f1"] > rows["threshold_f1"]) & (rows["backoff_f1"] > rows["flat_f1"])
+    settings = ["data", "depth", "n_folds", "min_confidence"]
+    splits = rows.assign(is_first=is_first).groupby(settings, dropna=False)
+    means = splits.mean(numeric_only=True)
+    table = pd.DataFrame({"answered": means["coverage"].map("{:.3f}".format)})
+    for method, name in (("backoff", "back-off"), ("threshold", "threshold"), ("flat", "every cell")):
+        pairs = zip(means[f"{method}_f1"], means[f"{method}_precision"], strict=True)
+        table[name] = [f"{f1:.4f} ({precision:.3f})" for f1, precision in pairs]
+    n_first = zip(splits["is_first"].sum(), splits.size(), strict=True)
+    table["back-off first"] = [f"{n} of {n_splits}" for n, n_splits in n_first]
+    return table.sort_index(ascending=[True, False, False, True], na_position="last")
 
 
 def main() -> None:
-    """Write the tables of the docs."""
-    rows = read("calibration")
-    errors(rows, read("calibration_bins")).round(3).to_csv(DOCS / "calibration.csv", lineterminator="\n")
-    sets(rows, ("hrca_folds", "hrca")).to_csv(DOCS / "calibration_sets.csv", lineterminator="\n")
-    labels = {
-        "hrca_folds_label": "HRCA, n_folds=5, class_conditional=True",
-        "hrca_folds": "HRCA, n_folds=5",
-        "hrca_label": "HRCA, class_conditional=True",
-        "hrca": "HRCA",
+    """Write the tables whose results exist."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=RESULTS / "uncertainty", help="folder of the results")
+    parser.add_argument("--accuracy", type=Path, default=RESULTS / "accuracy", help="results of the accuracy benchmark")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder whose benchmarks are written")
+    arguments = parser.parse_args()
+    folder = arguments.docs / "benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def read(name: str) -> pd.DataFrame:
+        return pd.read_csv(arguments.results / f"{name}.csv", dtype={"n_folds": "Int64"})
+
+    def read_scanvi() -> pd.DataFrame:
+        return pd.read_csv(arguments.accuracy / "scanvi.csv", dtype={"depth": str})
+
+    tables: dict[str, Callable[[], pd.DataFrame]] = {
+        "calibration": lambda: error_table(read("calibration"), read("calibration_bins")).round(3),
+        "calibration_sets": lambda: coverage_table(read("calibration"), SETS),
+        "calibration_labels": lambda: label_coverage_table(read("calibration_by_label"), LABEL_SETS).round(3),
+        "calibration_across": lambda: across_table(read("calibration_across"), read_scanvi()),
+        "backoff": lambda: backoff_table(read("backoff")),
     }
-    by_label(read("calibration_classes"), labels).round(3).to_csv(DOCS / "calibration_labels.csv", lineterminator="\n")
-    scanvi = pd.read_csv(RESULTS / "accuracy" / "scanvi.csv")
-    across(read("calibration_across"), scanvi).to_csv(DOCS / "calibration_across.csv", lineterminator="\n")
+    for name, make in tables.items():
+        try:
+            make().to_csv(folder / f"{name}.csv", lineterminator="\n")
+        except FileNotFoundError as error:
+            print(f"{name} is skipped: {error.filename} does not exist")
 
 
 if __name__ == "__main__":

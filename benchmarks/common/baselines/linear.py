@@ -1,54 +1,55 @@
 """Linear classifiers on log1p(counts per 10,000), three variants.
 
-``logistic_regression``, ``logistic_regression_thinned`` (the same, trained on thinned copies of
-the reference too) and ``linear_svm``. The penalty is chosen by cross-validation within the reference.
+``logistic_regression``; ``logistic_regression_thinned``, which is also trained on thinned copies of the reference; and
+``linear_svm``. Cross-validation within the reference chooses the penalty.
 """
 
 from dataclasses import dataclass
 
 import anndata as ad
-import common
 import numpy as np
 import sklearn
-from expression import log_normalized, variable_genes
 from scipy import sparse
+from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-# scikit-learn's default and two decades below.
+from benchmarks.common.data import thin_counts, total_counts
+from benchmarks.common.expression import log_normalized, variable_genes
+
+from .task import Task, run
+
+# scikit-learn's default, and the two decades below it.
 PENALTIES = (0.01, 0.1, 1.0)
 N_FOLDS = 3
-# Thinned copies of the reference, each of which lengthens training; and the fewest counts of a thinned cell, HRCA's.
+# Thinned copies of the reference, each of which lengthens training.
 N_COPIES = 3
-MIN_CALIBRATION_DEPTH = 10
+# Minimum depth of a thinned cell, on average: HRCA's.
+MIN_THINNED_DEPTH = 10
 
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted classifier and the genes it sees."""
+    """A fitted classifier and its genes."""
 
     classifier: GridSearchCV
     genes: list[str]
 
 
 def thinned_copies(adata: ad.AnnData, rng: np.random.Generator) -> sparse.csr_matrix:
-    """The counts, and copies of them whose cells keep a share that is log-uniform between 10 counts and all."""
+    """Stack the counts and thinned copies of them; a cell keeps a log-uniform fraction, of at least 10 counts."""
     counts = adata.X.tocsr()
-    totals = np.asarray(counts.sum(axis=1)).ravel()
+    min_log_fraction = np.minimum(0, np.log(MIN_THINNED_DEPTH / total_counts(adata)))
     copies = [counts]
     for _ in range(N_COPIES):
-        lowest = np.minimum(0, np.log(MIN_CALIBRATION_DEPTH / totals))
-        kept = np.exp(rng.uniform(lowest, 0))
-        copy = counts.copy()
-        copy.data = rng.binomial(copy.data.astype(int), np.repeat(kept, np.diff(copy.indptr))).astype(np.float32)
-        copies.append(copy)
+        copies.append(thin_counts(counts, np.exp(rng.uniform(min_log_fraction, 0)), rng))
     return sparse.vstack(copies, format="csr")
 
 
-def train(task: common.Task) -> Model:
+def train(task: Task) -> Model:
     """Choose genes and penalty, and fit."""
     reference = task.reference
     genes = variable_genes(reference)
@@ -60,6 +61,7 @@ def train(task: common.Task) -> Model:
         labels, groups = np.tile(labels, N_COPIES + 1), np.tile(np.arange(reference.n_obs), N_COPIES + 1)
         # copies of a cell must not be on both sides of a split
         folds = GroupKFold(N_FOLDS, shuffle=True, random_state=task.seed)
+    classifier: ClassifierMixin
     if task.variant == "linear_svm":
         classifier, prefix = LinearSVC(random_state=task.seed), "linearsvc"
     else:
@@ -70,7 +72,7 @@ def train(task: common.Task) -> Model:
 
 
 def predict(model: Model, query: ad.AnnData) -> tuple[np.ndarray, np.ndarray | None]:
-    """Label cells; a support vector machine gives no probabilities."""
+    """Return the most probable label of each cell and its probability; a support vector machine has none."""
     x = log_normalized(query)[:, model.genes].X
     if not hasattr(model.classifier, "predict_proba"):
         return model.classifier.predict(x), None
@@ -79,4 +81,4 @@ def predict(model: Model, query: ad.AnnData) -> tuple[np.ndarray, np.ndarray | N
 
 
 if __name__ == "__main__":
-    common.run(train, predict, f"scikit-learn {sklearn.__version__}")
+    run(train, predict, f"scikit-learn {sklearn.__version__}")

@@ -1,37 +1,35 @@
-"""RCTD: Poisson-lognormal mixtures of the types' mean profiles, after fitting the platform's effects."""
+"""RCTD: Poisson-lognormal mixtures of the labels' mean profiles, after fitting platform effects."""
 
 import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
-# the package of this script's name, not this script
-sys.path.append(sys.path.pop(0))
-
 import numpy as np
 from anndata import AnnData
-from common import UNKNOWN, Task, run
 from rctd import RCTDConfig, Reference, run_rctd
 
-# Made by environments/rctd_tables.py; elsewhere the package fetches them.
+from .task import UNKNOWN, Task, run
+
+# environments/rctd_tables.py makes them; without them the package fetches them.
 TABLES = Path(sys.prefix) / "q_matrices.npz"
 
 
 def train(task: Task) -> Reference:
-    """Average the profile of each type, over all cells of all types however few counts or cells there are."""
+    """Average the profile of each label over all its cells, without lower limits of counts or cells."""
     if TABLES.exists():
         os.environ.setdefault("RCTD_Q_MATRICES", str(TABLES))
     return Reference(task.reference, cell_type_col=task.labels_key, cell_min=1, min_UMI=1)
 
 
 def predict(model: Reference, query: AnnData) -> tuple[np.ndarray, None]:
-    """Label with the dominant type, which the package reports in every mode; weights are no probabilities."""
+    """Return the label of the largest weight; no confidence, because weights are proportions."""
     totals = np.asarray(query.X.sum(axis=1)).ravel()
     defaults = RCTDConfig()
     config = RCTDConfig(
         UMI_min=1,
         counts_MIN=1,
-        # the spread is estimated on cells with more counts than this; the default may leave none
+        # cells with more counts than this give the estimate of the variance; the default may leave none
         UMI_min_sigma=min(defaults.UMI_min_sigma, int(np.median(totals))),
         device="cpu",
         # compiling takes longer than the run

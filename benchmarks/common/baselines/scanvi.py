@@ -1,4 +1,4 @@
-"""scANVI: a semi-supervised variational autoencoder, mapped to each query by scArches' surgery."""
+"""scANVI: a semi-supervised variational autoencoder; scArches' surgery adapts it to each query."""
 
 from importlib.metadata import version
 from typing import NamedTuple
@@ -6,13 +6,15 @@ from typing import NamedTuple
 import numpy as np
 import scvi
 from anndata import AnnData
-from common import Task, run
-from expression import variable_genes
+
+from benchmarks.common.expression import variable_genes
+
+from .task import Task, run
 
 BATCH_KEY = "scanvi_batch"
 LABELS_KEY = "scanvi_label"
 UNLABELLED = "Unknown"
-# What the tutorial of reference mapping changes for scArches.
+# Settings that the tutorial of reference mapping changes for scArches.
 ARCHITECTURE = {
     "use_layer_norm": "both",
     "use_batch_norm": "none",
@@ -20,21 +22,21 @@ ARCHITECTURE = {
     "dropout_rate": 0.2,
     "n_layers": 2,
 }
-# Epochs of scANVI and cells of a label in each of them, and the most epochs of surgery: the tutorial's.
-N_EPOCHS, N_SAMPLES_PER_LABEL, N_SURGERY_EPOCHS = 20, 100, 100
-# Epochs without a better validation loss before training ends: scArches' own tutorial's.
+# Epochs of scANVI, cells of a label in each epoch, and maximum epochs of surgery: the tutorial's.
+N_EPOCHS, N_SAMPLES_PER_LABEL, MAX_SURGERY_EPOCHS = 20, 100, 100
+# Training stops after this many epochs without a lower validation loss: scArches' own tutorial's.
 PATIENCE = {"early_stopping": True, "early_stopping_patience": 10, "check_val_every_n_epoch": 1}
 
 
 class Model(NamedTuple):
-    """A trained scANVI and the genes that it reads."""
+    """A trained scANVI and its genes."""
 
     scanvi: scvi.model.SCANVI
     genes: list[str]
 
 
 def train(task: Task) -> Model:
-    """Train scVI, then scANVI from it, as the tutorial does."""
+    """Train scVI, then scANVI from it, as in the tutorial."""
     scvi.settings.seed = task.seed
     genes = variable_genes(task.reference)
     reference = _cells(task.reference, genes)
@@ -49,12 +51,12 @@ def train(task: Task) -> Model:
 
 
 def predict(model: Model, query: AnnData) -> tuple[np.ndarray, np.ndarray]:
-    """Add the query to the model as a batch of its own, train what is new in it, and label with the most probable type."""
+    """Add the query as a new batch, train its new weights, and return the most probable label of each cell."""
     query = _cells(query, model.genes)
     query.obs[BATCH_KEY], query.obs[LABELS_KEY] = "query", UNLABELLED
     scanvi = scvi.model.SCANVI.load_query_data(query, model.scanvi)
     plan = {"weight_decay": 0.0}
-    scanvi.train(max_epochs=N_SURGERY_EPOCHS, plan_kwargs=plan, **PATIENCE, enable_progress_bar=False)
+    scanvi.train(max_epochs=MAX_SURGERY_EPOCHS, plan_kwargs=plan, **PATIENCE, enable_progress_bar=False)
     probabilities = scanvi.predict(soft=True)
     return probabilities.idxmax(axis=1).to_numpy(str), probabilities.max(axis=1).to_numpy()
 

@@ -1,20 +1,18 @@
-"""SingleR: rank correlation with the reference cells of each type, on the markers of each pair of types."""
+"""SingleR: rank correlation with the reference cells of each label, on the markers of each pair of labels."""
 
-import sys
 from importlib.metadata import version
-
-# the package of this script's name, not this script
-sys.path.append(sys.path.pop(0))
 
 import numpy as np
 import singler
 from anndata import AnnData
-from common import Task, run
-from expression import log_normalized
+
+from benchmarks.common.expression import log_normalized
+
+from .task import Task, run
 
 
 def train(task: Task) -> singler.TrainedSingleReference:
-    """Find markers by effect size, as is advised for single cells: the default compares medians, often zero."""
+    """Find markers by effect size, as advised for single cells: the default compares medians, which are often zero."""
     reference = log_normalized(task.reference)
     return singler.train_single(
         ref_data=reference.X.T,
@@ -25,7 +23,7 @@ def train(task: Task) -> singler.TrainedSingleReference:
 
 
 def predict(model: singler.TrainedSingleReference, query: AnnData) -> tuple[np.ndarray, None]:
-    """Label with the best type after fine-tuning; its scores are correlations, no probabilities."""
+    """Return the best label after fine-tuning; no confidence, because its scores are correlations."""
     result = singler.classify_single(log_normalized(query).X.T, ref_prebuilt=model)
     return np.array(result["best"]), None
 

@@ -1,9 +1,11 @@
-"""What the scripts of all methods share: they read a task, time training and prediction, and write labels.
+"""The protocol between the benchmark and a method: read a task, time training and prediction, write labels.
 
-    PYTHON METHOD.py --reference R.h5ad --labels-key KEY --seed S --out DIR [--variant NAME] Q1.h5ad [Q2.h5ad ...]
+    PYTHON -m benchmarks.common.baselines.METHOD --reference R.h5ad --labels-key KEY --seed S --out DIR
+        [--variant NAME] Q1.h5ad [Q2.h5ad ...]
 
-A script imports this file, defines ``train(task)`` and ``predict(model, query)`` and ends with ``run(train, predict,
-"package 1.0")``. It runs in the method's own environment, so it needs only numpy, scipy, pandas and anndata here.
+The module of a method imports this one, defines ``train(task)`` and ``predict(model, query)`` and ends with
+``run(train, predict, "package 1.0")``. It runs in the method's own environment, so this module needs only numpy, scipy,
+pandas and anndata.
 """
 
 import argparse
@@ -21,10 +23,13 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-# Label of a cell without any count: there is nothing to predict from, and no method is asked.
+# Label of a cell without counts, which no method gets to see.
 UNKNOWN = "Unknown"
-GB = 1e9
-KB = 1024
+BYTES_PER_GB = 1e9
+BYTES_PER_KB = 1024
+
+# From the cells of a query to their labels and their confidences; None from a method without probabilities.
+Predict = Callable[[Any, ad.AnnData], tuple[np.ndarray, np.ndarray | None]]
 
 
 @dataclass(frozen=True)
@@ -34,16 +39,16 @@ class Task:
     Attributes
     ----------
     reference
-        Raw counts in X (CSR, float32), no empty cells; labels, as strings, in ``obs[labels_key]``; batches, where it
-        has them, in ``obs["batch"]``.
+        Raw counts in X (CSR, float32), no empty cells; labels, as strings, in ``obs[labels_key]``; batches, if there
+        are any, in ``obs["batch"]``.
     labels_key
         Column of the reference's obs.
     seed
-        Of whatever is random in the method.
+        Seed of every random step of the method.
     queries
-        By name: raw counts of the same genes in the same order, no labels; cells may be empty.
+        Queries by name: raw counts of the same genes in the same order, no labels. Cells may be empty.
     variant
-        Which of the methods in this script, None where it has one.
+        Name of the method among those of the module; None for a module with a single method.
     """
 
     reference: ad.AnnData
@@ -54,7 +59,7 @@ class Task:
 
 
 def read_task() -> tuple[Task, Path]:
-    """Read what the command line names; also the folder to write to."""
+    """Read the task of the command line, and the folder to write to."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--reference", type=Path, required=True)
     parser.add_argument("--labels-key", required=True)
@@ -70,20 +75,16 @@ def read_task() -> tuple[Task, Path]:
     return Task(reference, arguments.labels_key, arguments.seed, queries, arguments.variant), arguments.out
 
 
-def run(
-    train: Callable[[Task], Any],
-    predict: Callable[[Any, ad.AnnData], tuple[np.ndarray, np.ndarray | None]],
-    version: str,
-) -> None:
+def run(train: Callable[[Task], Any], predict: Predict, version: str) -> None:
     """Train once, label each query, and write ``<query>.csv`` and ``run.json``.
 
     Parameters
     ----------
     train
-        Makes a model from the task's reference.
+        Function that makes a model from the task's reference.
     predict
-        Gets the model and the cells of a query that have counts; returns their labels and the method's probability
-        of each, None where it gives no probabilities that sum to one.
+        Function of the model and of the cells of a query that have counts. It returns their labels, and the method's
+        probability of each; None in place of probabilities that do not sum to one.
     version
         Name and version of the package that does the work.
     """
@@ -102,27 +103,27 @@ def run(
     (out / "run.json").write_text(json.dumps(report))
 
 
-def _label(model: Any, query: ad.AnnData, predict: Callable) -> pd.DataFrame:
-    filled = np.asarray(query.X.sum(axis=1)).ravel() > 0
+def _label(model: Any, query: ad.AnnData, predict: Predict) -> pd.DataFrame:
+    has_counts = np.asarray(query.X.sum(axis=1)).ravel() > 0
     labels = np.full(query.n_obs, UNKNOWN, dtype=object)
     confidence = np.zeros(query.n_obs)
-    if filled.any():
-        labels[filled], found = predict(model, query[filled].copy())
-        if found is None:
+    if has_counts.any():
+        labels[has_counts], probabilities = predict(model, query[has_counts].copy())
+        if probabilities is None:
             confidence[:] = np.nan
         else:
-            confidence[filled] = found
+            confidence[has_counts] = probabilities
     return pd.DataFrame({"cell": query.obs_names, "label": labels, "confidence": confidence})
 
 
 def peak_gb() -> float:
-    """Most memory that this process ever held.
+    """Return the maximum memory of this process so far, in GB.
 
-    Linux reports it by address space. ``ru_maxrss``, for other systems, would count the process that started this one.
+    Linux reports it by address space. ``ru_maxrss``, for other systems, includes the process that started this one.
     """
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * KB / GB
-    unit = 1 if sys.platform == "darwin" else KB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GB
+        return int(line.split()[1]) * BYTES_PER_KB / BYTES_PER_GB
+    unit = 1 if sys.platform == "darwin" else BYTES_PER_KB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / BYTES_PER_GB
