@@ -70,7 +70,7 @@ def depths(table: pd.DataFrame, methods: Sequence[str], path: Path) -> None:
         ticks = sorted(fractions[rows.index].unique())
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_title(pair.replace(" -> ", "\n→ "), fontsize=9)
-        axes.set_xlabel("share of the counts")
+        axes.set_xlabel("fraction of the counts")
     for axes in all_axes.flat[len(pairs) :]:
         axes.axis("off")
     all_axes.flat[len(pairs)].legend(*_legend(figure), loc="center left", frameon=False, fontsize=10)

@@ -26,9 +26,9 @@ from .workload import N_REFERENCE_CELLS, gene_names, laptop_model, memory_gb, ra
 KEY = ("n_obs", "n_genes", "density")
 SIZES = [30_000, 100_000, 300_000]
 N_GENES, DENSITY = 20_000, 0.05
-# Cells that are written at once, and values of a chunk of the file.
+# Cells that are written at once, and maximum number of values in a chunk of the file.
 N_PIECE_CELLS = 10_000
-CHUNK_SIZE = 1_000_000
+MAX_CHUNK_SIZE = 1_000_000
 BYTES_PER_GB = 1024**3
 
 
@@ -44,8 +44,10 @@ def write_counts(path: Path, n_obs: int) -> None:
         x = file.create_group("X")
         x.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": (n_obs, N_GENES)})
         x["indptr"] = np.arange(n_obs + 1, dtype=np.int64) * n_nonzero
-        indices = x.create_dataset("indices", (n_obs * n_nonzero,), np.int32, chunks=(CHUNK_SIZE,))
-        data = x.create_dataset("data", (n_obs * n_nonzero,), np.float32, chunks=(CHUNK_SIZE,))
+        n_values = n_obs * n_nonzero
+        chunks = (min(MAX_CHUNK_SIZE, n_values),)
+        indices = x.create_dataset("indices", (n_values,), np.int32, chunks=chunks)
+        data = x.create_dataset("data", (n_values,), np.float32, chunks=chunks)
         for start in range(0, n_obs, N_PIECE_CELLS):
             shape = (min(N_PIECE_CELLS, n_obs - start), n_nonzero)
             values = slice(start * n_nonzero, (start + shape[0]) * n_nonzero)
