@@ -33,7 +33,7 @@ extensions = [
     "sphinx_design",
     "sphinxcontrib.bibtex",
 ]
-exclude_patterns = ["_build", "inventories"]
+exclude_patterns = ["_build", "inventories", "jupyter_execute"]
 nitpicky = True
 nitpick_ignore: list[tuple[str, str]] = []
 
@@ -58,6 +58,7 @@ bibtex_reference_style = "author_year"
 intersphinx_mapping = write_inventories(HERE / "inventories" / "names.txt", HERE / "_build" / "inventories")
 
 autosummary_generate = True
+default_role = "literal"  # numpydoc's single backticks around a parameter
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 napoleon_google_docstring = False
@@ -69,14 +70,14 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 
-def _untyped_section(field: str):
-    """Return a parser of a section whose text is a description, where napoleon expects a type on the first line."""
+def _parse_returns(self: NumpyDocstring, section: str) -> list[str]:
+    """Read "Returns" as a description, where napoleon reads each of its lines as a type; the annotation has the type.
 
-    def parse(self: NumpyDocstring, section: str) -> list[str]:
-        return self._format_block(f":{field}: ", self._dedent(self._consume_to_next_section())) + [""]
+    sphinx-autodoc-typehints inserts a line with a colon before the description to the same end, which fails if the
+    description has several lines.
+    """
+    lines = self._dedent(self._consume_to_next_section())
+    return [*self._format_block(":returns: ", lines[1:] if lines[0] == ":" else lines), ""]
 
-    return parse
 
-
-# "Returns" describes the value; its type is the annotation.
-NumpyDocstring._parse_returns_section = _untyped_section("returns")
+NumpyDocstring._parse_returns_section = _parse_returns

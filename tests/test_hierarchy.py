@@ -1,16 +1,17 @@
+"""Hierarchies of every kind become the parents of labels; probabilities are summed along them."""
+
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import QUIET, TINY, synthetic
 
 import hrca
 from hrca._hierarchy import LabelTree, lineage, read_hierarchy
 
 PARENTS = {"CD4": "T", "CD8": "T", "naive": "CD4", "memory": "CD4", "T": "lymphoid", "B": "lymphoid"}
 LEAVES = ["naive", "memory", "CD8", "B", "Mono"]
-# The true terms of the Cell Ontology, with one link that makes it no tree.
+# Terms of the Cell Ontology, with one link that makes the graph no tree.
 OBO = """format-version: 1.2
 
 [Term]
@@ -72,9 +73,9 @@ def test_a_mapping_is_kept_whole_also_for_fewer_labels():
     assert LabelTree(LEAVES, given).nodes == LabelTree(LEAVES, PARENTS).nodes
 
 
-def test_a_child_that_no_label_is_is_named(caplog):
+def test_an_unused_child_is_logged(caplog):
     read_hierarchy({**PARENTS, "elsewhere": "nowhere"}, obs(*LEAVES), "cell_type", "Unknown")
-    assert "parents for ['elsewhere'], which no label is" in caplog.text
+    assert "parents for ['elsewhere'], which are no labels" in caplog.text
     caplog.clear()
     read_hierarchy(PARENTS, obs(*LEAVES), "cell_type", "Unknown")
     assert not caplog.text
@@ -91,12 +92,12 @@ def test_columns_from_coarse_to_fine():
     assert read == {"naive": "CD4", "CD4": "T", "CD8": "T"}
 
 
-def test_an_ontology_is_cut_to_a_tree_of_the_labels(tmp_path):
+def test_an_ontology_is_reduced_to_a_tree_of_the_labels(tmp_path):
     path = tmp_path / "cl.obo"
     path.write_text(OBO)
     labels = obs("CL:0000624", "CL:0000625", "CL:0000236", "CL:0000576")
     read = read_hierarchy(path, labels, "cell_type", "Unknown")
-    # of alpha-beta T cell and T cell, which hold the same labels, the finer; "mononuclear phagocyte" holds one alone
+    # alpha-beta T cell and T cell have the same labels below them: the finer one stays; "mononuclear phagocyte" has one
     assert read == {
         "CL:0000624": "CL:0000789",
         "CL:0000625": "CL:0000789",
@@ -107,7 +108,7 @@ def test_an_ontology_is_cut_to_a_tree_of_the_labels(tmp_path):
     }
     with pytest.raises(ValueError, match="lacks \\['T'\\]"):
         read_hierarchy(path, obs("T", "CL:0000236"), "cell_type", "Unknown")
-    with pytest.raises(ValueError, match="No term of the ontology holds two of them"):
+    with pytest.raises(ValueError, match="No term of the ontology is an ancestor of two of them"):
         read_hierarchy(path, obs("CL:0000236"), "cell_type", "Unknown")
 
 
@@ -116,21 +117,21 @@ def test_an_ontology_is_cut_to_a_tree_of_the_labels(tmp_path):
     [
         ({"a": "b", "b": "a"}, obs("a", "c"), "its own ancestor"),
         ({"x": "y"}, obs("a", "c"), r"labels are \['a', 'c'\]. It has parents for \['x'\]"),
-        ("/", obs("a", "c"), "None of them has the separator, '/'"),
+        ("/", obs("a", "c"), "None of them has the separator '/'"),
         (["coarse", "cell_type"], obs("a", "c", coarse=["a", "c"]), "hold the same names"),
         ({"x": "y"}, obs(*"abcd"), r"labels are \['a', 'b', 'c'\] \(of 4\)"),
-        ({"T": ["a", "c"]}, obs("a", "c"), r"has \['a', 'c'\] for 'T'. .* for several children, name each"),
-        ({"a": "T", "T": None}, obs("a", "c"), "has None for 'T'. Leave out what has no parent"),
-        ({"a": "T", "T": np.nan}, obs("a", "c"), "has nan for 'T'. Leave out what has no parent"),
+        ({"T": ["a", "c"]}, obs("a", "c"), r"has \['a', 'c'\] for 'T'. Leave out .* list several children one by one"),
+        ({"a": "T", "T": None}, obs("a", "c"), "has None for 'T'. Leave out a label without a parent"),
+        ({"a": "T", "T": np.nan}, obs("a", "c"), "has nan for 'T'. Leave out a label without a parent"),
         ({"a": "Unknown"}, obs("a", "c"), "cannot be a parent"),
         ("", obs("a", "c"), "must not be empty"),
         (["coarse", "cell_type"], obs("a", "c"), "must end with 'cell_type'"),
         (["cell_type", "coarse"], obs("a", "c", coarse=["x", "x"]), "must end with 'cell_type'"),
         (["coarse", "cell_type"], obs("a", "a", coarse=["x", "y"]), "must have one parent"),
-        (["coarse", "cell_type"], obs("a", "c", coarse=["x", None]), "some are missing"),
+        (["coarse", "cell_type"], obs("a", "c", coarse=["x", None]), "some entries are missing"),
     ],
 )
-def test_what_is_no_tree_is_refused(hierarchy, table, words):
+def test_an_invalid_hierarchy_raises(hierarchy, table, words):
     with pytest.raises(ValueError, match=words):
         read_hierarchy(hierarchy, table, "cell_type", "Unknown")
 
@@ -139,29 +140,31 @@ def probabilities(n: int, labels: int = 5, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).dirichlet(np.full(labels, 0.5), size=n)
 
 
-def walk(row: np.ndarray, least: float) -> tuple[str | None, float]:
-    """One cell from the top down, in words."""
-    of = dict(zip(LEAVES, row, strict=True))
-    mass = {node: sum(p for leaf, p in of.items() if node in lineage(leaf, PARENTS)) for node in [*LEAVES, "CD4", "T"]}
-    mass["lymphoid"] = 1 - of["Mono"]
-    options, answer = ["lymphoid", "Mono"], None
-    top = max(mass[node] for node in options)
-    while options:
-        best = max(options, key=mass.get)
-        if mass[best] < least:
+def search(row: np.ndarray, min_confidence: float) -> tuple[str | None, float]:
+    """Back off one cell, written out."""
+    by_leaf = dict(zip(LEAVES, row, strict=True))
+    sums = {node: sum(p for leaf, p in by_leaf.items() if node in lineage(leaf, PARENTS)) for node in LEAVES}
+    sums |= {"CD4": by_leaf["naive"] + by_leaf["memory"], "T": 1 - by_leaf["B"] - by_leaf["Mono"]}
+    sums["lymphoid"] = 1 - by_leaf["Mono"]
+    candidates, predicted = ["lymphoid", "Mono"], None
+    confidence = max(sums[node] for node in candidates)
+    while candidates:
+        best = max(candidates, key=sums.get)
+        if sums[best] < min_confidence:
             break
-        answer, options = best, [child for child, parent in PARENTS.items() if parent == best]
-    return answer, top if answer is None else mass[answer]
+        predicted, confidence = best, sums[best]
+        candidates = [child for child, parent in PARENTS.items() if parent == best]
+    return predicted, confidence
 
 
-@pytest.mark.parametrize("least", [0.0, 0.6, 0.95])
-def test_the_answer_is_a_walk_from_the_top(least):
+@pytest.mark.parametrize("min_confidence", [0.0, 0.6, 0.95])
+def test_back_off_searches_from_the_coarsest_nodes(min_confidence):
     tree, table = LabelTree(LEAVES, PARENTS), probabilities(200)
-    answer, confidence = tree.back_off(table, least)
+    predicted, confidence = tree.back_off(table, min_confidence)
     for cell, row in enumerate(table):
-        expected, sure = walk(row, least)
-        assert (tree.nodes[answer[cell]] if answer[cell] >= 0 else None) == expected
-        assert confidence[cell] == pytest.approx(sure)
+        expected, probability = search(row, min_confidence)
+        assert (tree.nodes[predicted[cell]] if predicted[cell] >= 0 else None) == expected
+        assert confidence[cell] == pytest.approx(probability)
 
 
 def test_parent_and_child_never_disagree():
@@ -172,86 +175,47 @@ def test_parent_and_child_never_disagree():
         np.testing.assert_allclose(summed.sum(axis=1), 1)
         coarse = [tree.nodes[i] for i in tree.back_off(summed)[0]]
         assert all(node in lineage(leaf, PARENTS) for node, leaf in zip(coarse, finest, strict=True))
-    for least in (0.5, 0.7, 0.9):
-        backed_off = [full.nodes[i] if i >= 0 else None for i in full.back_off(table, least)[0]]
+    for min_confidence in (0.5, 0.7, 0.9):
+        backed_off = [full.nodes[i] if i >= 0 else None for i in full.back_off(table, min_confidence)[0]]
         assert all(x is None or x in lineage(leaf, PARENTS) for x, leaf in zip(backed_off, finest, strict=True))
 
 
-def test_a_label_that_has_children_holds_what_they_leave():
+def test_a_label_with_children_competes_with_them():
     tree = LabelTree(["T", "CD4", "B"], {"CD4": "T"})
-    answer, confidence = tree.back_off(np.array([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]]))
-    assert [tree.nodes[i] for i in answer] == ["T", "CD4"]
+    predicted, confidence = tree.back_off(np.array([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]]))
+    assert [tree.nodes[i] for i in predicted] == ["T", "CD4"]
     np.testing.assert_allclose(confidence, [0.8, 0.6])
 
 
-def test_without_a_hierarchy_it_is_the_likeliest():
+def test_without_a_hierarchy_the_most_probable_label_is_predicted():
     table = probabilities(100)
-    answer, confidence = LabelTree(LEAVES, {}).back_off(table)
-    np.testing.assert_array_equal(answer, table.argmax(axis=1))
+    predicted, confidence = LabelTree(LEAVES, {}).back_off(table)
+    np.testing.assert_array_equal(predicted, table.argmax(axis=1))
     np.testing.assert_array_equal(confidence, table.max(axis=1))
-
-
-# The model -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def model():
-    adata = synthetic(300)
-    hrca.HRCA.setup_anndata(
-        adata, labels_key="cell_type", labels_hierarchy={"type 0": "left/side", "type 1": "left/side"}
-    )
-    model = hrca.HRCA(adata, **TINY)
-    model.train(2, 10, lr=1e-2, **QUIET)
-    return model
-
-
-def test_predict_answers_of_every_level(model):
-    query = synthetic(60, seed=5)
-    fine = np.asarray(model.predict(query))
-    leaves = query.obsm["hrca_probabilities"]
-    coarse = model.predict(query, level=0, key_added="coarse")
-    assert list(query.obsm["coarse_probabilities"].columns) == ["left|side", "type 2"]
-    np.testing.assert_allclose(
-        query.obsm["coarse_probabilities"]["left|side"], leaves["type 0"] + leaves["type 1"], rtol=1e-5
-    )
-    assert query.uns["coarse"]["level"] == 0
-    assert {(c, f) for c, f in zip(coarse, fine, strict=True)} <= {
-        ("left/side", "type 0"),
-        ("left/side", "type 1"),
-        ("type 2", "type 2"),
-    }
-    sure = np.asarray(model.predict(query, min_confidence=0.9, key_added="sure"))
-    assert (query.obs["sure_confidence"][sure != "Unknown"] >= 0.9 - 1e-5).all()
-    assert (query.obs["sure_confidence"][sure == "Unknown"] < 0.9).all()
-    kept = leaves.max(axis=1).to_numpy() >= 0.9
-    np.testing.assert_array_equal(sure[kept], fine[kept])
-
-
-def test_the_hierarchy_is_saved_with_the_model(model, tmp_path):
-    model.save(tmp_path / "model")
-    loaded = hrca.HRCA.load(tmp_path / "model")
-    assert loaded.labels_hierarchy == {"type 0": "left/side", "type 1": "left/side"}
-    query = synthetic(10, seed=5)
-    assert list(loaded.predict(query, level=0)) == list(model.predict(query, level=0))
-    again = hrca.HRCA.load(tmp_path / "model", adata=synthetic(300))
-    assert again.labels_hierarchy == loaded.labels_hierarchy
-
-
-def test_evaluate_has_the_hierarchical_f1(model):
-    scores = model.evaluate(synthetic(60, seed=5), "cell_type")
-    assert scores["accuracy"] <= scores["hierarchical_f1"] <= 1
-
-
-def test_level_needs_a_hierarchy(tiny_model, model):
-    with pytest.raises(ValueError, match="needs a hierarchy of the labels, got 0 and a model without"):
-        tiny_model.predict(synthetic(5), level=0)
-    for level in (-1, 2, 1.0, "left/side"):
-        with pytest.raises(ValueError, match=f"whole number from 0, the coarsest, to 1, .* got {level!r}"):
-            model.predict(synthetic(5), level=level)
-    with pytest.raises(ValueError, match="from 0 to 1, got 2"):
-        model.predict(synthetic(5), min_confidence=2)
 
 
 def test_a_hierarchy_needs_labels(reference):
     with pytest.raises(ValueError, match="needs labels"):
         hrca.HRCA.setup_anndata(reference, labels_hierarchy=Path("cl.obo"))
+
+
+def test_aggregate_sums_labels_to_all_nodes():
+    tree = LabelTree(["T", "CD4", "B"], {"CD4": "T", "T": "lymphoid", "B": "lymphoid"})
+    np.testing.assert_allclose(tree.aggregate(np.array([[0.5, 0.3, 0.2]])), [[0.8, 0.3, 0.2, 1.0]])
+    assert tree.nodes == ["T", "CD4", "B", "lymphoid"]
+    assert tree.n_levels == 3
+
+
+def test_a_label_above_the_level_stays():
+    tree, summed = LabelTree(LEAVES, PARENTS).at_level(np.array([[0.1, 0.2, 0.3, 0.1, 0.3]]), 2)
+    assert tree.labels == ["CD4", "CD8", "B", "Mono"]
+    np.testing.assert_allclose(summed, [[0.3, 0.3, 0.1, 0.3]])
+
+
+def test_no_hierarchy_has_no_parents():
+    assert read_hierarchy(None, obs("a"), "cell_type", "Unknown") is None
+
+
+def test_back_off_of_no_cells():
+    predicted, confidence = LabelTree(LEAVES, PARENTS).back_off(np.zeros((0, 5)), 0.5)
+    assert predicted.shape == confidence.shape == (0,)

@@ -1,4 +1,4 @@
-"""The pictures show the numbers that they say."""
+"""The plots show the numbers that they claim to show."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,17 +7,27 @@ import pytest
 from matplotlib import colors as mcolors
 from matplotlib.figure import Figure
 
-from hrca.pl import confusion, novelty, reliability, risk_coverage, set_sizes
+from hrca.pl import confusion, confusion_figure, novelty, reliability, risk_coverage, set_sizes
 
 
-def test_confusion_draws_the_shares_of_each_label():
-    labels = ["B"] * 4 + ["T"] * 2
-    ax = confusion(labels, ["B", "B", "B", "T", "T", "Unknown"])
-    drawn = ax.collections[0].get_array().reshape(2, 3)
-    np.testing.assert_allclose(drawn, [[0.75, 0.25, 0], [0, 0.5, 0.5]])
+def check_fractions(ax):
+    """Check the plot of four B, three of them predicted B and one T, and of two T, one T and one Unknown."""
+    np.testing.assert_allclose(ax.collections[0].get_array().reshape(2, 3), [[0.75, 0.25, 0], [0, 0.5, 0.5]])
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["B", "T", "Unknown"]
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["B (4)", "T (2)"]
-    assert [text.get_text() for text in ax.texts] == ["0.75", "0.25", "", "", "0.50", "0.50"]
+    printed = {text.get_position(): text.get_text() for text in ax.texts}
+    assert printed == {(0.5, 0.5): "0.75", (1.5, 0.5): "0.25", (1.5, 1.5): "0.50", (2.5, 1.5): "0.50"}
+    # the first label is at the top
+    assert ax.get_ylim() == (2, 0)
+
+
+SIX_LABELS, SIX_PREDICTED = ["B"] * 4 + ["T"] * 2, ["B", "B", "B", "T", "T", "Unknown"]
+
+
+def test_confusion_draws_the_fractions_of_each_label():
+    ax = confusion(SIX_LABELS, SIX_PREDICTED)
+    check_fractions(ax)
+    plt.close(ax.figure)
 
 
 def test_confusion_draws_on_given_axes():
@@ -25,15 +35,44 @@ def test_confusion_draws_on_given_axes():
     assert confusion(["B"], ["B"], ax=ax) is ax
 
 
-def test_confusion_is_what_pyplot_shows():
+def test_confusion_is_the_current_pyplot_figure():
     ax = confusion(["B", "T"], ["B", "T"])
     assert plt.gcf() is ax.figure
     plt.close(ax.figure)
 
 
-def test_confusion_refuses_nothing():
+def test_a_confusion_figure_leaves_nothing_to_close(tmp_path):
+    before = plt.get_fignums()
+    figure = confusion_figure(SIX_LABELS, SIX_PREDICTED)
+    check_fractions(figure.axes[0])
+    figure.savefig(tmp_path / "confusion.png")
+    assert (tmp_path / "confusion.png").stat().st_size > 1000
+    assert plt.get_fignums() == before
+
+
+@pytest.mark.parametrize("draw", [confusion, confusion_figure])
+def test_confusion_rejects_no_cells(draw):
     with pytest.raises(ValueError, match="at least one"):
-        confusion([], [])
+        draw([], [])
+
+
+def test_confusion_prints_white_on_dark_and_nothing_on_empty():
+    ax = confusion(["B"] * 1000, ["B"] * 996 + ["T"] * 4, ax=Figure().subplots())
+    assert [(text.get_text(), text.get_color()) for text in ax.texts] == [("1.00", "white")]
+
+
+@pytest.mark.parametrize("n", [1, 40])
+def test_confusion_has_room_for_its_labels(n):
+    names = [f"a cell type with a rather long name {i}" for i in range(n)]
+    figure = confusion_figure(names, names)
+    figure.draw_without_rendering()
+    ax, bar = figure.axes
+    for text in (*ax.get_xticklabels(), *ax.get_yticklabels(), ax.xaxis.label, ax.yaxis.label, bar.yaxis.label):
+        extent = text.get_window_extent()
+        assert figure.bbox.x0 <= extent.x0 and extent.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= extent.y0 and extent.y1 <= figure.bbox.y1
+    # a number is as wide as 20 points
+    assert ax.get_window_extent().width / n > 20 * figure.dpi / 72
 
 
 LABELS, PREDICTED, CONFIDENCE = ["B", "B", "T", "T"], ["B", "T", "T", "T"], [0.95, 0.91, 0.5, 0.51]
@@ -58,7 +97,7 @@ def test_risk_coverage_draws_the_curve_and_its_area():
     assert ax.get_legend().get_texts()[0].get_text() == f"area {np.mean([0, 0.5, 1 / 3, 0.25]):.3f}"
 
 
-def test_set_sizes_draws_the_share_of_each_size():
+def test_set_sizes_draws_the_fraction_of_each_size():
     sets = pd.DataFrame({"B": [True, False, True, False], "T": [True, True, True, False], "NK": [False] * 4})
     ax = set_sizes(sets, ax=Figure().subplots())
     drawn = {text.get_text(): bars[0] for text, bars in zip(ax.get_legend().get_texts(), ax.containers, strict=True)}
@@ -80,7 +119,7 @@ def test_set_sizes_has_a_bar_for_each_group_in_order():
     assert [[bar.get_width() for bar in bars] for bars in ax.containers] == [[0.5, 0], [0.5, 1]]
 
 
-def test_novelty_draws_the_share_of_cells_at_least_as_novel():
+def test_novelty_draws_the_fraction_of_cells_at_least_as_novel():
     ax = novelty([0.9, np.nan, 0.2, 0.5], by=["B", "B", "T", "T"], ax=Figure().subplots())
     diagonal, b, t = ax.lines
     np.testing.assert_allclose(b.get_xydata(), [[0.9, 1]])
@@ -89,7 +128,7 @@ def test_novelty_draws_the_share_of_cells_at_least_as_novel():
 
 
 @pytest.mark.parametrize("draw", [reliability, risk_coverage])
-def test_new_axes_are_what_pyplot_shows(draw):
+def test_new_axes_are_the_current_pyplot_figure(draw):
     ax = draw(LABELS, PREDICTED, CONFIDENCE)
     assert plt.gcf() is ax.figure
     plt.close(ax.figure)
@@ -101,7 +140,7 @@ def test_shades_are_for_groups_with_an_order():
     colors = np.array([mcolors.to_rgb(line.get_color()) for line in ax.lines[1:]])
     assert len(np.unique(colors, axis=0)) == 12
     assert not (np.diff(colors.mean(axis=1)) > 0).all()
-    # against the alphabet, and with another index than the scores
+    # the order is not alphabetical, and the index is not that of the scores
     depth = pd.Series(pd.Categorical(names, names[::-1], ordered=True), index=names)
     ordered = novelty(np.linspace(0, 1, 12), by=depth, ax=Figure().subplots())
     assert [text.get_text()[:7] for text in ordered.get_legend().get_texts()] == names[::-1]

@@ -1,8 +1,9 @@
+"""Voting in clusters, spatial smoothing and clusters of novel cells, against loops."""
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-import scanpy as sc
 from scipy import sparse
 from scipy.stats import ttest_ind
 from sklearn.neighbors import kneighbors_graph
@@ -21,8 +22,8 @@ def layers() -> ad.AnnData:
     logits[codes == 2] += [0, 0, 7]
     table = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     names = np.array(["A", "B", "C/c"])
-    said = names[table.argmax(axis=1)]
-    obs = pd.DataFrame({"known": names[codes], "hrca": pd.Categorical(said), "hrca_confidence": table.max(axis=1)})
+    predicted = pd.Categorical(names[table.argmax(axis=1)])
+    obs = pd.DataFrame({"known": names[codes], "hrca": predicted, "hrca_confidence": table.max(axis=1)})
     adata = ad.AnnData(rng.random((1200, 4)), obs=obs.set_index(obs.index.astype(str)))
     adata.obsm["hrca_probabilities"] = pd.DataFrame(table, adata.obs_names, ["A", "B", "C|c"])
     adata.uns["hrca"] = {"labels": names}
@@ -34,7 +35,7 @@ def accuracy(adata, column):
     return (adata.obs[column].astype(str) == adata.obs["known"]).mean()
 
 
-def test_smoothing_mends_layers_and_leaves_the_scattered_alone(layers):
+def test_smoothing_improves_layers_and_keeps_scattered_cells(layers):
     raw = layers.obs[["hrca", "hrca_confidence"]].copy()
     tl.smooth(layers)
     assert accuracy(layers, "hrca_smooth") > accuracy(layers, "hrca") + 0.01
@@ -49,26 +50,32 @@ def test_without_strength_nothing_changes(layers):
     np.testing.assert_array_equal(tl.smooth(layers, strength=0), layers.obs["hrca"])
 
 
-def test_one_round_is_a_loop(layers, monkeypatch):
-    monkeypatch.setattr(tl, "ROUNDS", 1)
+def test_one_update_is_a_loop(layers, monkeypatch):
+    monkeypatch.setattr("hrca.tl._smooth.N_UPDATES", 1)
     small = layers[:40].copy()
     table = small.obsm["hrca_probabilities"].to_numpy()
     links = kneighbors_graph(np.random.default_rng(1).random((40, 2)), 4).toarray()
-    got = tl.mean_field_smoothing(table, sparse.csr_array(links / links.sum(axis=1, keepdims=True)), 0.7)
-    sure = table * table.max(axis=1)[:, None]
+    smoothed = tl.mean_field_smoothing(table, sparse.csr_array(links / links.sum(axis=1, keepdims=True)), 0.7)
+    weighted = table * table.max(axis=1)[:, None]
     pairs = np.zeros((3, 3))
     for i, j in zip(*links.nonzero(), strict=True):
-        pairs += np.outer(sure[i], sure[j]) + np.outer(sure[j], sure[i])
-    share = sure.sum(axis=0) / sure.sum()
-    by_share = np.outer(share, share)
-    attraction = np.log((pairs + 90 * by_share) / (pairs.sum() * by_share + 90 * by_share))
+        pairs += np.outer(weighted[i], weighted[j]) + np.outer(weighted[j], weighted[i])
+    fractions = weighted.sum(axis=0) / weighted.sum()
+    independent = np.outer(fractions, fractions)
+    log_odds = np.log((pairs + 90 * independent) / (pairs.sum() * independent + 90 * independent))
     for i in range(40):
-        around = sum(sure[j] for j in np.flatnonzero(links[i])) / 4
-        logits = np.log(table[i]) + 0.7 * attraction @ around
-        np.testing.assert_allclose(got[i], np.exp(logits) / np.exp(logits).sum(), rtol=1e-6)
+        around = sum(weighted[j] for j in np.flatnonzero(links[i])) / 4
+        logits = np.log(table[i]) + 0.7 * log_odds @ around
+        np.testing.assert_allclose(smoothed[i], np.exp(logits) / np.exp(logits).sum(), rtol=1e-6)
 
 
-def test_unknown_cells_stay_and_have_no_say(layers):
+def test_more_updates_change_no_label(layers, monkeypatch):
+    labels = tl.smooth(layers)
+    monkeypatch.setattr("hrca.tl._smooth.N_UPDATES", 50)
+    np.testing.assert_array_equal(tl.smooth(layers), labels)
+
+
+def test_cells_without_a_label_stay_so(layers):
     labels = layers.obs["hrca"].astype(str)
     labels.iloc[:5] = "Unknown"
     layers.obs["hrca"] = labels.astype("category")
@@ -77,7 +84,7 @@ def test_unknown_cells_stay_and_have_no_say(layers):
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("arguments", "words"),
     [
         ({"key": "other"}, "obsm must have 'other_probabilities'"),
         ({"graph": "near"}, "must name an entry of obsp, got 'near'"),
@@ -85,12 +92,12 @@ def test_unknown_cells_stay_and_have_no_say(layers):
         ({"strength": -1}, "0 or more, got -1"),
     ],
 )
-def test_what_cannot_be_smoothed_is_refused(layers, settings, words):
+def test_impossible_arguments_of_smooth_are_rejected(layers, arguments, words):
     with pytest.raises(ValueError, match=words):
-        tl.smooth(layers, **settings)
+        tl.smooth(layers, **arguments)
 
 
-def test_the_majority_of_each_cluster_votes(layers):
+def test_a_cluster_gets_its_most_frequent_label(layers):
     layers.obs["cluster"] = np.arange(1200) // 30
     raw = layers.obs["hrca"].copy()
     voted = np.asarray(tl.majority_vote(layers, clusters="cluster"))
@@ -98,31 +105,32 @@ def test_the_majority_of_each_cluster_votes(layers):
         counts = raw.iloc[members].value_counts()
         assert (voted[members] == voted[members][0]).all()
         assert counts[voted[members][0]] == counts.max()
-    tl.majority_vote(layers, clusters="cluster", min_share=1, key_added="all")
+    tl.majority_vote(layers, clusters="cluster", min_fraction=1, key_added="all")
     np.testing.assert_array_equal(layers.obs["all"], raw)
     pd.testing.assert_series_equal(layers.obs["hrca"], raw)
 
 
-def test_over_clusters_are_leidens(layers):
-    sc.pp.neighbors(layers, use_rep="X", n_neighbors=5)
+def test_over_clusters_come_from_leiden(layers):
+    graph = kneighbors_graph(layers.X, 5)
+    layers.obsp["connectivities"] = graph.maximum(graph.T)
     tl.majority_vote(layers)
     assert layers.obs["hrca_overclusters"].nunique() > 5
     assert list(layers.obs["hrca_majority"].cat.categories) == list(layers.obs["hrca"].cat.categories)
 
 
-def test_without_neighbours_or_clusters_there_is_no_vote(layers):
+def test_impossible_arguments_of_majority_vote_are_rejected(layers):
     with pytest.raises(ValueError, match="obsp must have 'connectivities'"):
         tl.majority_vote(layers)
     with pytest.raises(ValueError, match="got 'leiden'"):
         tl.majority_vote(layers, clusters="leiden")
     with pytest.raises(ValueError, match="obs must have the labels 'other'"):
         tl.majority_vote(layers, key="other")
-    with pytest.raises(ValueError, match="`min_share` must be from 0 to 1"):
-        tl.majority_vote(layers, clusters="known", min_share=2)
+    with pytest.raises(ValueError, match="`min_fraction` must be from 0 to 1"):
+        tl.majority_vote(layers, clusters="known", min_fraction=2)
 
 
-@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
-def test_novel_cells_are_described_by_cluster(layers, make):
+@pytest.mark.parametrize("matrix", [np.asarray, sparse.csr_matrix])
+def test_novel_cells_are_described_by_cluster(layers, matrix):
     rng = np.random.default_rng(0)
     novelty = rng.random(1200) * 0.9
     novelty[:100] = 0.99
@@ -130,11 +138,11 @@ def test_novel_cells_are_described_by_cluster(layers, make):
     layers.obs["cluster"] = np.where(np.arange(1200) < 120, "new", "old")
     x = rng.random((1200, 4))
     x[:100, 2] += 1
-    layers.X = make(x)
+    layers.X = matrix(x)
     table = tl.novel_clusters(layers, "cluster", n_top=2)
     assert list(table.index) == ["new"]
     assert table.loc["new", "n_obs"] == 120
-    assert table.loc["new", "novel"] == pytest.approx(100 / 120)
+    assert table.loc["new", "novel_fraction"] == pytest.approx(100 / 120)
     t = ttest_ind(x[:100], x[100:], equal_var=False).statistic
     assert table.loc["new", "genes"] == [f"{i}" for i in np.argsort(-t)[:2]]
     with pytest.raises(ValueError, match="obs must have 'leiden'"):

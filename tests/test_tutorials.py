@@ -6,7 +6,8 @@ from conftest import ROOT
 from nbclient import NotebookClient
 
 
-# zmq and the event loop of the kernel's client, not ours
+@pytest.mark.slow
+# the kernel's client leaves sockets and an event loop open
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("path", sorted((ROOT / "tutorials").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_tutorial_runs(path, tmp_path):

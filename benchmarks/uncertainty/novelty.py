@@ -138,8 +138,9 @@ def baseline_scores(model: hrca.HRCA, reference: ad.AnnData, query: ad.AnnData, 
     distance :cite:p:`Lee2013` to the mean of the nearest label.
     """
     probabilities = model.predict(query, soft=True, key_added=None).to_numpy(dtype=float).clip(1e-12, 1)
-    split: Any = model.split_
-    training = reference[split["train"]].copy()
+    if model.split_ is None:
+        raise ValueError("`model` must be trained, but has no split into training and validation cells.")
+    training = reference[model.split_.train].copy()
     thinned = thin(training, depth, seeded_generator(0, f"{depth:g} of a reference"))
     training_z, query_z = (model.get_latent_representation(adata) for adata in (thinned, query))
     nearest = NearestNeighbors(n_neighbors=N_NEIGHBOURS).fit(training_z)

@@ -19,7 +19,6 @@ from benchmarks.common.baselines.task import Task
 from benchmarks.common.expression import log_normalized
 from benchmarks.common.methods import EnvironmentMissingError, label_queries, method_command
 from hrca.module._calibration import Calibration
-from hrca.uncertainty._posthoc_fit import fit_posthoc
 
 from .sets import COVERAGE, cumulative_sets
 from .splits import Case
@@ -90,11 +89,10 @@ def copy_with_own_module(model: hrca.HRCA) -> hrca.HRCA:
 
 def without_folds(model: hrca.HRCA) -> hrca.HRCA:
     """Return the model that ``train()`` gives without folds; its networks are the same to the last bit."""
+    if model.split_ is None:
+        raise ValueError("`model` must be trained, but has no split into training and validation cells.")
     other = copy_with_own_module(model)
-    counts = model.adata_manager.get_from_registry("X")
-    codes = model.adata_manager.get_from_registry("labels").ravel()
-    split: Any = model.split_
-    other.conformal_scores_, other.n_folds_ = fit_posthoc(other.module, counts, codes, split), None
+    other._fit_posthoc(model.split_, None)
     return other
 
 

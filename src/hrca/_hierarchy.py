@@ -1,4 +1,4 @@
-"""Labels as a tree: from what a user has to the parents of labels, from probabilities to an answer of any level."""
+"""Labels as a tree: read a hierarchy of labels, and aggregate the probabilities of labels along it."""
 
 import logging
 import numbers
@@ -11,11 +11,15 @@ import pandas as pd
 
 logger = logging.getLogger(__name__)
 
-# What `setup_anndata` takes: parents, a separator, columns from coarse to fine, or an ontology.
+# A hierarchy as `setup_anndata` takes it: a mapping from child to parent, a separator within the labels' names, columns
+# of obs from coarse to fine, or the file of an ontology.
 Hierarchy = Mapping[str, str] | str | Sequence[str] | Path
 
-# Sums of single-precision probabilities that should be 1 can fall short by this.
+# Tolerance for sums of single-precision probabilities: a sum that should be 1 can be smaller by rounding.
 SUM_ATOL = 1e-6
+
+# Index that stands for the parent of the nodes without a parent, and for a cell without a predicted node.
+NO_NODE = -1
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,9 @@ class LabelTree:
     Attributes
     ----------
     labels
-        The labels that a model tells apart, in its order.
+        The labels, in the order of their probabilities. A label may be the ancestor of another one.
     parents
-        The parent of each label or ancestor that has one.
+        The parent of each label and ancestor that has one.
     """
 
     labels: Sequence[str]
@@ -35,74 +39,116 @@ class LabelTree:
 
     @property
     def nodes(self) -> list[str]:
-        """The labels, then their ancestors by name."""
+        """The labels in their order, then all other ancestors in alphabetical order."""
         ancestors = {node for label in self.labels for node in lineage(label, self.parents)}
         return [*self.labels, *sorted(ancestors - set(self.labels))]
 
     @property
     def n_levels(self) -> int:
-        """How many levels there are, from the tops to the deepest label."""
+        """Number of levels, from the coarsest nodes to the deepest label."""
         return max(len(lineage(label, self.parents)) for label in self.labels)
 
-    def at_level(self, probabilities: np.ndarray, level: int) -> tuple["Tree", np.ndarray]:
-        """Return the tree down to a level, 0 for the tops, and the probabilities of what are its labels then."""
-        lineages = [lineage(label, self.parents)[::-1] for label in self.labels]
-        stands_for = [line[min(level, len(line) - 1)] for line in lineages]
-        names = list(dict.fromkeys(stands_for))
-        belongs = np.equal.outer(np.array(stands_for, dtype=object), np.array(names, dtype=object))
-        return LabelTree(names, self.parents), probabilities @ belongs.astype(probabilities.dtype)
-
-    def aggregate(self, probabilities: np.ndarray) -> np.ndarray:
-        """Sum probabilities of labels, shape (n_obs, n_labels), to all nodes, shape (n_obs, n_nodes)."""
-        nodes = pd.Index(self.nodes)
-        belongs = np.zeros((len(self.labels), len(nodes)), dtype=probabilities.dtype)
-        for i, label in enumerate(self.labels):
-            belongs[i, nodes.get_indexer(lineage(label, self.parents))] = 1
-        return probabilities @ belongs
-
-    def back_off(self, probabilities: np.ndarray, min_confidence: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-        """Answer from the top down: the most probable child of the most probable parent, as far as the probability reaches.
+    def at_level(self, probabilities: np.ndarray, level: int) -> tuple["LabelTree", np.ndarray]:
+        """Cut the tree at a level, and sum the probabilities of the labels below it.
 
         Parameters
         ----------
         probabilities
-            Of the labels, shape (n_obs, n_labels).
-        min_confidence
-            The least probability of an answer.
+            Probabilities of the labels, shape (n_obs, n_labels).
+        level
+            The level, 0 for the coarsest nodes. A label above this level stays.
 
         Returns
         -------
-        Index of the node that answers, -1 where no top reaches `min_confidence`, and its probability, that of the
-        most probable top where none does; both of shape (n_obs,).
+        The cut tree, and the probabilities of its labels, shape (n_obs, n_labels of the cut tree).
         """
-        nodes = pd.Index(self.nodes)
-        sums = self.aggregate(probabilities)
+        lineages = [lineage(label, self.parents)[::-1] for label in self.labels]
+        ancestors = [line[min(level, len(line) - 1)] for line in lineages]
+        names = list(dict.fromkeys(ancestors))
+        is_below = np.equal.outer(np.array(ancestors, dtype=object), np.array(names, dtype=object))
+        return LabelTree(names, self.parents), probabilities @ is_below.astype(probabilities.dtype)
+
+    def aggregate(self, probabilities: np.ndarray) -> np.ndarray:
+        """Sum the probabilities of labels to those of all nodes.
+
+        Parameters
+        ----------
+        probabilities
+            Probabilities of the labels, shape (n_obs, n_labels).
+
+        Returns
+        -------
+        Probabilities of :attr:`nodes`, shape (n_obs, n_nodes): that of a node is the sum over the node itself, if it is
+        a label, and all labels below it.
+        """
+        position = {node: i for i, node in enumerate(self.nodes)}
+        is_below = np.zeros((len(self.labels), len(position)), dtype=probabilities.dtype)
+        for i, label in enumerate(self.labels):
+            is_below[i, [position[node] for node in lineage(label, self.parents)]] = 1
+        return probabilities @ is_below
+
+    def back_off(self, probabilities: np.ndarray, min_confidence: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """Predict the finest node of each cell that is probable enough.
+
+        The search starts at the coarsest nodes and moves to the most probable child while its probability is at least
+        `min_confidence`. It also stops at a node that is itself a label, and as such more probable than each child.
+
+        Parameters
+        ----------
+        probabilities
+            Probabilities of the labels, shape (n_obs, n_labels).
+        min_confidence
+            Minimum probability of a predicted node.
+
+        Returns
+        -------
+        Index of the predicted node in :attr:`nodes`, and its probability, both of shape (n_obs,). Where none of the
+        coarsest nodes reaches `min_confidence`, the index is -1 and the probability is that of the most probable one.
+        """
+        children = self._children()
+        node_probabilities = self.aggregate(probabilities)
+        predicted = np.full(len(probabilities), NO_NODE)
+        confidence = node_probabilities[:, children[NO_NODE]].max(axis=1, initial=0)
+        open_cells = {NO_NODE: np.arange(len(probabilities))}
+        while open_cells:
+            node, cells = open_cells.popitem()
+            candidates = np.array(children.get(node, []), dtype=int)
+            if not len(candidates) or not len(cells):
+                continue
+            node_probability = probabilities[cells, node] if 0 <= node < len(self.labels) else np.full(len(cells), -1.0)
+            candidate_probabilities = node_probabilities[np.ix_(cells, candidates)]
+            best, highest = candidate_probabilities.argmax(axis=1), candidate_probabilities.max(axis=1)
+            moves = (highest >= min_confidence - SUM_ATOL) & (highest >= node_probability)
+            for i in np.unique(best[moves]):
+                child, moved = int(candidates[i]), cells[moves & (best == i)]
+                predicted[moved], confidence[moved] = child, node_probabilities[moved, child]
+                open_cells[child] = moved
+        return predicted, confidence
+
+    def _children(self) -> dict[int, list[int]]:
+        """Return the indices of each node's children; those of the nodes without a parent stand under `NO_NODE`."""
+        nodes = self.nodes
+        position = {node: i for i, node in enumerate(nodes)}
         children: dict[int, list[int]] = {}
         for i, node in enumerate(nodes):
             parent = self.parents.get(node)
-            children.setdefault(-1 if parent is None else nodes.get_loc(parent), []).append(i)
-        answer = np.full(len(sums), -1)
-        confidence = sums[:, children[-1]].max(axis=1, initial=0)
-        going = {-1: np.arange(len(sums))}
-        while going:
-            node, cells = going.popitem()
-            below = children.get(node, [])
-            if not below or not len(cells):
-                continue
-            options = sums[np.ix_(cells, below)]
-            # a node that is a label, too, holds what its children leave
-            own = probabilities[cells, node] if 0 <= node < len(self.labels) else np.full(len(cells), -1.0)
-            best, most = options.argmax(axis=1), options.max(axis=1)
-            goes_on = (most >= min_confidence - SUM_ATOL) & (most >= own)
-            for i in np.unique(best[goes_on]):
-                moved = cells[goes_on & (best == i)]
-                answer[moved], confidence[moved] = below[i], sums[moved, below[i]]
-                going[below[i]] = moved
-        return answer, confidence
+            children.setdefault(NO_NODE if parent is None else position[parent], []).append(i)
+        return children
 
 
 def lineage(label: str, parents: Mapping[str, str]) -> list[str]:
-    """Return a label and its ancestors, from the bottom up.
+    """Return a label and its ancestors, from the finest to the coarsest.
+
+    Parameters
+    ----------
+    label
+        The label.
+    parents
+        The parent of each label and ancestor that has one.
+
+    Returns
+    -------
+    The label, its parent, the parent of that, and so on.
 
     Raises
     ------
@@ -120,7 +166,7 @@ def lineage(label: str, parents: Mapping[str, str]) -> list[str]:
         if parent in line:
             raise ValueError(
                 f"The parents of labels must form a tree, but {parent!r} is its own ancestor: {[*line, parent]}. "
-                "Take one of these links out."
+                "Remove one of these links."
             )
         line.append(parent)
     return line
@@ -134,80 +180,90 @@ def read_hierarchy(
     Parameters
     ----------
     hierarchy
-        A mapping from child to parent; a separator between the levels of a label's name, coarse to fine; columns of
-        `obs` from coarse to fine, the last one `labels_key`; a file of an ontology in OBO format, of which the labels
-        are ids; None: no hierarchy.
+        A mapping from child to parent; a separator between the levels in a label's name, coarse to fine; columns of
+        `obs` from coarse to fine, the last one `labels_key`; the file of an ontology in OBO format, with its ids as
+        labels; or None for no hierarchy.
     obs
-        The reference's.
+        Table of the reference cells, shape (n_obs, n_columns).
     labels_key
         Column with the labels.
     unlabeled_category
-        The label of cells without one; it stands outside the tree.
+        The category of cells without a label. It is not part of the tree.
+
+    Returns
+    -------
+    The parents; None without a hierarchy. A mapping is returned whole: scvi repeats the setup of a loaded model with
+    cells that may have fewer labels.
 
     Raises
     ------
     ValueError
-        If there are no labels, no label has a parent, a label has two, or a list in place of one, one is its own
-        ancestor, the unlabelled category is in the tree, a column is missing, or the ontology lacks a label.
+        If there are no labels; no label has a parent; a label has two parents, or a list in place of one; a label is
+        its own ancestor; the unlabelled category is a parent; a column is missing; or the ontology lacks a label.
     """
     if hierarchy is None:
         return None
     if labels_key is None:
         raise ValueError("`labels_hierarchy` needs labels, but `labels_key` is None. Name their column.")
     labels = sorted(set(obs[labels_key].astype(str)) - {unlabeled_category})
-    if isinstance(hierarchy, Mapping):
-        parents = _of_mapping(hierarchy)
-        remedy = f"It has parents for {_some(sorted(parents))}: spell these as the labels, {{child: parent}}."
-    elif isinstance(hierarchy, Path):
-        parents = _of_ontology(hierarchy, labels)
-        remedy = "No term of the ontology holds two of them."
-    elif isinstance(hierarchy, str):
-        parents = _of_names(labels, hierarchy)
-        remedy = f"None of them has the separator, {hierarchy!r}: name another, or a mapping {{child: parent}}."
-    else:
-        parents = _of_columns(obs, list(hierarchy), labels_key, unlabeled_category)
-        remedy = f"The columns {list(hierarchy)} hold the same names: name a coarser one first."
-    # only what the labels need, and every lineage walked once, so that a circle is found here
+    parents, remedy = _read_parents(hierarchy, obs, labels, labels_key, unlabeled_category)
+    # the lineage of each label is followed here, which detects a cycle
     nodes = {node for label in labels for node in lineage(label, parents)}
     if unlabeled_category in nodes:
         raise ValueError(
-            f"{unlabeled_category!r} is what cells without a label are called, so it cannot be a parent in "
+            f"{unlabeled_category!r} is the category of cells without a label, so it cannot be a parent in "
             "`labels_hierarchy`. Choose another `unlabeled_category`."
         )
-    # whole if it was given so: scvi repeats the setup when a model is loaded with fewer cells, of fewer labels
-    kept = parents if isinstance(hierarchy, Mapping) else nodes
-    used = {node: parents[node] for node in sorted(kept) if node in parents}
-    strangers = sorted(set(parents) - nodes)
-    if strangers:
-        logger.warning("`labels_hierarchy` has parents for %s, which no label is or comes under.", strangers[:3])
-    if not nodes & set(used):
+    unused = sorted(set(parents) - nodes)
+    if unused:
+        logger.warning("`labels_hierarchy` has parents for %s, which are no labels or ancestors of them.", unused[:3])
+    children = set(parents) if isinstance(hierarchy, Mapping) else nodes & set(parents)
+    if not nodes & children:
         raise ValueError(
-            f"`labels_hierarchy` must give some label a parent, but gives none. The labels are {_some(labels)}. "
+            f"`labels_hierarchy` must give some label a parent, but gives none. The labels are {_first_names(labels)}. "
             f"{remedy}"
         )
-    return used
+    return {node: parents[node] for node in sorted(children)}
 
 
-def _of_mapping(hierarchy: Mapping[str, str]) -> dict[str, str]:
+def _read_parents(
+    hierarchy: Hierarchy, obs: pd.DataFrame, labels: list[str], labels_key: str, unlabeled_category: str
+) -> tuple[dict[str, str], str]:
+    """Return the parents of a hierarchy of any kind, and the remedy if no label has one."""
+    if isinstance(hierarchy, Mapping):
+        parents = _parents_from_mapping(hierarchy)
+        names = _first_names(sorted(parents))
+        return parents, f"It has parents for {names}: these must be spelled like the labels, {{child: parent}}."
+    if isinstance(hierarchy, Path):
+        return _parents_from_ontology(hierarchy, labels), "No term of the ontology is an ancestor of two of them."
+    if isinstance(hierarchy, str):
+        remedy = f"None of them has the separator {hierarchy!r}. Give another one, or a mapping {{child: parent}}."
+        return _parents_from_separator(labels, hierarchy), remedy
+    columns = list(hierarchy)
+    remedy = f"The columns {columns} hold the same names. Put a coarser column first."
+    return _parents_from_columns(obs, columns, labels_key, unlabeled_category), remedy
+
+
+def _first_names(names: Sequence[str]) -> str:
+    """Return at most three names, and the number of all."""
+    return f"{list(names[:3])} (of {len(names)})" if len(names) > 3 else str(list(names))
+
+
+def _parents_from_mapping(hierarchy: Mapping[str, str]) -> dict[str, str]:
     for child, parent in hierarchy.items():
-        if not isinstance(parent, (str, numbers.Number)) or parent != parent:
+        if not isinstance(parent, (str, numbers.Number)) or parent != parent:  # NaN is a number, but not itself
             raise ValueError(
-                f"`labels_hierarchy` must name the one parent of each of its children, {{child: parent}}, but has "
-                f"{parent!r} for {child!r}. Leave out what has no parent; for several children, name each: "
+                f"`labels_hierarchy` must map each child to its one parent, {{child: parent}}, but has {parent!r} for "
+                f"{child!r}. Leave out a label without a parent; list several children one by one: "
                 "{'CD4 T': 'T', 'CD8 T': 'T'}."
             )
     return {str(child): str(parent) for child, parent in hierarchy.items()}
 
 
-def _some(names: Sequence[str]) -> str:
-    """Name at most three, and say of how many."""
-    return f"{list(names[:3])} (of {len(names)})" if len(names) > 3 else str(list(names))
-
-
-def _of_names(labels: Sequence[str], separator: str) -> dict[str, str]:
+def _parents_from_separator(labels: Sequence[str], separator: str) -> dict[str, str]:
     if not separator:
         raise ValueError("`labels_hierarchy`, a separator, must not be empty. In 'T/CD4' it is '/'.")
-    parents = {}
+    parents: dict[str, str] = {}
     for label in labels:
         parts = label.split(separator)
         names = [separator.join(parts[: i + 1]) for i in range(len(parts))]
@@ -215,7 +271,9 @@ def _of_names(labels: Sequence[str], separator: str) -> dict[str, str]:
     return parents
 
 
-def _of_columns(obs: pd.DataFrame, columns: list[str], labels_key: str, unlabeled_category: str) -> dict[str, str]:
+def _parents_from_columns(
+    obs: pd.DataFrame, columns: list[str], labels_key: str, unlabeled_category: str
+) -> dict[str, str]:
     missing = [column for column in columns if column not in obs]
     if missing or columns[-1:] != [labels_key]:
         raise ValueError(
@@ -225,22 +283,27 @@ def _of_columns(obs: pd.DataFrame, columns: list[str], labels_key: str, unlabele
     labelled = obs.loc[obs[labels_key] != unlabeled_category, columns]
     if labelled.isna().any(axis=None):
         raise ValueError(
-            f"Every labelled cell must have an entry in {columns}, the `labels_hierarchy`, but some are missing. "
-            "Repeat the finer or the coarser label there."
+            f"Each labelled cell must have an entry in each of the columns {columns}, the `labels_hierarchy`, but some "
+            "entries are missing. Repeat the finer or the coarser label there."
         )
     parents: dict[str, str] = {}
     for coarse, fine in zip(columns, columns[1:], strict=False):
         for parent, child in labelled[[coarse, fine]].astype(str).drop_duplicates().itertuples(index=False):
-            # the same name on two levels is one node
+            # one name in both columns is one node
             if parent != child and parents.setdefault(child, parent) != parent:
                 raise ValueError(
                     f"In `labels_hierarchy` a label must have one parent, but {child!r} of obs[{fine!r}] has "
-                    f"{parents[child]!r} and {parent!r}. Name its cells differently, or correct obs[{coarse!r}]."
+                    f"{parents[child]!r} and {parent!r}. Give its cells two names, or correct obs[{coarse!r}]."
                 )
     return parents
 
 
-def _of_ontology(path: Path, labels: Sequence[str]) -> dict[str, str]:
+def _parents_from_ontology(path: Path, labels: Sequence[str]) -> dict[str, str]:
+    """Reduce the `is_a` graph of an ontology to a tree of the labels and their common ancestors.
+
+    In the graph a term can have several parents. Here each node gets the ancestor with the fewest labels below it. Of
+    the terms with the same labels below them, only the deepest one is kept.
+    """
     import networkx as nx
     import obonet
 
@@ -254,22 +317,13 @@ def _of_ontology(path: Path, labels: Sequence[str]) -> dict[str, str]:
             f"The labels must be ids of terms in {path.name}, but it lacks {missing[:3]}. Its ids look like "
             f"{sorted(is_a)[:2]}."
         )
-    above = {label: nx.descendants(is_a, label) | {label} for label in labels}
-    holds = pd.Series([node for nodes in above.values() for node in nodes]).value_counts()
-    return _tree_of(is_a, [node for node in holds.index if node in labels or holds[node] > 1], holds)
-
-
-def _tree_of(is_a, nodes: Sequence[str], holds: pd.Series) -> dict[str, str]:
-    """Give each of these nodes the one of its ancestors that holds the fewest labels: an ontology is no tree.
-
-    Nodes that hold the same labels are one level: the deepest of them stays.
-    """
-    import networkx as nx
-
+    with_ancestors = {label: nx.descendants(is_a, label) | {label} for label in labels}
+    n_labels = pd.Series([term for terms in with_ancestors.values() for term in terms]).value_counts()
+    nodes = [term for term in n_labels.index if term in labels or n_labels[term] > 1]
     ancestors = {node: nx.descendants(is_a, node) & set(nodes) for node in nodes}
-    parents = {}
+    parents: dict[str, str] = {}
     for node in nodes:
-        wider = [other for other in ancestors[node] if holds[other] > holds[node]]
+        wider = [other for other in ancestors[node] if n_labels[other] > n_labels[node]]
         if wider:
-            parents[node] = min(wider, key=lambda other: (holds[other], -len(ancestors[other]), other))
+            parents[node] = min(wider, key=lambda other: (n_labels[other], -len(ancestors[other]), other))
     return parents

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from pathlib import Path
+from types import FrameType
 
 PACKAGE_DIR = str(Path(__file__).parent)
 
@@ -22,7 +23,8 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     The line is the caller of the outermost frame of HRCA: callbacks are called by Lightning, which HRCA calls itself.
     """
     # stacklevel 1 is this function, 2 its caller
-    frame, level, user_level = sys._getframe(1), 2, 2
+    frame: FrameType | None = sys._getframe(1)
+    level = user_level = 2
     while frame is not None:
         if frame.f_code.co_filename.startswith(PACKAGE_DIR):
             user_level = level + 1

@@ -10,6 +10,7 @@ from scipy import sparse
 from benchmarks.common import data
 from benchmarks.common.data import ReferenceQueryPair, total_counts
 from benchmarks.common.processes import module_environment
+from hrca.module._transforms import thin_sparse
 
 
 @pytest.fixture
@@ -49,6 +50,13 @@ def test_thinned_counts_have_the_fraction_of_each_cell():
     thinned = data.thin_counts(counts, np.array([0.0, 0.25, 1.0]), np.random.default_rng(0))
     assert thinned.sum(axis=1).ravel().tolist()[0] == [0, pytest.approx(2500, rel=0.05), 10_000]
     assert counts.sum() == 30_000
+
+
+@pytest.mark.parametrize("kept_fraction", [0.3, np.linspace(0.1, 1, 100)], ids=["one", "by_cell"])
+def test_thinning_is_that_of_hrca(reference, kept_fraction):
+    thinned = data.thin_counts(reference.X, kept_fraction, np.random.default_rng(0))
+    expected = thin_sparse(reference.X, kept_fraction, np.random.default_rng(0))
+    np.testing.assert_array_equal(thinned.toarray(), expected.toarray())
 
 
 def test_a_panel_is_the_same_genes_on_both_sides(pair):

@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse, stats
 
 from benchmarks.common.baselines import likelihood
+from hrca.module._profiles import class_profiles
 
 
 def test_negative_binomial_matches_scipy():
@@ -33,3 +34,9 @@ def test_platform_factors_find_a_gene_that_is_detected_twice_as_well():
 def test_profiles_are_smoothed_by_one_count_a_gene():
     profiles = likelihood.class_profiles(sparse.csr_matrix([[4.0, 0.0], [0.0, 4.0]]), np.array([0, 1]), 2)
     np.testing.assert_allclose(profiles, [[5 / 6, 1 / 6], [1 / 6, 5 / 6]])
+
+
+def test_profiles_are_those_of_hrca_with_other_constants(reference):
+    counts, codes = reference.X, np.arange(reference.n_obs) % 3
+    expected = class_profiles(counts, codes, 3, pseudocount=likelihood.PROFILE_PSEUDOCOUNT, trace_counts=1.0)
+    np.testing.assert_allclose(likelihood.class_profiles(counts, codes, 3), expected, rtol=1e-12)

@@ -55,6 +55,6 @@ def test_the_baseline_scores_are_those_of_their_definitions(tiny_model):
     probabilities = tiny_model.predict(query, soft=True, key_added=None).to_numpy(float)
     assert scores["max_probability"] == pytest.approx(1 - probabilities.max(axis=1))
     z = tiny_model.get_latent_representation(query)[0]
-    training_z = tiny_model.get_latent_representation(reference[tiny_model.split_["train"]].copy())
+    training_z = tiny_model.get_latent_representation(reference[tiny_model.split_.train].copy())
     nearest = np.sort(np.linalg.norm(training_z - z, axis=1))[: novelty.N_NEIGHBOURS]
     assert scores["neighbours"][0] == pytest.approx(nearest.mean(), rel=1e-4)

@@ -5,8 +5,9 @@ factors of the genes for the difference between the two technologies. The factor
 query, after RCTD :cite:p:`Cable2022` and InSituType :cite:p:`Danaher2022`. All labels have the same prior probability;
 the confidence is the posterior probability.
 
-The profiles are this file's own, not :func:`hrca.module._profiles.class_profiles`: HRCA smooths them less, and an
-import of hrca would load torch, which raises the memory reported for this baseline from 0.2 GB to 0.6 GB.
+The profiles are those of :func:`hrca.module._profiles.class_profiles` with a pseudocount and trace counts of one. They
+are computed here, because an import of hrca loads torch and scvi-tools, which would raise the memory reported for this
+baseline from 0.2 GB to 0.6 GB.
 """
 
 from collections.abc import Callable

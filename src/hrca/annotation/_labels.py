@@ -1,107 +1,111 @@
-"""From what was judged of a query to what a user asked for: level, back-off, novelty, sets."""
-
-import warnings
+"""Labels, confidences and label sets from the probabilities of a model."""
 
 import numpy as np
 import pandas as pd
 
+from hrca._warnings import warn_user
 from hrca.prediction._forward import CellProbabilities
-from hrca.uncertainty._conformal import prediction_sets
+from hrca.uncertainty._conformal import ConformalScores, prediction_sets
 from hrca.uncertainty._name_hash import uniform_from_names
 
 from ._options import LabelSpace, PredictOptions
 from ._result import PredictionResult
 
-# Times the rejected cells that were asked for, from which a user is told.
+# A warning is given when this many times more cells are rejected as novel than `novelty_fpr` allows for.
 REJECTED_WARNING_FACTOR = 3
 
 
 def most_likely_labels(
-    vocabulary: LabelSpace, judgement: CellProbabilities, asked: PredictOptions | None = None
+    label_space: LabelSpace, cell_probabilities: CellProbabilities, options: PredictOptions | None = None
 ) -> tuple[pd.Categorical, np.ndarray, pd.DataFrame]:
-    """Answer each cell with the most probable label, or the finest ancestor that is likely enough.
+    """Label each cell with its most probable label, or with the finest ancestor that is probable enough.
 
     Parameters
     ----------
-    vocabulary
-        What the model can answer with.
-    judgement
-        What it said of the cells.
-    asked
-        Its `level` and `min_confidence` count here; None: labels, however unlikely.
+    label_space
+        The labels that the model can return.
+    cell_probabilities
+        Probabilities of the labels in each cell.
+    options
+        Options of the prediction, of which `level` and `min_confidence` are used; None: the labels themselves, at any
+        probability.
 
     Returns
     -------
-    Label and confidence of each cell, shape (n_obs,), and the probabilities of the level, n_obs x its labels.
+    Label of each cell, shape (n_obs,), its probability, shape (n_obs,), float32, and the probabilities of all labels of
+    the level, shape (n_obs, n_labels of the level). The last category of the labels is the unlabelled category.
     """
-    asked = asked or PredictOptions()
-    tree, probabilities = vocabulary.tree, judgement.probabilities
-    if asked.level is not None:
-        tree, probabilities = tree.at_level(probabilities, asked.level)
-    answer, confidence = tree.back_off(probabilities, asked.min_confidence)
-    nodes = [*(tree.nodes if asked.min_confidence else tree.labels), vocabulary.unlabeled_category]
-    codes = np.where(judgement.has_counts & (answer >= 0), answer, len(nodes) - 1)
-    labels = pd.Categorical.from_codes(codes.astype(int), categories=nodes)
+    options = options or PredictOptions()
+    tree, probabilities = label_space.tree, cell_probabilities.probabilities
+    if options.level is not None:
+        tree, probabilities = tree.at_level(probabilities, options.level)
+    nodes, confidence = tree.back_off(probabilities, options.min_confidence)
+    possible = tree.nodes if options.min_confidence else tree.labels
+    categories: pd.Index = pd.Index([*possible, label_space.unlabeled_category])
+    is_labelled = cell_probabilities.has_counts & (nodes >= 0)
+    codes = np.where(is_labelled, nodes, len(categories) - 1).astype(np.int64)
+    labels = pd.Categorical.from_codes(codes, categories=categories)
     return labels, confidence, pd.DataFrame(probabilities, columns=pd.Index(tree.labels))
 
 
 def assemble_result(
-    vocabulary: LabelSpace,
-    judgement: CellProbabilities,
+    label_space: LabelSpace,
+    cell_probabilities: CellProbabilities,
     obs_names: pd.Index,
-    asked: PredictOptions,
+    options: PredictOptions,
     *,
     novelty: np.ndarray | None,
-    held_out: dict[str, np.ndarray] | None,
+    conformal_scores: ConformalScores | None,
 ) -> PredictionResult:
-    """Answer what was asked of each cell.
+    """Assemble labels, confidences, probabilities, novelty and label sets of a query.
 
     Parameters
     ----------
-    vocabulary
-        What the model can answer with.
-    judgement
-        What it said of the cells.
+    label_space
+        The labels that the model can return.
+    cell_probabilities
+        Probabilities of the labels in each cell.
     obs_names
-        The cells' names.
-    asked
-        What the user asked for.
+        Names of the cells, shape (n_obs,).
+    options
+        Options of the prediction.
     novelty
-        Novelty of each cell, shape (n_obs,); None where the model knows no reference cells.
-    held_out
-        From :func:`hrca.uncertainty._conformal.conformal_scores`; needed for sets.
+        Novelty of each cell, 0 to 1, shape (n_obs,), NaN for a cell without counts. None: it was not measured;
+        `options.novelty_fpr` needs it.
+    conformal_scores
+        Scores of held-out cells. None: the model has none; `options.coverage` needs them.
 
     Returns
     -------
-    Labels, confidences, probabilities, and sets where they were asked for, in the order of `obs_names`.
+    The result, its cells in the order of `obs_names`.
     """
-    labels, confidence, probabilities = most_likely_labels(vocabulary, judgement, asked)
-    if asked.novelty_fpr is not None:
-        # NaN, a cell without counts, is not above anything
-        rejected = novelty >= 1 - asked.novelty_fpr
-        labels[rejected] = vocabulary.unlabeled_category
-        _warn_of_many(rejected, asked.novelty_fpr, vocabulary.unlabeled_category)
+    labels, confidence, probabilities = most_likely_labels(label_space, cell_probabilities, options)
+    if options.novelty_fpr is not None and novelty is not None:
+        # a comparison with NaN is False: a cell without counts is not rejected
+        is_rejected = np.asarray(novelty >= 1 - options.novelty_fpr)
+        labels[is_rejected] = label_space.unlabeled_category
+        _warn_if_many_rejected(is_rejected, options.novelty_fpr, label_space.unlabeled_category)
     sets = None
-    if asked.coverage is not None:
-        chosen = prediction_sets(
-            held_out,
-            judgement.probabilities,
-            judgement.depth,
-            uniform_from_names(obs_names),
-            coverage=asked.coverage,
-            class_conditional=asked.class_conditional,
-            reweight_to_query=asked.reweight_to_query,
+    if options.coverage is not None and conformal_scores is not None:
+        is_in_set = prediction_sets(
+            conformal_scores,
+            cell_probabilities.probabilities,
+            cell_probabilities.depth,
+            uniform_from_names(list(obs_names)),
+            coverage=options.coverage,
+            class_conditional=options.class_conditional,
+            reweight_to_query=options.reweight_to_query,
         )
-        sets = pd.DataFrame(chosen, index=obs_names, columns=pd.Index(vocabulary.labels))
+        sets = pd.DataFrame(is_in_set, index=obs_names, columns=pd.Index(label_space.labels))
     return PredictionResult(labels, confidence, probabilities.set_axis(obs_names), novelty, sets)
 
 
-def _warn_of_many(rejected: np.ndarray, novelty_fpr: float, unlabeled_category: str) -> None:
-    share = rejected.mean() if len(rejected) else 0.0
-    if share > REJECTED_WARNING_FACTOR * novelty_fpr:
-        warnings.warn(
-            f"{share:.0%} of the cells are called {unlabeled_category!r}, where {novelty_fpr:.0%} of "
-            "cells like the reference's would be: the query has other types, or is of another platform, where "
-            "cells of known types are strange, too. `obs['hrca_novelty']` by predicted label tells which.",
-            stacklevel=4,  # the line of the user who called predict
+def _warn_if_many_rejected(is_rejected: np.ndarray, novelty_fpr: float, unlabeled_category: str) -> None:
+    rejected_fraction = is_rejected.mean() if len(is_rejected) else 0.0
+    if rejected_fraction > REJECTED_WARNING_FACTOR * novelty_fpr:
+        warn_user(
+            f"{rejected_fraction:.0%} of the cells are rejected as novel and labelled {unlabeled_category!r}, where "
+            f"{novelty_fpr:.0%} are expected among cells like the reference's. Either the query has types that the "
+            "reference lacks, or its platform differs, and cells of known types look novel as well. Compare "
+            "`obs['hrca_novelty']` between the predicted labels.",
         )

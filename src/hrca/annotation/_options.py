@@ -1,4 +1,4 @@
-"""Options of a prediction."""
+"""Options of a prediction, and the labels that it can return."""
 
 import numbers
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from ._result import check_terms
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """What a model can answer with.
+    """The labels that a model can return.
 
     Attributes
     ----------
     labels
-        The labels that it tells apart, in the order of its probabilities.
+        The labels that the model was trained on, in the order of its probabilities.
     parents
-        The parent of each label and ancestor that has one.
+        The parent of each label and ancestor that has one; empty without a hierarchy.
     unlabeled_category
-        The answer for a cell that gets none of these.
+        The category of cells without a label.
     """
 
     labels: list[str]
@@ -37,7 +37,23 @@ class LabelSpace:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What a user asks of :meth:`hrca.HRCA.predict`; the attributes are as there."""
+    """Options of :meth:`hrca.HRCA.predict` that turn probabilities into labels and label sets.
+
+    Attributes
+    ----------
+    level
+        Level of the hierarchy that is predicted, 0 for the coarsest; None: the labels themselves.
+    min_confidence
+        Minimum probability of a predicted label, 0 to 1. Less probable labels are replaced by an ancestor.
+    novelty_fpr
+        False positive rate at which cells are rejected as novel, between 0 and 1; None: no cell is rejected.
+    coverage
+        Probability that a cell's label set contains the true label, between 0 and 1; None: no sets.
+    class_conditional
+        Whether the coverage is to hold for each label separately.
+    reweight_to_query
+        Whether the held-out cells are weighted by their similarity to the query.
+    """
 
     level: int | None = None
     min_confidence: float = 0.0
@@ -46,97 +62,123 @@ class PredictOptions:
     class_conditional: bool = False
     reweight_to_query: bool = False
 
-    def settings(self) -> dict:
-        """Return what to note of it: all but what is said of sets, where none are asked for."""
+    def settings(self) -> dict[str, object]:
+        """Return the options as uns records them: without sets, the options of sets are None."""
         settings = asdict(self)
-        return (
-            settings if self.coverage is not None else settings | {"class_conditional": None, "reweight_to_query": None}
-        )
+        if self.coverage is None:
+            settings |= {"class_conditional": None, "reweight_to_query": None}
+        return settings
 
-    def check(self, vocabulary: LabelSpace, *, writes: bool, knows_reference: bool, has_held_out: bool) -> None:
-        """Refuse what cannot be asked of a model.
+    def check(
+        self,
+        label_space: LabelSpace,
+        *,
+        writes_results: bool,
+        has_novelty_reference: bool,
+        has_conformal_scores: bool,
+    ) -> None:
+        """Raise an error if a model cannot predict with these options.
 
         Parameters
         ----------
-        vocabulary
-            What it can answer with.
-        writes
-            Whether the answers are written to the query.
-        knows_reference
-            Whether it has cells to measure novelty by.
-        has_held_out
-            Whether it has cells to choose sets by.
+        label_space
+            The labels that the model can return.
+        writes_results
+            Whether the results are written to the query.
+        has_novelty_reference
+            Whether the model holds reference cells that novelty is measured against.
+        has_conformal_scores
+            Whether the model holds scores of held-out cells, which label sets are chosen by.
 
         Raises
         ------
         ValueError
-            As :meth:`hrca.HRCA.predict` for `level`, `min_confidence`, `novelty_fpr`, `coverage`,
-            `class_conditional` and `weighted`.
+            If `level` is given for a model without a hierarchy, or is not one of its levels; if `min_confidence` is
+            not in [0, 1]; if `novelty_fpr` is not in (0, 1), or the model holds no reference cells; if `coverage` is
+            not in (0, 1), nothing is written, or the model has no held-out cells; if `class_conditional` or
+            `reweight_to_query` is given without `coverage`, or both are given.
         """
         if self.level is not None:
-            self._check_level(vocabulary)
+            _check_level(self.level, label_space)
         if not 0 <= self.min_confidence <= 1:
-            raise ValueError(f"`min_confidence` must be from 0 to 1, got {self.min_confidence}. A usual one is 0.9.")
+            raise ValueError(f"`min_confidence` must be from 0 to 1, got {self.min_confidence}. A usual value is 0.9.")
         if self.novelty_fpr is not None:
-            self._check_rejection(knows_reference)
+            _check_novelty(self.novelty_fpr, has_novelty_reference)
+        self._check_set_options()
         if self.coverage is not None:
-            self._check_sets(writes, has_held_out)
-        elif self.class_conditional or self.reweight_to_query:
-            name = "class_conditional" if self.class_conditional else "reweight_to_query"
-            raise ValueError(f"`{name}` says how sets are chosen: it needs a `coverage`, got None.")
+            _check_coverage(self.coverage, writes_results, has_conformal_scores)
 
-    def _check_level(self, vocabulary: LabelSpace) -> None:
-        if not vocabulary.parents:
+    def _check_set_options(self) -> None:
+        given = [name for name in ("class_conditional", "reweight_to_query") if getattr(self, name)]
+        if given and self.coverage is None:
+            raise ValueError(f"`{given[0]}` is an option of label sets, so it needs a `coverage`, got None.")
+        if len(given) > 1:
             raise ValueError(
-                f"`level` needs a hierarchy of the labels, got {self.level} and a model without one. "
-                "`setup_anndata(..., labels_hierarchy=...)` names it."
-            )
-        n_levels = vocabulary.tree.n_levels
-        if not isinstance(self.level, numbers.Integral) or not 0 <= self.level < n_levels:
-            raise ValueError(
-                f"`level` must be a whole number from 0, the coarsest, to {n_levels - 1}, the finest of the model's "
-                f"hierarchy, got {self.level!r}."
+                "Label sets can be `class_conditional` or `reweight_to_query`, got both: the weights would leave too "
+                "few held-out cells of each label. Choose one."
             )
 
-    def _check_rejection(self, knows_reference: bool) -> None:
-        if not 0 < self.novelty_fpr < 1:
-            raise ValueError(f"`novelty_fpr` must be between 0 and 1, got {self.novelty_fpr}. A usual one is 0.05.")
-        if not knows_reference:
-            raise ValueError(
-                "Novelty is measured by cells of the reference, but this model has none: it has published weights, or "
-                "was trained by an earlier version. `model.finetune()` keeps them."
-            )
 
-    def _check_sets(self, writes: bool, has_held_out: bool) -> None:
-        if not 0 < self.coverage < 1:
-            raise ValueError(f"`coverage` must be between 0 and 1, got {self.coverage}. The usual is 0.9.")
-        if not writes:
-            raise ValueError("Sets of labels are written to the query: `coverage` needs a `key_added`, got None.")
-        if self.class_conditional and self.reweight_to_query:
-            raise ValueError(
-                "Sets can be `class_conditional` or `weighted`, got both: with the weights, few held-out cells of each "
-                "label would be left. Choose one."
-            )
-        if not has_held_out:
-            raise ValueError(
-                "Sets of labels need cells that were held out from training, but this model has none. Train it with "
-                "`train_size` below 1; published weights have no sets."
-            )
+def _check_level(level: int, label_space: LabelSpace) -> None:
+    if not label_space.parents:
+        raise ValueError(
+            f"`level` needs a hierarchy of the labels, got {level} and a model without one. "
+            "Set the reference up with `setup_anndata(..., labels_hierarchy=...)`."
+        )
+    n_levels = label_space.tree.n_levels
+    if not isinstance(level, numbers.Integral) or not 0 <= level < n_levels:
+        raise ValueError(
+            f"`level` must be a whole number from 0, the coarsest, to {n_levels - 1}, the finest of the model's "
+            f"hierarchy, got {level!r}."
+        )
+
+
+def _check_novelty(novelty_fpr: float, has_novelty_reference: bool) -> None:
+    if not 0 < novelty_fpr < 1:
+        raise ValueError(f"`novelty_fpr` must be between 0 and 1, got {novelty_fpr}. A usual value is 0.05.")
+    if not has_novelty_reference:
+        raise ValueError(
+            "Novelty is measured against cells of the reference, but this model holds none: it has published weights, "
+            "or was trained by an earlier version. `model.finetune()` stores them."
+        )
+
+
+def _check_coverage(coverage: float, writes_results: bool, has_conformal_scores: bool) -> None:
+    if not 0 < coverage < 1:
+        raise ValueError(f"`coverage` must be between 0 and 1, got {coverage}. A usual value is 0.9.")
+    if not writes_results:
+        raise ValueError("Label sets are written to the query: `coverage` needs a `key_added`, got None.")
+    if not has_conformal_scores:
+        raise ValueError(
+            "Label sets need cells that were held out from training, but this model has none. Train it with "
+            "`train_size` below 1; published weights have no sets."
+        )
 
 
 def check_ontology_terms(
-    vocabulary: LabelSpace, asked: PredictOptions, terms: Mapping[str, str], *, writes: bool
+    label_space: LabelSpace, options: PredictOptions, terms: Mapping[str, str], *, writes_results: bool
 ) -> None:
-    """Refuse ids that do not serve every answer that can be given.
+    """Raise an error if a label that can be predicted has no valid Cell Ontology id.
+
+    Parameters
+    ----------
+    label_space
+        The labels that the model can return.
+    options
+        Options of the prediction; `level` and `min_confidence` decide which labels are possible.
+    terms
+        Cell Ontology id of each label.
+    writes_results
+        Whether the results are written to the query.
 
     Raises
     ------
     ValueError
-        If nothing is written, or as :func:`hrca.annotation._result.check_terms`.
+        If nothing is written, a possible label has no id, or an id is not of the form "CL:0000236".
     """
-    if not writes:
+    if not writes_results:
         raise ValueError("Ids are written to the query: `ontology_terms` needs a `key_added`, got None.")
-    tree = vocabulary.tree
-    if asked.level is not None:
-        tree, _ = tree.at_level(np.zeros((0, len(vocabulary.labels))), asked.level)
-    check_terms(terms, tree.nodes if asked.min_confidence else list(tree.labels))
+    tree = label_space.tree
+    if options.level is not None:
+        tree, _ = tree.at_level(np.zeros((0, len(label_space.labels))), options.level)
+    check_terms(terms, tree.nodes if options.min_confidence else list(tree.labels))

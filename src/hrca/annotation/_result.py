@@ -1,4 +1,4 @@
-"""What a prediction adds to cells, made once, whatever it is then written into."""
+"""The result of a prediction, and the entries that it becomes in an AnnData or a file."""
 
 import re
 from collections.abc import Mapping
@@ -8,28 +8,29 @@ import numpy as np
 import pandas as pd
 from anndata.utils import make_index_unique
 
-# What CELLxGENE's schema (5.2, obs) calls a cell whose type is not known, and its ids.
+# Cell type, and Cell Ontology id, of a cell whose type is not known (CELLxGENE schema 5.2.0, `obs`).
 UNKNOWN = "unknown"
 
-TERM = re.compile(r"CL:\d{7}")
+# An id of the Cell Ontology, as the same schema has it.
+TERM_ID = re.compile(r"CL:\d{7}")
 
 
 @dataclass(frozen=True)
 class PredictionResult:
-    """What is said of a query's cells.
+    """Result of a prediction.
 
     Attributes
     ----------
     labels
-        Label of each cell, shape (n_obs,).
+        Label of each cell, shape (n_obs,). The last category is the unlabelled category.
     confidence
-        Its probability, shape (n_obs,), float32.
+        Probability of that label, 0 to 1, shape (n_obs,), float32.
     probabilities
-        Of all labels of the level, shape (n_obs, n_labels), float32; index: the cells' names.
+        Probabilities of all labels of the level, shape (n_obs, n_labels), float32; the index holds the cells' names.
     novelty
-        Shape (n_obs,), float32; None: the model knows no reference cells to measure it by.
+        Novelty of each cell, 0 to 1, shape (n_obs,), float32; None: it was not measured.
     sets
-        Whether a label is in the cell's set, boolean, shape (n_obs, n_labels); None: none were asked for.
+        Whether a label is in the cell's label set, boolean, shape (n_obs, n_labels); None: no sets were chosen.
     """
 
     labels: pd.Categorical
@@ -41,18 +42,18 @@ class PredictionResult:
 
 @dataclass(frozen=True)
 class AnnDataEntries:
-    """Entries for obs, obsm and uns.
+    """Entries of a prediction in obs, obsm and uns.
 
     Attributes
     ----------
     obs
-        A column for each entry, index: the cells' names, shape (n_obs, n_columns).
+        Columns of obs, shape (n_obs, n_columns); the index holds the cells' names.
     obsm
-        Tables of the same index.
+        Tables of obsm by name, each of shape (n_obs, n_labels), with the same index.
     uns
-        What to note of the prediction.
+        Provenance of the prediction, by name.
     stale
-        Names of entries in obs and obsm that an earlier prediction may have left, and this one does not have.
+        Names of entries in obs and obsm that this prediction lacks. Those of an earlier prediction are deleted.
     """
 
     obs: pd.DataFrame
@@ -60,70 +61,85 @@ class AnnDataEntries:
     uns: dict[str, dict]
     stale: tuple[str, ...] = ()
 
-    def with_columns(self, columns: dict[str, pd.Categorical]) -> "Annotation":
-        """Return it with more columns of obs."""
+    def with_columns(self, columns: dict[str, pd.Categorical]) -> "AnnDataEntries":
+        """Return the entries with more columns of obs, each of shape (n_obs,)."""
         return replace(self, obs=self.obs.assign(**columns))
 
-    def of(self, rows: slice) -> "Annotation":
-        """Return that of some of the cells."""
+    def subset(self, rows: slice) -> "AnnDataEntries":
+        """Return the entries of some of the cells."""
         obsm = {name: table.iloc[rows] for name, table in self.obsm.items()}
         return replace(self, obs=self.obs.iloc[rows], obsm=obsm)
 
 
-def to_entries(key_added: str, answers: PredictionResult, provenance: dict) -> AnnDataEntries:
-    """Make the entries of a prediction.
+def to_entries(key_added: str, result: PredictionResult, provenance: dict) -> AnnDataEntries:
+    """Convert a result to entries of obs, obsm and uns.
 
     Parameters
     ----------
     key_added
-        Name of the entries, and the beginning of their names.
-    answers
-        What is said of the cells.
-    about
-        What to note in uns.
+        Name of the labels in obs and of the provenance in uns; prefix of the other names.
+    result
+        Result of the prediction.
+    provenance
+        Record of how the prediction was made, for uns.
+
+    Returns
+    -------
+    The entries.
     """
-    probabilities = answers.probabilities
+    probabilities = result.probabilities
     obs = pd.DataFrame(
-        {key_added: answers.labels, f"{key_added}_confidence": answers.confidence}, index=probabilities.index
+        {key_added: result.labels, f"{key_added}_confidence": result.confidence}, index=probabilities.index
     )
-    obsm, stale = {f"{key_added}_probabilities": _writable(probabilities)}, []
-    if answers.novelty is None:
+    obsm = {f"{key_added}_probabilities": _with_writable_columns(probabilities)}
+    stale: list[str] = []
+    if result.novelty is None:
         stale += [f"{key_added}_novelty"]
     else:
-        obs[f"{key_added}_novelty"] = answers.novelty
-    if answers.sets is None:
+        obs[f"{key_added}_novelty"] = result.novelty
+    if result.sets is None:
         stale += [f"{key_added}_set_size", f"{key_added}_set"]
     else:
-        obs[f"{key_added}_set_size"] = answers.sets.to_numpy().sum(axis=1)
-        obsm[f"{key_added}_set"] = _writable(answers.sets)
+        obs[f"{key_added}_set_size"] = result.sets.to_numpy().sum(axis=1)
+        obsm[f"{key_added}_set"] = _with_writable_columns(result.sets)
     return AnnDataEntries(obs, obsm, {key_added: provenance}, tuple(stale))
 
 
-def _writable(table: pd.DataFrame) -> pd.DataFrame:
-    # "/" in a column's name cannot be written: anndata 0.13 refuses it (docs/decisions/0002)
+def _with_writable_columns(table: pd.DataFrame) -> pd.DataFrame:
+    # anndata 0.13 cannot write a column whose name has a "/" (docs/decisions/0002)
     return table.set_axis(make_index_unique(table.columns.str.replace("/", "|")), axis=1)
 
 
 def check_terms(terms: Mapping[str, str], labels: list[str]) -> None:
-    """Refuse ids of the Cell Ontology that are none, or that are not there for every label that can be an answer.
+    """Raise an error if a label has no valid Cell Ontology id.
+
+    Parameters
+    ----------
+    terms
+        Cell Ontology id of each label, or "unknown".
+    labels
+        The labels that can be predicted.
 
     Raises
     ------
     ValueError
-        If a label has no id, or an id is not like "CL:0000236".
+        If a label has no id, or an id is not of the form "CL:0000236".
     """
     missing = [label for label in labels if label not in terms]
     if missing:
+        n_more = len(missing) - 3
         raise ValueError(
-            f"`ontology_terms` must have an id for each of the {len(labels)} labels that can be an answer, but it "
-            f"lacks {missing[:3]}{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}. {UNKNOWN!r} stands for "
-            "one without an id."
+            f"`ontology_terms` must have an id for each of the {len(labels)} labels that can be predicted, but it "
+            f"lacks {missing[:3]}{f' and {n_more} more' if n_more > 0 else ''}. Use {UNKNOWN!r} for a label without "
+            "an id."
         )
-    wrong = {label: terms[label] for label in labels if terms[label] != UNKNOWN and not TERM.fullmatch(terms[label])}
-    if wrong:
+    invalid = {
+        label: terms[label] for label in labels if terms[label] != UNKNOWN and not TERM_ID.fullmatch(terms[label])
+    }
+    if invalid:
         raise ValueError(
-            "`ontology_terms` must hold ids of the Cell Ontology such as 'CL:0000236', or 'unknown', but it has "
-            f"{dict(list(wrong.items())[:3])}."
+            f"`ontology_terms` must hold ids of the Cell Ontology such as 'CL:0000236', or {UNKNOWN!r}, but it has "
+            f"{dict(list(invalid.items())[:3])}."
         )
 
 
@@ -133,13 +149,24 @@ def cellxgene_columns(labels: pd.Categorical, terms: Mapping[str, str]) -> dict[
     Parameters
     ----------
     labels
-        Label of each cell, shape (n_obs,); its last category is that of cells without a label.
+        Label of each cell, shape (n_obs,). The last category is the unlabelled category.
     terms
-        Id of each label.
+        Cell Ontology id of each label, or "unknown".
+
+    Returns
+    -------
+    Both columns by name, each of shape (n_obs,). Cells without a label are "unknown" in both.
+
+    Examples
+    --------
+    >>> labels = pd.Categorical(["B", "Unknown"], categories=["B", "T", "Unknown"])
+    >>> columns = cellxgene_columns(labels, {"B": "CL:0000236", "T": "CL:0000084"})
+    >>> list(columns["cell_type_ontology_term_id"])
+    ['CL:0000236', 'unknown']
     """
-    *known, _ = labels.categories
-    names = np.array([*known, UNKNOWN], dtype=object)
-    ids = np.array([*(terms[label] for label in known), UNKNOWN], dtype=object)
+    *cell_types, _ = labels.categories
+    names = np.array([*cell_types, UNKNOWN], dtype=object)
+    ids = np.array([*(terms[label] for label in cell_types), UNKNOWN], dtype=object)
     return {
         "cell_type": pd.Categorical(names[labels.codes]),
         "cell_type_ontology_term_id": pd.Categorical(ids[labels.codes]),
@@ -147,5 +174,5 @@ def cellxgene_columns(labels: pd.Categorical, terms: Mapping[str, str]) -> dict[
 
 
 def column_values(column: pd.Series) -> np.ndarray | pd.Categorical:
-    """Return a column without its index."""
+    """Return the values of a column without its index; a categorical column stays categorical."""
     return column.array if isinstance(column.dtype, pd.CategoricalDtype) else column.to_numpy()

@@ -1,4 +1,4 @@
-"""Write entries into an object or a file."""
+"""Write the entries of a prediction into an object, or into the file that the query was read from."""
 
 import copy
 from pathlib import Path
@@ -13,14 +13,19 @@ from ._write_file import check_disk_space, write_to_file
 
 
 def check_target(query: Query) -> None:
-    """Refuse a query whose annotation could not be written.
+    """Raise an error if results could not be written into the query.
+
+    Parameters
+    ----------
+    query
+        The query, before the prediction.
 
     Raises
     ------
     ValueError
-        See :func:`check_writable`.
+        If the query is a view of an AnnData on disk, or a collection of such views.
     OSError
-        See :func:`hrca.annotation._write_file.check_disk_space`.
+        If the query is a file whose folder is not writable, or has no space for a copy.
     """
     if isinstance(query.target, Path):
         check_disk_space(query.target)
@@ -28,63 +33,91 @@ def check_target(query: Query) -> None:
         check_writable(query.target)
 
 
-def write_result(query: Query, annotation: AnnDataEntries) -> None:
-    """Write an annotation to where the query came from: into the object or the file.
+def write_result(query: Query, entries: AnnDataEntries) -> None:
+    """Write entries into the object or the file that the query came from.
+
+    Parameters
+    ----------
+    query
+        The query.
+    entries
+        Entries of its prediction.
 
     Raises
     ------
     ValueError
-        See :func:`hrca.annotation._write_file.write_to_file`.
+        If the query is a file, and no longer holds the cells that were predicted.
     OSError
-        Likewise.
+        If the query is a file, and the copy that replaces it cannot be written.
     """
     if not isinstance(query.target, Path):
-        write_to_object(query.target, annotation)
+        write_to_object(query.target, entries)
         return
     if query.adata.file is not None:
-        query.adata.file.close()  # some systems do not replace a file that is open
-    write_to_file(query.target, annotation)
+        query.adata.file.close()  # Windows does not replace an open file
+    write_to_file(query.target, entries)
 
 
 def check_writable(target: AnnData | AnnCollection) -> None:
-    """Refuse what :func:`write_to_object` cannot write into.
+    """Raise an error if :func:`write_to_object` cannot write into an object.
+
+    Parameters
+    ----------
+    target
+        The object.
 
     Raises
     ------
     ValueError
-        If it is a view of an AnnData on disk, or a collection of such.
+        If the object is a view of an AnnData on disk, or a collection of such views.
     """
-    for part in target.adatas if isinstance(target, AnnCollection) else [target]:
-        # to make it actual, anndata would need a file to copy it to
-        if part.is_view and part.isbacked:
+    for adata in target.adatas if isinstance(target, AnnCollection) else [target]:
+        # anndata makes a view actual by copying it, which for data on disk needs the name of a new file
+        if adata.is_view and adata.isbacked:
             raise ValueError(
-                "Results cannot be written into a view of a backed AnnData. `adata = adata.to_memory()` makes cells "
-                "in memory of it; or predict the whole, or have nothing written: `key_added=None`."
+                "Results cannot be written into a view of a backed AnnData. `adata = adata.to_memory()` copies the "
+                "cells to memory; or predict the whole object, or write nothing: `key_added=None`."
             )
 
 
-def write_to_object(target: AnnData | AnnCollection, annotation: AnnDataEntries) -> None:
-    """Write an annotation into an object; of a collection, into itself and into the AnnData that it is of."""
+def write_to_object(target: AnnData | AnnCollection, entries: AnnDataEntries) -> None:
+    """Write entries into an object.
+
+    Parameters
+    ----------
+    target
+        An AnnData; or a collection, in which case obs of the collection and each of its AnnData are written.
+    entries
+        Entries of all cells, in order.
+    """
     if isinstance(target, AnnCollection):
-        if target.obs is not None:
-            for name in set(annotation.stale) & set(target.obs):
-                del target.obs[name]
-            for name in annotation.obs:
-                target.obs[name] = column_values(annotation.obs[name])
-        start = 0
-        for part in target.adatas:
-            write_to_object(part, annotation.of(slice(start, start + part.n_obs)))
-            start += part.n_obs
-        return
-    if target.is_view:
-        # what anndata would do at the first write, with a warning; the object that the user holds becomes actual
-        target._init_as_actual(target.copy())
-    for name in annotation.stale:
-        for entries in (target.obs, target.obsm):
-            if name in entries:
-                del entries[name]
-    for name in annotation.obs:
-        target.obs[name] = column_values(annotation.obs[name])
-    for name, table in annotation.obsm.items():
-        target.obsm[name] = table.set_axis(target.obs_names)
-    target.uns.update(copy.deepcopy(annotation.uns))
+        _write_to_collection(target, entries)
+    else:
+        _write_to_adata(target, entries)
+
+
+def _write_to_collection(collection: AnnCollection, entries: AnnDataEntries) -> None:
+    if collection.obs is not None:
+        for name in set(entries.stale) & set(collection.obs):
+            del collection.obs[name]
+        for column in entries.obs:
+            collection.obs[column] = column_values(entries.obs[column])
+    start = 0
+    for adata in collection.adatas:
+        _write_to_adata(adata, entries.subset(slice(start, start + adata.n_obs)))
+        start += adata.n_obs
+
+
+def _write_to_adata(adata: AnnData, entries: AnnDataEntries) -> None:
+    if adata.is_view:
+        # the first write into a view makes anndata do the same, with a warning; the user's object becomes actual
+        adata._init_as_actual(adata.copy())
+    for name in entries.stale:
+        for group in (adata.obs, adata.obsm):
+            if name in group:
+                del group[name]
+    for column in entries.obs:
+        adata.obs[column] = column_values(entries.obs[column])
+    for name, table in entries.obsm.items():
+        adata.obsm[name] = table.set_axis(adata.obs_names)
+    adata.uns.update(copy.deepcopy(entries.uns))

@@ -1,4 +1,4 @@
-"""The functions of the HRCA Training Document, and the weights of its published code.
+"""The functions of the HRCA Training Document, the specification of the algorithm, and the published weights.
 
 ``from hrca import hrca`` is this package.
 """
@@ -6,4 +6,4 @@
 from ._functions import annotate, fine_tune, pretrain
 from ._published_weights import assemble_model, load_published, save_published
 
-__all__ = ["annotate", "fine_tune", "load_published", "assemble_model", "pretrain", "save_published"]
+__all__ = ["annotate", "assemble_model", "fine_tune", "load_published", "pretrain", "save_published"]

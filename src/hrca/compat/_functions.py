@@ -1,42 +1,24 @@
-"""The Training Document's functions, as its readers paste them: a thin face on :class:`hrca.HRCA`.
+"""The functions of the HRCA Training Document, the specification of the algorithm.
 
-``from hrca import hrca`` is this module. What the functions return goes on into :func:`annotate`, into
-:func:`assemble_model`, and into :meth:`hrca.HRCA.from_pretrained`.
+They take the arguments that the specification's code has, and run :class:`hrca.HRCA`.
 """
 
 import logging
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from anndata import AnnData
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
 
 from hrca.model._model import HRCA
 from hrca.module._networks import GeneAE, SEClassifier
+from hrca.train._callbacks import EveryEpochs
 
-from ._published_weights import assemble_model, write_classifier, write_gene_ae
+from ._published_weights import assemble_model, classifier_of, write_classifier, write_gene_ae
 
 logger = logging.getLogger(__name__)
-
-
-class _WriteModels(Callback):
-    """Write the networks as the published code does, at each interval."""
-
-    def __init__(self, model: HRCA, folder: Path, interval: int):
-        self.model, self.folder, self.interval = model, folder, interval
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        epoch = trainer.current_epoch + 1
-        if trainer.is_global_zero and epoch % self.interval == 0:
-            _write(self.model, self.folder, epoch)
-
-
-def _write(model: HRCA, folder: Path, epoch: int) -> None:
-    write_gene_ae(model, folder, epoch=epoch)
-    if model.labels:
-        write_classifier(model, folder, epoch=epoch)
 
 
 def pretrain(
@@ -55,40 +37,40 @@ def pretrain(
     tb_writer: bool = True,
     use_device: int | str | None = 0,
 ) -> GeneAE:
-    """Pre-train a Gene-AE of the Document's size, as its snippet calls it.
+    """Pre-train a Gene-AE of the specification's size.
 
     Parameters
     ----------
     train
-        The reference: raw counts in X. It is left as it is.
+        The reference, with raw counts in X, shape (n_obs, n_genes). It is not changed.
     save_path
-        Folder for ``features.npy`` (the genes), ``AE_<epoch>.pth`` (at each interval and the end), ``tensorboard``, and
-        checkpoints, from which ``hrca.HRCA.pretrain(checkpoint_dir=..., resume=True)`` goes on if it is killed. It must
-        not hold the checkpoints of an earlier training.
+        Folder for ``features.npy`` (the genes), ``AE_<epoch>.pth`` (at each interval and at the end), ``tensorboard``,
+        and checkpoints. ``hrca.HRCA.pretrain(checkpoint_dir=..., resume=True)`` resumes a killed training from these.
+        The folder must not hold checkpoints of an earlier training.
     n_epochs
-        `max_epochs` of :meth:`hrca.HRCA.pretrain`.
+        Number of epochs.
     batch_size
-        As there.
+        Number of cells in a batch.
     n_cpu
-        `num_workers` there.
+        Number of processes that load batches.
     head_num
-        `n_heads` of :class:`hrca.HRCA`.
+        Number of attention heads in each encoder layer; a divisor of 1,024.
     n_layers
-        As there.
+        Number of encoder layers.
     lr
-        As in :meth:`hrca.HRCA.pretrain`.
+        Learning rate of Adam.
     decay_epoch
-        `lr_hold_epochs` there.
+        Number of epochs at the start in which the learning rate is constant.
     lr_decrease_factor
-        `lr_factor` there.
+        Factor by which the learning rate is multiplied when the loss no longer decreases.
     lr_decrease_patience
-        `lr_patience` there.
+        Number of epochs without a lower loss after which the learning rate is decreased.
     checkpoint_interval
-        As there.
+        Number of epochs between two checkpoints, and between two ``AE_<epoch>.pth``.
     tb_writer
-        `tensorboard` there.
+        Whether the losses are written for TensorBoard (needs the extra ``tensorboard``).
     use_device
-        Index of a GPU; without a GPU, and for "cpu" or None, the CPU.
+        Index of the GPU; "cpu" or None for the CPU, which is also used without a GPU.
 
     Returns
     -------
@@ -97,16 +79,20 @@ def pretrain(
     Raises
     ------
     ValueError
-        As :meth:`hrca.HRCA.setup_anndata` and :meth:`hrca.HRCA.pretrain`.
+        If X does not hold raw counts, a gene name is duplicated, `head_num` is not a divisor of 1,024, `batch_size` is
+        below 2, `n_epochs`, `n_layers` or `checkpoint_interval` is below 1, `save_path` holds checkpoints, the loss is
+        NaN in every epoch, or `use_device` is not the index of a GPU, "cpu" or None.
+    OSError
+        If a file cannot be written.
 
     Notes
     -----
-    Training Document, "Pre-training". All cells are trained on and the training loss chooses the epoch, as there.
-    Training cells are thinned, as everywhere in HRCA (decision 1), where the published code masks them.
+    Section "Pre-training" of the specification. As there, all cells are trained on, and the training loss selects the
+    epoch. Training cells are thinned as everywhere in HRCA (docs/decisions/0001), where the published code masks them.
     """
     reference = _shallow_copy(train)
     HRCA.setup_anndata(reference)
-    # the Document knows the networks alone
+    # the specification has no count likelihood
     model = HRCA(reference, n_heads=head_num, n_layers=n_layers, count_likelihood=False)
     folder = Path(save_path)
     model.pretrain(
@@ -116,11 +102,12 @@ def pretrain(
         lr_factor=lr_decrease_factor,
         lr_patience=lr_decrease_patience,
         lr_hold_epochs=decay_epoch,
-        callbacks=[_WriteModels(model, folder, checkpoint_interval)],
-        **_shared(folder, checkpoint_interval, n_cpu, tb_writer, use_device),
+        callbacks=[EveryEpochs(checkpoint_interval, partial(_write_networks, model, folder))],
+        **_training_options(folder, checkpoint_interval, n_cpu, tb_writer, use_device),
     )
-    _write(model, folder, n_epochs)
-    return _attach_names(model)[0]
+    _write_networks(model, folder, n_epochs)
+    _attach_names(model)
+    return model.module.gene_ae
 
 
 def fine_tune(
@@ -140,42 +127,42 @@ def fine_tune(
     tb_writer: bool = True,
     use_device: int | str | None = 0,
 ) -> tuple[GeneAE, SEClassifier]:
-    """Fine-tune a Gene-AE with a new SE-Classifier, as the Document's snippet calls it.
+    """Fine-tune a Gene-AE together with a new SE-Classifier.
 
     Parameters
     ----------
     train
-        The reference: raw counts in X. It is left as it is.
+        The reference, with raw counts in X, shape (n_obs, n_genes). It is not changed.
     test
-        Labelled cells that are annotated at each interval; they play no part in training.
+        Labelled cells that are annotated at each interval; they are not trained on.
     Gene_AE
-        What :func:`pretrain` returned. Genes are matched by name.
+        The Gene-AE that :func:`pretrain` returned. Its genes are matched to those of `train` by name.
     save_path
         Folder for ``features.npy``, ``dictionary.npy`` (the labels), ``AE_<epoch>.pth`` and ``predictor_<epoch>.pth``
-        (at each interval and the end), ``confusion_<epoch>.csv`` and ``.png`` and ``test_scores.csv`` of the test
-        cells, checkpoints, and ``tensorboard``.
+        (at each interval and at the end), ``confusion_<epoch>.csv`` and ``.png`` and ``test_scores.csv`` of the test
+        cells, ``tensorboard``, and checkpoints.
     obs_name
-        `labels_key` of :class:`hrca.HRCA`, in `train` and `test`.
+        Column of obs with the labels, in `train` and `test`.
     n_epochs
-        `max_epochs` of :meth:`hrca.HRCA.finetune`.
+        Number of epochs.
     batch_size
-        As there.
+        Number of cells in a batch.
     n_cpu
-        `num_workers` there.
+        Number of processes that load batches.
     n_layers
-        Number of the classifier's stages, each half as wide as the one before.
+        Number of the classifier's stages. Each is half as wide as the one before.
     lr
-        As there.
+        Learning rate of Adam.
     decay_epoch
-        `lr_hold_epochs` there.
+        Number of epochs at the start in which the learning rate is constant.
     lr_decrease_patience
-        `lr_patience` there.
+        Number of epochs without a lower loss after which the learning rate is decreased.
     checkpoint_interval
-        As there.
+        Number of epochs between two checkpoints, two pairs of weight files, and two annotations of the test cells.
     tb_writer
-        `tensorboard` there.
+        Whether losses and test scores are written for TensorBoard (needs the extra ``tensorboard``).
     use_device
-        As in :func:`pretrain`.
+        Index of the GPU; "cpu" or None for the CPU, which is also used without a GPU.
 
     Returns
     -------
@@ -184,12 +171,17 @@ def fine_tune(
     Raises
     ------
     ValueError
-        As :meth:`hrca.HRCA.setup_anndata` and :meth:`hrca.HRCA.finetune`.
+        If X of `train` or `test` does not hold raw counts, a gene name is duplicated, no gene is shared, the labels of
+        `train` cannot be learned, `test` has no column `obs_name`, `batch_size` is below 2, `n_epochs`, `n_layers` or
+        `checkpoint_interval` is below 1, `save_path` holds checkpoints of fine-tuning, the loss is NaN in every epoch,
+        or `use_device` is not the index of a GPU, "cpu" or None.
+    OSError
+        If a file cannot be written.
 
     Notes
     -----
-    Training Document, "Fine-tuning". Three stages are 512, 256, 128, as the Document has them; the published code makes
-    four of `n_layers` = 3.
+    Section "Fine-tuning" of the specification. Three stages have the widths 512, 256 and 128, as there; the published
+    code makes four stages of ``n_layers=3``.
     """
     reference = _shallow_copy(train)
     widths = tuple(Gene_AE.sizes["n_latent"] // 2 ** (stage + 1) for stage in range(n_layers))
@@ -203,62 +195,73 @@ def fine_tune(
         lr_hold_epochs=decay_epoch,
         test_adata=test,
         test_labels_key=obs_name,
-        callbacks=[_WriteModels(model, folder, checkpoint_interval)],
-        **_shared(folder, checkpoint_interval, n_cpu, tb_writer, use_device),
+        callbacks=[EveryEpochs(checkpoint_interval, partial(_write_networks, model, folder))],
+        **_training_options(folder, checkpoint_interval, n_cpu, tb_writer, use_device),
     )
-    _write(model, folder, n_epochs)
-    return _attach_names(model)
+    _write_networks(model, folder, n_epochs)
+    _attach_names(model)
+    return model.module.gene_ae, classifier_of(model)
 
 
 def annotate(adata: AnnData, Gene_AE: GeneAE, SE_Classifier: SEClassifier) -> pd.DataFrame:
-    """Label every cell of a query with what :func:`fine_tune` returned.
+    """Label each cell of a query with the networks that :func:`fine_tune` returned.
 
     Parameters
     ----------
     adata
-        The query: raw counts in X, any genes in any order. It is left as it is.
+        The query, with raw counts in X, shape (n_obs, any genes in any order). It is not changed.
     Gene_AE
-        Trained.
+        The fine-tuned Gene-AE.
     SE_Classifier
-        Trained with it.
+        The SE-Classifier that was trained with it.
 
     Returns
     -------
-    A row for each cell, in order, index ``adata.obs_names``: ``cell_type`` and its ``confidence`` (0 to 1).
+    Table of shape (n_obs, 2), index ``adata.obs_names``: the label, ``cell_type``, and its probability, ``confidence``
+    (0 to 1).
 
     Raises
     ------
     ValueError
-        As :meth:`hrca.HRCA.predict`.
+        If a network has no names, X does not hold raw counts, or too few of the model's genes are found.
 
     Notes
     -----
-    The published code leaves out cells with fewer than 80 detected genes; here every cell comes out.
+    The published code omits cells with fewer than 80 detected genes from its result; here each cell has a row.
     """
     model = assemble_model(Gene_AE, SE_Classifier)
-    result = _shallow_copy(adata)
-    model.predict(result, key_added="cell_type")
+    query = _shallow_copy(adata)
+    model.predict(query, key_added="cell_type")
     columns = {"cell_type": "cell_type", "cell_type_confidence": "confidence"}
-    return result.obs[list(columns)].rename(columns=columns)
+    return query.obs[list(columns)].rename(columns=columns)
+
+
+def _write_networks(model: HRCA, folder: Path, epoch: int) -> None:
+    write_gene_ae(model, folder, epoch=epoch)
+    if model.labels:
+        write_classifier(model, folder, epoch=epoch)
 
 
 def _shallow_copy(adata: AnnData) -> AnnData:
-    """The same matrix under a new AnnData: scvi writes into the obs and uns of a reference."""
+    """Return a new AnnData with the same matrix: scvi writes into the obs and uns of a reference."""
     return AnnData(adata.X, obs=adata.obs.copy(), var=adata.var[[]].copy())
 
 
-def _shared(folder: Path, checkpoint_interval: int, n_cpu: int, tb_writer: bool, use_device: int | str | None) -> dict:
+def _training_options(
+    folder: Path, checkpoint_interval: int, n_cpu: int, tb_writer: bool, use_device: int | str | None
+) -> dict[str, Any]:
+    """Return the arguments that both phases of :class:`hrca.HRCA` share."""
     return {
         "train_size": 1.0,
         "checkpoint_dir": folder,
         "checkpoint_interval": checkpoint_interval,
         "num_workers": n_cpu,
         "tensorboard": tb_writer,
-        **_device(use_device),
+        **_device_options(use_device),
     }
 
 
-def _device(use_device: int | str | None) -> dict:
+def _device_options(use_device: int | str | None) -> dict[str, Any]:
     if use_device in (None, "cpu"):
         return {"accelerator": "cpu"}
     if not isinstance(use_device, int):
@@ -269,10 +272,12 @@ def _device(use_device: int | str | None) -> dict:
     return {"accelerator": "gpu", "devices": [use_device]}
 
 
-def _attach_names(model: HRCA) -> tuple[GeneAE, SEClassifier | None]:
-    """The networks, with the names that they need outside of their model."""
-    gene_ae, se_classifier = model.module.gene_ae, model.module.se_classifier
-    gene_ae.gene_names = model.gene_names
-    if se_classifier is not None:
-        se_classifier.labels = model.labels
-    return gene_ae, se_classifier
+def _attach_names(model: HRCA) -> None:
+    """Give the networks the names of genes and labels, which they need without their model."""
+    names = (
+        (model.module.gene_ae, "gene_names", model.gene_names),
+        (model.module.se_classifier, "labels", model.labels),
+    )
+    for network, attribute, value in names:
+        if network is not None:
+            setattr(network, attribute, value)

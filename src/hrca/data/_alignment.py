@@ -1,4 +1,4 @@
-"""Put any matrix into the model's gene order: sparse stays sparse, absent genes are empty."""
+"""Bring the genes of any matrix into the model's order: sparse stays sparse, absent genes get empty columns."""
 
 from dataclasses import dataclass
 
@@ -6,19 +6,20 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from hrca.typing import CountMatrix
+
 
 @dataclass(frozen=True)
 class GeneAlignment:
-    """Which of the model's genes a matrix has, and where.
+    """The positions of the model's genes in a matrix.
 
     Attributes
     ----------
     selector
-        Sparse 0/1 matrix, shape (n_vars of the matrix, n_genes of the model): a matrix times the selector is in
-        the model's gene order, without extra genes and with empty columns for absent ones. ``None`` where the
-        genes are already the model's.
+        Sparse 0/1 matrix, shape (n_vars of the matrix, n_genes of the model). A matrix times the selector has the
+        model's genes in the model's order; columns of absent genes are empty. None if the genes are already aligned.
     present
-        Boolean, shape (n_genes,): which of the model's genes the matrix has.
+        Boolean, shape (n_genes,): True for each of the model's genes that the matrix has.
     """
 
     selector: sparse.csr_array | None
@@ -30,19 +31,26 @@ class GeneAlignment:
         return int(self.present.sum())
 
     def used(self, n_vars: int) -> np.ndarray:
-        """Say which genes of the matrix are genes of the model, shape (n_vars,)."""
+        """Return True for each gene of the matrix that is a gene of the model, shape (n_vars,)."""
         if self.selector is None:
             return np.ones(n_vars, dtype=bool)
         return np.diff(self.selector.indptr) > 0
 
 
 def check_unique(gene_names: pd.Index, owner: str) -> None:
-    """Refuse duplicated gene names.
+    """Check that gene names are unique.
+
+    Parameters
+    ----------
+    gene_names
+        Names, shape (n_vars,).
+    owner
+        Expression of the names in an error, e.g. "`adata.var_names`".
 
     Raises
     ------
     ValueError
-        If a name stands more than once.
+        If a name occurs more than once.
     """
     if gene_names.is_unique:
         return
@@ -54,7 +62,16 @@ def check_unique(gene_names: pd.Index, owner: str) -> None:
 
 
 def check_shared(n_shared: int, genes: pd.Index, model_genes: pd.Index) -> None:
-    """Refuse genes of which the model has none.
+    """Check that a matrix and a model share genes.
+
+    Parameters
+    ----------
+    n_shared
+        Number of shared genes.
+    genes
+        Names of the matrix's genes, shape (n_vars,).
+    model_genes
+        Names of the model's genes, shape (n_genes,).
 
     Raises
     ------
@@ -70,36 +87,36 @@ def check_shared(n_shared: int, genes: pd.Index, model_genes: pd.Index) -> None:
         )
 
 
-def make_selector(source: np.ndarray, n_vars: int) -> sparse.csr_array | None:
-    """Return the selector of :class:`GeneAlignment` for where the model's genes are.
+def make_selector(positions: np.ndarray, n_vars: int) -> sparse.csr_array | None:
+    """Return the selector of :class:`GeneAlignment`.
 
     Parameters
     ----------
-    source
-        Position of each of the model's genes in the query, shape (n_genes,); -1 where absent.
+    positions
+        Position of each of the model's genes in the query, shape (n_genes,); -1 for an absent gene.
     n_vars
         Number of the query's genes.
     """
-    if np.array_equal(source, np.arange(n_vars)):
+    if np.array_equal(positions, np.arange(n_vars)):
         return None
-    present = source >= 0
-    cells = (np.ones(int(present.sum()), dtype=np.float32), (source[present], np.flatnonzero(present)))
-    return sparse.csr_array(cells, shape=(n_vars, len(source)))
+    present = positions >= 0
+    entries = (np.ones(int(present.sum()), dtype=np.float32), (positions[present], np.flatnonzero(present)))
+    return sparse.csr_array(entries, shape=(n_vars, len(positions)))
 
 
-def align(x, alignment: GeneAlignment):
+def align(x: CountMatrix, alignment: GeneAlignment) -> CountMatrix:
     """Bring rows of a matrix into the model's gene order.
 
     Parameters
     ----------
     x
         Counts, shape (n_obs, n_vars of the query), sparse or dense.
-    match
-        What :func:`hrca.data._gene_matching.match_genes` found for the same genes.
+    alignment
+        Alignment of the same genes.
 
     Returns
     -------
-    Counts, shape (n_obs, n_genes of the model), float32, sparse where `x` is sparse; 0 where a gene is absent.
+    Counts, shape (n_obs, n_genes of the model), float32, sparse if `x` is sparse; 0 for an absent gene.
     """
     x = x.astype(np.float32, copy=False)
     return x if alignment.selector is None else x @ alignment.selector

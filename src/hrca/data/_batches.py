@@ -1,36 +1,36 @@
-"""Aligned dense batches of a matrix."""
-
-from collections.abc import Iterator
+"""Batches of a matrix, dense and in the model's gene order."""
 
 import numpy as np
-from scipy import sparse
 from tqdm.auto import tqdm
 
+from hrca.typing import Batches, StoredMatrix
+
 from ._alignment import GeneAlignment, align
+from ._count_checks import check_values
 from ._row_reader import row_batches
-from ._value_scale import check_values
 
-# Seconds after which a bar is shown: what ends sooner needs none.
-BAR_AFTER_S = 3
+# Seconds before a progress bar appears: shorter work needs none.
+PROGRESS_DELAY_S = 3
 
 
-def aligned_batches(x, alignment: GeneAlignment, *, batch_size: int, source: str) -> Iterator[tuple[slice, np.ndarray]]:
-    """Go through a matrix in order, aligned to the model's genes.
+def aligned_batches(x: StoredMatrix, alignment: GeneAlignment, *, batch_size: int, source: str) -> Batches:
+    """Iterate over the cells of a matrix in order, with the model's genes.
 
     Parameters
     ----------
     x
         Raw counts, shape (n_obs, n_vars), sparse or dense, in memory or not.
-    match
-        What :func:`hrca.data._gene_matching.match_genes` found for its genes.
+    alignment
+        Alignment of its genes.
     batch_size
-        Rows in a batch.
+        Number of cells in a batch.
     source
-        What to call the matrix in an error.
+        Expression of the matrix in an error, e.g. "`adata.X`".
 
     Yields
     ------
-    Which rows they are, and their raw counts, shape (at most `batch_size`, n_genes), dense float32.
+    The rows as a slice, and their raw counts, shape (`batch_size`, n_genes), dense float32; the last batch may be
+    smaller.
 
     Raises
     ------
@@ -42,28 +42,26 @@ def aligned_batches(x, alignment: GeneAlignment, *, batch_size: int, source: str
     start = 0
     for counts in row_batches(x, batch_size):
         rows = slice(start, start + counts.shape[0])
-        check_values(counts.data if sparse.issparse(counts) else counts, source)
-        counts = align(counts, alignment)
-        # one memory layout, so that the same counts give the same sums whatever they came in
-        yield rows, counts.toarray() if sparse.issparse(counts) else np.ascontiguousarray(counts)
+        check_values(counts if isinstance(counts, np.ndarray) else counts.data, source)
+        aligned = align(counts, alignment)
+        # one memory layout, so that equal counts give bit-identical sums from every container
+        yield rows, np.ascontiguousarray(aligned) if isinstance(aligned, np.ndarray) else aligned.toarray()
         start = rows.stop
 
 
-def with_progress(
-    batches: Iterator[tuple[slice, np.ndarray]], n_obs: int, what: str
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Pass batches of :func:`aligned_batches` on, and show a progress bar of their cells, if that takes long.
+def with_progress(batches: Batches, n_obs: int, description: str) -> Batches:
+    """Show a progress bar of the cells while batches are used, if that takes long.
 
     Parameters
     ----------
     batches
-        From :func:`aligned_batches`.
+        Batches from :func:`aligned_batches`.
     n_obs
-        Number of all cells.
-    what
-        What is done with them, in a word before the bar.
+        Total number of cells.
+    description
+        Text before the bar.
     """
-    with tqdm(total=n_obs, desc=what, unit=" cells", unit_scale=True, delay=BAR_AFTER_S) as bar:
+    with tqdm(total=n_obs, desc=description, unit=" cells", unit_scale=True, delay=PROGRESS_DELAY_S) as bar:
         for rows, counts in batches:
             yield rows, counts
             bar.update(rows.stop - rows.start)

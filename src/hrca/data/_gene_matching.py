@@ -1,208 +1,229 @@
-"""Find the model's genes in a query: in which column of names, with which share of what tells its labels apart."""
+"""Match the genes of a query to the model's: by the index, or by a column of names that covers more of them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
-from scipy import sparse
 
-from ._alignment import GeneAlignment, align, make_selector
-from ._count_slots import CountSlot
-from ._gene_ids import (
-    GeneLookup,
-    Ids,
-    describe_ids,
-    detect_mixed_species,
-    is_gene_feature,
-    lookup_genes,
-    same_case_convention,
-)
-from ._gene_matching_errors import (
-    CASE_MISMATCH_FACTOR,
-    MIN_DISTINCT_FRACTION,
-    _explain_repeated,
-    _in_any_case,
-    explain_few,
-)
-from ._target_genes import VAR_NAMES, TargetGenes, name_of
+from ._alignment import GeneAlignment, make_selector
+from ._features import is_gene_feature
+from ._gene_ids import IdFormat, describe_ids, same_case_convention
+from ._gene_lookup import GeneLookup, lookup_genes
+from ._target_genes import TargetGenes
 
-# Where names find this share of the model's information, no other column is looked at.
+# Name of the index in a report.
+VAR_NAMES = "var_names"
+
+# If the index covers this fraction of the model's information, no column is read.
 MIN_COVERAGE = 0.9
 
-# A column is taken in place of the names only if it finds this many times as much.
+# A column is preferred to the index only if it covers this many times as much.
 INDEX_PREFERENCE = 1.05
 
-# Below both, labels are no better than guesses: nine shared genes made one type of all cells (celltypist#55), while a
-# panel of some hundred genes is a few per cent of a model of all genes, and its labels can be right.
+# Columns with a smaller fraction of different values, such as chromosomes, hold no ids.
+MIN_DISTINCT_FRACTION = 0.5
+
+# With less of the model's information and fewer shared genes, labels are no better than guesses: nine shared genes gave
+# all cells one type (celltypist issue 55). A panel of some hundred genes is a few per cent of a model of all genes, and
+# its labels can be right.
 MIN_WEIGHT_FRACTION, MIN_SHARED_GENES = 0.05, 50
 
-# Genes that a reference lets expect this many counts of have some in a query, of any platform, if they were measured:
-# the share that may have none (at most 0.06 on eleven pairs of real data, at a tenth of their depth, too), and the
-# fewest such genes, and cells, from which that is told.
-MIN_EXPECTED_COUNTS, MAX_UNEXPRESSED_FRACTION, MIN_EXPECTED_GENES, MIN_SAMPLED_CELLS = 10, 0.25, 20, 50
+# If this many times the shared genes would match without regard to case, the case or the species is wrong.
+CASE_MISMATCH_FACTOR = 2
+
+# And if this fraction of the names, or of the model's genes, would.
+MIN_CASE_MISMATCH_FRACTION = 0.5
 
 
 @dataclass(frozen=True)
 class GeneMatchResult:
-    """Where a query's genes are named, and which of the model's they are.
+    """The column that names a query's genes, and the model's genes in it.
 
     Attributes
     ----------
     column
         "var_names", or the name of a column of var.
-    ids
-        What kind of ids it has.
-    match
-        The model's genes among them.
-    share
-        The share of what tells the model's labels apart that they have.
-    notes
-        What was done to find them, in sentences.
+    names
+        The names, shape (n_vars,).
+    id_format
+        Format of the names.
+    lookup
+        Positions of the model's genes among the names.
+    gene_weight_fraction
+        Fraction of the model's information about the labels that the shared genes have.
     """
 
     column: str
-    ids: Ids
-    alignment: GeneAlignment
+    names: pd.Index
+    id_format: IdFormat
+    lookup: GeneLookup
     gene_weight_fraction: float
-    notes: tuple[str, ...]
+
+    @property
+    def alignment(self) -> GeneAlignment:
+        """The alignment of the query's genes to the model's."""
+        return GeneAlignment(make_selector(self.lookup.positions, len(self.names)), self.lookup.present)
+
+    @property
+    def n_shared(self) -> int:
+        """Number of the model's genes that were found."""
+        return int(self.lookup.present.sum())
 
 
-def gene_columns(var: pd.DataFrame) -> dict[str, pd.Index]:
-    """List what may name the genes: the index, and columns of text that is different for most."""
+def match_genes(var: pd.DataFrame, target_genes: TargetGenes) -> GeneMatchResult:
+    """Find the model's genes in a table of genes.
+
+    Parameters
+    ----------
+    var
+        Table of the query's genes.
+    target_genes
+        Genes to find.
+
+    Returns
+    -------
+    The match by the column that covers most of the model's information, however little that is.
+    """
+    is_gene = is_gene_feature(var)
+    columns = {VAR_NAMES: var.index.astype(str)}
+    lookups = _look_up_columns(columns, target_genes, is_gene)
+    fractions = _covered_fractions(lookups, target_genes)
+    if fractions[VAR_NAMES] < MIN_COVERAGE:
+        columns = name_columns(var)
+        lookups = _look_up_columns(columns, target_genes, is_gene)
+        fractions = _covered_fractions(lookups, target_genes)
+    column = max(fractions, key=lambda name: fractions[name] * (INDEX_PREFERENCE if name == VAR_NAMES else 1))
+    return GeneMatchResult(column, columns[column], describe_ids(columns[column]), lookups[column], fractions[column])
+
+
+def own_genes(var: pd.DataFrame) -> GeneMatchResult:
+    """Return the match of a table of genes to itself, for cells that are not searched for a model's genes.
+
+    Parameters
+    ----------
+    var
+        Table of the genes.
+    """
+    names = var.index.astype(str)
+    lookup = GeneLookup(np.arange(len(names)), n_normalized=0, n_case_folded=0, duplicated=[])
+    return GeneMatchResult(VAR_NAMES, names, describe_ids(names), lookup, gene_weight_fraction=1.0)
+
+
+def has_enough_genes(result: GeneMatchResult, target_genes: TargetGenes) -> bool:
+    """Return True if a query has enough of the model's genes, and not most of them in another case.
+
+    Parameters
+    ----------
+    result
+        The match of the query.
+    target_genes
+        The model's genes.
+    """
+    if not result.n_shared:
+        return False
+    if result.gene_weight_fraction < MIN_WEIGHT_FRACTION and result.n_shared < MIN_SHARED_GENES:
+        return False
+    return result.gene_weight_fraction >= MIN_COVERAGE or not is_case_mismatch(result, target_genes)
+
+
+def is_case_mismatch(result: GeneMatchResult, target_genes: TargetGenes) -> bool:
+    """Return True if most genes would match without regard to case, and few do.
+
+    Parameters
+    ----------
+    result
+        The match of the query.
+    target_genes
+        The model's genes.
+    """
+    n_names = min(len(result.names), len(target_genes.names))
+    n_any_case = count_any_case(result.names, target_genes.names)
+    return n_any_case > max(CASE_MISMATCH_FACTOR * result.n_shared, MIN_CASE_MISMATCH_FRACTION * n_names)
+
+
+def count_any_case(names: pd.Index, model_genes: pd.Index) -> int:
+    """Count the model's genes that match a name without regard to case."""
+    return int(model_genes.str.upper().isin(names.str.upper()).sum())
+
+
+def name_columns(var: pd.DataFrame) -> dict[str, pd.Index]:
+    """List the columns that may name the genes.
+
+    Parameters
+    ----------
+    var
+        Table of the query's genes.
+
+    Returns
+    -------
+    The index, and the columns of text that differs between most genes, by name.
+    """
     columns = {VAR_NAMES: var.index.astype(str)}
     for name in var.columns:
         values = var[name]
         if isinstance(values, pd.Series) and not pd.api.types.is_numeric_dtype(values.dtype):
-            text = pd.Index(values.astype(object).where(values.notna(), "").astype(str))
-            if text.nunique() > MIN_DISTINCT_FRACTION * len(text):
-                columns[str(name)] = text
+            names = pd.Index(values.astype(object).where(values.notna(), "").astype(str))
+            if names.nunique() > MIN_DISTINCT_FRACTION * len(names):
+                columns[str(name)] = names
     return columns
 
 
-def match_genes(adata: AnnData, slot: CountSlot, model: TargetGenes) -> GeneMatchResult:
-    """Find the model's genes in a query.
+def name_of(column: str, owner: str) -> str:
+    """Return the expression of a column in a message.
+
+    Examples
+    --------
+    >>> name_of("var_names", "adata"), name_of("symbol", "adata.raw")
+    ('`adata.var_names`', "`adata.raw.var['symbol']`")
+    """
+    return f"`{owner}.{VAR_NAMES}`" if column == VAR_NAMES else f"`{owner}.var[{column!r}]`"
+
+
+def note_gene_match(result: GeneMatchResult, owner: str) -> Iterator[str]:
+    """Note how the genes were found.
 
     Parameters
     ----------
-    adata
-        The query.
-    slot
-        Its matrix of counts.
-    model
-        The genes to find.
+    result
+        The match.
+    owner
+        Object that holds the gene table, as an expression: "adata" or "adata.raw".
 
-    Raises
+    Yields
     ------
-    ValueError
-        If genes of two species are there, too few of the model's genes are, or one of them is there more than once.
+    Sentences for the user.
     """
-    var = slot.var(adata)
-    is_gene = is_gene_feature(var)
-    index = var.index.astype(str)
-    check_single_species(index[is_gene], name_of(VAR_NAMES, slot))
-    columns = {VAR_NAMES: index}
-    found = _locate(columns, model, is_gene)
-    if found[VAR_NAMES][1] < MIN_COVERAGE:
-        columns = gene_columns(var)
-        found = _locate(columns, model, is_gene)
-    column = max(found, key=lambda name: found[name][1] * (INDEX_PREFERENCE if name == VAR_NAMES else 1))
-    located, gene_weight_fraction = found[column]
-    present = located.source >= 0
-    where = name_of(column, slot)
-    n_shared = int(present.sum())
-    in_any_case = _in_any_case(columns[column], model.names) if gene_weight_fraction < MIN_COVERAGE else 0
-    if (
-        not n_shared
-        or (gene_weight_fraction < MIN_WEIGHT_FRACTION and n_shared < MIN_SHARED_GENES)
-        or in_any_case > max(CASE_MISMATCH_FACTOR * n_shared, MIN_DISTINCT_FRACTION * min(len(index), len(model.names)))
-    ):
-        raise ValueError(explain_few(adata, columns[column], where, model, present))
-    if located.repeated and column == VAR_NAMES:
-        raise ValueError(_explain_repeated(located.repeated, var, where))
-    alignment = GeneAlignment(make_selector(located.source, len(index)), present)
-    return GeneMatchResult(
-        column, describe_ids(columns[column]), alignment, gene_weight_fraction, tuple(_notes(located, where, column))
-    )
+    lookup, column = result.lookup, name_of(result.column, owner)
+    if result.column != VAR_NAMES:
+        yield f"Genes were found by {column}, not by the index."
+        if lookup.duplicated:
+            example = lookup.duplicated[0]
+            yield f"{column} names {len(lookup.duplicated)} genes twice, e.g. {example}: the first was taken."
+    if lookup.n_normalized:
+        yield f"{lookup.n_normalized:,} names were matched without their version, genome or blanks."
+    if lookup.n_case_folded:
+        yield f"{lookup.n_case_folded:,} names were matched in another case."
 
 
-def check_zero_filled(sample: sparse.csr_array, alignment: GeneAlignment, model: TargetGenes) -> None:
-    """Refuse a query whose absent genes have been filled in by zeros: zeros would count as measured.
-
-    Parameters
-    ----------
-    sample
-        Counts of some of its cells, shape (n_obs, n_vars).
-    match
-        Where the model's genes are.
-    model
-        The model's genes.
-
-    Raises
-    ------
-    ValueError
-        If many genes have no count at all that the reference lets expect ten or more of.
-    """
-    if model.profile is None:
-        return
-    totals = np.asarray(align(sample, alignment).sum(axis=0)).ravel()
-    profile = model.profile * alignment.present
-    expected = profile / max(profile.sum(), 1e-30) * totals.sum()
-    expected_expressed = expected >= MIN_EXPECTED_COUNTS
-    unexpressed = expected_expressed & (totals == 0)
-    if (
-        sample.shape[0] >= MIN_SAMPLED_CELLS
-        and expected_expressed.sum() >= MIN_EXPECTED_GENES
-        and unexpressed.sum() > MAX_UNEXPRESSED_FRACTION * expected_expressed.sum()
-    ):
-        raise ValueError(
-            f"Genes that were not measured must be absent, but {unexpressed.sum():,} of {expected_expressed.sum():,} genes that are "
-            f"common in the reference have no count in {sample.shape[0]:,} cells, such as "
-            f"{list(model.names[unexpressed][:3])}: were zeros filled in? Leave them out: "
-            "`adata = adata[:, np.asarray(adata.X.sum(axis=0)).ravel() > 0].copy()`."
+def _look_up_columns(
+    columns: dict[str, pd.Index], target_genes: TargetGenes, is_gene: np.ndarray
+) -> dict[str, GeneLookup]:
+    """Look up the model's genes in each column; shape of `is_gene` (n_vars,)."""
+    model_format = describe_ids(target_genes.names)
+    formats = {name: describe_ids(names) for name, names in columns.items()}
+    species = next((ids.species for ids in formats.values() if ids.kind == "Ensembl"), "")
+    return {
+        name: lookup_genes(
+            names,
+            target_genes.names,
+            is_gene,
+            ignore_case=same_case_convention(formats[name], model_format, species),
         )
+        for name, names in columns.items()
+    }
 
 
-def check_single_species(names: pd.Index, where: str) -> None:
-    """Refuse genes of two species.
-
-    Raises
-    ------
-    ValueError
-        If the names are of two.
-    """
-    species = detect_mixed_species(names)
-    if not species:
-        return
-    first, second = species
-    prefix = species[first]
-    remedy = (
-        f"Keep one, genes and cells: `adata = adata[:, adata.var_names.str.startswith({prefix!r})].copy()`."
-        if prefix
-        else "Keep the genes, and the cells, of one."
-    )
-    raise ValueError(f"The genes must be of one species, but {where} has those of two: {first} and {second}. {remedy}")
-
-
-def _locate(
-    columns: dict[str, pd.Index], model: TargetGenes, is_gene: np.ndarray
-) -> dict[str, tuple[GeneLookup, float]]:
-    model_ids, ids = describe_ids(model.names), {name: describe_ids(names) for name, names in columns.items()}
-    species = next((kind.species for kind in ids.values() if kind.kind == "Ensembl"), "")
-    found = {}
-    for name, names in columns.items():
-        located = lookup_genes(names, model.names, is_gene, fold=same_case_convention(ids[name], model_ids, species))
-        found[name] = located, model.gene_weight_fraction(located.source >= 0)
-    return found
-
-
-def _notes(located: GeneLookup, where: str, column: str) -> Iterator[str]:
-    if column != VAR_NAMES:
-        yield f"Genes were found by {where}, not by the index."
-        if located.repeated:
-            yield f"{where} names {len(located.repeated)} genes twice, e.g. {located.repeated[0]}: the first was taken."
-    if located.n_tidied:
-        yield f"{located.n_tidied:,} names were matched without their version, genome or blanks."
-    if located.n_folded:
-        yield f"{located.n_folded:,} names were matched in another case."
+def _covered_fractions(lookups: dict[str, GeneLookup], target_genes: TargetGenes) -> dict[str, float]:
+    """Return the fraction of the model's information that each column covers."""
+    return {name: target_genes.gene_weight_fraction(lookup.present) for name, lookup in lookups.items()}

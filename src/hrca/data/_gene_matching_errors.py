@@ -1,92 +1,175 @@
 """Errors of gene matching: why too few genes matched, and the remedy."""
 
-import numpy as np
 import pandas as pd
-from anndata import AnnData
 
-from ._gene_ids import describe_ids, flag_non_gene_features
+from ._features import TYPE_COLUMNS, flag_non_gene_features, is_gene_feature
+from ._gene_ids import IdFormat, describe_ids
+from ._gene_matching import (
+    VAR_NAMES,
+    GeneMatchResult,
+    count_any_case,
+    has_enough_genes,
+    is_case_mismatch,
+    name_of,
+)
+from ._species import check_single_species
 from ._target_genes import TargetGenes
 
-# As many times the genes would be shared if case were ignored, for the case, or the species, to be the wrong one.
-CASE_MISMATCH_FACTOR = 2
-
-# Columns with other text, such as chromosomes, are not ids.
-MIN_DISTINCT_FRACTION = 0.5
+# Fraction of names that are most of them.
+MAJORITY = 0.5
 
 
-def _explain_repeated(repeated: list[str], var: pd.DataFrame, where: str) -> str:
-    kinds = [column for column in ("feature_types", "feature_type") if column in var]
-    remedy = (
-        "If they are different genes, `adata.var_names_make_unique()` keeps the name for the first; if one was "
-        "measured twice, sum or drop its columns."
-    )
-    hint = f" {remedy}" if not kinds else f" {remedy} `adata.var[{kinds[0]!r}]` may tell them apart."
-    return (
-        f"Gene names must be unique, but {where} has {len(repeated)} of the model's genes duplicated: "
-        f"{repeated[:3]}.{hint}"
-    )
+def check_gene_match(
+    result: GeneMatchResult,
+    target_genes: TargetGenes | None,
+    var: pd.DataFrame,
+    cell_names: pd.Index,
+    owner: str,
+) -> None:
+    """Check that genes are of one species and, for a query, that enough of the model's genes were found once each.
+
+    Parameters
+    ----------
+    result
+        The match.
+    target_genes
+        Genes that were searched for; None: no gene was searched for.
+    var
+        Table of the genes.
+    cell_names
+        Names of the cells, shape (n_obs,).
+    owner
+        Object that holds the gene table, as an expression: "adata" or "adata.raw".
+
+    Raises
+    ------
+    ValueError
+        If genes are of two species; too few of the model's genes are there; or one of them is there more than once.
+    """
+    index = var.index.astype(str)
+    genes = index if target_genes is None else index[is_gene_feature(var)]
+    check_single_species(genes, name_of(VAR_NAMES, owner))
+    if target_genes is None:
+        return
+    if not has_enough_genes(result, target_genes):
+        raise ValueError(explain_few_genes(result, target_genes, cell_names, owner))
+    if result.lookup.duplicated and result.column == VAR_NAMES:
+        raise ValueError(explain_duplicated(result, var, owner))
 
 
-def explain_few(adata: AnnData, names: pd.Index, where: str, model: TargetGenes, present: np.ndarray) -> str:
-    """Say that a query has too few of a model's genes, why that may be, and the way out."""
-    n_shared, is_informative = int(present.sum()), model.weights > 0
-    has = f"{n_shared:,} of its {len(model.names):,} genes"
-    if model.what != "genes":
-        has += (
-            f", and {(present & is_informative).sum():,} ({model.gene_weight_fraction(present):.1%}) of the {is_informative.sum():,} "
-            "informative ones, which tell its labels apart"
+def explain_few_genes(result: GeneMatchResult, target_genes: TargetGenes, cell_names: pd.Index, owner: str) -> str:
+    """Say how many of the model's genes a query has, the likely reason, and the remedy.
+
+    Parameters
+    ----------
+    result
+        The match.
+    target_genes
+        The model's genes.
+    cell_names
+        Names of the cells, shape (n_obs,).
+    owner
+        Object that holds the gene table, as an expression: "adata" or "adata.raw".
+    """
+    content = f"{result.n_shared:,} of its {len(target_genes.names):,} genes"
+    if target_genes.weighted_genes != "genes":
+        is_informative = target_genes.weights > 0
+        n_informative = (result.lookup.present & is_informative).sum()
+        content += (
+            f", and {n_informative:,} ({result.gene_weight_fraction:.1%}) of the {is_informative.sum():,} informative "
+            "ones, which tell its labels apart"
         )
-    shown = where.strip("`") + "[:3]"
+    column = name_of(result.column, owner).strip("`")
+    reasons = (
+        _explain_transposed(result, target_genes, cell_names),
+        _explain_case(result, target_genes, column),
+        _explain_features(result),
+        _explain_format(result.id_format, describe_ids(target_genes.names)),
+        "Are both of one species and tissue? A model trained on the genes of this panel would know them: "
+        "`reference[:, reference.var_names.isin(query.var_names)].copy()`, then `HRCA.setup_anndata` on that.",
+    )
     return (
-        f"The query must have enough of the model's genes, but it has {has}. "
-        f"{shown} = {list(names[:3])}, the model's genes[:3] = {list(model.names[:3])}. "
-        + _reason(adata, names, where, model, n_shared)
+        f"The query must have enough of the model's genes, but it has {content}. "
+        f"{column}[:3] = {list(result.names[:3])}, the model's genes[:3] = {list(target_genes.names[:3])}. "
+        + next(reason for reason in reasons if reason)
     )
 
 
-def _in_any_case(names: pd.Index, model_genes: pd.Index) -> int:
-    return int(model_genes.str.upper().isin(names.str.upper()).sum())
+def explain_duplicated(result: GeneMatchResult, var: pd.DataFrame, owner: str) -> str:
+    """Say which of the model's genes a query has more than once, and the remedy.
+
+    Parameters
+    ----------
+    result
+        The match.
+    var
+        Table of the genes.
+    owner
+        Object that holds the gene table, as an expression: "adata" or "adata.raw".
+    """
+    duplicated = result.lookup.duplicated
+    type_columns = [column for column in TYPE_COLUMNS if column in var]
+    hint = f" `adata.var[{type_columns[0]!r}]` may tell them apart." if type_columns else ""
+    return (
+        f"Gene names must be unique, but {name_of(result.column, owner)} has {len(duplicated)} of the model's genes "
+        f"duplicated: {duplicated[:3]}. If they are different genes, `adata.var_names_make_unique()` keeps the name "
+        f"for the first; if one was measured twice, sum or drop its columns.{hint}"
+    )
 
 
-def _reason(adata: AnnData, names: pd.Index, where: str, model: TargetGenes, n_shared: int) -> str:
-    ours, theirs = describe_ids(model.names), describe_ids(names)
-    rows = adata.obs_names.astype(str)
-    if rows.isin(model.names).sum() > max(n_shared, MIN_DISTINCT_FRACTION * min(len(rows), len(model.names))):
+def _explain_transposed(result: GeneMatchResult, target_genes: TargetGenes, cell_names: pd.Index) -> str:
+    """Return the reason if the names of the cells are the model's genes, else ""."""
+    rows = cell_names.astype(str)
+    n_genes = rows.isin(target_genes.names).sum()
+    if n_genes > max(result.n_shared, MAJORITY * min(len(rows), len(target_genes.names))):
         return "The model's genes are the rows: the matrix is transposed. `adata = adata.T` turns it."
-    folded = _in_any_case(names, model.names)
-    many = MIN_DISTINCT_FRACTION * min(len(names), len(model.names))
-    if folded > max(CASE_MISMATCH_FACTOR * n_shared, many) and ours.kind == theirs.kind == "symbols":
-        change = {"upper": "str.upper()", "title": "str.capitalize()", "lower": "str.lower()"}.get(ours.style)
-        remedy = f": `adata.var_names = {where.strip('`')}.{change}`" if change else ""
-        return (
-            f"{folded:,} would match if case were ignored. If both are of one species, write the names as the model "
-            f"does{remedy}; if not, map them to the model's species by a table of orthologs."
-        )
-    if theirs.kind == "numbers":
+    return ""
+
+
+def _explain_case(result: GeneMatchResult, target_genes: TargetGenes, column: str) -> str:
+    """Return the reason if most symbols would match in another case, else ""."""
+    model_format = describe_ids(target_genes.names)
+    is_symbols = result.id_format.kind == model_format.kind == "symbols"
+    if not is_symbols or not is_case_mismatch(result, target_genes):
+        return ""
+    method = {"upper": "str.upper()", "title": "str.capitalize()", "lower": "str.lower()"}.get(model_format.case)
+    remedy = f": `adata.var_names = {column}.{method}`" if method else ""
+    return (
+        f"{count_any_case(result.names, target_genes.names):,} would match if case were ignored. If both are of one "
+        f"species, write the names as the model does{remedy}; if not, map them to the model's species by a table of "
+        "orthologs."
+    )
+
+
+def _explain_features(result: GeneMatchResult) -> str:
+    """Return the reason if the names are not of genes, else ""."""
+    if result.id_format.kind == "numbers":
         return "These are numbers: where are the names? `adata.var_names = adata.var['...']` sets them."
-    n_other = {what: len(listed) for what, listed in flag_non_gene_features(names).items()}
-    what = max(n_other, key=lambda name: n_other[name])
-    if n_other[what] > MIN_DISTINCT_FRACTION * len(names):
-        return f"Most of these are {what}: give the modality that has the genes."
-    if theirs.kind == "barcodes":
+    flagged = flag_non_gene_features(result.names)
+    kind = max(flagged, key=lambda name: len(flagged[name]))
+    if len(flagged[kind]) > MAJORITY * len(result.names):
+        return f"Most of these are {kind}: pass the modality that has the genes."
+    if result.id_format.kind == "barcodes":
         return "These look like cells' barcodes: is the matrix transposed? `adata = adata.T` turns it."
-    if theirs.kind in ("transcripts", "proteins"):
-        return f"These are {theirs}: sum them by gene, and name the sums by the genes."
-    if theirs.kind != ours.kind:
-        what = "symbols" if ours.kind == "symbols" else str(ours)
+    if result.id_format.kind in ("transcripts", "proteins"):
+        return f"These are {result.id_format}: sum them by gene, and name the sums by the genes."
+    return ""
+
+
+def _explain_format(query: IdFormat, model: IdFormat) -> str:
+    """Return the reason if the ids have another format than the model's, else ""."""
+    if query.kind != model.kind:
+        ids = "symbols" if model.kind == "symbols" else str(model)
         return (
-            f"These are {theirs}, the model's are {ours}. Put {what} into a column of var, where they are "
+            f"These are {query}, the model's are {model}. Put {ids} into a column of var, where they are "
             "found: `adata.var['gene'] = ...`, from the file that the counts came in, or from "
             "`scanpy.queries.biomart_annotations`."
         )
-    if theirs.style != ours.style and theirs.style and ours.style:
+    if query.case != model.case and query.case and model.case:
         return (
-            f"These are {theirs}, the model's are {ours}: are the cells of the model's species? If not, map the names "
+            f"These are {query}, the model's are {model}: are the cells of the model's species? If not, map the names "
             "to it by a table of orthologs."
         )
-    if theirs.species != ours.species:
-        return f"These are {theirs}, the model's {ours}: map them to the model's species by a table of orthologs."
-    return (
-        "Are both of one species and tissue? A model trained on the genes of this panel would know them: "
-        "`reference[:, reference.var_names.isin(query.var_names)].copy()`, then `HRCA.setup_anndata` on that."
-    )
+    if query.species != model.species:
+        return f"These are {query}, the model's {model}: map them to the model's species by a table of orthologs."
+    return ""

@@ -1,42 +1,42 @@
-"""A query on its way in, and its annotation on the way out."""
+"""A query that has been opened and validated."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
-import numpy as np
 import pandas as pd
-from anndata import AnnData
+
+from hrca.typing import Batches
 
 from ._alignment import GeneAlignment
 from ._batches import aligned_batches, with_progress
 from ._count_slots import CountSlot, table_in_memory
 from ._report import ValidationReport
-from ._sources import LazyAnnData, OutputTarget, open_query_input
+from ._sources import OutputTarget, QueryCells, QueryInput, open_query_input
 from ._target_genes import TargetGenes
 from ._validate import validate, warn_low_gene_coverage
 
 
 @dataclass(frozen=True)
 class Query:
-    """Cells to predict, and how their genes lie in the model's.
+    """The cells to predict, with their counts and the model's genes among theirs.
 
     Attributes
     ----------
     adata
         The cells.
     target
-        Where their annotation goes.
+        Object or file that results are written to.
     slot
-        Where its raw counts are.
-    match
-        Where the model's genes are.
+        Slot of the raw counts.
+    alignment
+        Alignment of their genes to the model's.
     report
-        What was found of it.
+        Report of the validation.
     """
 
-    adata: AnnData | LazyAnnData
+    adata: QueryCells
     target: OutputTarget
     slot: CountSlot
     alignment: GeneAlignment
@@ -47,22 +47,22 @@ class Query:
         """Number of cells."""
         return self.adata.n_obs
 
-    def batches(self, batch_size: int, *, bar: str | None = None) -> Iterator[tuple[slice, np.ndarray]]:
-        """Go through the cells in order; see :func:`hrca.data._batches.aligned_batches`.
+    def batches(self, batch_size: int, *, bar: str | None = None) -> Batches:
+        """Iterate over the cells in order; see :func:`hrca.data._batches.aligned_batches`.
 
         Parameters
         ----------
         batch_size
-            Rows in a batch.
+            Number of cells in a batch.
         bar
-            Name of a progress bar; None: none is shown.
+            Text before a progress bar; None: no progress bar.
         """
         counts = self.slot.matrix(self.adata)
         batches = aligned_batches(counts, self.alignment, batch_size=batch_size, source=str(self.slot))
         return batches if bar is None else with_progress(batches, self.n_obs, bar)
 
     def provenance(self) -> dict:
-        """Return what to note of it in uns, in types that h5ad and zarr can hold."""
+        """Return the entries of uns that describe the query, in types that h5ad and zarr can hold."""
         return {
             "hrca_version": version("hrca"),
             "layer": self.report.layer,
@@ -75,51 +75,75 @@ class Query:
 
 
 def open_query(
-    source, layer: str | None, model_genes: TargetGenes, *, modality: str = "rna", preferred_layer: str | None = None
+    source: QueryInput,
+    layer: str | None,
+    target_genes: TargetGenes,
+    *,
+    modality: str = "rna",
+    preferred_layer: str | None = None,
 ) -> Query:
-    """Check a query, and find its counts and the model's genes in it.
+    """Open a query, validate it, and warn if it has little of the model's information.
 
     Parameters
     ----------
     source
         See :func:`hrca.data._sources.open_query_input`.
     layer
-        See :func:`hrca.data._select_counts.select_counts`.
-    model_genes
+        See :func:`hrca.data._validate.validate`.
+    target_genes
         The model's genes.
     modality
         See :func:`hrca.data._sources.open_query_input`.
-    usual
+    preferred_layer
         See :func:`hrca.data._select_counts.select_counts`.
 
     Raises
     ------
     ValueError
-        See :func:`hrca.data._validate.check` and :func:`hrca.data._sources.open_query_input`.
+        As for :func:`hrca.data._sources.open_query_input` and :func:`hrca.data._validate.validate`.
     FileNotFoundError
-        See :func:`hrca.data._sources.open_query_input`.
+        If there is no such file.
     TypeError
-        Likewise.
+        If `source` has another type than :data:`hrca.data._sources.QueryInput`.
     """
     adata, target = open_query_input(source, modality)
-    checked = validate(adata, model_genes, layer, preferred_layer=preferred_layer)
-    warn_low_gene_coverage(checked.report, stacklevel=4)  # the line of the user who called predict or its like
-    return Query(adata, target, checked.slot, checked.found.alignment, checked.report)
+    validated = validate(adata, target_genes, layer, preferred_layer=preferred_layer)
+    warn_low_gene_coverage(validated.report)
+    return Query(adata, target, validated.slot, validated.alignment, validated.report)
 
 
 @contextmanager
 def annotate_sample_errors(name: object) -> Iterator[None]:
-    """Say in an error which of several samples it is of; None: there is one."""
+    """Add the name of a sample to an error.
+
+    Parameters
+    ----------
+    name
+        Name of the sample; None: there is only one.
+    """
     try:
         yield
     except (ValueError, TypeError, OSError) as error:
         if name is not None:
-            error.add_note(f"This was sample {name!r} of those that were given.")
+            error.add_note(f"The error is in sample {name!r}.")
         raise
 
 
 def known_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) -> pd.Series:
-    """Return the known labels of a query's cells, as objects; missing where there is none or the unlabelled category.
+    """Return the known labels of a query's cells.
+
+    Parameters
+    ----------
+    obs
+        Table of the cells.
+    labels_key
+        Its column with the labels.
+    unlabeled_category
+        Label of cells without a label.
+
+    Returns
+    -------
+    Labels as objects, shape (n_obs,); missing for a cell without a label.
 
     Raises
     ------
@@ -130,5 +154,5 @@ def known_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
         raise ValueError(
             f"`labels_key` must name a column of the query's obs, got {labels_key!r}; it has {list(obs.columns)}."
         )
-    known = table_in_memory(obs)[labels_key].astype(object)
-    return known.where(known != unlabeled_category)
+    labels = table_in_memory(obs)[labels_key].astype(object)
+    return labels.where(labels != unlabeled_category)

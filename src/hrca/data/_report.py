@@ -1,42 +1,50 @@
 """The report of a validation."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ._gene_matching import GeneMatchResult
+from ._select_counts import CountSelection
+from ._target_genes import TargetGenes
 
 
 @dataclass(frozen=True, repr=False)
 class ValidationReport:
-    """What :func:`hrca.pp.check` found.
+    """The result of :func:`hrca.pp.check`.
 
-    Attributes
+    Parameters
     ----------
     n_obs
         Number of cells.
     n_vars
-        Number of genes, in the matrix that was taken.
+        Number of genes in the selected matrix.
     layer
-        The matrix that was taken, as `layer=` names it: "X", "raw" or a layer.
+        The selected matrix, as `layer=` names it: "X", "raw" or a layer.
     matrices
-        What each matrix holds, by the same names.
+        Content of each matrix, by the same names.
     gene_column
-        Where the genes are named: "var_names", or a column of var.
+        Column that names the genes: "var_names", or a column of var.
     gene_ids
-        What kind of ids these are.
+        Format of these names.
     n_shared_genes
-        How many of the model's genes are there; None without a model.
+        Number of the model's genes that were found; None without a model.
     n_genes
         Number of the model's genes; None without a model.
-    share
-        Share of :attr:`gene_weight_of` that is there, by what each tells about the labels, 0 to 1; None without a model.
+    gene_weight_fraction
+        Fraction of the model's information about the labels that the shared genes have, 0 to 1; None without a model.
     gene_weight_of
-        Of what: "informative genes" of a model with a count branch, else "genes"; "" without a model.
+        Genes that have this information: "informative genes" of a model with a count likelihood, else "genes"; ""
+        without a model.
     n_sampled_cells
-        Cells from which the matrices were told, and the following are counted.
+        Number of cells that were sampled from the selected matrix.
     n_empty_cells
-        How many of these have no counts.
+        Number of sampled cells without counts.
     n_empty_genes
-        How many genes have none in these.
+        Number of genes without counts in the sampled cells.
     notes
-        What the user should know, in sentences; empty when all is well.
+        Sentences for the user; empty if there is nothing to note.
     """
 
     n_obs: int
@@ -55,23 +63,77 @@ class ValidationReport:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict:
-        """Return all of it as a dict."""
+        """Return all fields as a dict.
+
+        Returns
+        -------
+        Name of a field -> its value.
+        """
         return asdict(self)
 
     def sentence(self) -> str:
-        """Return in one sentence what was taken."""
-        taken = f"{self.n_obs:,} cells x {self.n_vars:,} genes: counts from {self.layer}, genes from {self.gene_column}"
+        """Return a one-sentence summary.
+
+        Returns
+        -------
+        The place of the counts, the names of the genes and the coverage of the model's genes.
+        """
+        selected = (
+            f"{self.n_obs:,} cells x {self.n_vars:,} genes: counts from {self.layer}, genes from {self.gene_column}"
+        )
         if self.gene_weight_fraction is None:
-            return f"{taken} ({self.gene_ids})."
+            return f"{selected} ({self.gene_ids})."
         return (
-            f"{taken} ({self.gene_ids}), {self.n_shared_genes:,} of the model's {self.n_genes:,} genes, "
-            f"{self.gene_weight_fraction:.0%} of what its {self.gene_weight_of} tell."
+            f"{selected} ({self.gene_ids}), {self.n_shared_genes:,} of the model's {self.n_genes:,} genes, "
+            f"{self.gene_weight_fraction:.0%} of the information of its {self.gene_weight_of}."
         )
 
     def __repr__(self) -> str:
-        lines = [self.sentence(), *(f"  {name}: {text}" for name, text in self.matrices.items())]
+        lines = [self.sentence(), *(f"  {name}: {content}" for name, content in self.matrices.items())]
         lines.append(
-            f"  {self.n_sampled_cells:,} cells looked at: {self.n_empty_cells:,} without counts; "
+            f"  {self.n_sampled_cells:,} cells sampled: {self.n_empty_cells:,} without counts; "
             f"{self.n_empty_genes:,} genes without counts in them"
         )
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+
+def make_report(
+    n_obs: int,
+    selection: CountSelection,
+    match_result: GeneMatchResult,
+    target_genes: TargetGenes | None,
+    notes: Sequence[str],
+) -> ValidationReport:
+    """Build the report of a validation from the results of its steps.
+
+    Parameters
+    ----------
+    n_obs
+        Number of cells.
+    selection
+        The selected matrix.
+    match_result
+        The match of its genes.
+    target_genes
+        Genes that were searched for; None: no gene was searched for.
+    notes
+        Sentences for the user.
+    """
+    sample, n_vars = selection.summary.sample, len(match_result.names)
+    has_target = target_genes is not None
+    return ValidationReport(
+        n_obs=n_obs,
+        n_vars=n_vars,
+        layer=selection.summary.slot.name,
+        matrices={summary.slot.name: summary.scale.text for summary in selection.summaries},
+        gene_column=match_result.column,
+        gene_ids=str(match_result.id_format),
+        n_shared_genes=match_result.n_shared if has_target else None,
+        n_genes=len(target_genes.names) if target_genes else None,
+        gene_weight_fraction=match_result.gene_weight_fraction if has_target else None,
+        gene_weight_of=target_genes.weighted_genes if target_genes else "",
+        n_sampled_cells=sample.shape[0],
+        n_empty_cells=int((np.diff(sample.indptr) == 0).sum()),
+        n_empty_genes=int((np.bincount(sample.indices, minlength=n_vars) == 0).sum()),
+        notes=tuple(notes),
+    )

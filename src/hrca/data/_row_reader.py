@@ -1,63 +1,93 @@
-"""Rows of a matrix in bounded memory, wherever it lies: in memory, in a file, or in a graph of dask."""
+"""Read rows of a matrix in bounded memory, from memory, a file or a dask graph."""
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
-# Rows of a sparse matrix on disk that are read in one go, at least: anndata takes 10 ms for each read.
+from hrca.typing import CountMatrix, StoredMatrix
+
+# anndata takes 10 ms for each read of a sparse matrix on disk, however few the rows.
 MIN_ROWS_PER_READ = 4_096
 
-# What is held in memory, in bytes, of a matrix that is stored by column, and read of it in one go: the fewer the rows
-# that are held, the more often the file is read.
-MAX_BAND_BYTES, MAX_COLUMN_BYTES = 400_000_000, 64_000_000
-
-# Of a float32 value and its int64 index.
+# Bytes of a float32 value and its int64 index.
 BYTES_PER_VALUE = 12
+
+# A matrix that is stored by column is read whole for each band of rows: a larger band needs fewer reads.
+MAX_BAND_BYTES = 400_000_000
+
+# Bytes of its columns that are read at once.
+MAX_COLUMN_BYTES = 64_000_000
+
+# Values that are checked at once: 32 MB of float64, so that a check never copies a whole matrix.
+MAX_BLOCK_VALUES = 4_000_000
+
+# Cells from which the content of a matrix is classified.
+MAX_SAMPLED_CELLS = 1_000
+
+# At least this many cells are sampled from a dense matrix with many genes.
+MIN_SAMPLED_DENSE_CELLS = 50
+
+# Number of blocks of sampled cells. It has many divisors, so that a matrix stacked on itself shows cells twice.
+N_SAMPLED_BLOCKS = 20
+
+# The same for a matrix on disk, where each block is a read of 10 ms.
+N_SAMPLED_BLOCKS_ON_DISK = 6
+
+# Rows of a matrix on disk that are summed at once.
+ROWS_PER_BLOCK = 4_096
 
 
 @dataclass(frozen=True)
 class SlicedMatrix:
-    """A matrix of which no more is known than how to read some rows.
+    """A matrix that is known by its shape and a function that reads rows.
 
     Attributes
     ----------
     shape
         (n_obs, n_vars).
     read
-        Takes rows as a slice, returns them, sparse or dense, in memory.
+        Function that takes a slice of rows and returns them in memory, sparse or dense.
     """
 
     shape: tuple[int, int]
-    read: Callable[[slice], sparse.spmatrix | sparse.sparray | np.ndarray]
+    read: Callable[[slice], CountMatrix]
 
-    def __getitem__(self, rows: slice):
+    def __getitem__(self, rows: slice) -> CountMatrix:
         """Read some rows."""
         return self.read(rows)
 
 
-def in_memory(x) -> bool:
-    """Say whether a matrix is in memory, and not on disk or still to be computed."""
+class DaskMatrix(StoredMatrix, Protocol):
+    """The part of a dask array that is used here; dask itself need not be installed."""
+
+    chunks: tuple[tuple[int, ...], tuple[int, ...]]
+    _meta: Any
+
+
+def in_memory(x: object) -> TypeGuard[CountMatrix]:
+    """Return True for a matrix in memory, False for one on disk or still to be computed."""
     return sparse.issparse(x) or isinstance(x, np.ndarray)
 
 
-def is_dask(x) -> bool:
-    """Say whether a matrix is of dask, by dask's protocol."""
+def is_dask(x: object) -> TypeGuard[DaskMatrix]:
+    """Return True for a dask array, by dask's protocol."""
     return hasattr(x, "__dask_graph__")
 
 
-def is_dense(x) -> bool:
-    """Say whether rows of a matrix come dense."""
+def is_dense(x: StoredMatrix) -> bool:
+    """Return True if rows of a matrix are read as dense arrays."""
     if is_dask(x):
         return not sparse.issparse(x._meta)
     return not sparse.issparse(x) and not isinstance(x, CSRDataset | CSCDataset | SlicedMatrix)
 
 
-def read_rows(x, rows: slice | np.ndarray) -> sparse.csr_matrix | sparse.csr_array | np.ndarray:
+def read_rows(x: StoredMatrix, rows: slice | np.ndarray) -> CountMatrix:
     """Read rows of a matrix.
 
     Parameters
@@ -65,37 +95,38 @@ def read_rows(x, rows: slice | np.ndarray) -> sparse.csr_matrix | sparse.csr_arr
     x
         Shape (n_obs, n_vars), sparse or dense, in memory or not.
     rows
-        Which; an array must ascend.
+        Rows to read; an array must ascend.
 
     Returns
     -------
     Shape (number of rows, n_vars), in memory.
     """
     if isinstance(x, CSCDataset):
-        return _rows_of_columns(x, rows)
-    part = x[rows].compute() if is_dask(x) else x[rows]
-    return part.tocsr() if sparse.issparse(part) else np.asarray(part)
+        return _read_rows_by_column(x, rows)
+    block = x[rows].compute() if is_dask(x) else x[rows]
+    return block.tocsr() if sparse.issparse(block) else np.asarray(block)
 
 
-def row_batches(x, batch_size: int) -> Iterator[sparse.csr_matrix | sparse.csr_array | np.ndarray]:
-    """Go through a matrix in order.
+def row_batches(x: StoredMatrix, batch_size: int) -> Iterator[CountMatrix]:
+    """Iterate over the rows of a matrix in order.
+
+    At most some thousand rows of a matrix on disk are in memory at a time; of a dask array, one chunk and one batch.
 
     Parameters
     ----------
     x
         Shape (n_obs, n_vars), sparse or dense, in memory or not.
     batch_size
-        Rows in a batch.
+        Number of rows in a batch.
 
     Yields
     ------
-    Shape (`batch_size`, or what is left at the end, n_vars), in memory. Of a matrix on disk no more than some thousand
-    rows are in memory at a time, of one of dask no more than a chunk and a batch.
+    Shape (`batch_size`, n_vars), in memory; the last batch may be smaller.
     """
-    if sparse.issparse(x) and x.format != "csr":
+    if isinstance(x, sparse.spmatrix | sparse.sparray) and x.format != "csr":
         x = x.tocsr()
-    rest = None
-    for start, stop in pairwise(_bounds(x, batch_size)):
+    rest: CountMatrix | None = None
+    for start, stop in pairwise(_read_bounds(x, batch_size)):
         block = read_rows(x, slice(start, stop))
         if rest is not None:
             block = sparse.vstack([rest, block], format="csr") if sparse.issparse(block) else np.vstack([rest, block])
@@ -105,64 +136,17 @@ def row_batches(x, batch_size: int) -> Iterator[sparse.csr_matrix | sparse.csr_a
         rest = block[n_whole:] if n_whole < block.shape[0] else None
 
 
-def _bounds(x, batch_size: int) -> list[int]:
-    """Where to cut a matrix into what is read in one go; whole batches, but for dask."""
-    n_obs = x.shape[0]
-    n_rows = batch_size
-    if is_dask(x):
-        bounds = [0]
-        for end in np.cumsum(x.chunks[0]):
-            if end == n_obs or end - bounds[-1] >= batch_size:
-                bounds.append(int(end))
-        return bounds
-    if isinstance(x, CSCDataset):
-        n_bands = max(1, math.ceil(x.group["data"].shape[0] * BYTES_PER_VALUE / MAX_BAND_BYTES))
-        n_rows = max(1, n_obs // n_bands // batch_size) * batch_size
-    elif not is_dense(x):
-        n_rows = max(1, MIN_ROWS_PER_READ // batch_size) * batch_size
-    return [*range(0, n_obs, n_rows), n_obs]
-
-
-def _rows_of_columns(x: CSCDataset, rows: slice | np.ndarray) -> sparse.csr_matrix | sparse.csr_array:
-    """Read rows of a matrix that is stored by column: all of the file, some columns at a time."""
-    indptr = np.asarray(x.group["indptr"][:])
-    n_columns = len(indptr) - 1
-    starts = np.searchsorted(indptr, np.arange(0, indptr[-1], MAX_COLUMN_BYTES // BYTES_PER_VALUE), side="right") - 1
-    bounds = np.unique([0, *starts, n_columns])
-    parts = [x[:, start:stop].tocsr()[rows] for start, stop in pairwise(bounds)]
-    return sparse.hstack(parts, format="csr") if parts else x[:].tocsr()[rows]
-
-
-# Values looked at in one go: 32 MB of float64, so that a check never copies a whole matrix.
-MAX_BLOCK_VALUES = 4_000_000
-
-# Cells from which a matrix is told to be counts or not, and in how many blocks they lie. The number of blocks has many
-# divisors, so that a matrix stacked on itself shows cells twice.
-MAX_SAMPLED_CELLS, N_SAMPLED_BLOCKS = 1_000, 20
-
-# anndata takes 10 ms for each read of a sparse matrix on disk.
-N_SAMPLED_BLOCKS_ON_DISK = 6
-
-# Rows of a matrix on disk that are summed in one go.
-ROWS_PER_BLOCK = 4_096
-
-
-def dense(x) -> np.ndarray:
-    """Return a matrix in memory as an array."""
-    return x.toarray() if sparse.issparse(x) else np.asarray(x)
-
-
-def row_blocks(x) -> Iterator[tuple[slice, sparse.sparray | sparse.spmatrix | np.ndarray]]:
-    """Go through a matrix in order: one in memory as it is, another by a few thousand rows.
+def row_blocks(x: StoredMatrix) -> Iterator[tuple[slice, CountMatrix]]:
+    """Iterate over a matrix in order: in one block if it is in memory, else by a few thousand rows.
 
     Parameters
     ----------
     x
-        Shape (n_obs, n_vars); sparse or dense, in memory or not.
+        Shape (n_obs, n_vars), sparse or dense, in memory or not.
 
     Yields
     ------
-    Which rows they are, and the rows.
+    The rows as a slice, and their values, shape (number of rows, n_vars).
     """
     start = 0
     for block in (x,) if in_memory(x) and x.shape[0] else row_batches(x, ROWS_PER_BLOCK):
@@ -170,25 +154,30 @@ def row_blocks(x) -> Iterator[tuple[slice, sparse.sparray | sparse.spmatrix | np
         start += block.shape[0]
 
 
-def weighted_depth(x, weights: np.ndarray) -> np.ndarray:
-    """Return the sum of each cell's counts, each gene's times its weight.
+def dense(x: CountMatrix) -> np.ndarray:
+    """Return a matrix in memory as a dense array."""
+    return np.asarray(x) if isinstance(x, np.ndarray) else x.toarray()
+
+
+def weighted_depth(x: StoredMatrix, weights: np.ndarray) -> np.ndarray:
+    """Sum the counts of each cell, each gene multiplied by its weight.
 
     Parameters
     ----------
     x
-        Shape (n_obs, n_genes); sparse or dense, in memory or on disk.
+        Counts, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
     weights
-        Shape (n_genes,).
+        Weight of each gene, shape (n_genes,).
 
     Returns
     -------
-    Shape (n_obs,).
+    Weighted number of counts, shape (n_obs,).
     """
     return np.concatenate([np.zeros(0), *(np.asarray(block @ weights).ravel() for _, block in row_blocks(x))])
 
 
-def sample_cells(x) -> sparse.csr_array:
-    """Read up to 1,000 cells, in blocks that lie evenly over a matrix; fewer where it is dense and has many genes.
+def sample_cells(x: StoredMatrix) -> sparse.csr_array:
+    """Read up to 1,000 cells in blocks that are spread evenly over a matrix; fewer from a dense one with many genes.
 
     Parameters
     ----------
@@ -197,26 +186,56 @@ def sample_cells(x) -> sparse.csr_array:
 
     Returns
     -------
-    Shape (at most 1,000, n_vars), float64, sorted indices, without stored zeros.
+    Shape (n_sampled_cells, n_vars), float64, with sorted indices and without stored zeros.
     """
     n_obs, n_vars = x.shape
-    if sparse.issparse(x) and x.format not in ("csr", "csc"):
+    if isinstance(x, sparse.spmatrix | sparse.sparray) and x.format not in ("csr", "csc"):
         x = x.tocsr()
-    wanted = min(
-        n_obs, max(50, MAX_BLOCK_VALUES // max(1, n_vars)) if is_dense(x) else MAX_SAMPLED_CELLS, MAX_SAMPLED_CELLS
-    )
-    # all in one block, or blocks of which none reaches into the next
-    n_blocks = 1 if wanted == n_obs else N_SAMPLED_BLOCKS
-    if not in_memory(x):
-        n_blocks = min(n_blocks, N_SAMPLED_BLOCKS_ON_DISK)
-        if n_obs * n_vars <= MAX_BLOCK_VALUES:
-            x = read_rows(x, slice(0, n_obs))
-    starts = np.linspace(0, n_obs, n_blocks + 1).astype(int)[:-1]
-    rows = [slice(start, start + wanted // n_blocks) for start in starts]
+    n_cells = min(n_obs, MAX_SAMPLED_CELLS)
+    if is_dense(x):
+        n_cells = min(n_cells, max(MIN_SAMPLED_DENSE_CELLS, MAX_BLOCK_VALUES // max(1, n_vars)))
+    blocks = _sampled_blocks(n_obs, n_cells, on_disk=not in_memory(x))
+    if not in_memory(x) and n_obs * n_vars <= MAX_BLOCK_VALUES:
+        x = read_rows(x, slice(0, n_obs))
     if isinstance(x, CSCDataset):
-        # stored by column: each read is one of the whole file
-        rows = [np.concatenate([np.arange(block.start, block.stop) for block in rows])]
-    sample = sparse.vstack([sparse.csr_array(read_rows(x, block), dtype=np.float64) for block in rows], format="csr")
+        # each read of a matrix that is stored by column reads the whole file
+        blocks = [np.concatenate([np.arange(n_obs)[block] for block in blocks])]
+    sample = sparse.vstack([sparse.csr_array(read_rows(x, block), dtype=np.float64) for block in blocks], format="csr")
     sample.eliminate_zeros()
     sample.sort_indices()
     return sample
+
+
+def _sampled_blocks(n_obs: int, n_cells: int, *, on_disk: bool) -> list[slice | np.ndarray]:
+    """Return the rows to sample: one block of all rows, or several blocks that do not overlap."""
+    n_blocks = 1 if n_cells == n_obs else N_SAMPLED_BLOCKS_ON_DISK if on_disk else N_SAMPLED_BLOCKS
+    starts = np.linspace(0, n_obs, n_blocks + 1).astype(int)[:-1]
+    return [slice(start, start + n_cells // n_blocks) for start in starts]
+
+
+def _read_bounds(x: StoredMatrix, batch_size: int) -> list[int]:
+    """Return the rows at which to cut a matrix into single reads, at whole batches or at dask's chunks."""
+    n_obs = x.shape[0]
+    if is_dask(x):
+        bounds = [0]
+        for end in np.cumsum(x.chunks[0]):
+            if end == n_obs or end - bounds[-1] >= batch_size:
+                bounds.append(int(end))
+        return bounds
+    n_rows = batch_size
+    if isinstance(x, CSCDataset):
+        n_bands = max(1, math.ceil(x.group["data"].shape[0] * BYTES_PER_VALUE / MAX_BAND_BYTES))
+        n_rows = max(1, n_obs // n_bands // batch_size) * batch_size
+    elif not is_dense(x):
+        n_rows = max(1, MIN_ROWS_PER_READ // batch_size) * batch_size
+    return [*range(0, n_obs, n_rows), n_obs]
+
+
+def _read_rows_by_column(x: CSCDataset, rows: slice | np.ndarray) -> CountMatrix:
+    """Read rows of a matrix that is stored by column: the whole file, some columns at a time."""
+    indptr = np.asarray(x.group["indptr"][:])
+    n_columns = len(indptr) - 1
+    starts = np.searchsorted(indptr, np.arange(0, indptr[-1], MAX_COLUMN_BYTES // BYTES_PER_VALUE), side="right") - 1
+    bounds = np.unique([0, *starts, n_columns])
+    parts = [x[:, start:stop].tocsr()[rows] for start, stop in pairwise(bounds)]
+    return sparse.hstack(parts, format="csr") if parts else x[:].tocsr()[rows]

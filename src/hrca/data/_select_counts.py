@@ -1,209 +1,195 @@
-"""Choose the matrix that holds the raw counts, or say why none can be chosen."""
+"""Select the matrix that holds the raw counts, from a summary of each matrix."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
 
-from anndata import AnnData
 from scipy import sparse
 
-from ._count_slots import CountSlot, X, all_slots, find_slot, layer_names
+from ._count_slots import CountSlot, X
 from ._row_reader import sample_cells
+from ._sources import QueryCells
 from ._value_scale import ValueScale, classify_values
 
-# Layers of RNA velocity: counts, but of a part of the molecules.
+# Layers of RNA velocity hold counts of some of the molecules.
 VELOCITY_LAYER_NAMES = ("spliced", "unspliced", "ambiguous", "mature", "nascent")
 
-# What people call the layer of the raw counts.
+# Usual names of a layer with raw counts.
 COUNTS_LAYER_NAMES = ("counts", "count", "raw_counts", "raw_count", "raw", "umi", "umis", "umi_counts")
-
-# scvi-tools registers X or a layer.
-RAW_REMEDY = (
-    "A reference's counts must be in X or a layer: `adata = adata.raw.to_adata()`, or, for the genes of X, "
-    "`adata.layers['counts'] = adata.raw[:, adata.var_names].X.copy()`."
-)
 
 
 @dataclass(frozen=True)
 class MatrixSummary:
-    """What some cells of a matrix look like.
+    """A sample of the cells of a matrix, and the scale of their values.
 
     Attributes
     ----------
     slot
-        Where it is.
+        Slot of the matrix.
     scale
-        What it holds.
+        Scale of its values.
     sample
-        The cells, where they are counts or the user named them; else None, not to keep them.
+        Some cells, shape (n_sampled_cells, n_vars); no cells if the matrix cannot be selected, to free the memory.
     """
 
     slot: CountSlot
     scale: ValueScale
-    sample: sparse.csr_array | None
+    sample: sparse.csr_array
+
+    @property
+    def is_raw_counts(self) -> bool:
+        """Whether the values look like raw counts."""
+        return self.scale.is_counts and not self.scale.is_suspicious
+
+    @property
+    def is_velocity(self) -> bool:
+        """Whether the name is one of a layer for RNA velocity."""
+        return self.slot.name.lower() in VELOCITY_LAYER_NAMES
 
 
 @dataclass(frozen=True)
 class CountSelection:
-    """The matrix that was chosen.
+    """The matrix that was selected.
 
     Attributes
     ----------
-    look
-        What it is.
-    looks
-        What was looked at, itself among them.
+    summary
+        Summary of the selected matrix.
+    summaries
+        Summaries of all matrices that were read, the selected one included.
     notes
-        What the user should know of the choice, in sentences.
+        Sentences for the user about the selection.
     """
 
-    look: MatrixSummary
-    evaluations: tuple[MatrixSummary, ...]
+    summary: MatrixSummary
+    summaries: tuple[MatrixSummary, ...]
     notes: tuple[str, ...] = ()
 
 
-def select_counts(
-    adata: AnnData, layer: str | None, *, preferred_layer: str | None = None, with_raw: bool = True
-) -> CountSelection:
-    """Choose the matrix of raw counts.
+def sample_slots(adata: QueryCells, slots: Sequence[CountSlot]) -> Iterator[tuple[CountSlot, sparse.csr_array]]:
+    """Read one sample of cells from each slot, when it is asked for.
 
     Parameters
     ----------
     adata
         The cells.
-    layer
-        What the user said, which holds: a layer, "X" or "raw"; None: nothing.
-    usual
-        The layer to look at first, if there is one of that name; else X. "X": X was named for the reference, so that
-        the query's is taken, too, if it holds integers, however odd, and no other place has counts.
-    with_raw
-        Whether raw may be chosen.
+    slots
+        Slots to read.
 
-    Raises
+    Yields
     ------
-    ValueError
-        If there is no such layer, raw is named and may not be chosen, or no matrix, or more than one, looks like raw
-        counts.
+    The slot, and the sample, shape (n_sampled_cells, n_vars).
     """
-    if layer is not None:
-        return _use_named_slot(adata, layer, with_raw)
-    slots = all_slots(adata) or [find_slot(adata, None)]
-    by_slot = {slot: _look(adata, slot) for slot in slots}
-    evaluations = tuple(by_slot.values())
-    first = by_slot.get(
-        CountSlot("layers", preferred_layer) if preferred_layer in layer_names(adata) else CountSlot("X", X)
-    )
-    if first is not None and _is_raw_counts(first):
-        return CountSelection(first, evaluations, tuple(_note_alternatives(first, evaluations)))
-    others = [
-        look for look in evaluations if _is_raw_counts(look) and look.slot.name.lower() not in VELOCITY_LAYER_NAMES
-    ]
-    if not with_raw and [look.slot.place for look in others] == ["raw"]:
-        raise ValueError(f"{_describe(evaluations)} {RAW_REMEDY}")
-    chosen = _unique_candidate(others)
-    if not others and preferred_layer == X and first is not None and first.scale.is_counts and first.sample.nnz:
-        odd = f"{first.slot} was named for the reference, so it is taken for counts, but it holds {first.scale.text}."
-        return CountSelection(first, evaluations, (odd,))
-    if chosen is None:
-        _raise_no_counts(first, evaluations, others)
-    held = f"{first.slot} holds {first.scale.text}" if first is not None else "`adata.X` is empty"
-    return CountSelection(chosen, evaluations, (f"The counts were taken from {chosen.slot}: {held}.",))
+    for slot in slots:
+        yield slot, sample_cells(slot.matrix(adata))
 
 
-def _use_named_slot(adata: AnnData, layer: str, with_raw: bool) -> CountSelection:
-    slot = find_slot(adata, layer)
-    if not with_raw and slot.place == "raw":
-        raise ValueError(f"{slot} was named, but cannot be registered. {RAW_REMEDY}")
-    look = _look(adata, slot, keep=True)
-    odd = f"{look.slot} was named, so it is taken for counts, but it holds {look.scale.text}."
-    return CountSelection(look, (look,), (odd,) if look.scale.is_suspicious else ())
+def summarize_matrix(slot: CountSlot, sample: sparse.csr_array, *, is_named: bool) -> MatrixSummary:
+    """Classify the values of a sample, and keep the sample if the matrix can be selected.
 
-
-def _look(adata: AnnData, slot: CountSlot, *, keep: bool = False) -> MatrixSummary:
-    sample = sample_cells(slot.matrix(adata))
+    Parameters
+    ----------
+    slot
+        Slot of the matrix.
+    sample
+        Some of its cells, shape (n_sampled_cells, n_vars).
+    is_named
+        Whether the user named the slot, so that it is selected in any case.
+    """
     scale = classify_values(sample)
-    return MatrixSummary(slot, scale, sample if keep or scale.is_counts else None)
+    return MatrixSummary(slot, scale, sample if is_named or scale.is_counts else sample[:0])
 
 
-def _is_raw_counts(look: MatrixSummary) -> bool:
-    return look.scale.is_counts and not look.scale.is_suspicious
+def select_named(summary: MatrixSummary) -> CountSelection:
+    """Select the matrix that the user named, with a note if it does not look like raw counts.
+
+    Parameters
+    ----------
+    summary
+        Its summary.
+    """
+    note = f"{summary.slot} was named, so it is taken for counts, but it holds {summary.scale.text}."
+    return CountSelection(summary, (summary,), (note,) if summary.scale.is_suspicious else ())
 
 
-def _same(a: MatrixSummary, b: MatrixSummary) -> bool:
-    return a.sample.shape == b.sample.shape and (a.sample != b.sample).nnz == 0
+def select_counts(
+    summaries: tuple[MatrixSummary, ...], preferred_layer: str | None = None, *, with_raw: bool = True
+) -> CountSelection | None:
+    """Select the matrix of raw counts.
+
+    The preferred matrix is selected if it looks like raw counts; else another one, if it alone does.
+
+    Parameters
+    ----------
+    summaries
+        Summaries of all matrices.
+    preferred_layer
+        Layer to prefer if there is one of that name; else X. "X": the reference's X was named, so that X is selected
+        also if it holds integers that do not look like counts, and no other matrix holds counts.
+    with_raw
+        Whether raw can be selected.
+
+    Returns
+    -------
+    The selection; None if no matrix, or more than one, looks like raw counts.
+    """
+    preferred = preferred_matrix(summaries, preferred_layer)
+    if preferred is not None and preferred.is_raw_counts:
+        return CountSelection(preferred, summaries, tuple(_note_alternatives(preferred, summaries)))
+    candidates = count_candidates(summaries)
+    selected = _unique_candidate(candidates)
+    if selected is not None and (with_raw or selected.slot.place != "raw"):
+        content = f"{preferred.slot} holds {preferred.scale.text}" if preferred is not None else "`adata.X` is empty"
+        return CountSelection(selected, summaries, (f"The counts were taken from {selected.slot}: {content}.",))
+    if preferred is None or candidates or preferred_layer != X:
+        return None
+    if not preferred.scale.is_counts or preferred.sample.nnz == 0:
+        return None
+    note = (
+        f"{preferred.slot} was named for the reference, so it is taken for counts, but it holds {preferred.scale.text}."
+    )
+    return CountSelection(preferred, summaries, (note,))
 
 
-def _note_alternatives(first: MatrixSummary, evaluations: tuple[MatrixSummary, ...]) -> Iterator[str]:
-    for look in evaluations:
-        if look is first or not _is_raw_counts(look) or look.slot.name.lower() in VELOCITY_LAYER_NAMES:
-            continue
-        if look.slot.place == "raw":
-            if look.sample.shape[1] > first.sample.shape[1]:
-                yield (
-                    f"{look.slot} has raw counts, too, of {look.sample.shape[1]:,} genes and not "
-                    f"{first.sample.shape[1]:,}: `layer='raw'` takes them for a query."
-                )
-        elif not _same(look, first):
-            yield f"{look.slot} holds other counts than {first.slot}, which were taken: `layer=` chooses."
+def preferred_matrix(summaries: Sequence[MatrixSummary], preferred_layer: str | None) -> MatrixSummary | None:
+    """Return the summary of the preferred layer, else that of X; None if both are missing."""
+    by_slot = {summary.slot: summary for summary in summaries}
+    x = by_slot.get(CountSlot("X", X))
+    return x if preferred_layer is None else by_slot.get(CountSlot("layers", preferred_layer), x)
 
 
-def _unique_candidate(others: list[MatrixSummary]) -> MatrixSummary | None:
-    preferred_layer = [
-        look for look in others if look.slot.name.lower() in COUNTS_LAYER_NAMES and look.slot.place == "layers"
+def count_candidates(summaries: Sequence[MatrixSummary]) -> list[MatrixSummary]:
+    """List the matrices that look like raw counts of all molecules."""
+    return [summary for summary in summaries if summary.is_raw_counts and not summary.is_velocity]
+
+
+def _unique_candidate(candidates: list[MatrixSummary]) -> MatrixSummary | None:
+    """Return the first candidate if all are equal, or if all layers with a common name are; else None."""
+    with_common_name = [
+        summary
+        for summary in candidates
+        if summary.slot.name.lower() in COUNTS_LAYER_NAMES and summary.slot.place == "layers"
     ]
-    for evaluations in (others, preferred_layer):
-        if evaluations and all(look is evaluations[0] or _same(look, evaluations[0]) for look in evaluations):
-            return evaluations[0]
+    for group in (candidates, with_common_name):
+        if group and all(summary is group[0] or _is_equal(summary, group[0]) for summary in group):
+            return group[0]
     return None
 
 
-def _describe(evaluations: tuple[MatrixSummary, ...]) -> str:
-    others = "".join(f"; {look.slot} holds {look.scale.text}" for look in evaluations[1:])
-    return f"{evaluations[0].slot} must hold raw counts (integers, 0 or more), but it holds {evaluations[0].scale.text}{others}."
+def _is_equal(a: MatrixSummary, b: MatrixSummary) -> bool:
+    """Return True if the samples of two matrices are equal."""
+    return a.sample.shape == b.sample.shape and (a.sample != b.sample).nnz == 0
 
 
-def _raise_no_counts(
-    first: MatrixSummary | None, evaluations: tuple[MatrixSummary, ...], others: list[MatrixSummary]
-) -> NoReturn:
-    if others:
-        names = [str(look.slot) for look in others]
-        raise ValueError(
-            f"{_describe(evaluations)} More than one place has counts, and they differ: {', '.join(names)}. "
-            f"Name one: `layer={others[0].slot.name!r}`."
-        )
-    parts = [look.slot.name for look in evaluations if _is_raw_counts(look)]
-    if parts:
-        raise ValueError(
-            f"{_describe(evaluations)} Layers of RNA velocity are parts of the counts. If they are all that there is: "
-            f"`adata.layers['counts'] = {' + '.join(f'adata.layers[{name!r}]' for name in parts)}`."
-        )
-    undone = next((look for look in evaluations if look.scale.inverse is not None), None)
-    if undone is not None:
-        before = "`adata = adata.raw.to_adata()`, then " if undone.slot.place == "raw" else ""
-        layer = f", layer={undone.slot.name!r}" if undone.slot.place == "layers" else ""
-        raise ValueError(
-            f"{_describe(evaluations)} The counts can be had back exactly: {before}"
-            f"`adata.layers['counts'] = hrca.pp.recover_counts(adata{layer})`."
-        )
-    if first is not None and first.scale.is_suspicious and first.sample.nnz:
-        raise ValueError(
-            f"{_describe(evaluations)} If these are the counts, say so: `layer={first.slot.name!r}`. If not, put the counts "
-            "into `adata.layers['counts']`, from the file that they came in."
-        )
-    raise ValueError(f"{_describe(evaluations)} {_suggest_fix(first)}")
-
-
-def _suggest_fix(first: MatrixSummary | None) -> str:
-    if first is not None and first.scale.text == "NaN":
-        return (
-            "NaN comes of joining samples with different genes: `anndata.concat(..., join='inner')` keeps those that "
-            "all have. If it means no counts: `adata.X = np.nan_to_num(adata.X)`, or of its `data` if sparse."
-        )
-    if first is not None and first.scale.is_mostly_integer:
-        return (
-            f"If they are counts but for that, round them: `adata.layers['counts'] = np.rint({str(first.slot)[1:-1]})`."
-        )
-    return (
-        "Put the counts into a layer, from the file that they came in: `adata.layers['counts'] = ...`, before "
-        "normalising."
-    )
+def _note_alternatives(selected: MatrixSummary, summaries: tuple[MatrixSummary, ...]) -> Iterator[str]:
+    """Note other matrices that hold raw counts."""
+    for summary in count_candidates(summaries):
+        if summary is selected:
+            continue
+        if summary.slot.place != "raw":
+            if not _is_equal(summary, selected):
+                yield f"{summary.slot} holds other counts than {selected.slot}, which were taken: `layer=` chooses."
+        elif summary.sample.shape[1] > selected.sample.shape[1]:
+            yield (
+                f"{summary.slot} also has raw counts, of {summary.sample.shape[1]:,} genes and not "
+                f"{selected.sample.shape[1]:,}: `layer='raw'` takes them for a query."
+            )

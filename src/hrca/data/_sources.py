@@ -1,10 +1,11 @@
-"""What holds a query: an AnnData, a MuData, a SpatialData, an AnnCollection or a file; all look alike from here on."""
+"""Open every kind of query, AnnData, MuData, SpatialData, AnnCollection or file, with the fields of an AnnData."""
 
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import anndata as ad
 import h5py
@@ -14,47 +15,49 @@ from anndata import AnnData
 from anndata.experimental import AnnCollection
 from mudata import MuData
 
+from hrca.typing import CountMatrix, StoredMatrix
+
 from ._row_reader import SlicedMatrix
 
 
 @dataclass(frozen=True)
 class LazyRaw:
-    """What `raw` is of an AnnData.
+    """The `raw` of an AnnData in a file.
 
     Attributes
     ----------
     X
-        Shape (n_obs, n_vars of raw).
+        Matrix on disk, shape (n_obs, n_vars of raw).
     var
-        Its genes.
+        Table of its genes.
     """
 
-    X: object
+    X: StoredMatrix
     var: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class LazyAnnData:
-    """Cells that look like an AnnData, and of which no matrix is in memory.
+    """Cells with the fields of an AnnData, whose matrices are read row by row.
 
     Attributes
     ----------
     X
-        Shape (n_obs, n_vars), to be read by rows; None if there is none.
+        Matrix on disk, shape (n_obs, n_vars); None if X is empty.
     layers
-        Likewise.
+        Matrices of the same shape, by name.
     raw
-        Likewise.
+        Matrix and genes of raw; None if there is no raw.
     obs
-        Its cells.
+        Table of the cells.
     var
-        Its genes.
+        Table of the genes.
     file
-        What to close when all is read; None: nothing.
+        File to close after all matrices have been read; None if there is none.
     """
 
-    X: object
-    layers: dict
+    X: StoredMatrix | None
+    layers: dict[str, StoredMatrix]
     raw: LazyRaw | None
     obs: pd.DataFrame
     var: pd.DataFrame
@@ -81,35 +84,42 @@ class LazyAnnData:
         return len(self.var)
 
 
-# What a user may give as a query, but for SpatialData, which is an extra.
-QueryInput = AnnData | MuData | AnnCollection | str | Path
+# The objects that a user can pass as a query, except SpatialData, which is an extra.
+QueryInput: TypeAlias = AnnData | MuData | AnnCollection | str | Path
 
-# Where an annotation can go: into the object that was given, or into the file.
-OutputTarget = AnnData | AnnCollection | Path
+# The cells of a query, after it has been opened.
+QueryCells: TypeAlias = AnnData | LazyAnnData
+
+# The objects that results can be written to: the query itself, or its file.
+OutputTarget: TypeAlias = AnnData | AnnCollection | Path
+
+# An h5py.File or a zarr.Group: h5py has no types, and those of zarr do not tell groups from arrays.
+StoredGroup: TypeAlias = Any
 
 
-def open_query_input(source, modality: str) -> tuple[AnnData | LazyAnnData, OutputTarget]:
-    """Find the cells in what a user gave as a query.
+def open_query_input(source: QueryInput, modality: str) -> tuple[QueryCells, OutputTarget]:
+    """Open the cells of a query.
 
     Parameters
     ----------
     source
         AnnData, MuData, SpatialData with one table, AnnCollection, or the path of an h5ad file or a zarr folder.
     modality
-        The modality of a MuData.
+        Modality of a MuData that holds the counts.
 
     Returns
     -------
-    The cells, and where their annotation is to be written.
+    The cells, and the object or file that results are written to.
 
     Raises
     ------
     ValueError
-        If the MuData lacks the modality, the SpatialData has not one table, or the file is not one of an AnnData.
+        If the MuData lacks the modality, the SpatialData does not have exactly one table, or the file does not hold an
+        AnnData.
     FileNotFoundError
         If there is no such file.
     TypeError
-        If it is something else.
+        If `source` has another type.
     """
     if isinstance(source, str | Path):
         path = Path(source).expanduser().resolve()
@@ -130,7 +140,14 @@ def open_query_input(source, modality: str) -> tuple[AnnData | LazyAnnData, Outp
 
 
 def get_modality(mdata: MuData, name: str) -> AnnData:
-    """Return a modality.
+    """Return a modality of a MuData.
+
+    Parameters
+    ----------
+    mdata
+        The MuData.
+    name
+        Name of the modality.
 
     Raises
     ------
@@ -146,12 +163,17 @@ def get_modality(mdata: MuData, name: str) -> AnnData:
 
 
 def get_table(tables: Mapping[str, AnnData]) -> AnnData:
-    """Return the one table of a SpatialData.
+    """Return the only table of a SpatialData.
+
+    Parameters
+    ----------
+    tables
+        Tables by name.
 
     Raises
     ------
     ValueError
-        If there is none, or more than one, such as the bins of Visium HD.
+        If there is no table, or more than one, such as the bins of Visium HD.
     """
     names = list(tables)
     if len(names) != 1:
@@ -165,12 +187,17 @@ def get_table(tables: Mapping[str, AnnData]) -> AnnData:
 
 
 def open_file(path: Path) -> LazyAnnData:
-    """Open an h5ad file or a zarr folder; of its matrices, nothing is read yet.
+    """Open an h5ad file or a zarr folder, without reading its matrices.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
 
     Raises
     ------
     ValueError
-        If it is neither, or is not of an AnnData.
+        If it is neither, or does not hold an AnnData.
     FileNotFoundError
         If there is no such file.
     """
@@ -179,19 +206,20 @@ def open_file(path: Path) -> LazyAnnData:
     missing = [name for name in ("obs", "var") if name not in root or "_index" not in root[name].attrs]
     if missing or "mod" in root:
         raise ValueError(f"A file must hold an AnnData, but {str(path)!r} {_describe_other_format(root, path)}")
-    matrices = {name: _matrix(root["layers"][name]) for name in root.get("layers", ())}
-    raw = LazyRaw(_matrix(root["raw/X"]), ad.io.read_elem(root["raw/var"])) if "raw/X" in root else None
+    matrices = {name: _stored_matrix(root["layers"][name]) for name in root.get("layers", ())}
+    raw_x = _stored_matrix(root["raw/X"]) if "raw/X" in root else None
     return LazyAnnData(
-        X=_matrix(root["X"]) if "X" in root else None,
+        X=_stored_matrix(root["X"]) if "X" in root else None,
         layers={name: x for name, x in matrices.items() if x is not None},
-        raw=raw,
+        raw=LazyRaw(raw_x, ad.io.read_elem(root["raw/var"])) if raw_x is not None else None,
         obs=ad.io.read_elem(root["obs"]),
         var=ad.io.read_elem(root["var"]),
         file=root if isinstance(root, h5py.File) else None,
     )
 
 
-def _open_root(path: Path) -> h5py.File | zarr.Group:
+def _open_root(path: Path) -> StoredGroup:
+    """Open the file's root group for reading."""
     if not path.exists():
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
     if path.is_dir():
@@ -201,48 +229,50 @@ def _open_root(path: Path) -> h5py.File | zarr.Group:
             raise ValueError(f"A folder must be a zarr store, but {str(path)!r} is not one.") from error
     if not h5py.is_hdf5(path):
         raise ValueError(
-            f"A file must be an h5ad file or a zarr folder, but {str(path)!r} is neither. Read it by what reads its "
-            "kind, e.g. `scanpy.read_10x_mtx`, `scanpy.read_csv` or `scanpy.read_loom`, and give the AnnData."
+            f"A file must be an h5ad file or a zarr folder, but {str(path)!r} is neither. Read it with the function "
+            "for its format, e.g. `scanpy.read_10x_mtx`, `scanpy.read_csv` or `scanpy.read_loom`, and pass the AnnData."
         )
     return h5py.File(path, "r")
 
 
-def _describe_other_format(root: h5py.File | zarr.Group, path: Path) -> str:
+def _describe_other_format(root: StoredGroup, path: Path) -> str:
+    """Say which format a file has that does not hold an AnnData, and how to read it."""
     if "mod" in root:
-        return "holds a MuData: `mudata.read(path)` reads it; give that."
+        return "holds a MuData: `mudata.read(path)` reads it; pass that."
     if "tables" in root:
         names = list(root["tables"])
-        first = path / "tables" / (names[0] if names else "...")
-        return f"holds a SpatialData with the tables {names}: give the path of one, {str(first)!r}."
+        table = path / "tables" / (names[0] if names else "...")
+        return f"holds a SpatialData with the tables {names}: pass the path of one, {str(table)!r}."
     if "matrix" in root:
-        return "has 10x Genomics' own format: `scanpy.read_10x_h5(path)` reads it; give that."
-    return "lacks obs or var, or is of anndata before 0.7: `anndata.read_h5ad(path)` reads that; give what comes out."
+        return "has 10x Genomics' own format: `scanpy.read_10x_h5(path)` reads it; pass that."
+    return "lacks obs or var, or was written by anndata before 0.7: `anndata.read_h5ad(path)` reads that; pass that."
 
 
-def _matrix(stored):
-    kind = stored.attrs.get("encoding-type", "")
-    if kind in ("csr_matrix", "csc_matrix"):
-        return ad.io.sparse_dataset(stored)
-    return stored if hasattr(stored, "shape") and len(stored.shape) == 2 else None
+def _stored_matrix(element: StoredGroup) -> StoredMatrix | None:
+    """Return a matrix on disk; None for an element that is not a matrix."""
+    if element.attrs.get("encoding-type", "") in ("csr_matrix", "csc_matrix"):
+        return ad.io.sparse_dataset(element)
+    return element if hasattr(element, "shape") and len(element.shape) == 2 else None
 
 
 def _from_collection(collection: AnnCollection) -> LazyAnnData:
-    obs = collection.obs if collection.obs is not None else pd.DataFrame(index=collection.obs_names)
-    var = collection.adatas[0].var.reindex(collection.var_names)
+    """Return the cells of a collection."""
     names = (collection.attrs_keys.get("layers") or ()) if collection.attrs_keys else ()
     return LazyAnnData(
         X=SlicedMatrix(collection.shape, lambda rows: collection[rows].X),
-        layers={name: SlicedMatrix(collection.shape, partial(_layer, collection, name)) for name in names},
+        layers={name: SlicedMatrix(collection.shape, partial(_read_layer, collection, name)) for name in names},
         raw=None,
-        obs=obs,
-        var=var,
+        obs=collection.obs if collection.obs is not None else pd.DataFrame(index=collection.obs_names),
+        var=collection.adatas[0].var.reindex(collection.var_names),
     )
 
 
-def _layer(collection: AnnCollection, name: str, rows: slice):
+def _read_layer(collection: AnnCollection, name: str, rows: slice) -> CountMatrix:
+    """Read some rows of a layer."""
     return collection[rows].layers[name]
 
 
-def _is_spatialdata(source) -> bool:
+def _is_spatialdata(source: object) -> bool:
+    """Return True for a SpatialData; spatialdata need not be installed."""
     module = sys.modules.get("spatialdata")
     return module is not None and isinstance(source, module.SpatialData)

@@ -1,180 +1,161 @@
-"""Look at cells before any work: where their counts and their genes are, and what else is odd with them."""
+"""Validate cells before any computation: find their counts and genes, and check both."""
 
 import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
-import numpy as np
 import pandas as pd
-from anndata import AnnData
-from scipy import sparse
 
-from ._count_slots import CountSlot
-from ._gene_ids import GENE_TYPE, describe_ids, flag_non_gene_features, is_gene_feature, type_column
-from ._gene_matching import GeneMatchResult, check_single_species, check_zero_filled, match_genes
-from ._report import ValidationReport
+from hrca._warnings import warn_user
+
+from ._alignment import GeneAlignment
+from ._count_checks import check_counts
+from ._count_selection_errors import explain_no_counts
+from ._count_slots import CountSlot, list_slots
+from ._gene_ids import describe_ids
+from ._gene_matching import match_genes, note_gene_match, own_genes
+from ._gene_matching_errors import check_gene_match
+from ._report import ValidationReport, make_report
 from ._row_reader import in_memory
-from ._select_counts import CountSelection, select_counts
-from ._target_genes import VAR_NAMES, TargetGenes, name_of
-from ._value_scale import MIN_DETECTED_GENES, check_counts, check_values
+from ._select_counts import sample_slots, select_counts, select_named, summarize_matrix
+from ._sources import QueryCells
+from ._target_genes import TargetGenes
+from ._validation_notes import note_cells, note_features
+from ._zero_filled import check_zero_filled
 
 logger = logging.getLogger(__name__)
 
-# Below this share of what tells the labels apart, a model trained on the shared genes is likely to do better: an atlas
-# model of which a panel had 7 % of the genes left 98 % of the cells below p = 0.5 (SpatialCore's docs, 2026-01).
+# With a smaller fraction of the information, a model trained on the shared genes is likely to be better. A panel that
+# had 7 % of the genes of an atlas model left 98 % of the cells below p = 0.5 (SpatialCore's documentation, 2026-01).
 MIN_WEIGHT_FRACTION_WITHOUT_WARNING = 0.5
 
 
 @dataclass(frozen=True)
 class ValidatedCells:
-    """Cells that were let through.
+    """The result of a validation.
 
     Attributes
     ----------
     slot
-        Where the counts are.
-    found
-        Where the model's genes are; None without a model.
+        Slot of the counts.
+    alignment
+        Alignment of their genes to the genes that were searched for, or to themselves if none were.
     report
-        What was found.
+        The report for the user.
     """
 
     slot: CountSlot
-    found: GeneMatchResult | None
+    alignment: GeneAlignment
     report: ValidationReport
 
 
 def validate(
-    adata: AnnData,
-    model: TargetGenes | None,
+    adata: QueryCells,
+    target_genes: TargetGenes | None,
     layer: str | None,
     *,
     preferred_layer: str | None = None,
     with_raw: bool = True,
 ) -> ValidatedCells:
-    """Check cells; see :func:`hrca.pp.check`.
+    """Find the counts and the genes of cells, and check both.
+
+    Each step uses the results of the steps before it. One sample of cells is read from each matrix; a selected matrix
+    in memory is then checked whole.
 
     Parameters
     ----------
     adata
-        The cells; they stay as they are.
-    model
-        The genes that they are to have; None: any.
+        The cells; they are not changed.
+    target_genes
+        Genes to search for; None: none.
     layer
+        Matrix with the counts: a layer, "X" or "raw"; None: search all matrices.
+    preferred_layer
         See :func:`hrca.data._select_counts.select_counts`.
-    usual
-        Likewise.
     with_raw
-        Likewise.
+        Whether raw can be selected.
 
     Raises
     ------
     ValueError
-        See :func:`hrca.data._select_counts.select_counts`, :func:`hrca.data._gene_matching.match_genes` and
-        :func:`hrca.data._value_scale.check_counts`; or if the matrix is transposed, or genes were filled in.
+        If rows and columns are swapped; there is no such layer; no matrix, or more than one, holds raw counts; genes
+        are of two species; too few of the genes searched for are there, or one of them is there more than once; values
+        are not raw counts; or zeros were filled in for absent genes.
     """
-    check_orientation(adata)
-    choice = select_counts(adata, layer, preferred_layer=preferred_layer, with_raw=with_raw)
-    slot, sample = choice.look.slot, choice.look.sample
-    if model is None:
-        found = None
-        check_single_species(slot.var(adata).index.astype(str), name_of(VAR_NAMES, slot))
-    else:
-        found = match_genes(adata, slot, model)
-    if in_memory(slot.matrix(adata)):
-        check_counts(slot.matrix(adata), str(slot))
-    else:
-        check_values(sample.data, str(slot))
-    if found is not None:
-        check_zero_filled(sample, found.alignment, model)
-    notes = [*choice.notes, *(found.notes if found else ()), *_notes(adata, slot, sample, found)]
-    report = _report(adata, choice, sample, found, model, notes)
-    if notes:
-        logger.warning("%s %s", report.sentence(), " ".join(notes))
-    else:
-        logger.info("%s", report.sentence())
-    return ValidatedCells(slot, found, report)
+    check_orientation(adata.obs_names, adata.var_names)
+    is_named = layer is not None
+    slots = list_slots(adata, layer, with_raw=with_raw)
+    summaries = tuple(summarize_matrix(slot, sample, is_named=is_named) for slot, sample in sample_slots(adata, slots))
+    selection = select_named(summaries[0]) if is_named else select_counts(summaries, preferred_layer, with_raw=with_raw)
+    if selection is None:
+        raise ValueError(explain_no_counts(summaries, preferred_layer, with_raw=with_raw))
+    slot, sample = selection.summary.slot, selection.summary.sample
+    var, matrix = slot.var(adata), slot.matrix(adata)
+    match_result = own_genes(var) if target_genes is None else match_genes(var, target_genes)
+    alignment = match_result.alignment
+    check_gene_match(match_result, target_genes, var, adata.obs_names, slot.owner)
+    check_counts(matrix if in_memory(matrix) else sample, str(slot))
+    if target_genes is not None:
+        check_zero_filled(sample, alignment, target_genes)
+    notes = chain(
+        selection.notes,
+        note_gene_match(match_result, slot.owner),
+        note_cells(adata.obs_names, sample),
+        note_features(var, None if target_genes is None else alignment),
+    )
+    report = make_report(adata.n_obs, selection, match_result, target_genes, list(notes))
+    log_report(report)
+    return ValidatedCells(slot, alignment, report)
 
 
-def warn_low_gene_coverage(report: ValidationReport, stacklevel: int) -> None:
-    """Warn if a query has little of what tells the model's labels apart."""
-    if report.gene_weight_fraction is not None and report.gene_weight_fraction < MIN_WEIGHT_FRACTION_WITHOUT_WARNING:
-        warnings.warn(
-            f"The query has {report.n_shared_genes} of the model's {report.n_genes} genes, and only {report.gene_weight_fraction:.0%} "
-            f"of what its {report.gene_weight_of} tell; the others count as absent. "
-            "A model trained on the shared genes is likely to be better: "
-            "`reference[:, reference.var_names.isin(query.var_names)].copy()`, then `HRCA.setup_anndata` on that.",
-            stacklevel=stacklevel + 1,
-        )
+def check_orientation(obs_names: pd.Index, var_names: pd.Index) -> None:
+    """Check that rows are cells and columns are genes, by their names.
 
+    Parameters
+    ----------
+    obs_names
+        Names of the rows, shape (n_obs,).
+    var_names
+        Names of the columns, shape (n_vars,).
 
-def check_orientation(adata: AnnData) -> None:
-    rows, columns = describe_ids(adata.obs_names.astype(str)), describe_ids(adata.var_names.astype(str))
+    Raises
+    ------
+    ValueError
+        If the rows have Ensembl ids, or only the columns have barcodes.
+    """
+    rows, columns = describe_ids(obs_names.astype(str)), describe_ids(var_names.astype(str))
     if rows.kind == "Ensembl" or columns.kind == "barcodes" != rows.kind:
         raise ValueError(
-            f"Rows must be cells and columns genes, but adata.obs_names[:3] = {list(adata.obs_names[:3])} are {rows}, "
-            f"adata.var_names[:3] = {list(adata.var_names[:3])} are {columns}. `adata = adata.T` turns the matrix."
+            f"Rows must be cells and columns genes, but adata.obs_names[:3] = {list(obs_names[:3])} are {rows}, "
+            f"adata.var_names[:3] = {list(var_names[:3])} are {columns}. `adata = adata.T` turns the matrix."
         )
 
 
-def _notes(adata: AnnData, slot: CountSlot, sample: sparse.csr_array, found: GeneMatchResult | None) -> Iterator[str]:
-    var = slot.var(adata)
-    if not adata.obs_names.is_unique:
-        yield "`adata.obs_names` are not unique; labels are in the order of the cells."
-    n_empty, n_twice = int((np.diff(sample.indptr) == 0).sum()), _n_repeated(sample)
-    if n_empty:
-        yield f"{n_empty:,} of {sample.shape[0]:,} cells looked at have no counts: they cannot be judged."
-    if n_twice:
-        yield f"{n_twice:,} of {sample.shape[0]:,} cells looked at are there more than once, count for count."
-    is_gene = is_gene_feature(var)
-    if not is_gene.all():
-        part = (
-            "play no part in finding genes" if found else f"would be learned as genes: {_genes_alone(var)} drops them"
+def log_report(report: ValidationReport) -> None:
+    """Log a report in one line: as a warning if it has notes.
+
+    Parameters
+    ----------
+    report
+        Report of the validation.
+    """
+    level = logging.WARNING if report.notes else logging.INFO
+    logger.log(level, "%s", " ".join([report.sentence(), *report.notes]))
+
+
+def warn_low_gene_coverage(report: ValidationReport) -> None:
+    """Warn if a query has little of the model's information about the labels.
+
+    Parameters
+    ----------
+    report
+        Report of the validation.
+    """
+    fraction = report.gene_weight_fraction
+    if fraction is not None and fraction < MIN_WEIGHT_FRACTION_WITHOUT_WARNING:
+        warn_user(
+            f"The query has {report.n_shared_genes} of the model's {report.n_genes} genes, and only {fraction:.0%} "
+            f"of the information of its {report.gene_weight_of}; the other genes count as absent. "
+            "A model trained on the shared genes is likely to be better: "
+            "`reference[:, reference.var_names.isin(query.var_names)].copy()`, then `HRCA.setup_anndata` on that."
         )
-        yield f"{(~is_gene).sum():,} features are no genes by their type, and {part}."
-    used = np.zeros(len(var), dtype=bool) if found is None else found.alignment.used(len(var))
-    for what, names in flag_non_gene_features(var.index[~used & is_gene].astype(str)).items():
-        if names:
-            part = "they play no part" if found else "they would be learned as genes: leave them out"
-            yield f"{len(names):,} of the names are {what}, such as {names[0]!r}: {part}."
-
-
-def _genes_alone(var: pd.DataFrame) -> str:
-    return f"`adata = adata[:, adata.var[{type_column(var)!r}] == {GENE_TYPE!r}].copy()`"
-
-
-def _n_repeated(sample: sparse.csr_array) -> int:
-    # of cells with few counts, some are alike by chance
-    well_detected = np.flatnonzero(np.diff(sample.indptr) >= MIN_DETECTED_GENES)
-    bounds = [slice(sample.indptr[row], sample.indptr[row + 1]) for row in well_detected]
-    cells = {sample.indices[cell].tobytes() + sample.data[cell].tobytes() for cell in bounds}
-    return len(well_detected) - len(cells)
-
-
-def _report(
-    adata: AnnData,
-    choice: CountSelection,
-    sample: sparse.csr_array,
-    found: GeneMatchResult | None,
-    model: TargetGenes | None,
-    notes: list[str],
-) -> ValidationReport:
-    slot = choice.look.slot
-    n_vars = len(slot.var(adata))
-    return ValidationReport(
-        n_obs=adata.n_obs,
-        n_vars=n_vars,
-        layer=slot.name,
-        matrices={look.slot.name: look.scale.text for look in choice.evaluations},
-        gene_column=found.column if found else VAR_NAMES,
-        gene_ids=str(found.ids if found else describe_ids(slot.var(adata).index.astype(str))),
-        n_shared_genes=found.alignment.n_shared if found else None,
-        n_genes=len(model.names) if model else None,
-        gene_weight_fraction=found.gene_weight_fraction if found else None,
-        gene_weight_of=model.what if model else "",
-        n_sampled_cells=sample.shape[0],
-        n_empty_cells=int((np.diff(sample.indptr) == 0).sum()),
-        n_empty_genes=int((np.bincount(sample.indices, minlength=n_vars) == 0).sum()),
-        notes=tuple(notes),
-    )

@@ -1,16 +1,10 @@
-"""Scores of predicted labels, of their confidence, and of sets of labels."""
+"""Scores of predicted labels, of their confidence, and of prediction sets."""
 
-from ._confidence import (
-    N_BINS,
-    calibration_error,
-    calibration_table,
-    depth_bins,
-    reliability_table,
-    risk_coverage,
-    risk_coverage_area,
-)
+from ._calibration import N_BINS, calibration_error, calibration_table, reliability_table
+from ._depth_bins import depth_bins
 from ._hierarchical import hierarchical_scores
 from ._labels import annotation_scores, confusion_table
+from ._risk_coverage import risk_coverage, risk_coverage_area
 from ._sets import set_scores
 
 __all__ = [

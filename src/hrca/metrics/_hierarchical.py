@@ -1,6 +1,6 @@
-"""Scores along a tree of labels."""
+"""Scores of predicted labels of any level of a tree."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 from sklearn import metrics as sk
@@ -8,32 +8,34 @@ from sklearn.preprocessing import MultiLabelBinarizer
 
 from hrca._hierarchy import lineage
 
-from ._labels import same_cells
+from ._inputs import CellLabels, label_arrays
 
 
 def hierarchical_scores(
-    labels: Sequence[str],
-    predicted: Sequence[str],
+    labels: CellLabels,
+    predicted: CellLabels,
     parents: Mapping[str, str],
     *,
     unlabeled_category: str = "Unknown",
 ) -> pd.Series:
-    """Score labels along a tree: each stands for itself and all its ancestors, so that a near miss is half right.
+    r"""Score predicted labels of a tree, where a label counts as the set of itself and its ancestors.
+
+    A prediction that shares ancestors with the known label is partly right.
 
     Parameters
     ----------
     labels
         Known label of each cell, shape (n_obs,).
     predicted
-        Predicted label of each cell, of any level, shape (n_obs,).
+        Predicted label of each cell, of any level of the tree, shape (n_obs,).
     parents
-        The parent of each label that has one; a label without is a top of the tree.
+        Parent of each label that has one.
     unlabeled_category
-        What a cell without an answer is called: it stands for no label, and costs recall alone.
+        Label of cells without a prediction. It stands for the empty set, so that it reduces the recall only.
 
     Returns
     -------
-    ``hierarchical_precision``, ``hierarchical_recall`` and ``hierarchical_f1``, in [0, 1].
+    ``hierarchical_precision``, ``hierarchical_recall`` and ``hierarchical_f1``, each in [0, 1].
 
     Raises
     ------
@@ -42,7 +44,15 @@ def hierarchical_scores(
 
     Notes
     -----
-    The micro-averaged scores of Kiritchenko et al. (2006); the root is not counted, all labels have it.
+    The micro-averaged scores of :cite:t:`kiritchenko2006learning`. With :math:`Y_i` the known label of cell :math:`i`
+    and its ancestors, and :math:`\hat Y_i` the predicted label and its ancestors,
+
+    .. math::
+
+        \mathrm{precision} = \frac{\sum_i |Y_i \cap \hat Y_i|}{\sum_i |\hat Y_i|}, \qquad
+        \mathrm{recall} = \frac{\sum_i |Y_i \cap \hat Y_i|}{\sum_i |Y_i|} .
+
+    The root, which all labels share, is not counted.
 
     Examples
     --------
@@ -50,9 +60,11 @@ def hierarchical_scores(
     >>> hierarchical_scores(["CD4 T", "B"], ["CD8 T", "B"], parents).round(2).to_dict()
     {'hierarchical_precision': 0.67, 'hierarchical_recall': 0.67, 'hierarchical_f1': 0.67}
     """
-    labels, predicted = same_cells(labels, predicted)
+    labels, predicted = label_arrays(labels, predicted)
     lineages = {label: lineage(label, parents) for label in {*labels, *predicted} - {unlabeled_category}}
     nodes = MultiLabelBinarizer(classes=sorted(set().union(*lineages.values())), sparse_output=True)
-    known, found = (nodes.fit_transform([lineages.get(x, ()) for x in side]) for side in (labels, predicted))
-    scores = sk.precision_recall_fscore_support(known, found, average="micro", zero_division=0)[:3]
+    known_sets, predicted_sets = (
+        nodes.fit_transform([lineages.get(label, ()) for label in column]) for column in (labels, predicted)
+    )
+    scores = sk.precision_recall_fscore_support(known_sets, predicted_sets, average="micro", zero_division=0)[:3]
     return pd.Series(scores, index=["hierarchical_precision", "hierarchical_recall", "hierarchical_f1"])

@@ -1,14 +1,14 @@
-"""Scores of predicted labels against known ones."""
-
-from collections.abc import Sequence
+"""Scores of predicted labels."""
 
 import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
 
+from ._inputs import CellLabels, label_arrays
 
-def annotation_scores(labels: Sequence[str], predicted: Sequence[str]) -> pd.Series:
-    """Score predicted labels against known ones.
+
+def annotation_scores(labels: CellLabels, predicted: CellLabels) -> pd.Series:
+    """Score predicted labels against known labels.
 
     Parameters
     ----------
@@ -19,34 +19,46 @@ def annotation_scores(labels: Sequence[str], predicted: Sequence[str]) -> pd.Ser
 
     Returns
     -------
-    ``accuracy``, ``macro_f1`` and ``weighted_f1`` (means over the known labels, equally and by their cells) and
-    ``balanced_accuracy`` (mean recall), each in [0, 1]; ``n_obs``, the number of cells scored.
+    Five numbers, the first four in [0, 1]:
+
+    - ``accuracy``;
+    - ``macro_f1``, the mean F1 of the known labels;
+    - ``weighted_f1``, the same mean weighted by the number of cells;
+    - ``balanced_accuracy``, the mean recall of the known labels;
+    - ``n_obs``, the number of cells.
 
     Raises
     ------
     ValueError
-        If the lengths differ, or there is no cell.
+        If the lengths differ or there is no cell.
+
+    Notes
+    -----
+    scikit-learn computes the scores :cite:p:`pedregosa2011scikit`. Labels that are only predicted do not enter the
+    means. The F1 of a known label that is never predicted is 0.
 
     Examples
     --------
     >>> annotation_scores(["B", "B", "T", "T"], ["B", "T", "T", "T"]).round(2).to_dict()
     {'accuracy': 0.75, 'macro_f1': 0.73, 'weighted_f1': 0.73, 'balanced_accuracy': 0.75, 'n_obs': 4.0}
     """
-    labels, predicted = same_cells(labels, predicted)
-    known = np.unique(labels)
+    labels, predicted = label_arrays(labels, predicted)
+    known_labels = np.unique(labels)
     return pd.Series(
         {
             "accuracy": sk.accuracy_score(labels, predicted),
-            "macro_f1": sk.f1_score(labels, predicted, labels=known, average="macro", zero_division=0),
-            "weighted_f1": sk.f1_score(labels, predicted, labels=known, average="weighted", zero_division=0),
-            "balanced_accuracy": sk.recall_score(labels, predicted, labels=known, average="macro", zero_division=0),
+            "macro_f1": sk.f1_score(labels, predicted, labels=known_labels, average="macro", zero_division=0),
+            "weighted_f1": sk.f1_score(labels, predicted, labels=known_labels, average="weighted", zero_division=0),
+            "balanced_accuracy": sk.recall_score(
+                labels, predicted, labels=known_labels, average="macro", zero_division=0
+            ),
             "n_obs": len(labels),
         }
     )
 
 
-def confusion_table(labels: Sequence[str], predicted: Sequence[str]) -> pd.DataFrame:
-    """Count the cells of each known label by predicted label.
+def confusion_table(labels: CellLabels, predicted: CellLabels) -> pd.DataFrame:
+    """Count cells by known and predicted label.
 
     Parameters
     ----------
@@ -57,37 +69,20 @@ def confusion_table(labels: Sequence[str], predicted: Sequence[str]) -> pd.DataF
 
     Returns
     -------
-    Cell counts: a row for each known label, a column for each of these in the same order, then one for each label that
-    is only predicted.
+    Number of cells, with one row for each known label. The columns are the known labels in the same order, and then
+    the labels that are only predicted.
 
     Raises
     ------
     ValueError
-        If the lengths differ, or there is no cell.
+        If the lengths differ or there is no cell.
 
     Examples
     --------
     >>> confusion_table(["B", "B", "T"], ["B", "T", "T"]).to_dict("index")
     {'B': {'B': 1, 'T': 1}, 'T': {'B': 0, 'T': 1}}
     """
-    labels, predicted = same_cells(labels, predicted)
+    labels, predicted = label_arrays(labels, predicted)
     table = pd.crosstab(pd.Series(labels, name="label"), pd.Series(predicted, name="predicted"))
     columns = table.index.append(table.columns.difference(table.index))
     return table.reindex(columns=columns, fill_value=0).rename_axis(columns="predicted")
-
-
-def same_cells(labels: Sequence[str], predicted: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return known and predicted labels as arrays.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, or there is no cell.
-    """
-    labels, predicted = np.asarray(labels, dtype=object), np.asarray(predicted, dtype=object)
-    if len(labels) != len(predicted) or len(labels) == 0:
-        raise ValueError(
-            "`labels` and `predicted` must have one entry for each of the same cells, at least one, got "
-            f"{len(labels)} and {len(predicted)}."
-        )
-    return labels, predicted

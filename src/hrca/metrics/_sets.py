@@ -1,35 +1,42 @@
 """Scores of prediction sets."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
-from ._labels import same_cells
+from ._inputs import CellGroups, CellLabels, label_arrays
 
 
-def set_scores(labels: Sequence[str], sets: pd.DataFrame, *, by: Sequence | None = None) -> pd.DataFrame:
-    """Score sets of labels: how often they hold the known one, and how large they are.
+def set_scores(labels: CellLabels, sets: pd.DataFrame, *, by: CellGroups | None = None) -> pd.DataFrame:
+    """Score prediction sets: how often they contain the known label, and how large they are.
 
     Parameters
     ----------
     labels
         Known label of each cell, shape (n_obs,).
     sets
-        Whether a label is in the cell's set, n_obs x n_labels, as in ``obsm["hrca_set"]``. A label without a column is
-        in no set; "/" and "|" in names are the same.
+        For each cell and label, True if the label is in the cell's set, shape (n_obs, n_labels), as in
+        ``obsm["hrca_set"]``. A label without a column is in no set. "/" and "|" in labels are the same.
     by
-        As in :func:`reliability_table`; the labels themselves give the coverage of each.
+        Group of each cell, shape (n_obs,). If None, all cells form the group "all". The known labels as groups give
+        the class-conditional coverage.
 
     Returns
     -------
-    A row for each group: ``n_obs``; ``coverage``, the share of cells whose set holds the label; ``size``, the mean
-    number of labels in a set; ``empty``, the share of sets that are empty.
+    One row for each group, with these columns:
+
+    - ``n_obs``, the number of cells;
+    - ``coverage``, the fraction of cells whose set contains the known label;
+    - ``size``, the mean number of labels in a set;
+    - ``empty``, the fraction of sets that are empty.
 
     Raises
     ------
     ValueError
-        If the lengths differ, or there is no cell.
+        If the lengths differ or there is no cell.
+
+    Notes
+    -----
+    Coverage and size are the usual criteria for conformal prediction sets :cite:p:`romano2020classification`.
 
     Examples
     --------
@@ -37,14 +44,15 @@ def set_scores(labels: Sequence[str], sets: pd.DataFrame, *, by: Sequence | None
     >>> set_scores(["B", "B"], sets).to_dict("index")
     {'all': {'n_obs': 2, 'coverage': 0.5, 'size': 1.5, 'empty': 0.0}}
     """
-    labels, _ = same_cells(labels, np.arange(len(sets)))
-    inside = sets.to_numpy(dtype=bool)
+    labels, _ = label_arrays(labels, np.arange(len(sets)))
+    in_set = sets.to_numpy(dtype=bool)
+    # AnnData cannot write columns with "/" to a file: `predict` replaces it
     column = sets.columns.str.replace("/", "|").get_indexer(pd.Index(labels).astype(str).str.replace("/", "|"))
-    size = inside.sum(axis=1)
+    size = in_set.sum(axis=1)
     cells = pd.DataFrame(
         {
             "by": "all" if by is None else by,
-            "covered": inside[np.arange(len(labels)), column] & (column >= 0),
+            "covered": in_set[np.arange(len(labels)), column] & (column >= 0),
             "size": size,
             "empty": size == 0,
         }

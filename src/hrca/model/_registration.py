@@ -1,6 +1,7 @@
 """Fields and registry of scvi-tools."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,7 +90,12 @@ def build_registry(model_cls: type[BaseModelClass], gene_names: pd.Index, labels
         obs={"cell_type": pd.Categorical(np.repeat(labels, n_cells), categories=labels)},
         var=pd.DataFrame(index=gene_names),
     )
-    setup = {"labels_key": "cell_type", "unlabeled_category": "Unknown", "layer": None, "labels_hierarchy": None}
+    setup: dict[str, Any] = {
+        "labels_key": "cell_type",
+        "unlabeled_category": "Unknown",
+        "layer": None,
+        "labels_hierarchy": None,
+    }
     # not by `setup_anndata`, which would refuse cells without counts
     manager = AnnDataManager(
         fields=anndata_fields(setup["layer"], setup["labels_key"], setup["unlabeled_category"]),
@@ -97,13 +103,6 @@ def build_registry(model_cls: type[BaseModelClass], gene_names: pd.Index, labels
     )
     manager.register_fields(stub)
     return manager.registry
-
-
-def mark_trained(model: BaseModelClass) -> None:
-    """Say of a model whose weights came from elsewhere that it is ready to predict."""
-    model.module.eval()
-    model.is_trained_ = model.is_finetuned_ = True
-    model.model_id_ = weights_fingerprint(model.module)
 
 
 def weights_fingerprint(module: nn.Module) -> str:

@@ -1,49 +1,50 @@
-"""Probabilities that mean what they say, at each depth.
+"""Calibration of label probabilities by the depth of the cell."""
 
-No ``from __future__ import annotations`` here: the tests check the shapes in the signatures.
-"""
+# No `from __future__ import annotations`: the tests check the shapes in the signatures.
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._count_likelihood import REFERENCE_DEPTH
+from ._optimize import minimize_bounded
 
-# Standard deviations of the priors, around 0, of the log temperature and its slopes: by log depth, by its square, by
-# the log of the highest probability, by the product of both. 15 held-out cells change little, 100 have their way.
-# Trials on real data stand in docs/decisions/0004, for the next two as well.
+# Standard deviations of the normal priors, with mean 0, of the temperature coefficients: intercept, log depth, its
+# square, maximum log-probability, its product with log depth. With 15 held-out cells the prior dominates, with 100 the
+# data do. These, the next and OUTLIER_PRIOR were compared on real data (docs/decisions/0004).
 TEMPERATURE_PRIOR_SDS = (1.0, 0.3, 0.1, 0.5, 0.5)
 
-# Of the bias of a label at the usual depth, and of its slope by log depth; of what one label's log-probability adds to
-# another's.
+# The same for the Dirichlet bias (intercept, slope by log depth) and for the Dirichlet weights.
 BIAS_PRIOR_SDS, WEIGHT_PRIOR_SD = (1.0, 0.5), 0.2
 
-# Log-probability below which a label is out of the question, and how far does not matter to the others. Not tuned.
-MIN_LOG_PROBABILITY = -8.0
-
-# Mean and standard deviation of the prior of the log odds of a stray label: 2 % of the cells, .3 to 12 % within one
-# standard deviation; other means and spreads change next to nothing (docs/decisions/0004).
+# Mean and standard deviation of the normal prior of the log odds of the outlier rate: a rate of 0.018, and of 0.002 to
+# 0.12 within one standard deviation. Other means and standard deviations change almost nothing (docs/decisions/0004).
 OUTLIER_PRIOR = (-4.0, 2.0)
 
-# Shares of the held-out depths beyond which the temperature stays as it is there.
+# Minimum log-probability of a label as an input of the Dirichlet terms: below it, a label is practically excluded and
+# its exact value should not affect the others. Not tuned.
+MIN_LOG_PROBABILITY = -8.0
+
+# Quantiles of the held-out depths beyond which the calibration no longer changes with depth. Not tuned.
 DEPTH_QUANTILES = (0.01, 0.99)
 
-# How far the log temperature may go from 0: e^3 times; far beyond, its exponential overflows.
+# Maximum absolute log temperature; at much larger values its exponential overflows.
 MAX_ABS_LOG_TEMPERATURE = 3.0
+
+# Bounds of the fit, in prior standard deviations from the prior means: a step of the line search beyond them could
+# overflow the exponentials.
+MAX_PRIOR_SDS = 5
 
 
 class Calibration(nn.Module):
-    """A temperature for each cell, a share of stray labels and, with cells enough, what labels tell of one another.
+    r"""Depth-dependent temperature scaling with a uniform outlier component.
 
-    Dividing log-probabilities by one number for all labels is temperature scaling (Guo et al., ICML 2017). Here its log
-    is a square of the log of the depth, and changes with how sure the cell is (parameterized temperature scaling,
-    Tomani et al., ECCV 2022, has a network for that). A bias for each label, by depth, and a matrix by which labels
-    that are mistaken for one another draw each other, is Dirichlet calibration (Kull et al., NeurIPS 2019). A share of
-    the cells has a label that their counts do not explain, and that might be any: however sure the networks, no
-    confidence is above what that leaves. Without held-out cells probabilities stay as they are.
+    The log temperature is a quadratic in log depth plus terms in the maximum log-probability. With `by_label=True`,
+    :meth:`fit` adds a bias for each label and a coupling matrix, which can change the predicted label. A fraction
+    `outlier_rate` of the cells is assumed to carry a label that their counts do not determine. This bounds the maximum
+    confidence by ``1 - outlier_rate * (1 - 1 / n_labels)``. Without a fit, probabilities stay unchanged.
 
     Parameters
     ----------
@@ -53,17 +54,41 @@ class Calibration(nn.Module):
     Attributes
     ----------
     temperature_coef
-        At the usual depth of a cell that is sure, and its slopes by log depth, its square, the log of the highest
-        probability, and the product of this and the log depth, shape (5,).
+        Coefficients of the log temperature, shape (5,): intercept, log depth, its square, maximum log-probability, and
+        the product of the last with log depth.
     dirichlet_bias
-        What is added to the log-probability of each label: at the usual depth, and by log depth, shape (2, n_labels).
+        Bias of each label, shape (2, n_labels): intercept, and slope by log depth.
     dirichlet_weight
-        How much of each label's log-probability (column) is added to each label's (row), shape (n_labels, n_labels).
+        Coupling matrix, shape (n_labels, n_labels): the weight of the log-probability of one label (column) in the
+        score of another (row).
     outlier_rate
-        Share of the cells whose label might be any, a scalar.
+        Fraction of the cells whose label is uniformly random, a scalar.
     depth_range
-        Counts beyond which a cell is calibrated as at the nearer end, shape (2,): the depths that taught it.
+        Smallest and largest depth of the fit, in counts, shape (2,). Other depths are clipped to this range.
+
+    Notes
+    -----
+    For a cell of n counts with log-probabilities :math:`\log p_k` over K labels, let :math:`u = \log(n / 100)`, with n
+    clipped to `depth_range`, and :math:`h = \max_k \log p_k`. The calibrated probabilities are
+
+    .. math::
+        \log T &= a_0 + a_1 u + a_2 u^2 + a_3 h + a_4 h u \quad \text{(clipped to } [-3, 3] \text{)} \\
+        s_k &= \frac{\log p_k}{T} + b_k + c_k u + \sum_j W_{kj} \max(\log p_j, -8) \\
+        \tilde p_k &= (1 - \epsilon) \, \operatorname{softmax}(s)_k + \epsilon / K
+
+    with the coefficients a (`temperature_coef`), b and c (`dirichlet_bias`), W (`dirichlet_weight`) and
+    :math:`\epsilon` (`outlier_rate`).
+
+    A constant T is temperature scaling :cite:p:`guo2017calibration`. A temperature that depends on the prediction is
+    parameterized temperature scaling :cite:p:`tomani2022parameterized`, there with a neural network. The terms in b, c
+    and W are Dirichlet calibration :cite:p:`kull2019beyond`, here with a slope by log depth.
     """
+
+    temperature_coef: Tensor
+    dirichlet_bias: Tensor
+    dirichlet_weight: Tensor
+    outlier_rate: Tensor
+    depth_range: Tensor
 
     def __init__(self, n_labels: int):
         super().__init__()
@@ -76,10 +101,21 @@ class Calibration(nn.Module):
     def forward(
         self, log_probabilities: Float[Tensor, "n_obs n_labels"], depth: Float[Tensor, " n_obs"]
     ) -> Float[Tensor, "n_obs n_labels"]:
-        """Return calibrated log-probabilities of cells with these counts, shape (n_obs, n_labels)."""
+        """Return calibrated log-probabilities.
+
+        Parameters
+        ----------
+        log_probabilities
+            Log-probabilities before calibration, shape (n_obs, n_labels).
+        depth
+            Counts of each cell, shape (n_obs,).
+
+        Returns
+        -------
+        Calibrated log-probabilities, shape (n_obs, n_labels).
+        """
         log_depth = _log_depth(depth, self.depth_range.to(depth))
-        learned = (self.temperature_coef, self.dirichlet_bias, self.dirichlet_weight, self.outlier_rate)
-        return _scale(log_probabilities, log_depth, *(x.to(depth) for x in learned))
+        return _calibrate(log_probabilities, log_depth, *(value.to(depth) for value in self._fitted_buffers()))
 
     def fit(
         self,
@@ -90,71 +126,84 @@ class Calibration(nn.Module):
         *,
         by_label: bool = False,
     ) -> None:
-        """Learn all of it by the cross-entropy of cells that trained nothing, with a normal prior.
+        """Fit the calibration to held-out cells, by cross-entropy with normal priors.
 
         Parameters
         ----------
         log_probabilities
-            Not calibrated, shape (n_obs, n_labels).
+            Log-probabilities before calibration, shape (n_obs, n_labels).
         depth
             Counts of each cell, shape (n_obs,), above 0.
         codes
             Index of the true label, shape (n_obs,).
         n_cells
-            Number of different cells among these: each stands at several depths.
+            Number of distinct cells, for the weight of the priors: each cell has a row for each of its depths.
         by_label
-            Whether there are bias and mixing: they need cells of each label, and with them labels may change.
+            If True, also fit `dirichlet_bias` and `dirichlet_weight`. This needs held-out cells of each label, and can
+            change the predicted label.
         """
         log_probabilities, depth = log_probabilities.double(), depth.double()
-        n_labels, n_slopes = log_probabilities.shape[1], len(TEMPERATURE_PRIOR_SDS)
-        ends = torch.quantile(depth, torch.tensor(DEPTH_QUANTILES).to(depth))
-        log_depth = _log_depth(depth, ends)
-        by_label_spreads = np.repeat([*BIAS_PRIOR_SDS, WEIGHT_PRIOR_SD], [n_labels, n_labels, n_labels**2])
-        spread = torch.tensor(
-            [*TEMPERATURE_PRIOR_SDS, OUTLIER_PRIOR[1], *(by_label_spreads if by_label else [])]
-        ).double()
-        mean = torch.zeros_like(spread)
-        mean[n_slopes] = OUTLIER_PRIOR[0]
+        n_labels = log_probabilities.shape[1]
+        depth_range = torch.quantile(depth, torch.tensor(DEPTH_QUANTILES).to(depth))
+        log_depth = _log_depth(depth, depth_range)
+        mean, sd = _prior(n_labels, by_label=by_label)
 
-        def parts(chosen: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-            of_labels = chosen[n_slopes + 1 :] if by_label else torch.zeros(len(by_label_spreads)).double()
-            bias, mixing = of_labels.split([2 * n_labels, n_labels**2])
-            outlier_rate = chosen[n_slopes].sigmoid()
-            return chosen[:n_slopes], bias.reshape(2, n_labels), mixing.reshape(n_labels, n_labels), outlier_rate
+        def loss(parameters: Tensor) -> Tensor:
+            calibrated = _calibrate(log_probabilities, log_depth, *_unpack(parameters, n_labels))
+            return F.nll_loss(calibrated, codes) + ((parameters - mean) / sd).square().sum() / (2 * n_cells)
 
-        def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            chosen = torch.from_numpy(flat).requires_grad_(True)
-            value = F.nll_loss(_scale(log_probabilities, log_depth, *parts(chosen)), codes)
-            value = value + ((chosen - mean) / spread).square().sum() / (2 * n_cells)
-            (gradient,) = torch.autograd.grad(value, chosen)
-            return value.item(), gradient.numpy()
+        fitted = minimize_bounded(loss, mean, mean - MAX_PRIOR_SDS * sd, mean + MAX_PRIOR_SDS * sd)
+        for buffer, value in zip(self._fitted_buffers(), _unpack(fitted, n_labels), strict=True):
+            buffer.copy_(value)
+        self.depth_range.copy_(depth_range)
 
-        with torch.enable_grad():
-            # bounds, since a step of the line search could overflow the exponentials
-            bounds = [(m - 5 * s, m + 5 * s) for m, s in zip(mean.tolist(), spread.tolist(), strict=True)]
-            fitted = torch.from_numpy(minimize(loss, mean.numpy(), jac=True, method="L-BFGS-B", bounds=bounds).x)
-        own = (self.temperature_coef, self.dirichlet_bias, self.dirichlet_weight, self.outlier_rate)
-        for buffer, learned in zip(own, parts(fitted), strict=True):
-            buffer.copy_(learned)
-        self.depth_range.copy_(ends)
+    def _fitted_buffers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.temperature_coef, self.dirichlet_bias, self.dirichlet_weight, self.outlier_rate
 
 
-def _log_depth(depth: Float[Tensor, " n_obs"], ends: Float[Tensor, "2"]) -> Float[Tensor, " n_obs"]:
-    return (depth.clamp(ends[0], ends[1]) / REFERENCE_DEPTH).log()
+def _log_depth(depth: Float[Tensor, " n_obs"], depth_range: Float[Tensor, "2"]) -> Float[Tensor, " n_obs"]:
+    return (depth.clamp(depth_range[0], depth_range[1]) / REFERENCE_DEPTH).log()
 
 
-def _scale(
+def _prior(n_labels: int, *, by_label: bool) -> tuple[Float[Tensor, " n_parameters"], Float[Tensor, " n_parameters"]]:
+    """Return prior means and standard deviations of all parameters, in the order of :func:`_unpack`."""
+    sds, dtype = [*TEMPERATURE_PRIOR_SDS, OUTLIER_PRIOR[1]], torch.float32
+    if by_label:
+        sds += np.repeat([*BIAS_PRIOR_SDS, WEIGHT_PRIOR_SD], [n_labels, n_labels, n_labels**2]).tolist()
+        dtype = torch.float64
+    # single precision without the terms by label: the last bits of the frozen answers (tests/frozen.py) depend on it
+    sd = torch.tensor(sds, dtype=dtype).double()
+    mean = torch.zeros_like(sd)
+    mean[len(TEMPERATURE_PRIOR_SDS)] = OUTLIER_PRIOR[0]
+    return mean, sd
+
+
+def _unpack(
+    parameters: Float[Tensor, " n_parameters"], n_labels: int
+) -> tuple[Float[Tensor, "5"], Float[Tensor, "2 n_labels"], Float[Tensor, "n_labels n_labels"], Float[Tensor, ""]]:
+    """Return temperature coefficients, Dirichlet bias and weight (zeros if not fitted by label), and outlier rate."""
+    n_coef, n_bias, n_weights = len(TEMPERATURE_PRIOR_SDS), 2 * n_labels, n_labels**2
+    dirichlet = parameters[n_coef + 1 :]
+    if not len(dirichlet):
+        dirichlet = torch.zeros(n_bias + n_weights).double()
+    bias, weight = dirichlet.split([n_bias, n_weights])
+    outlier_rate = parameters[n_coef].sigmoid()
+    return parameters[:n_coef], bias.reshape(2, n_labels), weight.reshape(n_labels, n_labels), outlier_rate
+
+
+def _calibrate(
     log_probabilities: Float[Tensor, "n_obs n_labels"],
     log_depth: Float[Tensor, " n_obs"],
-    slopes: Float[Tensor, "5"],
+    temperature_coef: Float[Tensor, "5"],
     dirichlet_bias: Float[Tensor, "2 n_labels"],
     dirichlet_weight: Float[Tensor, "n_labels n_labels"],
     outlier_rate: Float[Tensor, ""],
 ) -> Float[Tensor, "n_obs n_labels"]:
+    """Return calibrated log-probabilities; see the notes of :class:`Calibration`."""
     highest = log_probabilities.max(dim=1).values
-    known = torch.stack([torch.ones_like(log_depth), log_depth, log_depth**2, highest, highest * log_depth], dim=1)
-    temperature = (known @ slopes).clamp(-MAX_ABS_LOG_TEMPERATURE, MAX_ABS_LOG_TEMPERATURE).exp()
-    of_labels = dirichlet_bias[0] + log_depth[:, None] * dirichlet_bias[1]
-    of_labels = of_labels + log_probabilities.clamp(min=MIN_LOG_PROBABILITY) @ dirichlet_weight.T
-    explained = (log_probabilities / temperature[:, None] + of_labels).log_softmax(dim=1)
-    return torch.logaddexp(explained + torch.log1p(-outlier_rate), (outlier_rate / explained.shape[1]).log())
+    terms = torch.stack([torch.ones_like(log_depth), log_depth, log_depth**2, highest, highest * log_depth], dim=1)
+    temperature = (terms @ temperature_coef).clamp(-MAX_ABS_LOG_TEMPERATURE, MAX_ABS_LOG_TEMPERATURE).exp()
+    by_label = dirichlet_bias[0] + log_depth[:, None] * dirichlet_bias[1]
+    by_label = by_label + log_probabilities.clamp(min=MIN_LOG_PROBABILITY) @ dirichlet_weight.T
+    inlier = (log_probabilities / temperature[:, None] + by_label).log_softmax(dim=1)
+    return torch.logaddexp(inlier + torch.log1p(-outlier_rate), (outlier_rate / inlier.shape[1]).log())

@@ -1,37 +1,43 @@
-"""The layers that Gene-AE and SE-Classifier are built from.
+"""Layers of Gene-AE and SE-Classifier, the two networks of the HRCA Training Document.
 
-No ``from __future__ import annotations`` here: the tests check the shapes in the signatures.
+The HRCA Training Document is the specification of the algorithm; docs/published_code.md compares it with the published
+code, row by row.
 """
+
+# No `from __future__ import annotations`: the tests check the shapes in the signatures.
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# torch's memory-efficient attention on CUDA wants the last axis in multiples of 8 and else falls back to a kernel
-# that writes the scores out; our tokens are scalars, so there they are padded with zeros, which changes nothing.
+# torch's memory-efficient attention on CUDA requires the last axis to be a multiple of 8. Otherwise torch uses a kernel
+# that stores all scores. The tokens here are scalars. They are padded with zeros, which leaves the result unchanged.
 CUDA_TOKEN_WIDTH = 8
 
 
 class FeatureSelfAttention(nn.Module):
-    """Multi-head self-attention among the features of one cell.
+    r"""Multi-head self-attention among the features of one cell.
 
-    A cell is one vector of `n_latent` numbers, and every number is a token of its own: within a head of width
-    d = n_latent / n_heads, ``out_i = sum_j softmax_j(q_i k_j / sqrt(d)) v_j``, where q_i, k_j and v_j are scalars.
+    Each of the `n_latent` features is a token. A token is a scalar within its head.
 
     Parameters
     ----------
     n_latent
         Number of features.
     n_heads
-        Number of contiguous blocks that the features are split into; divides `n_latent`.
+        Number of heads, each a contiguous block of features; divides `n_latent`.
 
     Notes
     -----
-    Training Document, "Gene-AE": SelfAtten and MultiHeadSelfAtten. Its formula closes the softmax's bracket after V,
-    a misprint; the published code, whose numbers the golden files hold, has softmax(...) V
-    (docs/published_code.md, row 2).
-    The published code leaves W^O out when there is a single head; here it is always applied, as the Document says.
-    The (d, d) scores are never written out: :func:`torch.nn.functional.scaled_dot_product_attention`.
+    Within a head of :math:`d` features, with the scalars :math:`q_i, k_j, v_j`,
+
+    .. math:: o_i = \sum_j \operatorname{softmax}_j \Big( \frac{q_i k_j}{\sqrt d} \Big) v_j .
+
+    Scaled dot-product attention is due to :cite:t:`vaswani2017attention`. The specification ("Gene-AE", SelfAtten and
+    MultiHeadSelfAtten) places V inside the softmax, a misprint; the published code does not (row 2 of
+    docs/published_code.md). The published code omits the output projection for a single head; here it is always
+    applied, as in the specification (row 3). The d x d scores are never stored, since
+    :func:`torch.nn.functional.scaled_dot_product_attention` computes them in blocks.
     """
 
     def __init__(self, *, n_latent: int, n_heads: int):
@@ -43,7 +49,17 @@ class FeatureSelfAttention(nn.Module):
         self.output = nn.Linear(n_latent, n_latent)
 
     def forward(self, x: Float[Tensor, "n_obs n_latent"]) -> Float[Tensor, "n_obs n_latent"]:
-        """Return the attended features, shape (n_obs, n_latent)."""
+        """Return the attended features.
+
+        Parameters
+        ----------
+        x
+            Features, shape (n_obs, n_latent).
+
+        Returns
+        -------
+        Features, shape (n_obs, n_latent).
+        """
         # (n_obs, n_heads, d, 1): d scalar tokens in each head
         query, key, value = (
             layer(x).unflatten(1, (self.n_heads, -1)).unsqueeze(-1) for layer in (self.query, self.key, self.value)
@@ -56,24 +72,23 @@ class FeatureSelfAttention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Attention and feed-forward as residuals on normalised features, closed by a LayerNorm.
+    """Transformer layer: attention and feed-forward network as pre-norm residuals, followed by a LayerNorm.
 
     Parameters
     ----------
     n_latent
         Number of features.
     n_heads
-        Heads of the attention.
+        Number of attention heads.
     n_feedforward
         Width of the feed-forward network.
     dropout_rate
-        Dropout on either residual.
+        Dropout rate of both residuals.
 
     Notes
     -----
-    Training Document, "Gene-AE": TransformerLayer. It does not say where its LayerNorms and dropouts are; they stand
-    as in the published code: pre-norm, and one more LayerNorm at the end of every layer
-    (docs/published_code.md, row 4).
+    The specification ("Gene-AE", TransformerLayer) leaves the places of LayerNorm and dropout open; they are those of
+    the published code (row 4 of docs/published_code.md).
     """
 
     def __init__(self, *, n_latent: int, n_heads: int, n_feedforward: int, dropout_rate: float):
@@ -88,27 +103,39 @@ class EncoderLayer(nn.Module):
         self.closing_norm = nn.LayerNorm(n_latent)
 
     def forward(self, x: Float[Tensor, "n_obs n_latent"]) -> Float[Tensor, "n_obs n_latent"]:
-        """Return the layer's features, shape (n_obs, n_latent)."""
+        """Return the features of the layer.
+
+        Parameters
+        ----------
+        x
+            Features, shape (n_obs, n_latent).
+
+        Returns
+        -------
+        Features, shape (n_obs, n_latent).
+        """
         x = x + self.dropout(self.attention(self.attention_norm(x)))
         x = x + self.dropout(self.feedforward(self.feedforward_norm(x)))
         return self.closing_norm(x)
 
 
 class SqueezeExcitation(nn.Module):
-    """Weigh each feature by a gate that is computed from all of them.
-
-    Training Document, "SE-Classifier": SELayer(x) = x * Sigmoid(FeedForward(x)). The hidden width is half the input
-    and there are no biases, as in the published code (docs/published_code.md, row 6).
+    """Squeeze-and-excitation gate: each feature is multiplied by a gate that depends on all features.
 
     Parameters
     ----------
     n_features
         Number of features.
+
+    Notes
+    -----
+    SELayer(x) = x * Sigmoid(FeedForward(x)) in the specification ("SE-Classifier"), after :cite:t:`hu2018squeeze`. The
+    hidden width is half the input and there are no biases, as in the published code (row 6 of docs/published_code.md).
     """
 
     def __init__(self, n_features: int):
         super().__init__()
-        # at least 1, so that a width of 1 does not make an empty layer
+        # at least 1: a single feature would make an empty layer
         n_squeezed = max(1, n_features // 2)
         self.gate = nn.Sequential(
             nn.Linear(n_features, n_squeezed, bias=False),
@@ -118,28 +145,36 @@ class SqueezeExcitation(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "n_obs n_features"]) -> Float[Tensor, "n_obs n_features"]:
-        """Return the gated features, shape (n_obs, n_features)."""
+        """Return the gated features.
+
+        Parameters
+        ----------
+        x
+            Features, shape (n_obs, n_features).
+
+        Returns
+        -------
+        Gated features, shape (n_obs, n_features).
+        """
         return x * self.gate(x)
-
-
-def _linear_stage(n_in: int, n_out: int, dropout_rate: float) -> nn.Sequential:
-    return nn.Sequential(nn.Dropout(dropout_rate), nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU())
 
 
 class SEResidualBlock(nn.Module):
     """One stage of dimension reduction: a linear branch plus a gated one.
 
-    Training Document, "SE-Classifier": SEres(x) = W^p x + SELayer(W^q x), with Linear + BatchNorm + ReLU for W^p and
-    W^q. Either branch has weights, batch statistics and a dropout of its own (docs/published_code.md, row 7).
-
     Parameters
     ----------
     n_in
-        Number of features that come in.
+        Number of input features.
     n_out
-        Number of features that go out.
+        Number of output features.
     dropout_rate
-        Dropout before either Linear.
+        Dropout rate before both linear layers.
+
+    Notes
+    -----
+    SEres(x) = W^p x + SELayer(W^q x) in the specification ("SE-Classifier"). W^p and W^q are each dropout, Linear,
+    BatchNorm and ReLU, with separate weights and batch statistics (row 7 of docs/published_code.md).
     """
 
     def __init__(self, *, n_in: int, n_out: int, dropout_rate: float):
@@ -149,12 +184,35 @@ class SEResidualBlock(nn.Module):
         self.excitation = SqueezeExcitation(n_out)
 
     def forward(self, x: Float[Tensor, "n_obs n_in"]) -> Float[Tensor, "n_obs n_out"]:
-        """Return the reduced features, shape (n_obs, n_out)."""
+        """Return the reduced features.
+
+        Parameters
+        ----------
+        x
+            Features, shape (n_obs, n_in).
+
+        Returns
+        -------
+        Features, shape (n_obs, n_out).
+        """
         return self.plain(x) + self.excitation(self.gated(x))
 
 
+def _linear_stage(n_in: int, n_out: int, dropout_rate: float) -> nn.Sequential:
+    return nn.Sequential(nn.Dropout(dropout_rate), nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU())
+
+
 def initialize(module: nn.Module) -> None:
-    """Kaiming-normal Linear weights with zero biases; BatchNorm weights N(1, 0.02) (docs/published_code.md, row 13)."""
+    """Initialise a layer as in the published code (row 13 of docs/published_code.md).
+
+    Linear weights are Kaiming-normal, their biases 0. BatchNorm weights are normal with mean 1 and standard deviation
+    0.02.
+
+    Parameters
+    ----------
+    module
+        The layer; other layers than these stay unchanged.
+    """
     if isinstance(module, nn.Linear):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
@@ -164,7 +222,23 @@ def initialize(module: nn.Module) -> None:
 
 
 def two_linears(n_in: int, n_hidden: int, n_out: int, dropout_rate: float) -> list[nn.Module]:
-    """The two-Linear feed-forward network that opens the encoder and, mirrored, closes the decoder."""
+    """Return the layers of the network that opens the encoder and, mirrored, closes the decoder.
+
+    Parameters
+    ----------
+    n_in
+        Number of input features.
+    n_hidden
+        Width between both linear layers.
+    n_out
+        Number of output features.
+    dropout_rate
+        Dropout rate before the second linear layer.
+
+    Returns
+    -------
+    Five layers, in order.
+    """
     return [
         nn.Linear(n_in, n_hidden),
         nn.LayerNorm(n_hidden),

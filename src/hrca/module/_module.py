@@ -1,11 +1,10 @@
-"""Gene-AE, SE-Classifier, and the scvi module that joins them.
+"""scvi-tools module of HRCA: both networks, the count likelihood and the calibration."""
 
-No ``from __future__ import annotations`` here: the tests check the shapes in the signatures.
-"""
+# No `from __future__ import annotations`: the tests check the shapes in the signatures.
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import Tensor
@@ -13,38 +12,47 @@ from torch.nn import functional as F
 
 from ._calibration import Calibration
 from ._count_likelihood import CountLikelihood
-from ._losses import smoothed_cross_entropy
+from ._losses import smoothed_cross_entropy, soft_target_cross_entropy
 from ._networks import GeneAE, SEClassifier
 from ._transforms import Corruption, corrupt, log_normalize, thin_to_depth
 
-# Where a batch has, in place of one label a cell, what to say of it: probabilities times a weight.
+# Key of a batch's soft targets, which replace the labels: label probabilities times the weight of the cell.
 TARGETS_KEY = "targets"
 
-# Thinned draws of a deep cell whose log-probabilities are averaged; on the POA pair 4 and 8 differ by .002.
+# Number of quantiles that describe the depth of a matched query: the percentiles 0 to 100.
+N_DEPTH_QUANTILES = 101
+
+# Number of thinned draws of a deep cell whose log-probabilities are averaged (docs/decisions/0003). With 4 draws the
+# scores of the POA pair change by 0.002.
 N_NETWORK_DRAWS = 8
 
 
 class HRCAModule(BaseModuleClass):
-    """Both networks and the count branch, from raw counts to reconstruction, logits and loss.
+    """Networks, count likelihood and calibration, from raw counts to reconstruction, logits and loss.
 
     Parameters
     ----------
     gene_ae
-        The transfer network.
+        The autoencoder.
     se_classifier
-        The classifier network, or None for a model without labels.
-    evidence
-        The count branch, or None for the Document's networks alone.
+        The classifier, or None for a model without labels.
+    count_likelihood
+        The count likelihood, or None for the networks alone.
 
     Attributes
     ----------
-    genes_used
-        1 for each gene that the networks see, shape (n_genes,): those that a matched query has, all without one.
-    query_depths
-        Quantiles of the depth of a matched query's cells; zeros without one.
+    gene_mask
+        1 for a gene that the model uses, shape (n_genes,): the genes of a matched query, or all genes.
+    calibration
+        The calibration of label probabilities.
     is_adapted
-        Whether the networks have been trained on a query's own cells, at their own depth.
+        True after the networks have been trained on cells of a query at their own depth.
     """
+
+    gene_mask: Tensor
+    is_adapted: Tensor
+    # zeros without a matched query
+    _query_depth_quantiles: Tensor
 
     def __init__(
         self, gene_ae: GeneAE, se_classifier: SEClassifier | None, count_likelihood: CountLikelihood | None = None
@@ -53,37 +61,50 @@ class HRCAModule(BaseModuleClass):
         self.gene_ae = gene_ae
         self.se_classifier = se_classifier
         self.count_likelihood = count_likelihood
-        self.calibration = Calibration(0 if se_classifier is None else se_classifier.output.out_features)
-        self.register_buffer("genes_used", torch.ones(gene_ae.decoder[-2].out_features))
-        self.register_buffer("query_depths", torch.zeros(N_DEPTH_QUANTILES))
+        self.calibration = Calibration(self.n_labels)
+        self.register_buffer("gene_mask", torch.ones(gene_ae.n_genes))
+        self.register_buffer("_query_depth_quantiles", torch.zeros(N_DEPTH_QUANTILES))
         self.register_buffer("is_adapted", torch.tensor(False))
 
-    def set_query_match(self, genes_used: np.ndarray, query_depths: np.ndarray) -> None:
-        """See only these genes, and thin training cells to these depths; what was fitted on others no longer holds."""
-        self.reset_posthoc()
-        self.genes_used.copy_(torch.from_numpy(genes_used))
-        self.query_depths.copy_(torch.from_numpy(query_depths))
-
-    def reset_posthoc(self) -> None:
-        """Let go of what was fitted to the networks as they are, before they change."""
-        self.is_adapted.fill_(False)
-        if self.count_likelihood is not None:
-            self.count_likelihood.is_fitted.fill_(False)
+    @property
+    def n_labels(self) -> int:
+        """Number of labels, 0 without a classifier."""
+        return 0 if self.se_classifier is None else self.se_classifier.n_labels
 
     @property
     def is_matched(self) -> bool:
-        """Whether a query has been matched."""
-        return bool(self.query_depths.any())
+        """True if the model is matched to a query."""
+        return bool(self._query_depth_quantiles.any())
 
     @property
-    def matched_depths(self) -> Float[Tensor, " n_quantiles"] | None:
-        """Quantiles of the depth of a matched query's cells, None without one."""
-        return self.query_depths if self.is_matched else None
+    def query_depth_quantiles(self) -> Float[Tensor, " n_quantiles"] | None:
+        """Percentiles 0 to 100 of the depth of the matched query's cells, in counts, shape (101,); None without one."""
+        return self._query_depth_quantiles if self.is_matched else None
 
     @property
     def has_fitted_counts(self) -> bool:
-        """Whether the count branch has been fitted, and stands beside the classifier."""
+        """True if the model has a count likelihood that training has fitted."""
         return self.count_likelihood is not None and bool(self.count_likelihood.is_fitted)
+
+    def set_query_match(self, gene_mask: np.ndarray, query_depth_quantiles: np.ndarray) -> None:
+        """Restrict the model to a query's genes and training to its depths, and discard the post-hoc fits.
+
+        Parameters
+        ----------
+        gene_mask
+            1 for a gene that the query has, 0 for the others, shape (n_genes,).
+        query_depth_quantiles
+            Percentiles 0 to 100 of the depth of the query's cells, in counts, shape (101,).
+        """
+        self.reset_posthoc()
+        self.gene_mask.copy_(torch.from_numpy(gene_mask))
+        self._query_depth_quantiles.copy_(torch.from_numpy(query_depth_quantiles))
+
+    def reset_posthoc(self) -> None:
+        """Discard the post-hoc fits, because the networks are about to change."""
+        self.is_adapted.fill_(False)
+        if self.count_likelihood is not None:
+            self.count_likelihood.is_fitted.fill_(False)
 
     def _get_inference_input(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"counts": tensors[REGISTRY_KEYS.X_KEY]}
@@ -96,14 +117,25 @@ class HRCAModule(BaseModuleClass):
     ) -> dict[str, Tensor]:
         """Encode corrupted counts.
 
+        Parameters
+        ----------
+        counts
+            Raw counts, shape (n_obs, n_genes).
+        corruption
+            The corruption; see :func:`hrca.module._transforms.corrupt`.
+        generator
+            Source of the random numbers; torch's default generator if None.
+
         Returns
         -------
-        ``z``: latent features of the corrupted cells, shape (n_obs, n_latent). ``x_norm``: log-normalised
-        uncorrupted counts, shape (n_obs, n_genes), the target of the reconstruction.
+        ``z``: latent features of the corrupted cells, shape (n_obs, n_latent). ``x_norm``: log-normalised expression
+        without corruption, shape (n_obs, n_genes), the target of the reconstruction.
         """
-        counts = counts * self.genes_used
-        x_norm, depths = log_normalize(counts), self.matched_depths
-        x_corrupt = x_norm if corruption == "none" else log_normalize(corrupt(counts, corruption, generator, depths))
+        counts = counts * self.gene_mask
+        x_norm, quantiles = log_normalize(counts), self.query_depth_quantiles
+        if corruption == "none":
+            return {"z": self.gene_ae.encode(x_norm), "x_norm": x_norm}
+        x_corrupt = log_normalize(corrupt(counts, corruption, generator, quantiles))
         return {"z": self.gene_ae.encode(x_corrupt), "x_norm": x_norm}
 
     def _get_generative_input(
@@ -112,15 +144,22 @@ class HRCAModule(BaseModuleClass):
         return {"z": inference_outputs["z"]}
 
     def generative(self, z: Float[Tensor, "n_obs n_latent"], *, classify: bool) -> dict[str, Tensor]:
-        """Decode, and classify if asked: what is not run keeps its batch statistics clean.
+        """Decode latent features, and optionally classify them.
+
+        Parameters
+        ----------
+        z
+            Latent features, shape (n_obs, n_latent).
+        classify
+            If True, run the classifier. If False, its batch statistics stay unchanged.
 
         Returns
         -------
-        ``x_hat``: reconstruction, shape (n_obs, n_genes). ``logits``: shape (n_obs, n_labels), only if `classify`.
+        ``x_hat``: reconstruction, shape (n_obs, n_genes). ``logits``: shape (n_obs, n_labels), only with `classify`.
         """
         outputs = {"x_hat": self.gene_ae.decode(z)}
         if classify:
-            outputs["logits"] = self.se_classifier(z)
+            outputs["logits"] = self._logits(z)
         return outputs
 
     def loss(
@@ -133,9 +172,31 @@ class HRCAModule(BaseModuleClass):
         classification_weight: float,
         label_smoothing: float,
     ) -> LossOutput:
-        """Weigh the mean squared error and the label-smoothed cross-entropy, both from one encoder forward.
+        """Return the weighted sum of the mean squared error and the cross-entropy.
 
-        The published code runs the encoder twice, once for each loss (docs/published_code.md, row 12).
+        Parameters
+        ----------
+        tensors
+            The batch: labels, shape (n_obs, 1), or soft targets, shape (n_obs, n_labels).
+        inference_outputs
+            The result of :meth:`inference`.
+        generative_outputs
+            The result of :meth:`generative`; without ``logits`` the loss is the reconstruction's alone.
+        reconstruction_weight
+            Weight of the mean squared error.
+        classification_weight
+            Weight of the cross-entropy.
+        label_smoothing
+            Probability that the other labels share; soft targets are not smoothed.
+
+        Returns
+        -------
+        The loss, and ``reconstruction_loss``, ``classification_loss`` and ``accuracy`` as metrics.
+
+        Notes
+        -----
+        Both terms use one forward pass of the encoder. The published code runs it twice (row 12 of
+        docs/published_code.md).
         """
         x_norm = inference_outputs["x_norm"]
         reconstruction_loss = F.mse_loss(generative_outputs["x_hat"], x_norm)
@@ -144,7 +205,7 @@ class HRCAModule(BaseModuleClass):
         logits = generative_outputs.get("logits")
         if logits is not None:
             if TARGETS_KEY in tensors:
-                classification_loss = -(tensors[TARGETS_KEY] * logits.log_softmax(dim=1)).sum(dim=1).mean()
+                classification_loss = soft_target_cross_entropy(logits, tensors[TARGETS_KEY])
             else:
                 labels = tensors[REGISTRY_KEYS.LABELS_KEY][:, 0].long()
                 classification_loss = smoothed_cross_entropy(logits, labels, label_smoothing)
@@ -155,44 +216,89 @@ class HRCAModule(BaseModuleClass):
 
     @auto_move_data
     def encode(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_latent"]:
-        """Return the latent features of raw counts, shape (n_obs, n_latent)."""
-        return self.gene_ae.encode(log_normalize(counts * self.genes_used))
+        """Return the latent features of raw counts.
 
-    @auto_move_data
-    def classify(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_labels"]:
-        """Return the classifier network's logits of raw counts, shape (n_obs, n_labels)."""
-        return self.se_classifier(self.encode(counts))
-
-    @auto_move_data
-    def branch_log_scores(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_columns"]:
-        """Return what network and counts say of each label, side by side, in one forward.
+        Parameters
+        ----------
+        counts
+            Raw counts, shape (n_obs, n_genes).
 
         Returns
         -------
-        The network's log-probabilities; with a fitted count branch, those of a cell deeper than the reference are the
-        mean of thinned draws of it, and the likelihood follows. Shape (n_obs, n_labels) or (n_obs, 2 n_labels).
+        Latent features, shape (n_obs, n_latent).
         """
-        if not self.has_fitted_counts:
-            return self.classify(counts).log_softmax(dim=1)
-        counts = counts * self.genes_used
-        max_depth = float(self.count_likelihood.max_depth)
-        deep = (counts.sum(dim=1) > max_depth) & ~self.is_adapted
-        network = torch.empty(len(counts), self.se_classifier.output.out_features, device=counts.device)
-        if not deep.all():
-            network[~deep] = self.classify(counts[~deep]).log_softmax(dim=1).float()
-        if deep.any():
-            draws = (
-                self.classify(thin_to_depth(counts[deep], max_depth, i)).log_softmax(dim=1)
-                for i in range(N_NETWORK_DRAWS)
-            )
-            network[deep] = sum(draws).float() / N_NETWORK_DRAWS
-        return torch.cat([network, self.count_likelihood(counts)], dim=1)
+        return self.gene_ae.encode(log_normalize(counts * self.gene_mask))
 
     @auto_move_data
     def reconstruct(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_genes"]:
-        """Return the reconstructed log-normalised expression of raw counts, shape (n_obs, n_genes)."""
+        """Return the reconstructed expression of raw counts.
+
+        Parameters
+        ----------
+        counts
+            Raw counts, shape (n_obs, n_genes).
+
+        Returns
+        -------
+        Log-normalised expression, shape (n_obs, n_genes).
+        """
         return self.gene_ae.decode(self.encode(counts))
 
+    @auto_move_data
+    def classify(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_labels"]:
+        """Return the classifier's logits of raw counts.
 
-# Quantiles that describe the depth of a matched query: percentiles, 0 to 100.
-N_DEPTH_QUANTILES = 101
+        Parameters
+        ----------
+        counts
+            Raw counts, shape (n_obs, n_genes).
+
+        Returns
+        -------
+        Logits, shape (n_obs, n_labels).
+        """
+        return self._logits(self.encode(counts))
+
+    @auto_move_data
+    def branch_log_scores(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_columns"]:
+        """Return the classifier's log-probabilities and the log-likelihood, in one forward pass.
+
+        Parameters
+        ----------
+        counts
+            Raw counts, shape (n_obs, n_genes).
+
+        Returns
+        -------
+        The log-probabilities, shape (n_obs, n_labels). With a fitted count likelihood, the log-likelihood before its
+        norms are subtracted follows in further columns, shape (n_obs, 2 n_labels), and the log-probabilities of a cell
+        above its `max_depth` are means over thinned draws.
+        """
+        count_likelihood = self.count_likelihood
+        if count_likelihood is None or not count_likelihood.is_fitted:
+            return self.classify(counts).log_softmax(dim=1)
+        counts = counts * self.gene_mask
+        max_depth = float(count_likelihood.max_depth)
+        is_deep = (counts.sum(dim=1) > max_depth) & ~self.is_adapted
+        network = self._network_log_probabilities(counts, is_deep, max_depth)
+        return torch.cat([network, count_likelihood(counts)], dim=1)
+
+    def _network_log_probabilities(
+        self, counts: Float[Tensor, "n_obs n_genes"], is_deep: Bool[Tensor, " n_obs"], max_depth: float
+    ) -> Float[Tensor, "n_obs n_labels"]:
+        """Return the classifier's log-probabilities, for deep cells the mean over draws thinned to `max_depth`."""
+        log_probabilities = torch.empty(len(counts), self.n_labels, device=counts.device)
+        if not is_deep.all():
+            log_probabilities[~is_deep] = self.classify(counts[~is_deep]).log_softmax(dim=1).float()
+        if is_deep.any():
+            draws = (
+                self.classify(thin_to_depth(counts[is_deep], max_depth, draw)).log_softmax(dim=1)
+                for draw in range(N_NETWORK_DRAWS)
+            )
+            log_probabilities[is_deep] = sum(draws).float() / N_NETWORK_DRAWS
+        return log_probabilities
+
+    def _logits(self, z: Float[Tensor, "n_obs n_latent"]) -> Float[Tensor, "n_obs n_labels"]:
+        if self.se_classifier is None:
+            raise RuntimeError("A model without labels has no classifier.")
+        return self.se_classifier(z)

@@ -1,4 +1,9 @@
-"""Gene-AE and SE-Classifier."""
+"""Gene-AE, the autoencoder of expression, and SE-Classifier, the classifier of its latent features.
+
+Both are networks of the HRCA Training Document, the specification of the algorithm.
+"""
+
+# No `from __future__ import annotations`: the tests check the shapes in the signatures.
 
 from collections.abc import Iterator
 
@@ -8,13 +13,12 @@ from torch import Tensor, nn
 
 from ._components import EncoderLayer, SEResidualBlock, SqueezeExcitation, initialize, two_linears
 
+# Parameters of Gene-AE with an axis of genes, and that axis.
+GENE_AXES = {"encoder_input.0.weight": 1, "decoder.4.weight": 0, "decoder.4.bias": 0}
+
 
 class GeneAE(nn.Module):
-    """The transfer network: normalised expression to latent features and back.
-
-    Training Document, "Gene-AE": encoder n_genes-5000-1024 and K TransformerLayers, decoder 1024-5000-n_genes with
-    Softplus. LayerNorm, ReLU and dropout stand between the two Linears of the input layer and of its mirror, as in
-    the published code (docs/published_code.md, row 1).
+    """Autoencoder of log-normalised expression, with self-attention among the latent features.
 
     Parameters
     ----------
@@ -25,13 +29,19 @@ class GeneAE(nn.Module):
     n_latent
         Number of latent features.
     n_heads
-        Heads of the attention in each encoder layer.
+        Number of attention heads in each encoder layer.
     n_layers
         Number of encoder layers.
     n_feedforward
         Width of the feed-forward network in each encoder layer.
     dropout_rate
-        Dropout in the input layer, its mirror and the encoder layers.
+        Dropout rate of the input network, its mirror image and the encoder layers.
+
+    Notes
+    -----
+    The specification ("Gene-AE") has an encoder n_genes-5000-1024 with K TransformerLayers, and a decoder
+    1024-5000-n_genes with Softplus. LayerNorm, ReLU and dropout stand between the two linear layers of the input
+    network and of its mirror image, as in the published code (row 1 of docs/published_code.md).
     """
 
     def __init__(
@@ -46,6 +56,7 @@ class GeneAE(nn.Module):
         dropout_rate: float,
     ):
         super().__init__()
+        self.n_genes = n_genes
         self.sizes = {
             "n_hidden": n_hidden,
             "n_latent": n_latent,
@@ -65,47 +76,61 @@ class GeneAE(nn.Module):
         self.apply(initialize)
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
-        """Go through the parameters that :meth:`encode` uses."""
+        """Yield the parameters that :meth:`encode` uses."""
         yield from self.encoder_input.parameters()
         yield from self.encoder_layers.parameters()
 
     def encode(self, x_norm: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_latent"]:
-        """Return the latent features of log-normalised expression, shape (n_obs, n_latent)."""
+        """Return latent features.
+
+        Parameters
+        ----------
+        x_norm
+            Log-normalised expression, shape (n_obs, n_genes).
+
+        Returns
+        -------
+        Latent features, shape (n_obs, n_latent).
+        """
         return self.encoder_layers(self.encoder_input(x_norm))
 
-    def copy_weights_from(self, other: "GeneAE", shared: np.ndarray, where: np.ndarray) -> None:
-        """Take another network's parameters over, those of a gene only where both have it.
+    def decode(self, z: Float[Tensor, "n_obs n_latent"]) -> Float[Tensor, "n_obs n_genes"]:
+        """Return the reconstructed expression.
+
+        Parameters
+        ----------
+        z
+            Latent features, shape (n_obs, n_latent).
+
+        Returns
+        -------
+        Log-normalised expression, shape (n_obs, n_genes).
+        """
+        return self.decoder(z)
+
+    def copy_weights_from(self, other: "GeneAE", own_genes: np.ndarray, other_genes: np.ndarray) -> None:
+        """Copy all parameters of another network; those of a gene only if both networks have it.
 
         Parameters
         ----------
         other
-            A network of the same sizes but for the genes.
-        shared
-            Genes of this one that the other has, shape (n_shared,).
-        where
-            Their positions in the other, shape (n_shared,).
+            A network of the same sizes, except the number of genes.
+        own_genes
+            Indices of the shared genes in this network, shape (n_shared,).
+        other_genes
+            Indices of the same genes in the other network, shape (n_shared,).
         """
-        own, theirs = self.state_dict(), other.state_dict()
-        gene_axes = {"encoder_input.0.weight": 1, "decoder.4.weight": 0, "decoder.4.bias": 0}
-        for name, value in theirs.items():
-            if name in gene_axes:
-                index = (slice(None), shared) if gene_axes[name] else shared
-                source = (slice(None), where) if gene_axes[name] else where
-                own[name][index] = value[source].to(own[name].device)
+        own_state = self.state_dict()
+        for name, value in other.state_dict().items():
+            if name in GENE_AXES:
+                columns = (slice(None),) * GENE_AXES[name]
+                own_state[name][(*columns, own_genes)] = value[(*columns, other_genes)].to(own_state[name].device)
             else:
-                own[name].copy_(value)
-
-    def decode(self, z: Float[Tensor, "n_obs n_latent"]) -> Float[Tensor, "n_obs n_genes"]:
-        """Return the reconstructed log-normalised expression, shape (n_obs, n_genes)."""
-        return self.decoder(z)
+                own_state[name].copy_(value)
 
 
 class SEClassifier(nn.Module):
-    """The classifier network: latent features to one logit a label.
-
-    Training Document, "SE-Classifier": an SELayer, J stages of SEres, a Linear. The published code has one stage
-    more (512, 256, 128, 64), because it counts its stages after the first (docs/published_code.md, row 5); the
-    Document's three are HRCA's default. No dropout in the first stage, as there.
+    """Classifier of latent features by squeeze-and-excitation stages.
 
     Parameters
     ----------
@@ -116,11 +141,18 @@ class SEClassifier(nn.Module):
     widths
         Width of each stage, in order.
     dropout_rate
-        Dropout in each stage but the first.
+        Dropout rate of each stage except the first.
+
+    Notes
+    -----
+    The specification ("SE-Classifier") has an SELayer, J stages of SEres and a linear layer. HRCA's default has the
+    same three stages. The published code has one stage more (512, 256, 128, 64), because it counts its stages after the
+    first (row 5 of docs/published_code.md). The first stage has no dropout there either.
     """
 
     def __init__(self, *, n_latent: int, n_labels: int, widths: tuple[int, ...], dropout_rate: float):
         super().__init__()
+        self.n_labels = n_labels
         self.sizes = {"classifier_widths": tuple(widths), "classifier_dropout_rate": dropout_rate}
         self.excitation = SqueezeExcitation(n_latent)
         self.stages = nn.Sequential(
@@ -133,5 +165,15 @@ class SEClassifier(nn.Module):
         self.apply(initialize)
 
     def forward(self, z: Float[Tensor, "n_obs n_latent"]) -> Float[Tensor, "n_obs n_labels"]:
-        """Return the logits, shape (n_obs, n_labels)."""
+        """Return logits.
+
+        Parameters
+        ----------
+        z
+            Latent features, shape (n_obs, n_latent).
+
+        Returns
+        -------
+        Logits, shape (n_obs, n_labels).
+        """
         return self.output(self.stages(self.excitation(z)))

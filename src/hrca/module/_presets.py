@@ -1,6 +1,8 @@
 """Named sizes of the networks."""
 
-SIZES: dict[str, dict] = {
+from typing import Any
+
+SIZES: dict[str, dict[str, Any]] = {
     "document": {
         "n_hidden": 5000,
         "n_latent": 1024,
@@ -27,12 +29,13 @@ SIZES: dict[str, dict] = {
     },
 }
 
-"""Keyword arguments of :class:`~hrca.HRCA` by the machine that they suit: ``HRCA(adata, **hrca.SIZES["laptop"])``.
+"""Keyword arguments of :class:`~hrca.HRCA` for three kinds of machine: ``HRCA(adata, **hrca.SIZES["laptop"])``.
 
-What each costs at 1,000 / 5,000 / 20,000 genes, with two CPU cores (benchmarks/results/training_time.csv):
+"document" is the size of the HRCA Training Document, the specification of the algorithm. Cost at 1,000 / 5,000 / 20,000
+genes on two CPU cores (benchmarks/results/training_time.csv):
 
 ============  =======================  =====================================  =========================
-size          parameters (millions)    seconds an epoch of 10,000 cells       memory in training (GB)
+size          parameters (millions)    seconds per epoch of 10,000 cells      memory in training (GB)
 ============  =======================  =====================================  =========================
 document      90 / 130 / 280           55 / 85 / 197                          2.5 / 3.5 / 7.4
 workstation   15 / 32 / 93             19 / 20 / 59                           0.4 / 0.9 / 2.5
@@ -42,7 +45,18 @@ laptop        1.5 / 5.6 / 21           2.4 / 4.2 / 17                         0.
 
 
 def check_sizes(n_latent: int, n_heads: int, classifier_widths: tuple[int, ...], *others: int) -> None:
-    """Refuse sizes that make no network.
+    """Raise an error if sizes do not define a network.
+
+    Parameters
+    ----------
+    n_latent
+        Number of latent features.
+    n_heads
+        Number of attention heads.
+    classifier_widths
+        Width of each stage of the classifier.
+    others
+        Further sizes, each at least 1.
 
     Raises
     ------
@@ -50,12 +64,12 @@ def check_sizes(n_latent: int, n_heads: int, classifier_widths: tuple[int, ...],
         If a size is below 1, the classifier has no stage, or `n_latent` is not a multiple of `n_heads`.
     """
     if len(classifier_widths) == 0:
-        raise ValueError("`classifier_widths` must name at least one stage, got none; the Document has three.")
+        raise ValueError("`classifier_widths` must have at least one stage, got none; the default has three.")
     sizes = (n_latent, n_heads, *classifier_widths, *others)
     if min(sizes) < 1:
         raise ValueError(f"Sizes must be at least 1, got {sizes}.")
     if n_latent % n_heads:
+        nearest = n_latent - n_latent % n_heads or n_heads
         raise ValueError(
-            f"`n_latent` must be a multiple of `n_heads`, got {n_latent} and {n_heads}; "
-            f"{n_latent - n_latent % n_heads or n_heads} would do."
+            f"`n_latent` must be a multiple of `n_heads`, got {n_latent} and {n_heads}; {nearest} would do."
         )

@@ -1,35 +1,38 @@
-"""From counts to the network's input: corruption (training only), then the one normalisation in the code.
+"""Transforms of raw counts: log-normalisation, masking and binomial thinning, of tensors and of sparse matrices."""
 
-No ``from __future__ import annotations`` here: the tests check the shapes in the signatures.
-"""
+# No `from __future__ import annotations`: the tests check the shapes in the signatures.
 
 import zlib
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from scipy import sparse
+from sklearn.preprocessing import normalize
 from torch import Tensor
 
 Corruption = Literal["thin", "mask", "none"]
 
 CORRUPTIONS: tuple[str, ...] = get_args(Corruption)
 
-# Counts per cell after normalisation: the published code's and scanpy's usual 1e4.
+CsrT = TypeVar("CsrT", sparse.csr_array, sparse.csr_matrix)
+
+# Counts per cell after normalisation: 1e4, as in the published code and in scanpy's tutorials.
 TARGET_SUM = 1e4
 
-# The published code hides 70 % of the entries of every cell in both phases (docs/published_code.md, row 8).
+# Fraction of a cell's entries that the published code masks in both phases (docs/published_code.md, row 8).
 MASK_RATE = 0.7
 
-# Thinning goes down to this many counts a cell, the sparsest that HRCA is for (10 to 200 counts). On a reference of a
-# median of 29 counts, thinning to a fixed fraction, 1 in 200, emptied most cells (docs/decisions/0001).
+# Counts of a cell below which thinning does not go: HRCA is meant for cells of 10 to 200 counts. Thinning to a fixed
+# fraction, 1 in 200, emptied most cells of a reference with a median of 29 counts (docs/decisions/0001).
 MIN_THINNED_DEPTH = 10
 
 
 def log_normalize(counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_genes"]:
-    """Return log1p of the counts per 10,000 of each cell.
+    r"""Return the log-normalised expression of each cell.
 
-    A gene that is absent from a query counts 0, so the sum runs over the genes that are present.
+    A gene that the query lacks has count 0. The sum therefore runs over the genes that are present.
 
     Parameters
     ----------
@@ -38,12 +41,14 @@ def log_normalize(counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_ob
 
     Returns
     -------
-    log1p(1e4 x / sum(x)), shape (n_obs, n_genes); zeros for a cell without counts.
+    Log of one plus the counts per 10,000, shape (n_obs, n_genes); zeros for a cell without counts.
 
     Notes
     -----
-    Equal to scanpy's ``normalize_total(target_sum=1e4)`` and ``log1p``. The published code divides 0 by 0 for an
-    empty cell, which turns every parameter into NaN (docs/published_code.md, row 10); here it is a cell of zeros.
+    .. math:: \tilde x_g = \log\Big(1 + 10^4 \, \frac{x_g}{\sum_h x_h}\Big)
+
+    Equal to scanpy's ``normalize_total(target_sum=1e4)`` followed by ``log1p``. The published code divides 0 by 0 for a
+    cell without counts, which turns every parameter into NaN (docs/published_code.md, row 10).
 
     Examples
     --------
@@ -56,10 +61,50 @@ def log_normalize(counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_ob
     return torch.log1p(counts * (TARGET_SUM / total.where(total > 0, 1.0)))
 
 
+def log_normalize_sparse(counts: CsrT, target_sum: float) -> CsrT:
+    """Return the log-normalised expression of each cell, for a sparse matrix.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, shape (n_obs, n_genes).
+    target_sum
+        Counts of each cell after normalisation.
+
+    Returns
+    -------
+    Log of one plus the counts per `target_sum`, shape (n_obs, n_genes); zeros for a cell without counts.
+
+    Notes
+    -----
+    :func:`log_normalize` multiplies by ``target_sum / total``; this divides by the total first. The two differ in the
+    last bit, and recorded novelty scores depend on it.
+
+    Examples
+    --------
+    >>> log_normalize_sparse(sparse.csr_array([[1.0, 3.0], [0.0, 0.0]]), 1e4).toarray().round(3)
+    array([[7.824, 8.923],
+           [0.   , 0.   ]])
+    """
+    return (normalize(counts, norm="l1") * target_sum).log1p()
+
+
 def mask_counts(
     counts: Float[Tensor, "n_obs n_genes"], keep: Bool[Tensor, "n_obs n_genes"]
 ) -> Float[Tensor, "n_obs n_genes"]:
-    """Set the counts to zero where `keep` is False."""
+    """Set the counts to zero where `keep` is False.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, shape (n_obs, n_genes).
+    keep
+        Entries that stay, shape (n_obs, n_genes).
+
+    Returns
+    -------
+    Masked counts, shape (n_obs, n_genes).
+    """
     return counts * keep
 
 
@@ -68,30 +113,64 @@ def thin_counts(
     kept_fraction: Float[Tensor, "n_obs 1"],
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "n_obs n_genes"]:
-    """Keep each count of a cell with the same probability: what sequencing it less deeply would give.
+    """Keep each count of a cell with the same probability (binomial thinning), by torch's random numbers.
+
+    The result is distributed like the counts of the same cell at a lower sequencing depth.
 
     Parameters
     ----------
     counts
         Raw counts, shape (n_obs, n_genes).
     kept_fraction
-        Probability that a count is kept, shape (n_obs, 1), in [0, 1].
+        Probability of keeping a count, shape (n_obs, 1), in [0, 1].
     generator
-        Source of the randomness; torch's own if None.
+        Source of the random numbers; torch's default generator if None.
 
     Returns
     -------
     Thinned counts, shape (n_obs, n_genes).
     """
     thinned = torch.zeros_like(counts)
-    # Zeros stay zeros: drawing only for the rest makes it as fast as the data are sparse.
+    # Zeros stay zeros. Drawing only for the other entries saves time in proportion to the sparsity.
     rows, genes = counts.nonzero(as_tuple=True)
     thinned[rows, genes] = torch.binomial(counts[rows, genes], kept_fraction[rows, 0], generator=generator)
     return thinned
 
 
+def thin_sparse(counts: CsrT, kept_fraction: float | np.ndarray, rng: np.random.Generator) -> CsrT:
+    """Keep each count of a cell with the same probability (binomial thinning), by NumPy's random numbers.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, shape (n_obs, n_genes).
+    kept_fraction
+        Probability of keeping a count, in [0, 1]: one for all cells, or one for each, shape (n_obs,).
+    rng
+        Source of the random numbers: one draw for each stored entry, in their order.
+
+    Returns
+    -------
+    Thinned counts, shape (n_obs, n_genes). Entries that became 0 stay stored; call ``eliminate_zeros()`` to drop them.
+
+    Examples
+    --------
+    >>> counts = sparse.csr_array([[100.0, 0.0], [20.0, 4.0]])
+    >>> thin_sparse(counts, np.array([0.5, 1.0]), np.random.default_rng(0)).toarray()
+    array([[51.,  0.],
+           [20.,  4.]])
+    """
+    by_entry = np.repeat(kept_fraction, np.diff(counts.indptr)) if np.ndim(kept_fraction) else kept_fraction
+    thinned = counts.copy()
+    thinned.data = _thin_values(counts.data, by_entry, rng)
+    return thinned
+
+
 def thin_to_depth(counts: Float[Tensor, "n_obs n_genes"], depth: float, draw: int) -> Float[Tensor, "n_obs n_genes"]:
-    """Thin cells to a depth, each by a draw of its own: the same whichever cells stand beside it.
+    """Thin each cell to an expected depth, reproducibly.
+
+    The random numbers of a cell derive from its counts. The result is the same for any order and choice of the other
+    cells.
 
     Parameters
     ----------
@@ -100,7 +179,7 @@ def thin_to_depth(counts: Float[Tensor, "n_obs n_genes"], depth: float, draw: in
     depth
         Expected counts of a thinned cell.
     draw
-        Number of the draw: another one gives other counts.
+        Index of the draw; each index gives other random numbers.
 
     Returns
     -------
@@ -108,37 +187,42 @@ def thin_to_depth(counts: Float[Tensor, "n_obs n_genes"], depth: float, draw: in
     """
     rows = counts.cpu().numpy()
     thinned = np.zeros_like(rows)
-    for row, into in zip(rows, thinned, strict=True):
+    for row, thinned_row in zip(rows, thinned, strict=True):
         genes = np.flatnonzero(row)
         rng = np.random.default_rng((zlib.crc32(row.tobytes()), draw))
-        into[genes] = rng.binomial(row[genes].astype(np.int64), depth / row.sum())
+        thinned_row[genes] = _thin_values(row[genes], depth / row.sum(), rng)
     return torch.from_numpy(thinned).to(counts)
+
+
+def _thin_values(
+    values: np.ndarray, kept_fraction: float | np.floating | np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    return rng.binomial(values.astype(np.int64), kept_fraction).astype(values.dtype)
 
 
 def corrupt(
     counts: Float[Tensor, "n_obs n_genes"],
     corruption: Corruption,
     generator: torch.Generator | None = None,
-    query_depths: Float[Tensor, " n_quantiles"] | None = None,
-    thinnest: int = MIN_THINNED_DEPTH,
+    query_depth_quantiles: Float[Tensor, " n_quantiles"] | None = None,
+    min_depth: int = MIN_THINNED_DEPTH,
 ) -> Float[Tensor, "n_obs n_genes"]:
-    """Make cells sparser than they are, as training does.
+    """Make cells sparser, as training does.
 
     Parameters
     ----------
     counts
         Raw counts, shape (n_obs, n_genes).
     corruption
-        "thin": each cell is brought to a depth that is log-uniform between its own and `thinnest`; a cell with fewer
-        counts stays as it is. "mask": each entry is hidden with probability 0.7, as in the published code. "none": the
-        counts as they are.
+        "thin": thin each cell to a depth drawn log-uniformly between `min_depth` and its own; a shallower cell stays
+        unchanged. "mask": set each entry to 0 with probability 0.7, as in the published code. "none": no change.
     generator
-        Source of the randomness; torch's own if None.
-    query_depths
-        Evenly spaced quantiles of the depth of a query's cells: "thin" brings cells to depths drawn from these; a cell
-        with fewer counts stays as it is. None: see "thin".
-    thinnest
-        Counts that "thin" goes down to; see there.
+        Source of the random numbers; torch's default generator if None.
+    query_depth_quantiles
+        Evenly spaced quantiles of the depth of a query's cells, in counts, shape (n_quantiles,). "thin" then draws the
+        depths from this distribution; a shallower cell stays unchanged. None: log-uniform depths.
+    min_depth
+        Smallest depth for "thin" without `query_depth_quantiles`, in counts.
 
     Returns
     -------
@@ -151,14 +235,14 @@ def corrupt(
         return mask_counts(counts, uniform > MASK_RATE)
     uniform = torch.rand((len(counts), 1), generator=generator, device=counts.device, dtype=counts.dtype)
     total = counts.sum(dim=1, keepdim=True)
-    if query_depths is not None:
-        depth = _at_quantile(query_depths, uniform)
+    if query_depth_quantiles is not None:
+        depth = _interpolate_quantiles(query_depth_quantiles, uniform)
         return thin_counts(counts, (depth / total.clamp(min=1)).clamp(max=1), generator)
-    kept_fraction = (thinnest / total.clamp(min=thinnest)) ** uniform
+    kept_fraction = (min_depth / total.clamp(min=min_depth)) ** uniform
     return thin_counts(counts, kept_fraction, generator)
 
 
-def _at_quantile(
+def _interpolate_quantiles(
     quantiles: Float[Tensor, " n_quantiles"], probability: Float[Tensor, "n_obs 1"]
 ) -> Float[Tensor, "n_obs 1"]:
     position = probability * (len(quantiles) - 1)

@@ -1,7 +1,6 @@
-"""What differs between the reference's platform and the query's, gene by gene, and the likelihood that takes it in.
+"""Per-gene factors between the reference's platform and the query's, and the likelihood under them."""
 
-No ``from __future__ import annotations`` here: the tests check the shapes in the signatures.
-"""
+# No `from __future__ import annotations`: the tests check the shapes in the signatures.
 
 import numpy as np
 import torch
@@ -10,20 +9,22 @@ from scipy import sparse
 from torch import Tensor
 
 from hrca.module._count_likelihood import CountLikelihood, background_weight, pool_log_scores
+from hrca.module._profiles import class_sums, normalize_rows
 
-# Gamma prior of a platform factor, in counts: a gene needs more than these before its factor leaves 1. Not tuned.
+# Gamma prior of a platform factor, in counts: a gene needs more expected counts than this before its factor departs
+# from 1. Not tuned.
 PLATFORM_PRIOR_COUNTS = 20.0
 
-# How much more the likelihood is trusted, alone, than its weight beside the network says; 3 was best of 1 (with the
-# network), 2 and 3 on four pairs of real data (benchmarks/accuracy.py, docs).
+# Multiplier of the log-likelihood's pooling weight while the factors are fitted, without the classifier. 3 was the best
+# of 1 (with the classifier), 2 and 3 on four pairs of real data (benchmarks/accuracy, docs/decisions/0003).
 PLATFORM_TRUST = 3.0
 
-# Both loops settle within these (tests/test_evidence.py): the outer one between labels and factors, the inner one
-# between factors and the profiles' norms.
+# Numbers of iterations: between labels and factors, and between factors and the norms of the profiles. One more round
+# changes no factor by more than 0.1 % (tests/prediction/test_platform_factors.py).
 PLATFORM_ROUNDS, NORM_ROUNDS = 10, 20
 
-# Factors by the median over labels: counts given in advance, rounds, and what makes a median: labels, and cells of
-# each. None was tuned.
+# Median platform factors: pseudocounts, iterations, and the minimum numbers of labels and of cells per label. None of
+# these was tuned.
 MEDIAN_PRIOR_COUNTS, MEDIAN_ROUNDS, MIN_MEDIAN_LABELS, MIN_CELLS_OF_LABEL = 5.0, 3, 3, 10
 
 
@@ -33,17 +34,14 @@ def normalize_log_likelihood(
     depth: Float[Tensor, "n_obs 2"],
     factors: Float[Tensor, " n_genes"],
 ) -> Float[Tensor, "n_obs n_labels"]:
-    """Complete what the count branch returned by the norms of the profiles, as the platform sees them.
-
-    It becomes a geometric mean of two multinomial likelihoods: of the counts on all genes, and of those on the
-    informative genes among themselves.
+    r"""Subtract the norms of the profiles, under platform factors, from the log-likelihood.
 
     Parameters
     ----------
-    evidence
-        The fitted count branch.
+    count_likelihood
+        The fitted count likelihood.
     log_likelihood
-        What the count branch returned, shape (n_obs, n_labels).
+        Output of the count likelihood, shape (n_obs, n_labels).
     depth
         Counts of each cell on all genes and on the informative ones, shape (n_obs, 2).
     factors
@@ -51,15 +49,24 @@ def normalize_log_likelihood(
 
     Returns
     -------
-    Shape (n_obs, n_labels).
+    Log-likelihood, shape (n_obs, n_labels), up to a constant of the cell.
+
+    Notes
+    -----
+    The result is a geometric mean of two multinomial likelihoods: of the counts on all genes, with weight
+    :math:`\beta = 1 / (1 + n / 100)`, and of the counts on the informative genes I among themselves. With
+    platform factors :math:`\phi_g` and the output :math:`\ell_k` of the count likelihood,
+
+    .. math::
+        \ell_k - \beta n \log \sum_g p_{kg} \phi_g - (1 - \beta) n_I \log \sum_{g \in I} p_{kg} \phi_g .
     """
-    others = background_weight(depth[:, 0])
+    background = background_weight(depth[:, 0])
     profiles = count_likelihood.log_profiles.to(depth).exp()
-    sums = torch.stack([profiles @ factors, profiles @ (factors * count_likelihood.is_informative.to(depth))])
-    # no counts, no matter: a query may lack all informative genes
-    all_genes, is_informative = sums.clamp(min=torch.finfo(depth.dtype).tiny).log()
-    by_all, by_informative = others * depth[:, 0], (1 - others) * depth[:, 1]
-    return log_likelihood - by_all[:, None] * all_genes - by_informative[:, None] * is_informative
+    norms = torch.stack([profiles @ factors, profiles @ (factors * count_likelihood.is_informative.to(depth))])
+    # a query without informative genes has no counts on them, and the logarithm must be finite
+    log_norm_all, log_norm_informative = norms.clamp(min=torch.finfo(depth.dtype).tiny).log()
+    n_all, n_informative = background * depth[:, 0], (1 - background) * depth[:, 1]
+    return log_likelihood - n_all[:, None] * log_norm_all - n_informative[:, None] * log_norm_informative
 
 
 def platform_factors(
@@ -68,25 +75,33 @@ def platform_factors(
     profiles: Float[Tensor, "n_labels n_genes"],
     present: Float[Tensor, " n_genes"],
 ) -> Float[Tensor, " n_genes"]:
-    """Return how many times more counts each gene has than its profiles and the query's composition would give.
-
-    Per gene, as RCTD (Cable et al., Nat Biotechnol 2022, doi:10.1038/s41587-021-00830-w) and InSituType (Danaher et
-    al., doi:10.1101/2022.10.19.512902) fit them; the Gamma prior around 1 is ours.
+    r"""Return the ratio of observed to expected counts of each gene, for a query of known composition.
 
     Parameters
     ----------
     totals
         Counts of each gene in the query, shape (n_genes,).
     counts_by_label
-        Counts of the query's cells by label, each cell shared out by its probabilities, shape (n_labels,).
+        Counts of the query's cells by label, shape (n_labels,): those of a cell are divided in proportion to its label
+        probabilities.
     profiles
-        Share of counts by gene, shape (n_labels, n_genes).
+        Fraction of counts by gene, shape (n_labels, n_genes).
     present
         1 for a gene that the query measures, 0 for the others, shape (n_genes,).
 
     Returns
     -------
-    Shape (n_genes,); 0 for absent genes.
+    Platform factors, shape (n_genes,); 0 for genes that the query lacks.
+
+    Notes
+    -----
+    With the totals :math:`t_g`, the counts by label :math:`c_k` and the prior counts a = 20, the factors solve
+
+    .. math::
+        \phi_g = \frac{t_g + a}{e_g + a}, \qquad e_g = \sum_k c_k \frac{p_{kg}}{\sum_h p_{kh} \phi_h} ,
+
+    by fixed-point iteration. RCTD :cite:p:`cable2022robust` and InSituType :cite:p:`danaher2022insitutype` fit such
+    factors per gene; the Gamma prior around 1 is ours.
     """
     factors = present.clone()
     for _ in range(NORM_ROUNDS):
@@ -101,28 +116,31 @@ def platform_log_likelihood(
     depth: Float[Tensor, "n_obs 2"],
     factors: Float[Tensor, " n_genes"],
 ) -> tuple[Float[Tensor, "n_obs n_labels"], Float[Tensor, " n_obs"]]:
-    """Complete what the count branch returned, for cells as the network sees them: thinned where they are too deep.
+    """Return the log-likelihood under platform factors, at the depth that the classifier sees.
 
     Parameters
     ----------
-    evidence
-        The fitted count branch.
+    count_likelihood
+        The fitted count likelihood.
     log_likelihood
-        What the count branch returned, shape (n_obs, n_labels).
+        Output of the count likelihood, shape (n_obs, n_labels).
     depth
-        As in :func:`normalize`.
+        Counts of each cell on all genes and on the informative ones, shape (n_obs, 2).
     factors
         Platform factors, shape (n_genes,); 0 for genes that the query lacks.
 
     Returns
     -------
-    The log-likelihood, shape (n_obs, n_labels), and the counts of each cell, at most those of the deepest cells that
-    the network judges whole, shape (n_obs,).
+    log_likelihood
+        Log-likelihood, shape (n_obs, n_labels). That of a cell deeper than `max_depth` is scaled by `max_depth` over
+        the cell's depth, because the classifier sees thinned draws of the cell.
+    depth
+        Counts of each cell, clipped to `max_depth`, shape (n_obs,).
     """
-    log_likelihood, counts = normalize_log_likelihood(count_likelihood, log_likelihood, depth, factors), depth[:, 0]
-    # the network judges a deep cell by thinned draws of it, and the likelihood of a draw is that share of the whole
-    seen = counts.clamp(max=count_likelihood.max_depth.to(depth))
-    return log_likelihood * (seen / counts.clamp(min=1))[:, None], seen
+    n_counts = depth[:, 0]
+    clipped = n_counts.clamp(max=count_likelihood.max_depth.to(depth))
+    normalized = normalize_log_likelihood(count_likelihood, log_likelihood, depth, factors)
+    return normalized * (clipped / n_counts.clamp(min=1))[:, None], clipped
 
 
 def fit_platform(
@@ -132,56 +150,61 @@ def fit_platform(
     totals: Float[Tensor, " n_genes"],
     present: Float[Tensor, " n_genes"],
 ) -> Float[Tensor, " n_genes"]:
-    """Fit the platform factors between reference and query: labels by factors, factors by labels, in turn.
+    """Fit platform factors to unlabelled cells, alternating between label probabilities and factors.
 
-    The labels are those of the likelihood alone: the network, which knows no factors, would hold on to what they are to
-    correct. The likelihood is tempered by its learned weight; as it stands it is so sure of itself that a wrong
-    composition feeds itself.
+    The probabilities come from the likelihood alone. The classifier knows no factors and would preserve the errors that
+    they correct. The likelihood is tempered by its pooling weight: untempered, it is so confident that a wrong
+    composition reinforces itself.
 
     Parameters
     ----------
-    evidence
-        The fitted count branch.
+    count_likelihood
+        The fitted count likelihood.
     log_likelihood
-        As in :func:`platform_log_likelihood`.
+        Output of the count likelihood, shape (n_obs, n_labels).
     depth
-        As in :func:`normalize`.
+        Counts of each cell on all genes and on the informative ones, shape (n_obs, 2).
     totals
-        As in :func:`platform_factors`.
+        Counts of each gene in the query, shape (n_genes,).
     present
-        As in :func:`platform_factors`.
+        1 for a gene that the query measures, 0 for the others, shape (n_genes,).
 
     Returns
     -------
-    Shape (n_genes,).
+    Platform factors, shape (n_genes,); 0 for genes that the query lacks.
     """
     profiles, factors = count_likelihood.log_profiles.exp().to(totals), present
-    silent, weights = torch.zeros_like(log_likelihood), count_likelihood.weights.to(depth)
+    no_network, pool_weights = torch.zeros_like(log_likelihood), count_likelihood.pool_weights.to(depth)
     for _ in range(PLATFORM_ROUNDS):
-        corrected, seen = platform_log_likelihood(count_likelihood, log_likelihood, depth, factors)
-        probabilities = pool_log_scores(silent, PLATFORM_TRUST * corrected, seen, weights).softmax(dim=1)
+        corrected, clipped = platform_log_likelihood(count_likelihood, log_likelihood, depth, factors)
+        probabilities = pool_log_scores(no_network, PLATFORM_TRUST * corrected, clipped, pool_weights).softmax(dim=1)
         factors = platform_factors(totals, depth[:, 0] @ probabilities, profiles, present)
     return factors
 
 
 def median_platform_factors(counts: sparse.csr_array, profiles: np.ndarray) -> np.ndarray:
-    """Return how many times more counts each gene has than expected, in the median of the labels.
+    """Return the median over labels of the ratio of observed to expected counts of each gene.
 
-    Each cell counts for its most probable label. Cells of a type that the reference lacks fall to one label or two, which
-    a median does not follow; a sum over all cells, as in :func:`platform_factors`, would take their genes for the
-    platform's. It fails where such cells are most of the query. A gene that less than half of the labels express stays
-    near 1: medians over those that do were no better (docs/decisions/0005).
+    Each cell counts for its most likely label. Cells of a type that the reference lacks concentrate in one or two
+    labels, which leaves the median almost unchanged. A ratio over all cells, as in :func:`platform_factors`, would
+    attribute the genes of such a type to the platform.
 
     Parameters
     ----------
     counts
         Raw counts of query cells, each with some, shape (n_obs, n_genes).
     profiles
-        Share of counts by gene, shape (n_labels, n_genes).
+        Fraction of counts by gene, shape (n_labels, n_genes).
 
     Returns
     -------
-    Shape (n_genes,), above 0; ones where fewer than 3 labels have at least 10 cells.
+    Platform factors, shape (n_genes,), above 0; ones if fewer than 3 labels have at least 10 cells.
+
+    Notes
+    -----
+    The factors are wrong if most of the query's cells are of types that the reference lacks. A gene that less than half
+    of the labels express keeps a factor near 1; medians over only the labels that express it were not better
+    (docs/decisions/0005).
 
     Examples
     --------
@@ -190,37 +213,34 @@ def median_platform_factors(counts: sparse.csr_array, profiles: np.ndarray) -> n
     >>> median_platform_factors(cells, profiles).round(1)
     array([1.7, 0.8, 0.8])
     """
-    factors = np.ones(profiles.shape[1])
+    n_labels, n_genes = profiles.shape
+    factors = np.ones(n_genes)
     for _ in range(MEDIAN_ROUNDS):
-        seen = platform_profiles(profiles, factors)
-        log_seen = np.log(seen, where=seen > 0, out=np.zeros_like(seen))
-        nearest = (counts @ log_seen.T).argmax(axis=1)
-        membership = sparse.csr_array(
-            (np.ones(len(nearest)), (nearest, np.arange(len(nearest)))), (len(profiles), len(nearest))
-        )
-        enough = np.bincount(nearest, minlength=len(profiles)) >= MIN_CELLS_OF_LABEL
-        if enough.sum() < MIN_MEDIAN_LABELS:
-            return np.ones(profiles.shape[1])
-        observed = (membership @ counts).toarray()[enough]
-        expected = observed.sum(axis=1, keepdims=True) * profiles[enough]
-        more = (observed + MEDIAN_PRIOR_COUNTS) / (expected + MEDIAN_PRIOR_COUNTS)
-        factors = np.exp(np.median(np.log(more), axis=0))
+        corrected = platform_profiles(profiles, factors)
+        log_corrected = np.log(corrected, where=corrected > 0, out=np.zeros_like(corrected))
+        codes = (counts @ log_corrected.T).argmax(axis=1)
+        is_large = np.bincount(codes, minlength=n_labels) >= MIN_CELLS_OF_LABEL
+        if is_large.sum() < MIN_MEDIAN_LABELS:
+            return np.ones(n_genes)
+        observed = class_sums(counts, codes, n_labels)[is_large]
+        expected = observed.sum(axis=1, keepdims=True) * profiles[is_large]
+        ratio = (observed + MEDIAN_PRIOR_COUNTS) / (expected + MEDIAN_PRIOR_COUNTS)
+        factors = np.exp(np.median(np.log(ratio), axis=0))
     return factors
 
 
 def platform_profiles(profiles: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Return profiles as a platform of these factors sees them: times the factors, rows that sum to one.
+    """Return the label profiles on a platform with these factors.
 
     Parameters
     ----------
     profiles
-        Share of counts by gene, shape (n_labels, n_genes).
+        Fraction of counts by gene, shape (n_labels, n_genes).
     factors
-        Shape (n_genes,).
+        Platform factors, shape (n_genes,).
 
     Returns
     -------
-    Shape (n_labels, n_genes).
+    Profiles times the factors, shape (n_labels, n_genes), rows that sum to one.
     """
-    seen = profiles * factors
-    return seen / seen.sum(axis=1, keepdims=True)
+    return normalize_rows(profiles * factors)

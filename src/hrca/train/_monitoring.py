@@ -1,141 +1,166 @@
-"""Watch a training from outside: scores on test cells, TensorBoard."""
+"""Callbacks that report on a training while it runs: scores of test cells, TensorBoard logs."""
 
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from hrca import pl
 from hrca.metrics import annotation_scores, confusion_table
+from hrca.pl import confusion_figure
 
 from ._callbacks import EpochHistory
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 logger = logging.getLogger(__name__)
 
-# Pixels an inch of the confusions, enough to read the smallest label.
+# Pixels per inch of the confusion plots, at which their smallest text, 7 points, is readable.
 DPI = 150
 
 
 class MonitorTestSet(Callback):
-    """Annotate test cells every few epochs, and keep their scores and confusions.
+    """Annotation and scoring of test cells every few epochs.
 
     Parameters
     ----------
     annotate
-        Labels the test cells with the networks as they are.
-    known
-        Their known labels, shape (n_obs,); cells where it is missing are left out.
+        Returns a label for each test cell, shape (n_obs,), by the current networks.
+    true_labels
+        Known label of each test cell, shape (n_obs,). Cells with a missing value are left out.
     labels
-        The labels that the model tells apart; cells of others are counted, not scored.
+        Labels of the reference. Cells with other labels are counted, but not scored.
     interval
-        Epochs between two looks; the last of `max_epochs` is always one.
+        Number of epochs between two evaluations. The last of `max_epochs` is always evaluated.
     folder
-        Where ``test_scores.csv`` and, for each look, ``confusion_<epoch>.csv`` and ``.png`` go; None: nowhere.
+        Folder for ``test_scores.csv`` and, at each evaluation, ``confusion_<epoch>.csv`` and ``.png``. If None, no file
+        is written.
 
     Attributes
     ----------
-    rows
-        Scores of each look, with its epoch: of the weights at its end, not of those that the phase keeps.
+    evaluations
+        Epoch and scores of each evaluation. They belong to the weights at the end of that epoch, not to those that the
+        phase keeps.
+    true_labels
+        Known labels of the cells that have one.
+    predicted
+        Their labels at the last evaluation.
     """
-
-    # not a test of ours, whatever pytest makes of the name
-    __test__ = False
 
     def __init__(
         self,
         annotate: Callable[[], pd.Categorical],
-        known: pd.Series,
+        true_labels: pd.Series,
         labels: list[str],
         *,
         interval: int,
         folder: Path | None,
     ):
         self.annotate, self.interval, self.folder = annotate, interval, folder
-        self.labelled = known.notna().to_numpy()
-        self.known = known[self.labelled].to_numpy(dtype=str)
-        self.seen = np.isin(self.known, labels)
-        self.rows: list[dict] = []
+        self._has_label = true_labels.notna().to_numpy()
+        self.true_labels = true_labels[self._has_label].to_numpy(dtype=str)
+        self._is_known_label = np.isin(self.true_labels, labels)
+        self.predicted = np.array([], dtype=object)
+        self.evaluations: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Annotate and score, if it is time."""
+        """Evaluate the test cells if this epoch is due."""
         epoch = trainer.current_epoch + 1
         if not trainer.is_global_zero or (epoch % self.interval and epoch != trainer.max_epochs):
             return
-        pl_module.module.eval()
-        predicted = np.asarray(self.annotate())[self.labelled]
-        pl_module.module.train()
-        row = {"epoch": epoch, "n_unseen": int((~self.seen).sum())}
-        if self.seen.any():
-            row |= annotation_scores(self.known[self.seen], predicted[self.seen]).to_dict()
-        self.rows.append(row)
-        logger.info("finetune, epoch %d, test cells: %s", epoch, row)
+        module = pl_module.get_submodule("module")
+        module.eval()
+        self.predicted = np.asarray(self.annotate())[self._has_label]
+        module.train()
+        scored = self._is_known_label
+        scores: dict[str, float] = {"epoch": epoch, "n_unseen": int((~scored).sum())}
+        if scored.any():
+            scores |= annotation_scores(self.true_labels[scored], self.predicted[scored]).to_dict()
+        self.evaluations.append(scores)
+        logger.info("finetune, epoch %d, test cells: %s", epoch, scores)
         if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            pd.DataFrame(self.rows).to_csv(self.folder / "test_scores.csv", index=False)
-            confusion_table(self.known, predicted).to_csv(self.folder / f"confusion_{epoch:06d}.csv")
-            figure = self.draw(predicted)
-            figure.savefig(self.folder / f"confusion_{epoch:06d}.png", dpi=DPI, bbox_inches="tight")
-            plt.close(figure)
-        self.predicted = predicted
+            self._write(self.folder, epoch)
 
-    def draw(self, predicted: np.ndarray):
-        """Return the confusion as a figure."""
-        return pl.confusion(self.known, predicted).figure
+    def _write(self, folder: Path, epoch: int) -> None:
+        """Write all scores so far and the confusion of this epoch."""
+        folder.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(self.evaluations).to_csv(folder / "test_scores.csv", index=False)
+        confusion_table(self.true_labels, self.predicted).to_csv(folder / f"confusion_{epoch:06d}.csv")
+        figure = confusion_figure(self.true_labels, self.predicted)
+        figure.savefig(folder / f"confusion_{epoch:06d}.png", dpi=DPI, bbox_inches="tight")
 
-    def state_dict(self) -> dict:
-        """What a resumed training needs: the scores so far."""
-        return {"rows": self.rows}
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state that a resumed training needs: the evaluations so far."""
+        return {"evaluations": self.evaluations}
 
-    def load_state_dict(self, state_dict: dict) -> None:
-        """Go on from what :meth:`state_dict` gave."""
-        self.rows = state_dict["rows"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state that :meth:`state_dict` returned."""
+        self.evaluations = state_dict["evaluations"]
 
 
 class TensorBoard(Callback):
-    """Write every number of the history to TensorBoard, by epoch, and the test cells' scores and confusion.
+    """TensorBoard log of every number of the history and of the test cells' scores and confusion, by epoch.
 
     Parameters
     ----------
     folder
-        Where TensorBoard will look.
+        Folder of the logs.
     phase
-        The group that the numbers stand under.
+        Group of the numbers in the log, and subfolder.
     history
-        Notes the numbers; called before this one.
+        Callback that records the numbers. It must run before this one.
     monitor
-        Looks at test cells; called before this one. None without test cells.
+        Callback that evaluates test cells. It must run before this one. None without test cells.
+
+    Raises
+    ------
+    ImportError
+        If tensorboard is not installed.
     """
 
     def __init__(self, folder: Path, phase: str, history: EpochHistory, monitor: MonitorTestSet | None):
+        check_tensorboard()
         self.folder, self.phase, self.history, self.monitor = folder, phase, history, monitor
-        self._writer = None
+        self._writer: SummaryWriter | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the log; what an earlier try wrote of epochs that are trained again is dropped."""
+        """Open the log. A resumed training overwrites the entries of the epochs that it repeats."""
         if trainer.is_global_zero:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(self.folder / self.phase), purge_step=trainer.current_epoch + 1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write this epoch."""
+        """Log this epoch."""
         if self._writer is None:
             return
         epoch = trainer.current_epoch + 1
         for name, values in self.history.epochs.items():
             self._writer.add_scalar(f"{self.phase}/{name}", values[-1], epoch)
-        if self.monitor is not None and self.monitor.rows and self.monitor.rows[-1]["epoch"] == epoch:
-            for name, value in self.monitor.rows[-1].items():
+        if self.monitor is not None and self.monitor.evaluations and self.monitor.evaluations[-1]["epoch"] == epoch:
+            for name, value in self.monitor.evaluations[-1].items():
                 if name != "epoch":
                     self._writer.add_scalar(f"{self.phase}/test_{name}", value, epoch)
-            self._writer.add_figure(f"{self.phase}/test_confusion", self.monitor.draw(self.monitor.predicted), epoch)
+            figure = confusion_figure(self.monitor.true_labels, self.monitor.predicted)
+            self._writer.add_figure(f"{self.phase}/test_confusion", figure, epoch)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the log."""
         if self._writer is not None:
             self._writer.close()
+
+
+def check_tensorboard() -> None:
+    """Raise an ImportError that names the extra if TensorBoard logs cannot be written."""
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "`tensorboard=True` needs the package tensorboard, which cannot be imported. Install the extra: "
+            'pip install "hrca[tensorboard]".'
+        ) from error

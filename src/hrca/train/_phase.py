@@ -1,163 +1,206 @@
-"""One training phase: its cells, its length, its run."""
+"""Prepare one training phase: its cells, its length, its plan and its callbacks."""
 
 import logging
-import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scvi.model.base import BaseModelClass
-from torch import nn
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.callbacks import Callback
+from scvi.data import AnnDataManager
+from scvi.dataloaders import DataSplitter
 
-from hrca.module._transforms import CORRUPTIONS
+from hrca._warnings import warn_user
+from hrca.module._module import HRCAModule
 
-from ._callbacks import KeepWeights, PhaseProgress
-from ._checkpoints import Checkpoints, check_unused, model_state, newest_checkpoint, restore
+from ._callbacks import EpochHistory, KeepPolicy, KeepWeights, PhaseProgress
+from ._checkpoints import Checkpoints, restore_callbacks
 from ._config import PhaseConfig
-from ._runner import run_phase, uses_accelerator
-from ._runtime_estimate import estimate_epoch_seconds
-from ._schedule import _choose_epochs, check_epochs
-from ._trainingplans import LR_SCHEDULES
+from ._runtime_estimate import estimate_epoch_seconds, uses_accelerator
+from ._schedule import specified_epochs
+from ._splitting import FixedIndexSplitter, Split
+from ._trainingplans import BasePlan, SpecifiedPlan
 
 logger = logging.getLogger(__name__)
 
-# A run that is expected to take longer than this on a CPU is announced before it starts.
+# A phase with an estimated time above this on a CPU warns before it starts.
 LONG_RUN_HOURS = 1.0
 
 
-def fit(model: BaseModelClass, phase: PhaseConfig, cell_mask: np.ndarray) -> None:
-    """Train one phase, and leave the model with the weights of its best epoch, or of the last of a cycle.
+@dataclass(frozen=True)
+class PhaseRun:
+    """Everything that scvi-tools' TrainRunner needs to train a phase, except the model.
+
+    Attributes
+    ----------
+    name
+        "pretrain", "finetune" or "adapt".
+    plan
+        The training plan.
+    cells
+        The batches.
+    history
+        Records the epochs of this run.
+    callbacks
+        The other Lightning callbacks, called after it.
+    max_epochs
+        Number of epochs.
+    trainer_kwargs
+        Arguments of scvi-tools' TrainRunner and Trainer.
+    """
+
+    name: str
+    plan: BasePlan
+    cells: DataSplitter | LightningDataModule
+    history: EpochHistory
+    callbacks: list[Callback]
+    max_epochs: int
+    trainer_kwargs: dict[str, Any]
+
+
+def choose_epochs(config: PhaseConfig, plan_cls: type[SpecifiedPlan], n_obs: int) -> int:
+    """Return the number of epochs of a phase on `n_obs` cells."""
+    if config.max_epochs is not None:
+        # torch's schedules reject numpy's integers
+        return int(config.max_epochs)
+    return specified_epochs(plan_cls, config.name, max(n_obs, 1))
+
+
+def end_without_training(config: PhaseConfig, checkpoint: Mapping[str, Any]) -> None:
+    """Restore the callbacks of a phase that has ended, and warn if more epochs were requested."""
+    n_missing = (config.max_epochs or 0) - checkpoint["epoch"]
+    if checkpoint["phase"] == config.name and n_missing > 0:
+        warn_user(
+            f"{config.name} in {config.checkpoint_dir} ended after {checkpoint['epoch']} epochs; the "
+            f"{config.max_epochs} asked for are not trained. `model.{config.name}({n_missing})` adds the rest; "
+            "another `checkpoint_dir` starts anew."
+        )
+    restore_callbacks(config.callbacks, checkpoint)
+
+
+def prepare_phase(
+    config: PhaseConfig,
+    module: HRCAModule,
+    adata_manager: AnnDataManager,
+    split: Split,
+    *,
+    plan_cls: type[SpecifiedPlan],
+    splitter_cls: type[FixedIndexSplitter],
+    max_epochs: int,
+    history: EpochHistory,
+    model_state: dict[str, Any],
+    checkpoint: dict[str, Any] | None,
+) -> PhaseRun:
+    """Make the plan, the batches and the callbacks of a phase.
 
     Parameters
     ----------
-    model
-        The model, with its split drawn.
-    phase
-        How to run it.
-    cell_mask
-        Which cells of the reference take part, shape (n_obs,).
+    config
+        The settings of the phase.
+    module
+        The module that trains.
+    adata_manager
+        scvi-tools' manager of the reference.
+    split
+        Training and validation cells of this phase.
+    plan_cls
+        Class of the training plan.
+    splitter_cls
+        Class of the data splitter.
+    max_epochs
+        Number of epochs.
+    history
+        Records the epochs.
+    model_state
+        State of the model for the checkpoints, see :func:`hrca.train._resume.model_state`.
+    checkpoint
+        The checkpoint of this phase to continue from; None: start anew.
 
     Raises
     ------
     ValueError
-        If a setting is out of its range, there are not two cells for a batch, a checkpoint is of another model, the
-        folder for new checkpoints has old ones, or the loss was NaN in every epoch.
-    OSError
-        If a checkpoint cannot be written.
+        If fewer than two cells are left for a batch.
     """
-    _check_phase(phase)
-    state = newest_checkpoint(phase.checkpoint_dir) if phase.resume else None
-    lr_schedule, max_epochs = phase.plan_kwargs["lr_schedule"], _choose_epochs(phase, int(cell_mask.sum()))
-    if state is not None and restore(
-        model, phase.name, lr_schedule=lr_schedule, max_epochs=max_epochs, state=state, folder=phase.checkpoint_dir
-    ):
-        if state["phase"] == phase.name and (phase.max_epochs or 0) > state["epoch"]:
-            warnings.warn(
-                f"{phase.name} in {phase.checkpoint_dir} ended after {state['epoch']} epochs; the {phase.max_epochs} "
-                f"asked for are not trained. `model.{phase.name}({phase.max_epochs - state['epoch']})` adds the rest; "
-                "another `checkpoint_dir` begins anew.",
-                stacklevel=5,  # the user's line
+    n_train, n_validation = len(split.train), len(split.validation)
+    if min(n_train, config.batch_size) < 2:
+        raise ValueError(
+            f"A batch must have at least 2 cells, but there are {n_train} to train on and `batch_size` is "
+            f"{config.batch_size}. Give more cells of known type, or a larger `batch_size` or `train_size`."
+        )
+    cells = splitter_cls(
+        adata_manager,
+        train_indices=split.train,
+        validation_indices=split.validation,
+        batch_size=config.batch_size,
+        strategy=config.trainer_kwargs.get("strategy", "auto"),
+        num_workers=config.num_workers,
+    )
+    monitor = "validation_loss" if n_validation else "train_loss"
+    plan = plan_cls(module, monitor=monitor, **config.plan_kwargs)
+    callbacks = _callbacks(config, monitor, model_state, checkpoint)
+    _warn_if_long(config, module, n_train, max_epochs)
+    return PhaseRun(
+        config.name, plan, cells, history, callbacks, max_epochs, _trainer_defaults(config, n_validation, monitor)
+    )
+
+
+def restrict(split: Split, cell_mask: np.ndarray) -> Split:
+    """Return the split without the cells outside the mask, shape (n_obs,)."""
+    return Split(split.train_size, *(part[cell_mask[part]] for part in (split.train, split.validation)))
+
+
+def log_kept_weights(run: PhaseRun) -> None:
+    """Log the epoch whose weights a run has kept."""
+    for callback in run.callbacks:
+        if isinstance(callback, KeepWeights):
+            reason = "the last" if callback.policy == "last" else f"the lowest {callback.monitor}"
+            logger.info("%s: kept the weights of epoch %s, %s.", run.name, callback.kept_epoch, reason)
+
+
+def _callbacks(
+    config: PhaseConfig, monitor: str, model_state: dict[str, Any], checkpoint: dict[str, Any] | None
+) -> list[Callback]:
+    policy: KeepPolicy = "last" if config.lr_schedule == "one_cycle" else "best"
+    callbacks: list[Callback] = [KeepWeights(monitor, policy=policy), *config.callbacks]
+    if config.trainer_kwargs.get("enable_progress_bar", True):
+        callbacks.append(PhaseProgress(config.title))
+    if config.checkpoint_dir is not None:
+        config.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+        callbacks.append(
+            Checkpoints(
+                config.checkpoint_dir,
+                config.name,
+                interval=config.checkpoint_interval,
+                model_state=model_state,
+                resume_from=checkpoint,
             )
-        for callback in phase.callbacks:
-            if callback.state_key in state["callbacks"]:
-                callback.load_state_dict(state["callbacks"][callback.state_key])
-        return
-    if phase.checkpoint_dir is not None and not phase.resume:
-        check_unused(phase.checkpoint_dir, phase.name)
-    train, validation = (cells[cell_mask[cells]] for cells in (model.split_["train"], model.split_["validation"]))
-    if min(len(train), phase.batch_size) < 2:
-        raise ValueError(
-            f"A batch must have at least 2 cells, but there are {len(train)} to train on and `batch_size` is "
-            f"{phase.batch_size}. Give more cells of known type, or a larger `batch_size` or `train_size`."
         )
-    splitter = model._data_splitter_cls(
-        model.adata_manager,
-        train_indices=train,
-        validation_indices=validation,
-        batch_size=phase.batch_size,
-        strategy=phase.trainer_kwargs.get("strategy", "auto"),
-        num_workers=phase.num_workers,
-    )
-    monitor = "validation_loss" if len(validation) else "train_loss"
-    plan = phase.plan_cls(model.module, monitor=monitor, **phase.plan_kwargs)
-    best = KeepWeights(monitor, last=lr_schedule == "one_cycle")
-    callbacks = [best, *phase.callbacks]
-    if phase.trainer_kwargs.get("enable_progress_bar", True):
-        callbacks.append(PhaseProgress(phase.title))
-    if phase.checkpoint_dir is not None:
-        callbacks.append(_checkpoints(model, phase, state))
-    _warn_if_long(phase, model.module, len(train), max_epochs)
-    model.module.reset_posthoc()
-    run_phase(
-        model,
-        phase.name,
-        plan,
-        splitter,
-        history=phase.history,
-        callbacks=callbacks,
-        max_epochs=max_epochs,
-        **_trainer_defaults(phase, len(validation)),
-    )
-    chosen = "the last" if best.last else f"the lowest {monitor}"
-    logger.info("%s: kept the weights of epoch %s, %s.", phase.name, best.best_epoch, chosen)
+    return callbacks
 
 
-def _check_phase(phase: PhaseConfig) -> None:
-    corruption = phase.plan_kwargs["corruption"]
-    if corruption not in CORRUPTIONS:
-        raise ValueError(f"`corruption` must be one of {list(CORRUPTIONS)}, got {corruption!r}.")
-    if phase.plan_kwargs["lr_schedule"] not in LR_SCHEDULES:
-        raise ValueError(
-            f"`lr_schedule` must be one of {list(LR_SCHEDULES)}, got {phase.plan_kwargs['lr_schedule']!r}."
-        )
-    check_epochs(max_epochs=phase.max_epochs)
-    if phase.max_epochs is not None and phase.max_epochs < 1:
-        raise ValueError(f"`max_epochs` must be at least 1, got {phase.max_epochs}.")
-    strategy = str(phase.trainer_kwargs.get("strategy", "auto"))
-    if phase.plan_kwargs.get("freeze_encoder_epochs") and "ddp" in strategy and "unused" not in strategy:
-        raise ValueError(
-            "A frozen encoder leaves parameters without gradients, which `strategy` must allow, got "
-            f"{strategy!r}: `strategy='ddp_find_unused_parameters_true'` does."
-        )
-    if phase.checkpoint_interval < 1:
-        raise ValueError(f"`checkpoint_interval` must be at least 1, got {phase.checkpoint_interval}.")
-    if phase.resume and phase.checkpoint_dir is None:
-        raise ValueError("`resume=True` needs the `checkpoint_dir` of the training that it goes on from, got None.")
-
-
-def _trainer_defaults(phase: PhaseConfig, n_validation: int) -> dict:
-    defaults = {
+def _trainer_defaults(config: PhaseConfig, n_validation: int, monitor: str) -> dict[str, Any]:
+    defaults: dict[str, Any] = {
         # nothing is logged within an epoch, and Lightning warns where an interval is longer than an epoch
         "log_every_n_steps": 1,
         "simple_progress_bar": False,
     }
     if n_validation:
-        # the schedule and the choice of weights need the validation loss of every epoch
+        # the schedule and the kept weights need the validation loss of every epoch
         defaults["check_val_every_n_epoch"] = 1
-    if phase.trainer_kwargs.get("early_stopping"):
-        defaults["early_stopping_monitor"] = "validation_loss" if n_validation else "train_loss"
-    return {**defaults, **phase.trainer_kwargs}
+    if config.trainer_kwargs.get("early_stopping"):
+        defaults["early_stopping_monitor"] = monitor
+    return {**defaults, **config.trainer_kwargs}
 
 
-def _checkpoints(model: BaseModelClass, phase: PhaseConfig, state: dict | None) -> Checkpoints:
-    phase.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-    resumes = state is not None and state["phase"] == phase.name
-    return Checkpoints(
-        phase.checkpoint_dir,
-        phase.name,
-        interval=phase.checkpoint_interval,
-        model_state=state["model_state"] if resumes else model_state(model),
-        resume_from=state if resumes else None,
-    )
-
-
-def _warn_if_long(phase: PhaseConfig, module: nn.Module, n_obs: int, max_epochs: int) -> None:
-    if uses_accelerator(phase.trainer_kwargs["accelerator"]):
+def _warn_if_long(config: PhaseConfig, module: HRCAModule, n_obs: int, max_epochs: int) -> None:
+    if uses_accelerator(config.trainer_kwargs["accelerator"]):
         return
-    hours = max_epochs * estimate_epoch_seconds(module, n_obs=n_obs, batch_size=phase.batch_size) / 3600
-    logger.info("%s: %d epochs of %d cells, about %.2g h on this CPU.", phase.name, max_epochs, n_obs, hours)
+    hours = max_epochs * estimate_epoch_seconds(module, n_obs=n_obs, batch_size=config.batch_size) / 3600
+    logger.info("%s: %d epochs of %d cells, about %.2g h on this CPU.", config.name, max_epochs, n_obs, hours)
     if hours > LONG_RUN_HOURS:
-        warnings.warn(
-            f"{phase.name} of {max_epochs} epochs on {n_obs} cells will take about {hours:.2g} h on this CPU. "
+        warn_user(
+            f"{config.name} of {max_epochs} epochs on {n_obs} cells will take about {hours:.2g} h on this CPU. "
             'A smaller size (`HRCA(adata, **hrca.SIZES["laptop"])`), fewer genes or epochs, or a GPU '
-            "(`accelerator='gpu'`) shorten it.",
-            stacklevel=6,
+            "(`accelerator='gpu'`) shorten it."
         )

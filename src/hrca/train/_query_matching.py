@@ -1,37 +1,75 @@
 """Summary of a query's genes and depths against the reference's."""
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
 import numpy as np
 
+from hrca.data._reference_cells import ReferenceCells
 from hrca.data._row_reader import weighted_depth
 from hrca.module._module import N_DEPTH_QUANTILES
 from hrca.module._profiles import class_profiles, js_divergence_by_gene
 
 
+@dataclass(frozen=True)
+class QueryMatch:
+    """The fit of a query to the reference.
+
+    Attributes
+    ----------
+    n_shared_genes
+        Number of the model's genes that the query has.
+    n_genes
+        Number of the model's genes.
+    shared_information
+        Fraction of the information about the labels that the shared genes carry, 0 to 1: their part of the
+        Jensen-Shannon divergence of the label profiles. NaN without labels.
+    query_depth
+        Median counts of a query cell on the shared genes.
+    reference_depth
+        Median counts of a reference cell on the shared genes.
+    kept_fraction
+        Mean fraction of a reference cell's counts that remain at the query's median depth, 0 to 1.
+    """
+
+    n_shared_genes: int
+    n_genes: int
+    shared_information: float
+    query_depth: float
+    reference_depth: float
+    kept_fraction: float
+
+    def to_dict(self) -> dict[str, int | float]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "QueryMatch":
+        """Return the summary that :meth:`to_dict` wrote."""
+        return cls(**fields)
+
+
 def summarize_query_match(
-    counts,
-    codes: np.ndarray | None,
-    n_labels: int,
-    present: np.ndarray,
-    query_depth: np.ndarray,
-) -> tuple[np.ndarray, dict[str, int | float]]:
-    """Describe how a query's genes and depths lie to a reference's.
+    reference: ReferenceCells, present: np.ndarray, query_depth: np.ndarray
+) -> tuple[np.ndarray, QueryMatch]:
+    """Summarise the fit of a query to the reference.
 
     Parameters
     ----------
-    counts
-        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
-    codes
-        Index of each cell's label, shape (n_obs,); n_labels for a cell without; None without labels.
-    n_labels
-        Number of labels.
+    reference
+        Counts and label codes of the reference.
     present
-        Which of the genes the query has, shape (n_genes,).
+        Boolean, which of the model's genes the query has, shape (n_genes,).
     query_depth
-        Counts of each query cell on them.
+        Counts of each query cell on the model's genes, shape (n_query,).
 
     Returns
     -------
-    The percentiles of the query's depth, 0 to 100, and the entries that :meth:`hrca.HRCA.match_query` returns.
+    quantiles
+        Percentiles of the query's depth, 0 to 100, shape (101,), float32.
+    match
+        The summary.
 
     Raises
     ------
@@ -45,17 +83,17 @@ def summarize_query_match(
             "matrix."
         )
     quantiles = np.quantile(query_depth, np.linspace(0, 1, N_DEPTH_QUANTILES))
-    depth = weighted_depth(counts, present.astype(np.float32))
+    depth = weighted_depth(reference.counts, present.astype(np.float32))
     information = np.nan
-    if codes is not None:
-        by_gene = js_divergence_by_gene(class_profiles(counts, codes, n_labels))
+    if reference.n_labels:
+        by_gene = js_divergence_by_gene(class_profiles(reference.counts, reference.codes, reference.n_labels))
         information = float(by_gene[present].sum() / by_gene.sum())
     kept = np.minimum(1, np.quantile(query_depth, 0.5) / np.maximum(depth, 1)).mean()
-    return quantiles.astype(np.float32), {
-        "n_shared_genes": int(present.sum()),
-        "n_genes": len(present),
-        "shared_information": information,
-        "query_depth": float(np.median(query_depth)),
-        "reference_depth": float(np.median(depth)),
-        "share_kept": float(kept),
-    }
+    return quantiles.astype(np.float32), QueryMatch(
+        n_shared_genes=int(present.sum()),
+        n_genes=len(present),
+        shared_information=information,
+        query_depth=float(np.median(query_depth)),
+        reference_depth=float(np.median(depth)),
+        kept_fraction=float(kept),
+    )

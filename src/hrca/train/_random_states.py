@@ -1,14 +1,21 @@
-"""States of the random generators."""
+"""States of all random generators that training draws from."""
 
 import random
+from typing import Any, cast
 
 import numpy as np
+import scvi
 import torch
 
 
-def get_random_states() -> dict:
-    """Return the states of all generators that training draws from, as plain values."""
-    algorithm, keys, position, has_gauss, gauss = np.random.get_state()
+def set_seed(seed: int) -> None:
+    """Seed all generators through scvi-tools; the seed stays its setting."""
+    scvi.settings.seed = seed
+
+
+def get_random_states() -> dict[str, Any]:
+    """Return the states of the generators of torch, CUDA, numpy and Python, as plain values."""
+    algorithm, keys, position, has_gauss, gauss = cast("tuple", np.random.get_state())
     version, words, next_gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
@@ -18,8 +25,8 @@ def get_random_states() -> dict:
     }
 
 
-def set_random_states(states: dict) -> None:
-    """Put the generators where :func:`get_random_states` found them."""
+def set_random_states(states: dict[str, Any]) -> None:
+    """Restore the states that :func:`get_random_states` returned."""
     torch.set_rng_state(states["torch"])
     if states["cuda"] and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])

@@ -3,24 +3,27 @@
 import time
 
 import torch
+from scvi.model._utils import parse_device_args
 from torch import nn
 
 from hrca.module._components import FeatureSelfAttention
 
-# Multiply-adds forward, and twice as many backward, two operations each.
+# A weight takes one multiply-add forward and two backward, of two operations each.
 OPERATIONS_PER_WEIGHT = 6
-
-# Cost of one attention score, forward and backward, in operations of a matrix product; and of one parameter's Adam
-# step. Chosen so that the estimate is within a factor of 2.5 of the clock at every size and number of genes in
-# benchmarks/results/training_time.csv.
+# Cost of one attention score, forward and backward, in operations of a matrix product; and seconds of Adam for each
+# parameter and step. With these the estimate is within a factor of 2.5 of the measured time at every size and number of
+# genes in benchmarks/results/cost/training.csv.
 OPERATIONS_PER_SCORE = 300
-
 SECONDS_PER_PARAMETER_STEP = 1.5e-9
-
+# Width of the square matrix whose product measures the speed: large enough that memory access does not dominate.
 PROBE_WIDTH = 1024
+# Number of products, of which the fastest counts: starting threads slows the first.
+N_PROBES = 5
 
-# The fastest of a few: the first are slowed by starting threads.
-PROBES = 5
+
+def uses_accelerator(accelerator: str) -> bool:
+    """Return whether training runs on another device than the CPU."""
+    return parse_device_args(accelerator=accelerator, devices="auto", return_device="torch")[0] != "cpu"
 
 
 def estimate_epoch_seconds(module: nn.Module, *, n_obs: int, batch_size: int) -> float:
@@ -31,9 +34,9 @@ def estimate_epoch_seconds(module: nn.Module, *, n_obs: int, batch_size: int) ->
     module
         The networks.
     n_obs
-        Cells in an epoch.
+        Number of cells in an epoch.
     batch_size
-        Cells in a batch.
+        Number of cells in a batch.
     """
     linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
     n_weights = sum(layer.weight.numel() for layer in linears)
@@ -49,7 +52,7 @@ def _operations_per_second(batch_size: int) -> float:
     # ones, not random numbers: a resumed training must find the generators as they were
     rows, weights = torch.ones(batch_size, PROBE_WIDTH), torch.ones(PROBE_WIDTH, PROBE_WIDTH)
     fastest = float("inf")
-    for _ in range(PROBES):
+    for _ in range(N_PROBES):
         start = time.perf_counter()
         torch.mm(rows, weights)
         fastest = min(fastest, time.perf_counter() - start)

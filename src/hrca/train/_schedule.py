@@ -1,89 +1,91 @@
-"""Number of epochs and schedule of the learning rate."""
+"""Number of epochs, and the schedule of the learning rate."""
 
 import logging
 import numbers
 
 from scvi.model._utils import get_max_epochs_heuristic
 
-from ._config import PhaseConfig
-from ._trainingplans import FinetunePlan, PretrainPlan
+from ._trainingplans import SpecifiedPlan
 
 logger = logging.getLogger(__name__)
 
-# A training for which no epochs are named has at least these, so that every cell of a large reference is seen often.
+# A training with a default number of epochs has at least these, so that every cell of a large reference is seen often.
 MIN_EPOCHS = 10
 
 
-def default_epochs(plan_cls: type[PretrainPlan] | type[FinetunePlan], n_obs: int, batch_size: int) -> int:
-    """Return the epochs of a training for which none are named: minutes for a laptop size, on any number of cells.
-
-    Parameters
-    ----------
-    plan_cls
-        The phase's plan, which has the Document's number of epochs and the steps that suffice.
-    n_obs
-        Number of cells.
-    batch_size
-        Cells in a batch.
-
-    Returns
-    -------
-    As many as make the plan's number of optimiser steps, at least 10, at most the Document's number.
-    """
-    epochs = round(plan_cls.default_steps * batch_size / n_obs)
-    return min(max(epochs, MIN_EPOCHS), plan_cls.document_epochs)
-
-
 def check_epochs(**epochs: int | None) -> None:
-    """Refuse what is no number of epochs, such as cells in its place.
+    """Check that each number of epochs is one.
 
     Raises
     ------
     TypeError
-        If one is neither a whole number nor None.
+        If a value is neither a whole number nor None, such as an AnnData.
     """
     for name, n_epochs in epochs.items():
         if n_epochs is not None and not isinstance(n_epochs, numbers.Integral):
+            shown = n_epochs if isinstance(n_epochs, (str, numbers.Number)) else type(n_epochs).__name__
             raise TypeError(
-                f"`{name}` must be a whole number or None, got "
-                f"{n_epochs if isinstance(n_epochs, (str, numbers.Number)) else type(n_epochs).__name__}. Cells of a "
-                "query are given by name: `train(query=adata)`."
+                f"`{name}` must be a whole number or None, got {shown}. Cells of a query are given by name: "
+                "`train(query=adata)`."
             )
 
 
-def scaled_schedule(plan_cls: type[PretrainPlan] | type[FinetunePlan], max_epochs: int) -> dict[str, int]:
-    """Scale the Document's schedule of the learning rate to a number of epochs.
+def default_epochs(plan_cls: type[SpecifiedPlan], n_obs: int, batch_size: int) -> int:
+    """Return the default number of epochs of :meth:`hrca.HRCA.train`: minutes at laptop size, for any number of cells.
 
     Parameters
     ----------
     plan_cls
-        The phase's plan, which has the Document's numbers.
+        The plan of the phase, with the number of epochs of the specification and a sufficient number of steps.
+    n_obs
+        Number of cells.
+    batch_size
+        Number of cells in a batch.
+
+    Returns
+    -------
+    The number of epochs that make the plan's number of optimiser steps; at least 10, at most that of the specification.
+    """
+    epochs = round(plan_cls.default_steps * batch_size / n_obs)
+    return min(max(epochs, MIN_EPOCHS), plan_cls.specified_epochs)
+
+
+def specified_epochs(plan_cls: type[SpecifiedPlan], phase: str, n_obs: int) -> int:
+    """Return the number of epochs of the specification, or fewer for more than 20,000 cells by scvi-tools' rule.
+
+    Parameters
+    ----------
+    plan_cls
+        The plan of the phase.
+    phase
+        Name of the phase, for the log.
+    n_obs
+        Number of cells.
+    """
+    max_epochs = get_max_epochs_heuristic(n_obs, epochs_cap=plan_cls.specified_epochs)
+    reason = "the number of the specification"
+    if max_epochs < plan_cls.specified_epochs:
+        reason += f", {plan_cls.specified_epochs}, scaled down by scvi-tools' rule for {n_obs} cells"
+    logger.info("%s: %d epochs, %s.", phase, max_epochs, reason)
+    return max_epochs
+
+
+def scaled_schedule(plan_cls: type[SpecifiedPlan], max_epochs: int) -> dict[str, int]:
+    """Scale the learning-rate schedule of the specification to a number of epochs.
+
+    Parameters
+    ----------
+    plan_cls
+        The plan of the phase, with the numbers of the specification.
     max_epochs
         Number of epochs.
 
     Returns
     -------
-    ``lr_hold_epochs`` and ``lr_patience``; the Document's at the Document's number of epochs.
+    ``lr_hold_epochs`` and ``lr_patience``; those of the specification at its number of epochs.
     """
-    share = max_epochs / plan_cls.document_epochs
+    fraction = max_epochs / plan_cls.specified_epochs
     return {
-        "lr_hold_epochs": round(share * plan_cls.document_hold_epochs),
-        "lr_patience": max(1, round(share * plan_cls.document_patience)),
+        "lr_hold_epochs": round(fraction * plan_cls.specified_hold_epochs),
+        "lr_patience": max(1, round(fraction * plan_cls.specified_patience)),
     }
-
-
-def _choose_epochs(phase: PhaseConfig, n_obs: int) -> int:
-    if phase.max_epochs is not None:
-        # torch's schedules refuse numpy's integers
-        return int(phase.max_epochs)
-    max_epochs = scaled_epochs(phase.plan_cls.document_epochs, max(n_obs, 1))
-    why = "the Training Document's number"
-    if max_epochs < phase.plan_cls.document_epochs:
-        why += f", {phase.plan_cls.document_epochs}, scaled down by scvi-tools' rule for {n_obs} cells"
-    logger.info("%s: %d epochs, %s.", phase.name, max_epochs, why)
-    return max_epochs
-
-
-def scaled_epochs(document_epochs: int, n_obs: int) -> int:
-    """Return the Document's number of epochs, or fewer for many cells, by scvi's rule: 20,000 cells see all of them."""
-    return get_max_epochs_heuristic(n_obs, epochs_cap=document_epochs)

@@ -1,74 +1,146 @@
 """Training and validation cells."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pandas as pd
-from scvi import settings
+from scvi.data import AnnDataManager
 from scvi.dataloaders import DataSplitter
 from scvi.model._utils import use_distributed_sampler
-from scvi.model.base import BaseModelClass
+from torch.utils.data import DataLoader
 
 
-def split_cells(model: BaseModelClass, codes: np.ndarray | None, train_size: float) -> dict:
-    """Return the split of the reference that both phases share; drawn at the first call.
+@dataclass(frozen=True)
+class Split:
+    """The split of a reference, which all phases share.
+
+    Attributes
+    ----------
+    train_size
+        Fraction of the cells of each label that train, in (0, 1].
+    train
+        Indices of the training cells, sorted, shape (n_train,).
+    validation
+        Indices of the validation cells, sorted, shape (n_validation,).
+    """
+
+    train_size: float
+    train: np.ndarray
+    validation: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, which every version of HRCA can read."""
+        return {"train_size": self.train_size, "train": self.train, "validation": self.validation}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Split":
+        """Return the split that :meth:`to_dict` wrote."""
+        train, validation = (np.asarray(fields[name], dtype=int) for name in ("train", "validation"))
+        return cls(fields["train_size"], train, validation)
+
+    def drop_cells(self, cells: np.ndarray, *, keep_validation: bool) -> "Split":
+        """Return the split without some of its cells.
+
+        Parameters
+        ----------
+        cells
+            Indices of the cells to drop.
+        keep_validation
+            If False, the remaining validation cells train too.
+        """
+        train, validation = (np.setdiff1d(part, cells) for part in (self.train, self.validation))
+        if not keep_validation:
+            train, validation = np.sort(np.concatenate([train, validation])), np.zeros(0, dtype=int)
+        return Split(self.train_size, train, validation)
+
+
+def split_cells(split: Split | None, codes: np.ndarray, train_size: float, seed: int | None) -> Split:
+    """Return the split of the reference: an earlier one, or a new draw.
 
     Parameters
     ----------
-    model
-        The model; ``split_`` is its split, or None.
+    split
+        The split of an earlier phase; None before the first phase.
     codes
-        Class of each cell, shape (n_obs,); None without labels.
+        Label code of each cell, shape (n_obs,).
     train_size
-        Share of the training cells of each class, in (0, 1].
-
-    Returns
-    -------
-    ``train_size``, and the indices of the ``train`` and ``validation`` cells.
+        Fraction of the training cells of each label, in (0, 1].
+    seed
+        Seed of the draw; None: a random one.
 
     Raises
     ------
     ValueError
-        If `train_size` is not in (0, 1], or not the one of the split that there is.
+        If `train_size` is not in (0, 1], or differs from the `train_size` of the earlier split.
     """
     if not 0 < train_size <= 1:
         raise ValueError(f"`train_size` must be above 0 and at most 1, got {train_size}.")
-    if model.split_ is None:
-        codes = np.zeros(model.summary_stats.n_cells, dtype=int) if codes is None else codes
-        train, validation = stratified_split(codes, train_size, settings.seed)
-        return {"train_size": train_size, "train": train, "validation": validation}
-    if model.split_["train_size"] != train_size:
+    if split is None:
+        return Split(train_size, *stratified_split(codes, train_size, seed))
+    if split.train_size != train_size:
         raise ValueError(
             "Both phases must train on the same cells, but the first was split with "
-            f"`train_size={model.split_['train_size']}` and this one asks for {train_size}. "
+            f"`train_size={split.train_size}` and this one asks for {train_size}. "
             "Give the same, or make a new model."
         )
-    return model.split_
+    return split
+
+
+def stratified_split(codes: np.ndarray, train_size: float, seed: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Split cells into training and validation, with the same fraction of each label.
+
+    Parameters
+    ----------
+    codes
+        Label code of each cell, shape (n_obs,).
+    train_size
+        Fraction of the training cells, in (0, 1].
+    seed
+        Seed of the draw; None: a random one.
+
+    Returns
+    -------
+    train
+        Indices of the training cells, sorted. Every label has at least one.
+    validation
+        Indices of the validation cells, sorted.
+    """
+    labels = pd.Series(codes).groupby(codes)
+    drawn = labels.sample(frac=1 - train_size, random_state=seed)
+    # a label of which all cells were drawn gives its first cell back
+    n_cells, n_drawn = labels.transform("size")[drawn.index], drawn.groupby(drawn).transform("size")
+    is_validation = (n_drawn < n_cells) | drawn.duplicated()
+    validation = np.sort(drawn.index[is_validation].to_numpy())
+    return np.setdiff1d(np.arange(len(codes)), validation), validation
 
 
 class FixedIndexSplitter(DataSplitter):
-    """scvi's splitter on given cells.
+    """scvi-tools' data splitter for given cells.
 
-    An empty set is an empty list of batches: scvi returns None, on which Lightning fails (scvi-tools#3223).
+    An empty set is an empty list of batches. scvi-tools returns None, on which Lightning fails (scvi-tools#3223).
 
     Parameters
     ----------
     adata_manager
-        scvi's manager of the reference.
+        scvi-tools' manager of the reference.
     train_indices
-        Cells to train on.
+        Indices of the training cells.
     validation_indices
-        Cells to validate on; may be empty.
+        Indices of the validation cells; may be empty.
     batch_size
-        Cells in a batch. A last batch of one or two cells is left out: BatchNorm cannot train on one, and scvi warns
-        of two. The cells are shuffled, so they are others in each epoch.
+        Number of cells in a batch. A last batch of one or two cells is dropped: BatchNorm cannot train on one cell, and
+        scvi-tools warns of two. The cells are shuffled, so each epoch drops other cells.
     strategy
-        Lightning's; with one of its "ddp" kind, each process gets its own share of the cells.
+        Lightning's strategy. With a "ddp" strategy, each process gets a part of the cells.
     num_workers
-        Processes that prepare batches.
+        Number of processes that prepare batches.
     """
 
     def __init__(
         self,
-        adata_manager,
+        adata_manager: AnnDataManager,
         *,
         train_indices: np.ndarray,
         validation_indices: np.ndarray,
@@ -76,45 +148,21 @@ class FixedIndexSplitter(DataSplitter):
         strategy: str = "auto",
         num_workers: int = 0,
     ):
-        rest = np.setdiff1d(np.arange(adata_manager.adata.n_obs), np.concatenate([train_indices, validation_indices]))
+        n_obs = adata_manager.adata.n_obs
+        unused = np.setdiff1d(np.arange(n_obs), np.concatenate([train_indices, validation_indices]))
         super().__init__(
             adata_manager,
-            external_indexing=[train_indices, validation_indices, rest],
+            external_indexing=[train_indices, validation_indices, unused],
             batch_size=batch_size,
             drop_last=len(train_indices) > batch_size and len(train_indices) % batch_size in (1, 2),
             distributed_sampler=use_distributed_sampler(strategy),
             num_workers=num_workers,
         )
 
-    def val_dataloader(self):
-        """Return the validation batches, an empty list without validation cells."""
+    def val_dataloader(self) -> DataLoader | list:
+        """Return the validation batches; an empty list without validation cells."""
         return super().val_dataloader() if len(self.val_idx) else []
 
-    def test_dataloader(self):
-        """Return no batches: the cells outside both sets take no part in the phase."""
+    def test_dataloader(self) -> list:
+        """Return no batches: the other cells take no part in the phase."""
         return []
-
-
-def stratified_split(codes: np.ndarray, train_size: float, seed: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Split cells into training and validation, the same share of each class.
-
-    Parameters
-    ----------
-    codes
-        Class of each cell, shape (n_obs,).
-    train_size
-        Share of the training cells, in (0, 1].
-    seed
-        Seed of the draw; a random one if None.
-
-    Returns
-    -------
-    Indices of the training cells and of the validation cells, both sorted. Every class has a cell in training.
-    """
-    classes = pd.Series(codes).groupby(codes)
-    drawn = classes.sample(frac=1 - train_size, random_state=seed)
-    # a class that was drawn whole gives its first cell back
-    n_cells, n_drawn = classes.transform("size")[drawn.index], drawn.groupby(drawn).transform("size")
-    kept = (n_drawn < n_cells) | drawn.duplicated()
-    validation = np.sort(drawn.index[kept].to_numpy())
-    return np.setdiff1d(np.arange(len(codes)), validation), validation

@@ -1,6 +1,6 @@
-"""The training plans: what is minimised, by which optimiser, on which learning-rate schedule."""
+"""The training plans: loss, optimiser and learning-rate schedule of each phase."""
 
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from scvi.module.base import BaseModuleClass, LossOutput
@@ -8,50 +8,45 @@ from scvi.train import TrainingPlan
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 LRSchedule = Literal["one_cycle", "plateau"]
-
 LR_SCHEDULES: tuple[str, ...] = get_args(LRSchedule)
 
-# Validation cells are corrupted alike at every epoch, so that their losses can be compared; any fixed number serves.
+# Validation cells are corrupted alike in every epoch, so that their losses can be compared. Any fixed number serves.
 VALIDATION_SEED = 0
 
 
-class _BasePlan(TrainingPlan):
-    """What both phases share; abstract.
+class BasePlan(TrainingPlan):
+    """The part that all plans share; abstract.
 
-    scvi's plan brings an ELBO, Adam with ``eps=0.01`` and weight decay, and a plateau on absolute differences
-    (scvi-tools 1.4.2 and 1.5.1, ``TrainingPlan``); each of these is replaced here by torch's own default.
+    scvi-tools' plan brings an ELBO, Adam with ``eps=0.01`` and weight decay, and a plateau on absolute differences
+    (scvi-tools 1.4.2 and 1.5.1, ``TrainingPlan``). Each of these is replaced here by torch's own default.
 
     Parameters
     ----------
     module
         The networks.
     corruption
-        How training cells are made sparser; see :func:`hrca.module._transforms.corrupt`.
+        Corruption of the training cells, see :func:`hrca.module._transforms.corrupt`.
     lr
-        Learning rate of Adam; the highest of a cycle.
+        Learning rate of Adam; the maximum of a cycle.
     lr_schedule
-        "plateau": the Document's, see the next three. "one_cycle": it rises and falls once over all steps (Smith,
-        arXiv:1803.09820).
+        "plateau": the schedule of the specification, with the next three parameters. "one_cycle": the learning rate
+        rises and falls once over all steps :cite:p:`smith2018disciplined`.
     lr_factor
-        What the learning rate is multiplied with when the monitored loss has stopped falling.
+        Factor of the learning rate when the monitored loss stops falling.
     lr_patience
-        Epochs without a lower loss before that.
+        Number of epochs without a lower loss before that.
     lr_hold_epochs
-        Epochs at the start in which the learning rate is left alone.
+        Number of epochs at the start with a constant learning rate.
     freeze_encoder_epochs
-        Epochs at the start in which the encoder is not trained.
+        Number of epochs at the start in which the encoder does not train.
     encoder_lr
         Learning rate of the encoder; None: `lr`.
     monitor
         The loss that the schedule follows, by the name under which it is logged.
     """
 
-    document_epochs: int
-    default_steps: int
-    document_hold_epochs: int
-    document_patience: int
-    classify: bool
-    loss_weights: dict[str, float]
+    classify: ClassVar[bool]
+    loss_weights: ClassVar[dict[str, float]]
 
     def __init__(
         self,
@@ -73,7 +68,7 @@ class _BasePlan(TrainingPlan):
             lr_factor=lr_factor,
             lr_patience=lr_patience,
             lr_scheduler_metric=monitor,
-            # the remaining two are what scvi's MLflow logger reports: torch's defaults, which configure_optimizers uses
+            # scvi-tools' MLflow logger reports these two: torch's defaults, which configure_optimizers uses
             eps=1e-8,
             weight_decay=0.0,
             **self.loss_weights,
@@ -85,7 +80,7 @@ class _BasePlan(TrainingPlan):
         self.encoder_lr = encoder_lr
 
     def initialize_train_metrics(self) -> None:
-        """Keep no ELBO."""
+        """Create no ELBO metrics."""
 
     initialize_val_metrics = initialize_train_metrics
 
@@ -93,25 +88,25 @@ class _BasePlan(TrainingPlan):
     val_metrics = None
 
     def setup(self, stage: str) -> None:
-        """Let gradients reach only what this phase trains, in training mode.
+        """Enable gradients for the networks of this phase only, in training mode.
 
-        Here, since Lightning asks for the optimiser before it calls ``on_fit_start``. scvi leaves the networks in eval
-        mode after a phase, and Lightning leaves modes as it finds them.
+        This happens here, since Lightning asks for the optimiser before it calls ``on_fit_start``. scvi-tools leaves
+        the networks in eval mode after a phase, and Lightning leaves modes as it finds them.
         """
         self.module.train()
         if self.module.se_classifier is not None:
             self.module.se_classifier.requires_grad_(self.classify)
 
     def on_train_epoch_start(self) -> None:
-        """Let the encoder be trained once its frozen epochs are over."""
+        """Enable the encoder's gradients after its frozen epochs."""
         for parameter in self.module.gene_ae.encoder_parameters():
             parameter.requires_grad_(self.current_epoch >= self.freeze_encoder_epochs)
 
     def on_validation_epoch_start(self) -> None:
-        """Start the validation cells' corruption anew."""
+        """Restart the random corruption of the validation cells."""
         self._validation_generator = torch.Generator(device=self.device).manual_seed(VALIDATION_SEED)
 
-    def forward(self, batch: dict, loss_kwargs: dict):
+    def forward(self, batch: dict[str, torch.Tensor], loss_kwargs: dict[str, Any]) -> tuple:
         """Run the module on a batch from the data loader."""
         generator = None if self.module.training else self._validation_generator
         return self.module(
@@ -133,21 +128,21 @@ class _BasePlan(TrainingPlan):
         )
 
     def make_optimizer(self) -> torch.optim.Adam:
-        """Adam as torch has it, the encoder at its own learning rate."""
-        # The fused kernel is the same Adam in one pass over the parameters (docs/published_code.md, row 14);
-        # torch refuses it together with clipping under mixed precision, and has it for CPU and CUDA only.
+        """Return torch's Adam, with the encoder at its own learning rate."""
+        # The fused kernel is the same Adam in one pass over the parameters (docs/published_code.md, row 14). torch
+        # rejects it together with clipping under mixed precision, and has it for CPU and CUDA only.
         fused = self.trainer.gradient_clip_val is None and self.device.type in ("cpu", "cuda")
         encoder = list(self.module.gene_ae.encoder_parameters())
         ids = {id(parameter) for parameter in encoder}
         others = [p for p in self.module.parameters() if p.requires_grad and id(p) not in ids]
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": encoder, "lr": self.lr if self.encoder_lr is None else self.encoder_lr},
             {"params": others},
         ]
         return torch.optim.Adam(groups, lr=self.lr, fused=fused)
 
-    def configure_optimizers(self) -> dict:
-        """Adam with one cycle, or with the Document's schedule: hold, then divide when the loss stops falling."""
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Return Adam with one cycle, or with the schedule of the specification."""
         optimizer = self.make_optimizer()
         if self.lr_schedule == "one_cycle":
             rates = [group["lr"] for group in optimizer.param_groups]
@@ -160,49 +155,67 @@ class _BasePlan(TrainingPlan):
         }
 
     def lr_scheduler_step(self, scheduler: LRScheduler, metric: torch.Tensor | None) -> None:
-        """Go on along the cycle, or leave the learning rate alone in the first `lr_hold_epochs` epochs."""
+        """Advance the schedule; a plateau starts after `lr_hold_epochs` epochs."""
         if isinstance(scheduler, OneCycleLR):
             # torch would step once more after the last batch, past the end of the cycle
             if scheduler.last_epoch < scheduler.total_steps - 1:
                 scheduler.step()
         elif self.current_epoch >= self.lr_hold_epochs:
-            scheduler.step(metric)
+            scheduler.step(metric)  # type: ignore[arg-type]  # a plateau takes the metric
 
 
-class PretrainPlan(_BasePlan):
-    """Pre-training: Gene-AE alone, on its reconstruction of the uncorrupted cells.
+class SpecifiedPlan(BasePlan):
+    """A phase of the HRCA specification (the HRCA Training Document); abstract.
 
-    Training Document, "Pre-training": l_r = MSE(I, O), Adam. The classifier neither runs nor changes.
+    Attributes
+    ----------
+    specified_epochs
+        Number of epochs in the specification.
+    specified_hold_epochs
+        Number of epochs with a constant learning rate in the specification.
+    specified_patience
+        Patience of the learning rate in the specification, in epochs.
+    default_steps
+        Number of optimiser steps that suffice (docs/decisions/0003).
     """
 
-    document_epochs = 1000
+    specified_epochs: ClassVar[int]
+    specified_hold_epochs: ClassVar[int]
+    specified_patience: ClassVar[int]
+    default_steps: ClassVar[int]
+
+
+class PretrainPlan(SpecifiedPlan):
+    """Pre-training: Gene-AE alone, on the reconstruction of the uncorrupted cells.
+
+    Specification, "Pre-training": l_r = MSE(I, O), Adam. The classifier neither runs nor changes.
+    """
+
+    specified_epochs = 1000
+    specified_hold_epochs = 200
+    specified_patience = 50
     default_steps = 400
-    document_hold_epochs = 200
-    document_patience = 50
     classify = False
     loss_weights = {"reconstruction_weight": 1.0, "classification_weight": 0.0, "label_smoothing": 0.0}
 
 
-class FinetunePlan(_BasePlan):
+class FinetunePlan(SpecifiedPlan):
     """Fine-tuning: both networks, on labels and reconstruction together.
 
-    The weights and the smoothing are the published code's; the Document names none
+    The loss weights and the label smoothing are those of the published code. The specification gives none
     (docs/published_code.md, row 11).
     """
 
-    document_epochs = 200
+    specified_epochs = 200
+    specified_hold_epochs = 20
+    specified_patience = 10
     default_steps = 700
-    document_hold_epochs = 20
-    document_patience = 10
     classify = True
     loss_weights = {"reconstruction_weight": 0.1, "classification_weight": 0.9, "label_smoothing": 0.1}
 
 
-class AdaptPlan(_BasePlan):
-    """Adaptation to a query: as fine-tuning, on cells of both sides.
-
-    Not of the Document.
-    """
+class AdaptPlan(BasePlan):
+    """Adaptation to a query: the loss of fine-tuning, on cells of both sides. Not part of the specification."""
 
     classify = True
     loss_weights = FinetunePlan.loss_weights

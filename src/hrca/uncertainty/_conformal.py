@@ -1,216 +1,284 @@
-"""Sets of labels that hold the true one as often as was asked for: split conformal prediction on held-out cells."""
+"""Conformal prediction sets: sets of labels that contain the true label with a given probability."""
 
-import warnings
+from dataclasses import dataclass, fields
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
-# Held-out cells are told apart by depth in as many bins of equal size as have this many cells, at most five.
-MIN_CELLS_PER_BIN, MAX_DEPTH_BINS = 20, 5
+from hrca._warnings import warn_user
 
-# With a threshold for each label, the other labels' cells count as this many of its own: a label that few held-out
-# cells have is drawn to the common threshold, where alone it would be in every set (docs/decisions/0004).
+from ._density_ratio import density_ratio
+
+# Held-out cells are divided by depth into at most MAX_DEPTH_BINS bins of equal size, with at least MIN_CELLS_PER_BIN
+# cells each. With 20 cells in a bin, the expected coverage exceeds its target by at most 1/21.
+MIN_CELLS_PER_BIN = 20
+MAX_DEPTH_BINS = 5
+
+# With a threshold for each label, the cells of all other labels together count as this many cells. Without them, a
+# label with few held-out cells would be in every set (docs/decisions/0004).
 OTHER_LABELS_N_CELLS = 20.0
 
-# Held-out cells that are kept with a model, at most: more change no threshold by half a point.
+# Maximum number of held-out cells in a saved model. With more, no threshold changes by more than half a percentage
+# point.
 MAX_HELD_OUT_CELLS = 2000
 
-# Weighted sets: inverse penalty of the classifier that tells query from held-out cells, .001 of .001, .01 and .1
-# (docs/decisions/0004).
-IMPORTANCE_C = 0.001
 
-# The bound of its log odds, the query cells that teach it, at most, and the probability below which all are as good as
-# none when cells are compared by their logs. None was tuned.
-MAX_ABS_LOG_ODDS, MAX_IMPORTANCE_CELLS, MIN_PROBABILITY = 4.0, 20_000, 1e-4
+@dataclass(frozen=True)
+class ConformalScores:
+    """Scores of held-out cells, from which the thresholds of prediction sets are computed.
+
+    Each cell has one row for each depth at which it was scored.
+
+    Attributes
+    ----------
+    scores
+        Score of the true label, shape (n_rows,), float32; see :func:`aps_scores`.
+    depth
+        Counts of the cell, shape (n_rows,), float32.
+    codes
+        Index of the true label, shape (n_rows,), int32.
+    cells
+        Index of the cell in the reference, shape (n_rows,), int32.
+    probabilities
+        Calibrated probabilities, shape (n_rows, n_labels), float32.
+    """
+
+    scores: np.ndarray
+    depth: np.ndarray
+    codes: np.ndarray
+    cells: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def n_cells(self) -> int:
+        """Number of different cells."""
+        return len(np.unique(self.cells))
+
+    def subset(self, rows: np.ndarray) -> "ConformalScores":
+        """Return some of the rows, given by a mask or by indices."""
+        return ConformalScores(**{name: values[rows] for name, values in self.to_dict().items()})
+
+    def to_dict(self) -> dict[str, np.ndarray]:
+        """Return the arrays by the names of the attributes, to be saved."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_dict(cls, arrays: dict[str, np.ndarray]) -> "ConformalScores":
+        """Restore the scores from the arrays of :meth:`to_dict`."""
+        return cls(**arrays)
 
 
-def aps_scores(probabilities: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Return how far down a cell's list each label stands: the probability of those before it and a share of its own.
-
-    The randomised score of adaptive prediction sets (Romano, Sesia and Candes, NeurIPS 2020). It is uniform for the
-    true label where probabilities are right, for sure and unsure cells alike.
+def aps_scores(probabilities: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    r"""Compute the randomised scores of adaptive prediction sets (APS).
 
     Parameters
     ----------
     probabilities
-        Shape (n_obs, n_labels).
-    draws
-        Which share of its own probability each cell's labels get, in [0, 1), shape (n_obs,).
+        Probabilities, shape (n_obs, n_labels).
+    uniform
+        A random number in [0, 1) for each cell, shape (n_obs,).
 
     Returns
     -------
-    Shape (n_obs, n_labels), in [0, 1].
+    Score of each label, in [0, 1], shape (n_obs, n_labels).
+
+    Notes
+    -----
+    For a cell with probabilities :math:`p` and random number :math:`u`, the score of label :math:`k` is
+    :cite:p:`romano2020classification`
+
+    .. math:: s_k = \sum_{j: p_j > p_k} p_j + u\, p_k.
+
+    Where the probabilities are calibrated, the score of the true label is uniform, for confident and unconfident cells
+    alike.
 
     Examples
     --------
-    >>> label_scores(np.array([[0.2, 0.7, 0.1]]), np.array([0.5])).round(2)
+    >>> aps_scores(np.array([[0.2, 0.7, 0.1]]), np.array([0.5])).round(2)
     array([[0.8 , 0.35, 0.95]])
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")
-    sorted_ = np.take_along_axis(probabilities, order, axis=1)
+    descending = np.take_along_axis(probabilities, order, axis=1)
     scores = np.empty_like(probabilities)
-    np.put_along_axis(scores, order, sorted_.cumsum(axis=1) - (1 - draws[:, None]) * sorted_, axis=1)
+    np.put_along_axis(scores, order, descending.cumsum(axis=1) - (1 - uniform[:, None]) * descending, axis=1)
     return scores
 
 
-def conformal_scores(probabilities: np.ndarray, depth: np.ndarray, codes: np.ndarray, cells: np.ndarray) -> dict:
-    """Return what is to be kept of held-out cells.
+def conformal_scores(
+    probabilities: np.ndarray, depth: np.ndarray, codes: np.ndarray, cells: np.ndarray
+) -> ConformalScores:
+    """Score the true labels of held-out cells.
 
     Parameters
     ----------
     probabilities
-        Calibrated, shape (n_obs, n_labels).
+        Calibrated probabilities, shape (n_rows, n_labels).
     depth
-        Counts of each, shape (n_obs,).
+        Counts of each cell, shape (n_rows,).
     codes
-        Index of the true label, shape (n_obs,).
+        Index of the true label, shape (n_rows,).
     cells
-        Number of the cell, shape (n_obs,): each stands at several depths.
+        Index of the cell, shape (n_rows,). Each cell has one row for each depth at which it was scored.
 
     Returns
     -------
-    ``score`` of the true label, ``depth``, ``code`` and ``cell``, each of shape (n_obs,), and ``probabilities``, of at
-    most 2,000 cells.
+    All rows of at most 2,000 cells, chosen at random.
     """
     rng = np.random.default_rng(0)
     scores = aps_scores(probabilities, rng.random(len(codes)))[np.arange(len(codes)), codes]
-    known = np.unique(cells)
-    kept = np.isin(
-        cells, rng.choice(known, MAX_HELD_OUT_CELLS, replace=False) if len(known) > MAX_HELD_OUT_CELLS else known
+    sampled_cells = np.unique(cells)
+    if len(sampled_cells) > MAX_HELD_OUT_CELLS:
+        sampled_cells = rng.choice(sampled_cells, MAX_HELD_OUT_CELLS, replace=False)
+    rows = np.isin(cells, sampled_cells)
+    return ConformalScores(
+        scores=scores[rows].astype(np.float32),
+        depth=depth[rows].astype(np.float32),
+        codes=codes[rows].astype(np.int32),
+        cells=cells[rows].astype(np.int32),
+        probabilities=probabilities[rows].astype(np.float32),
     )
-    return {
-        "score": scores[kept].astype(np.float32),
-        "depth": depth[kept].astype(np.float32),
-        "code": codes[kept].astype(np.int32),
-        "cell": cells[kept].astype(np.int32),
-        "probabilities": probabilities[kept].astype(np.float32),
-    }
 
 
 def prediction_sets(
-    held_out: dict[str, np.ndarray],
+    conformal: ConformalScores,
     probabilities: np.ndarray,
     depth: np.ndarray,
-    draws: np.ndarray,
+    uniform: np.ndarray,
     *,
     coverage: float,
     class_conditional: bool = False,
     reweight_to_query: bool = False,
 ) -> np.ndarray:
-    """Choose for each cell the labels that stand no further down than held-out cells' true ones.
-
-    Compared are held-out cells of similar depth; or, weighted, all of them, each as much as it is like the query's
-    cells (Tibshirani, Barber, Candes and Ramdas, NeurIPS 2019), in depth too.
+    r"""Select for each cell the labels whose score is at most a quantile of held-out scores.
 
     Parameters
     ----------
-    held_out
-        From :func:`conformal_scores`.
+    conformal
+        Scores of held-out cells, from :func:`conformal_scores`.
     probabilities
-        Calibrated, shape (n_obs, n_labels).
+        Calibrated probabilities, shape (n_obs, n_labels).
     depth
-        Counts of each cell, shape (n_obs,); a cell without gets all labels.
-    draws
-        As in :func:`aps_scores`.
+        Counts of each cell, shape (n_obs,). The set of a cell without counts contains all labels.
+    uniform
+        A random number in [0, 1) for each cell, shape (n_obs,).
     coverage
-        Share of cells whose set is to hold the true label.
+        Fraction of the cells whose set is to contain the true label, in (0, 1).
     class_conditional
-        Whether it is to hold for each label, not only over all cells.
-    weighted
-        Whether to weigh the held-out cells for this query; not with `class_conditional`.
+        If True, the coverage holds for each label, and not only over all cells. It is ignored with `reweight_to_query`.
+    reweight_to_query
+        If True, held-out cells are weighted by their similarity to the query's cells. All of them are used, and not
+        only those of similar depth.
 
     Returns
     -------
-    Whether a label is in the set, shape (n_obs, n_labels).
+    True for each label in the set of a cell, shape (n_obs, n_labels).
+
+    Warns
+    -----
+    UserWarning
+        With `reweight_to_query`, if few held-out cells are similar to the query's cells.
+
+    Notes
+    -----
+    Split conformal prediction :cite:p:`vovk2005algorithmic`. With scores :math:`s_i` and weights :math:`w_i` of the
+    held-out cells, the set of a cell of weight :math:`w` contains the labels with a score of at most
+
+    .. math:: t = \min \Big\{ s : \sum_{i: s_i \le s} w_i \ge \alpha \big(w + \sum_i w_i\big) \Big\},
+
+    where :math:`\alpha` is the coverage. By default, the held-out cells are those of one depth bin, each of weight 1.
+    With `class_conditional`, there is a threshold for each label :cite:p:`vovk2012conditional`: the held-out cells of
+    the label have weight 1, and those of all other labels have a total weight of at most 20. With
+    `reweight_to_query`, the weights estimate the ratio of the densities of query and held-out cells
+    :cite:p:`tibshirani2019conformal`. A cell that was scored at several depths has its weight divided among its rows.
     """
     has_counts = depth > 0
     if not has_counts.any():
         return np.ones(probabilities.shape, dtype=bool)
-    scores = aps_scores(probabilities.astype(float), draws)
+    scores = aps_scores(probabilities.astype(float), uniform)
     if reweight_to_query:
-        own_weights = np.ones(len(depth))
-        weights, own_weights[has_counts] = _importance_weights(
-            held_out, probabilities[has_counts], depth[has_counts], draws[has_counts]
+        query_weights = np.ones(len(depth))
+        weights, query_weights[has_counts] = _importance_weights(
+            conformal, probabilities[has_counts], depth[has_counts], uniform[has_counts]
         )
-        thresholds = _thresholds(held_out["score"], weights, own_weights, coverage)[:, None]
+        thresholds = _weighted_quantile(conformal.scores, weights, query_weights, coverage)[:, None]
     else:
-        thresholds = _by_depth(held_out, depth, probabilities.shape[1], coverage, class_conditional)
+        thresholds = _thresholds_by_depth(conformal, depth, probabilities.shape[1], coverage, class_conditional)
     return (scores <= thresholds) | ~has_counts[:, None]
 
 
-def _by_depth(
-    held_out: dict[str, np.ndarray], depth: np.ndarray, n_labels: int, coverage: float, class_conditional: bool
+def _thresholds_by_depth(
+    conformal: ConformalScores, depth: np.ndarray, n_labels: int, coverage: float, class_conditional: bool
 ) -> np.ndarray:
     """Return a threshold for each cell and label, shape (n_obs, n_labels)."""
-    n_bins = int(np.clip(len(np.unique(held_out["cell"])) // MIN_CELLS_PER_BIN, 1, MAX_DEPTH_BINS))
-    edges = np.quantile(held_out["depth"], np.linspace(0, 1, n_bins + 1)[1:-1])
-    own_bin = np.searchsorted(edges, held_out["depth"], side="right")
+    n_bins = int(np.clip(conformal.n_cells // MIN_CELLS_PER_BIN, 1, MAX_DEPTH_BINS))
+    edges = np.quantile(conformal.depth, np.linspace(0, 1, n_bins + 1)[1:-1])
+    bins = np.searchsorted(edges, conformal.depth, side="right")
     thresholds = np.empty((n_bins, n_labels))
     for i in range(n_bins):
-        inside = {name: values[own_bin == i] for name, values in held_out.items()}
+        in_bin = conformal.subset(bins == i)
         for label in range(n_labels) if class_conditional else [None]:
-            found = _thresholds(inside["score"], _weights(inside, label), 1.0, coverage)
-            thresholds[i, slice(None) if label is None else label] = found
+            weights = _row_weights(in_bin, label)
+            threshold = _weighted_quantile(in_bin.scores, weights, np.ones(1), coverage)
+            thresholds[i, slice(None) if label is None else label] = threshold.item()
     return thresholds[np.searchsorted(edges, depth, side="right")]
 
 
-def _weights(held_out: dict[str, np.ndarray], label: int | None) -> np.ndarray:
-    """Return how many cells each score stands for: a cell's scores at several depths are one cell's."""
+def _row_weights(conformal: ConformalScores, label: int | None) -> np.ndarray:
+    """Return the weight of each row, shape (n_rows,): the weight of a cell is divided among its rows."""
+    n_rows = len(conformal.cells)
     if label is None:
-        return np.full(len(held_out["cell"]), len(np.unique(held_out["cell"])) / max(len(held_out["cell"]), 1))
-    own = held_out["code"] == label
-    weights = np.zeros(len(own))
-    for members, most in ((own, np.inf), (~own, OTHER_LABELS_N_CELLS)):
-        if members.any():
-            weights[members] = min(len(np.unique(held_out["cell"][members])), most) / members.sum()
+        return np.full(n_rows, conformal.n_cells / max(n_rows, 1))
+    has_label = conformal.codes == label
+    weights = np.zeros(n_rows)
+    for rows, max_weight in ((has_label, np.inf), (~has_label, OTHER_LABELS_N_CELLS)):
+        if rows.any():
+            weights[rows] = min(len(np.unique(conformal.cells[rows])), max_weight) / rows.sum()
     return weights
 
 
 def _importance_weights(
-    held_out: dict[str, np.ndarray], probabilities: np.ndarray, depth: np.ndarray, draws: np.ndarray
+    conformal: ConformalScores, probabilities: np.ndarray, depth: np.ndarray, uniform: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many cells each held-out score stands for, and each of the query's cells: importance weights.
+    """Weight held-out cells by their similarity to the query's cells, which have counts.
 
-    A logistic regression tells held-out cells from the query's by depth and log-probabilities; its odds are the
-    weights.
+    Returns
+    -------
+    held_out_weights
+        Weight of each row of the held-out cells, shape (n_rows,); the sum is the number of held-out cells.
+    query_weights
+        Weight of each query cell on the same scale, shape (n_obs,).
     """
-    drawn = np.argsort(draws, kind="stable")[:MAX_IMPORTANCE_CELLS]
-    theirs, kept = _features(probabilities, depth), _features(held_out["probabilities"], held_out["depth"])
-    sides = [kept, theirs[drawn]]
-    is_query = np.repeat([False, True], [len(side) for side in sides])
-    balance = np.concatenate([np.full(len(side), len(is_query) / 2 / len(side)) for side in sides])
-    classifier = LogisticRegression(C=IMPORTANCE_C, max_iter=1000)
-    classifier.fit(np.concatenate(sides), is_query, sample_weight=balance)
-    own, weights = (
-        np.exp(np.clip(classifier.decision_function(side), -MAX_ABS_LOG_ODDS, MAX_ABS_LOG_ODDS))
-        for side in (theirs, kept)
-    )
-    n_cells = len(np.unique(held_out["cell"]))
-    # Kish's effective sample size, of cells and not of their scores at several depths
-    effective = weights.sum() ** 2 / np.square(weights).sum() * n_cells / len(weights)
+    ratios, query_ratios = density_ratio(conformal.probabilities, conformal.depth, probabilities, depth, uniform)
+    n_cells, n_rows = conformal.n_cells, len(ratios)
+    # Kish's effective sample size of the rows, in cells
+    effective = ratios.sum() ** 2 / np.square(ratios).sum() * n_cells / n_rows
     if effective < MIN_CELLS_PER_BIN:
-        warnings.warn(
-            f"The weighted sets stand on the equivalent of {effective:.0f} held-out cells, of {n_cells}: few are like "
-            "the query's. Their coverage is uncertain; without `weighted` it does not hold for this query either.",
-            stacklevel=5,  # the line of the user who called predict
+        warn_user(
+            f"The reweighted sets are computed from the equivalent of {effective:.0f} held-out cells, of {n_cells}: "
+            "few are similar to the query's cells. The coverage is uncertain; without `reweight_to_query` it does not "
+            "hold for this query either."
         )
-    mean = weights.mean()
-    return weights / mean * n_cells / len(weights), own / mean
+    return ratios / ratios.mean() * n_cells / n_rows, query_ratios / ratios.mean()
 
 
-def _features(probabilities: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    # in double precision: a rounded logarithm would tell the sides apart where all cells have the same
-    return np.column_stack([np.log(np.maximum(probabilities, MIN_PROBABILITY).astype(float)), np.log(depth)])
+def _weighted_quantile(scores: np.ndarray, weights: np.ndarray, new_weights: np.ndarray, coverage: float) -> np.ndarray:
+    """Return the threshold for new cells of given weights; see :func:`prediction_sets`.
 
+    Parameters
+    ----------
+    scores
+        Scores of held-out cells, shape (n_rows,).
+    weights
+        Their weights, shape (n_rows,).
+    new_weights
+        Weights of new cells, shape (n_obs,).
+    coverage
+        Probability that the score of a new cell's true label is at most the threshold.
 
-def _thresholds(
-    scores: np.ndarray, weights: np.ndarray, own_weights: np.ndarray | float, coverage: float
-) -> np.ndarray | float:
-    """Return, for new cells of these weights, the score that the true label does not exceed with this probability.
-
-    Infinite where none is: the new cell is one more, whose score might be the highest.
+    Returns
+    -------
+    Shape (n_obs,); infinite where the weight of the new cell alone exceeds 1 - `coverage` of the total.
     """
     order = np.argsort(scores)
-    # tolerance: sums of shares of cells
-    positions = np.searchsorted(weights[order].cumsum(), (weights.sum() + own_weights) * coverage - 1e-9)
+    # the tolerance is for rounding: the weights of the rows of a cell are fractions that add up to 1
+    positions = np.searchsorted(weights[order].cumsum(), (weights.sum() + new_weights) * coverage - 1e-9)
     return np.append(scores[order].astype(float), np.inf)[positions]

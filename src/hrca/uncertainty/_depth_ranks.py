@@ -1,63 +1,91 @@
-"""How high a score is among those of known cells of about the same depth."""
+"""Ranks of scores among reference cells of similar depth."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-# A cell is compared with this share of the known cells, those nearest in depth. Not tuned.
+# Each cell is compared with this fraction of the reference cells, those nearest in depth. Not tuned.
 NEAREST_FRACTION = 0.25
 
-# A score below this, such as the deviance of a cell of one count, is as good as none when its log is taken.
+# Lower bound of a score before its log is taken: the deviance of a cell with one count may be 0.
 MIN_SCORE = 1e-6
 
 
 @dataclass(frozen=True)
 class DepthRanks:
-    """Scores of known cells, less what is usual at their depth: a straight line between the logs of both.
+    r"""Scores of reference cells, corrected for depth.
 
     Attributes
     ----------
     depth
-        Counts of the known cells, rising, shape (n_known,).
-    surprise
-        Log of the score less the line, in the same order.
+        Counts of the reference cells, ascending, shape (n_reference,).
+    residual
+        Log score of each reference cell, less `slope` times its log depth, shape (n_reference,).
     slope
-        Of the line.
+        Slope of the least-squares line of log score on log depth.
+
+    Notes
+    -----
+    The residual of a cell with score :math:`s_i` and depth :math:`n_i` is
+
+    .. math:: r_i = \log s_i - b \log n_i,
+
+    where :math:`b` is the slope among the reference cells. The intercept is left out: it does not change a rank.
     """
 
     depth: np.ndarray
-    surprise: np.ndarray
+    residual: np.ndarray
     slope: float
 
     @classmethod
-    def of(cls, depth: np.ndarray, scores: np.ndarray) -> "DepthRanks":
-        """Learn what is usual from cells of this depth, above 0, and these scores, both of shape (n_known,)."""
+    def fit(cls, depth: np.ndarray, scores: np.ndarray) -> "DepthRanks":
+        """Fit the line of log score on log depth to reference cells.
+
+        Parameters
+        ----------
+        depth
+            Counts of the reference cells, above 0, shape (n_reference,).
+        scores
+            Their scores, at least 0, shape (n_reference,).
+
+        Returns
+        -------
+        The residuals of the reference cells, sorted by depth.
+        """
         order = np.argsort(depth, kind="stable")
-        depth, log_depth, log_scores = depth[order], np.log(depth[order]), _log(scores[order])
+        depth, log_depth, log_scores = depth[order], np.log(depth[order]), _log_scores(scores[order])
+        # reference cells of one depth have no slope: the lower bound makes it about 0
         slope = np.cov(log_depth, log_scores, ddof=0)[0, 1] / max(log_depth.var(), 1e-12)
         return cls(depth, log_scores - slope * log_depth, slope)
 
     def rank(self, depth: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Return the share of the known cells nearest in depth whose score is lower, beyond what is usual.
+        r"""Rank cells among the reference cells nearest in depth.
 
         Parameters
         ----------
         depth
             Counts of the cells, above 0, shape (n_obs,).
         scores
-            Their scores, shape (n_obs,).
+            Their scores, at least 0, shape (n_obs,).
 
         Returns
         -------
-        In [0, 1), shape (n_obs,).
+        Rank of each cell, in [0, 1), shape (n_obs,).
+
+        Notes
+        -----
+        With :math:`N(i)` the :math:`k` reference cells nearest in depth, a quarter of all, the rank of a cell is
+
+        .. math:: \rho_i = \frac{\#\{j \in N(i) : r_j < r_i\}}{k + 1}.
         """
         n_nearest = max(1, int(NEAREST_FRACTION * len(self.depth)))
-        windows = np.lib.stride_tricks.sliding_window_view(self.surprise, n_nearest)
-        ends = (np.searchsorted(self.depth, depth, side=side) for side in ("left", "right"))
-        start = (sum(ends) // 2 - n_nearest // 2).clip(0, len(self.depth) - n_nearest)
-        own = _log(scores) - self.slope * np.log(depth)
-        return np.array([(windows[i] < x).sum() for i, x in zip(start, own, strict=True)]) / (n_nearest + 1)
+        windows = np.lib.stride_tricks.sliding_window_view(self.residual, n_nearest)
+        # the middle of the reference cells of the same depth
+        first, last = (np.searchsorted(self.depth, depth, side=side) for side in ("left", "right"))
+        start = ((first + last) // 2 - n_nearest // 2).clip(0, len(self.depth) - n_nearest)
+        residual = _log_scores(scores) - self.slope * np.log(depth)
+        return np.array([(windows[i] < r).sum() for i, r in zip(start, residual, strict=True)]) / (n_nearest + 1)
 
 
-def _log(scores: np.ndarray) -> np.ndarray:
+def _log_scores(scores: np.ndarray) -> np.ndarray:
     return np.log(scores.clip(MIN_SCORE))

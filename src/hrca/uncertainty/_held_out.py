@@ -1,156 +1,199 @@
-"""What is learned once the networks are: from held-out cells how far to trust what, and what novelty is measured by."""
+"""Scores of reference cells that a model was not trained on."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from hrca.data._reference_cells import ReferenceCells
 from hrca.data._row_reader import dense, weighted_depth
+from hrca.module._count_likelihood import CountLikelihood
 from hrca.module._module import HRCAModule
 from hrca.module._profiles import class_profiles
 from hrca.module._transforms import MIN_THINNED_DEPTH, corrupt
 from hrca.prediction._forward import BranchScores, score_cells
 from hrca.prediction._platform_factors import normalize_log_likelihood
+from hrca.typing import Batches, StoredMatrix
 
-# A query's cell with more counts than this share of the reference's cells is judged by thinned draws of it; not tuned.
+# Query cells deeper than this quantile of the reference's depths are classified by thinned draws. Not tuned.
 MAX_DEPTH_QUANTILE = 0.9
 
-# Depths at which each held-out cell stands when the weights of network and counts are learned: its own, and thinned;
-# enough that a line over log depth is well determined.
-HELD_OUT_DRAWS = 10
+# Number of depths at which each held-out cell is scored: its own, and nine thinned ones. The pooling weights and the
+# calibration have slopes over log depth, which these depths determine.
+N_DEPTHS = 10
 
 HELD_OUT_SEED = 0
 
-HELD_OUT_BATCH = 512
+# Number of held-out cells that are made dense at a time.
+HELD_OUT_BATCH_SIZE = 512
 
-# Confidence is asked of cells with fewer counts than training goes down to, too (docs/decisions/0004).
+# Minimum depth to which cells are thinned for the calibration. It is below that of training, since the confidence of
+# shallower query cells is calibrated too (docs/decisions/0004).
 MIN_CALIBRATION_DEPTH = 3
 
 
 @dataclass(frozen=True)
 class HeldOutScores:
-    """What is said of cells by networks and profiles that do not know them: as they are, and thinned.
+    """Scores of held-out cells by networks and label profiles that were fitted without them.
 
-    Each cell stands in as many rows as it has depths, in the same order in all of these.
+    Each cell has ten rows, in the same order in all attributes: one at its own depth, nine at thinned depths.
 
     Attributes
     ----------
     cells
-        Which cell of the reference, shape (n_rows,).
+        Index of the cell in the reference, shape (n_rows,).
     codes
         Index of its label, shape (n_rows,).
-    to_weigh
-        What the weights of network and counts are learned from: thinned as in training; None without a count branch.
-    to_calibrate
-        What the calibration is learned from: as prediction hears it, and thinned further.
+    scores_for_weights
+        Scores for the fit of the pooling weights: of cells thinned as in training. None without a count likelihood.
+    scores_for_calibration
+        Scores for the fit of the calibration: of cells thinned further, and computed as for a query.
     """
 
     cells: np.ndarray
     codes: np.ndarray
-    to_weigh: BranchScores | None
-    to_calibrate: BranchScores
+    scores_for_weights: BranchScores | None
+    scores_for_calibration: BranchScores
+
+    @property
+    def n_cells(self) -> int:
+        """Number of different cells."""
+        return len(np.unique(self.cells))
 
     def subset(self, rows: np.ndarray) -> "HeldOutScores":
-        """Return some rows, given by a mask."""
-        to_weigh = None if self.to_weigh is None else self.to_weigh.subset(rows)
-        return HeldOutScores(self.cells[rows], self.codes[rows], to_weigh, self.to_calibrate.subset(rows))
+        """Return some of the rows, given by a mask."""
+        for_weights = None if self.scores_for_weights is None else self.scores_for_weights.subset(rows)
+        return HeldOutScores(self.cells[rows], self.codes[rows], for_weights, self.scores_for_calibration.subset(rows))
 
     @staticmethod
-    def concat(several: "Sequence[HeldOutScores]") -> "HeldOutScores":
-        """Put the rows of several one after the other."""
-        cells, codes = (np.concatenate([getattr(said, name) for said in several]) for name in ("cells", "codes"))
-        weighed = [said.to_weigh for said in several]
-        to_weigh = None if weighed[0] is None else BranchScores.concat(weighed)
-        return HeldOutScores(cells, codes, to_weigh, BranchScores.concat([said.to_calibrate for said in several]))
+    def concat(scores: "Sequence[HeldOutScores]") -> "HeldOutScores":
+        """Concatenate the rows of several models of one reference."""
+        for_weights = [part.scores_for_weights for part in scores if part.scores_for_weights is not None]
+        return HeldOutScores(
+            np.concatenate([part.cells for part in scores]),
+            np.concatenate([part.codes for part in scores]),
+            BranchScores.concat(for_weights) if for_weights else None,
+            BranchScores.concat([part.scores_for_calibration for part in scores]),
+        )
 
 
 @torch.no_grad()
 def score_held_out(
-    module: HRCAModule, counts, codes: np.ndarray, train: np.ndarray, held_out: np.ndarray
+    module: HRCAModule, reference: ReferenceCells, train: np.ndarray, held_out: np.ndarray
 ) -> HeldOutScores:
-    """Let a module say of held-out cells what it would say of a query; its profiles become those of the other cells.
+    """Score held-out reference cells as `predict` scores a query.
 
-    The held-out cells stand as they are, and thinned to the depths of a matched query or to log-uniform ones, whatever
-    the corruption of training was.
+    The label profiles of the module are estimated anew from the training cells alone, so that no held-out cell
+    contributes to the profile of its label. Each held-out cell is scored at its own depth and at nine thinned depths,
+    which are drawn from those of a matched query, or else log-uniformly. They are the same whatever the corruption in
+    training.
 
     Parameters
     ----------
     module
-        The fine-tuned module; its networks stay as they are.
-    counts
-        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
-    codes
-        Index of each cell's label, shape (n_obs,).
+        The fine-tuned module. Its networks stay as they are; its profiles change.
+    reference
+        Counts and label codes of the reference.
     train
-        Indices of the labelled cells that the profiles may know, shape (n_train,).
+        Indices of the labelled training cells, shape (n_train,).
     held_out
-        Indices of labelled cells that trained nothing, rising, shape (n_held_out,).
+        Indices of labelled cells that the networks were not trained on, ascending, shape (n_held_out,).
 
     Returns
     -------
-    What it says, ten rows for each held-out cell: all cells as they are, then all of them thinned, nine times.
+    Ten rows for each held-out cell: first all cells at their own depth, then nine times all cells thinned.
     """
     module.eval()
-    _fit_profiles(module, counts, codes, train, new_depth_of=train)
-    cells, to_weigh = np.tile(held_out, HELD_OUT_DRAWS), None
-    if module.count_likelihood is not None and len(held_out):
-        to_weigh = _scores_for_weights(module, counts[held_out])
-    return HeldOutScores(cells, codes[cells], to_weigh, _scores_for_calibration(module, counts[held_out]))
+    cells, counts = np.tile(held_out, N_DEPTHS), reference.counts[held_out]
+    scores_for_weights = None
+    if module.count_likelihood is not None:
+        max_depth = max_network_depth(module, reference.counts, train)
+        fit_label_profiles(module, module.count_likelihood, reference, train, max_depth)
+        if len(held_out):
+            scores_for_weights = _scores_for_weights(module, module.count_likelihood, counts)
+    return HeldOutScores(cells, reference.codes[cells], scores_for_weights, _scores_for_calibration(module, counts))
 
 
-def _deepest(module: HRCAModule, counts, cells: np.ndarray) -> float:
-    depth = weighted_depth(counts, module.genes_used.cpu().numpy())[cells]
+def max_network_depth(module: HRCAModule, counts: StoredMatrix, cells: np.ndarray) -> float:
+    """Return the depth above which query cells are thinned before the network classifies them.
+
+    Parameters
+    ----------
+    module
+        The fine-tuned module.
+    counts
+        Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
+    cells
+        Indices of the cells whose depths are used, shape (n_cells,).
+
+    Returns
+    -------
+    The 0.9 quantile of the depths on the genes used, at least 1.
+    """
+    depth = weighted_depth(counts, module.gene_mask.cpu().numpy())[cells]
     return max(float(np.quantile(depth, MAX_DEPTH_QUANTILE)), 1.0)
 
 
-def _fit_profiles(
-    module: HRCAModule, counts, codes: np.ndarray, cells: np.ndarray, *, new_depth_of: np.ndarray | None
+def fit_label_profiles(
+    module: HRCAModule,
+    count_likelihood: CountLikelihood,
+    reference: ReferenceCells,
+    cells: np.ndarray,
+    max_depth: float,
 ) -> None:
-    """Learn the profiles of some cells; the depth of the deepest is that of others, or stays as it is."""
-    if module.count_likelihood is None:
-        return
-    n_labels, used = module.se_classifier.output.out_features, module.genes_used.cpu().numpy()
-    codes_known = np.full_like(codes, n_labels)
-    codes_known[cells] = codes[cells]
-    max_depth = (
-        float(module.count_likelihood.max_depth) if new_depth_of is None else _deepest(module, counts, new_depth_of)
-    )
-    module.count_likelihood.fit_profiles(class_profiles(counts, codes_known, n_labels), used, max_depth)
+    """Estimate the label profiles of a count likelihood from some of the cells.
+
+    Parameters
+    ----------
+    module
+        The fine-tuned module.
+    count_likelihood
+        Its count likelihood, which is written.
+    reference
+        Counts and label codes of the reference.
+    cells
+        Indices of the labelled cells that contribute to the profiles, shape (n_cells,).
+    max_depth
+        Depth above which query cells are thinned before the network classifies them.
+    """
+    codes = np.full_like(reference.codes, reference.n_labels)
+    codes[cells] = reference.codes[cells]
+    profiles = class_profiles(reference.counts, codes, reference.n_labels)
+    count_likelihood.fit_profiles(profiles, module.gene_mask.cpu().numpy(), max_depth)
 
 
-def _thinned_batches(module: HRCAModule, counts, thinnest: int) -> Iterator[torch.Tensor]:
-    """Go through held-out cells as often as there are draws: as they are first, then thinned, down to `thinnest`."""
+def _thinned_batches(module: HRCAModule, counts: StoredMatrix, min_depth: int) -> Batches:
+    """Yield held-out cells on the genes used: as they are, then nine times thinned to `min_depth` or more."""
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
-    quantiles, used = module.matched_depths, module.genes_used.cpu()
+    quantiles, gene_mask = module.query_depth_quantiles, module.gene_mask.cpu()
     quantiles = None if quantiles is None else quantiles.cpu()
-    for draw in range(HELD_OUT_DRAWS):
-        for start in range(0, counts.shape[0], HELD_OUT_BATCH):
-            batch = torch.from_numpy(dense(counts[start : start + HELD_OUT_BATCH]).astype(np.float32, copy=False))
-            yield corrupt(batch * used, "thin" if draw else "none", generator, quantiles, thinnest)
+    row = 0
+    for draw in range(N_DEPTHS):
+        for start in range(0, counts.shape[0], HELD_OUT_BATCH_SIZE):
+            batch = torch.from_numpy(dense(counts[start : start + HELD_OUT_BATCH_SIZE]).astype(np.float32, copy=False))
+            batch = corrupt(batch * gene_mask, "thin" if draw else "none", generator, quantiles, min_depth)
+            yield slice(row, row + len(batch)), batch.numpy()
+            row += len(batch)
 
 
-def _scores_for_weights(module: HRCAModule, counts) -> BranchScores:
-    count_likelihood, used = module.count_likelihood, module.genes_used.cpu()
+def _scores_for_weights(module: HRCAModule, count_likelihood: CountLikelihood, counts: StoredMatrix) -> BranchScores:
     is_informative = count_likelihood.is_informative.cpu()
-    network, log_likelihood, depths = [], [], []
-    for batch in _thinned_batches(module, counts, MIN_THINNED_DEPTH):
-        network.append(F.log_softmax(module.classify(batch).float(), dim=1).cpu())
-        log_likelihood.append(count_likelihood(batch.to(module.device)).cpu())
-        depths.append(torch.stack([batch.sum(dim=1), batch @ is_informative], dim=1))
-    network, log_likelihood, depth = (torch.cat(parts) for parts in (network, log_likelihood, depths))
-    log_likelihood = normalize_log_likelihood(copy.deepcopy(count_likelihood).cpu(), log_likelihood, depth, used)
+    network_parts, likelihood_parts, depth_parts = [], [], []
+    for _, batch in _thinned_batches(module, counts, MIN_THINNED_DEPTH):
+        cells = torch.from_numpy(batch)
+        network_parts.append(F.log_softmax(module.classify(cells).float(), dim=1).cpu())
+        likelihood_parts.append(count_likelihood(cells.to(module.device)).cpu())
+        depth_parts.append(torch.stack([cells.sum(dim=1), cells @ is_informative], dim=1))
+    network, unnormalized, depth = (torch.cat(parts) for parts in (network_parts, likelihood_parts, depth_parts))
+    on_cpu = copy.deepcopy(count_likelihood).cpu()
+    log_likelihood = normalize_log_likelihood(on_cpu, unnormalized, depth, module.gene_mask.cpu())
     return BranchScores(network, log_likelihood, depth[:, 0])
 
 
-def _scores_for_calibration(module: HRCAModule, counts) -> BranchScores:
-    def numbered() -> Iterator[tuple[slice, np.ndarray]]:
-        start = 0
-        for batch in _thinned_batches(module, counts, MIN_CALIBRATION_DEPTH):
-            yield slice(start, start + len(batch)), batch.numpy()
-            start += len(batch)
-
-    n_obs, every_gene = HELD_OUT_DRAWS * counts.shape[0], np.ones(counts.shape[1], dtype=np.float32)
-    return score_cells(module, numbered(), n_obs, every_gene, platform_correction=False)
+def _scores_for_calibration(module: HRCAModule, counts: StoredMatrix) -> BranchScores:
+    n_rows, all_genes = N_DEPTHS * counts.shape[0], np.ones(counts.shape[1], dtype=np.float32)
+    batches = _thinned_batches(module, counts, MIN_CALIBRATION_DEPTH)
+    return score_cells(module, batches, n_rows, all_genes, platform_correction=False)

@@ -1,0 +1,176 @@
+"""Parameters that several public methods share: each is described once, and rendered in full in each docstring."""
+
+from docrep import DocstringProcessor
+
+_labels_key = """\
+labels_key
+    Column of ``adata.obs`` with the cell types, as strings. None: no labels, for pre-training only."""
+
+_unlabeled_category = """\
+unlabeled_category
+    The label of cells without a known type. They take part in pre-training, and are never a class of the classifier."""
+
+_layer_reference = """\
+layer
+    Layer with the raw counts, or "X". None: ``adata.X``, or the only layer with raw counts if X has none."""
+
+_labels_hierarchy = """\
+labels_hierarchy
+    The tree of the labels: a mapping from child to parent; a separator between the levels in a label's name ("/" in
+    "T/CD4"); columns of obs from coarse to fine, the last one `labels_key`; or the path of a Cell Ontology file in OBO
+    format (a :class:`~pathlib.Path`; needs the extra ``ontology``), whose ids are the labels. None: no tree."""
+
+_classifier_widths = """\
+classifier_widths
+    Width of each stage of the classifier."""
+
+_count_likelihood = """\
+count_likelihood
+    If True, the likelihood of the raw counts under each label's profile is pooled with the classifier. False: the
+    networks of the specification alone."""
+
+_query = """\
+query
+    The query: an AnnData, a MuData, a SpatialData with one table, an AnnCollection, or the path of an h5ad file or a
+    zarr folder, with raw counts of any genes in any order."""
+
+_query_or_reference = """\
+adata
+    The query: an AnnData, a MuData, a SpatialData with one table, an AnnCollection, or the path of an h5ad file or a
+    zarr folder, with raw counts of any genes in any order. None: the reference."""
+
+_layer = """\
+layer
+    Place of the query's raw counts: a layer, "X" or "raw". None: the layer that the reference had, else X. If this
+    place has no raw counts, the only other place that has them, see :func:`hrca.pp.check`."""
+
+_platform_correction = """\
+platform_correction
+    If True, estimate for each gene the ratio of the query's counts to the reference's, without labels, and correct the
+    count likelihood and the novelty for it. The label of a cell then depends on the other cells of the query."""
+
+_prediction_batch_size = """\
+batch_size
+    Number of cells in a batch. One batch at a time is dense."""
+
+_batch_size = """\
+batch_size
+    Number of cells in a batch."""
+
+_lr = """\
+lr
+    Learning rate of Adam."""
+
+_lr_plateau = """\
+lr_factor
+    Factor of the learning rate when the loss stops falling.
+lr_patience
+    Number of epochs without a lower loss before that.
+lr_hold_epochs
+    Number of epochs at the start with a constant learning rate."""
+
+_lr_schedule = """\
+lr_schedule
+    "plateau": the schedule of the specification. It divides the learning rate when the loss stops falling, and keeps
+    the weights of the epoch with the lowest loss. "one_cycle": the learning rate rises to `lr` and falls, once over all
+    epochs, and Adam's first beta falls and rises :cite:p:`smith2018disciplined`. It keeps the last weights."""
+
+_corruption = """\
+corruption
+    The way in which training cells become sparser. "thin": each cell keeps a random part of its counts, so that its
+    depth is log-uniform between 10 counts and its own. "mask": each entry is hidden with probability 0.7, as in the
+    published code. "none": cells stay as they are."""
+
+_train_size = """\
+train_size
+    Fraction of the cells of each label that train, in (0, 1]. The others are held out. They choose the epoch of
+    "plateau", and fit the pooling weights and the calibration. 1: no cells are held out, the training loss chooses the
+    epoch, and the weights stay at their prior. All phases share one split."""
+
+_device = """\
+accelerator
+    Lightning's accelerator: "cpu", "gpu" or "auto".
+devices
+    Lightning's devices."""
+
+_checkpoints = """\
+checkpoint_dir
+    Folder for checkpoints, from which a killed training continues. None: none are written.
+checkpoint_interval
+    Number of epochs between two checkpoints.
+resume
+    If True, continue from the newest undamaged checkpoint in `checkpoint_dir`, or start anew if there is none. A phase
+    that has ended is not trained further.
+tensorboard
+    If True, write losses, learning rate and accuracies for TensorBoard, to ``tensorboard`` in `checkpoint_dir`, or in
+    scvi-tools' logging folder. Needs the extra ``tensorboard``."""
+
+_num_workers = """\
+num_workers
+    Number of processes that prepare batches."""
+
+_callbacks = """\
+callbacks
+    Further Lightning callbacks."""
+
+_trainer_kwargs = """\
+**trainer_kwargs
+    Arguments of the Trainer of scvi-tools and Lightning, e.g. ``enable_progress_bar=False``."""
+
+_raises_setup = """\
+ValueError
+    If there is no cell or no gene; no place, or more than one, holds raw counts; a gene name is duplicated; the object
+    is a view; the label column is missing, has missing values, values that are not strings, unused categories, or fewer
+    than two labels; or `labels_hierarchy` is not a tree of these labels."""
+
+_raises_query = """\
+ValueError
+    If the query lacks raw counts or the model's genes (:func:`hrca.pp.check` lists the conditions), a MuData lacks the
+    modality, a SpatialData does not have exactly one table, or a file does not hold an AnnData.
+TypeError
+    If the query is of another type.
+FileNotFoundError
+    If there is no such file."""
+
+_raises_training = """\
+ValueError
+    If the model was loaded without its reference; fewer than 2 cells train; `corruption` or `lr_schedule` is unknown;
+    `batch_size` is below 2, or `max_epochs` or `checkpoint_interval` below 1; `train_size` is not in (0, 1], or differs
+    from that of an earlier phase; or the loss was NaN in every epoch.
+ValueError
+    If `resume` is True without `checkpoint_dir`; `checkpoint_dir` has checkpoints and `resume` is False; or the
+    checkpoints belong to another model, split or schedule.
+ImportError
+    If `tensorboard` is True and TensorBoard is not installed.
+OSError
+    If a checkpoint cannot be written.
+TypeError
+    If a number of epochs is neither a whole number nor None."""
+
+docs = DocstringProcessor(
+    labels_key=_labels_key,
+    unlabeled_category=_unlabeled_category,
+    layer_reference=_layer_reference,
+    labels_hierarchy=_labels_hierarchy,
+    classifier_widths=_classifier_widths,
+    count_likelihood=_count_likelihood,
+    query=_query,
+    query_or_reference=_query_or_reference,
+    layer=_layer,
+    platform_correction=_platform_correction,
+    prediction_batch_size=_prediction_batch_size,
+    batch_size=_batch_size,
+    lr=_lr,
+    lr_plateau=_lr_plateau,
+    lr_schedule=_lr_schedule,
+    corruption=_corruption,
+    train_size=_train_size,
+    device=_device,
+    checkpoints=_checkpoints,
+    num_workers=_num_workers,
+    callbacks=_callbacks,
+    trainer_kwargs=_trainer_kwargs,
+    raises_setup=_raises_setup,
+    raises_query=_raises_query,
+    raises_training=_raises_training,
+)

@@ -1,0 +1,50 @@
+"""Tell genes from other measured features: control probes, antibodies, hashtags."""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+# Value of 10x's column for a gene; antibodies and guides have others.
+GENE_TYPE = "Gene Expression"
+
+# Columns of 10x with the type of a feature.
+TYPE_COLUMNS = ("feature_types", "feature_type")
+
+# Codewords and probes without a target (Xenium, CosMx, MERSCOPE), and spiked-in RNA.
+CONTROL = re.compile(
+    r"(?i)(blank|neg[-_ ]?(control|prb|probe)|negative|system[-_ ]?control|false[-_ ]?code|antisense[-_]|unassigned"
+    r"|deprecated[-_ ]?codeword|intergenic[-_ ]|genomic[-_ ]?control|ercc-\d)"
+)
+
+# Antibodies and hashtags of multi-modal kits.
+PROTEIN = re.compile(r"(?i)(hto[-_]|hashtag|adt[-_]|anti[-_]|.*([-_](totalseq[-_]?[a-d]|adt|prot|protein)$))")
+
+
+def is_gene_feature(var: pd.DataFrame) -> np.ndarray:
+    """Return True for each gene, by 10x's column; for all features without it; shape (n_vars,)."""
+    column = type_column(var)
+    return np.ones(len(var), dtype=bool) if column is None else _is_gene_type(var[column])
+
+
+def type_column(var: pd.DataFrame) -> str | None:
+    """Return 10x's column with the types of features; None if there is none."""
+    return next((name for name in TYPE_COLUMNS if name in var and _is_gene_type(var[name]).any()), None)
+
+
+def flag_non_gene_features(names: pd.Index) -> dict[str, list[str]]:
+    """List the names of control probes and of proteins.
+
+    Parameters
+    ----------
+    names
+        Names of features, shape (n_vars,).
+    """
+    return {
+        "control probes": list(names[names.str.match(CONTROL)]),
+        "proteins": list(names[names.str.match(PROTEIN)]),
+    }
+
+
+def _is_gene_type(types: pd.Series) -> np.ndarray:
+    return (types.astype(str) == GENE_TYPE).to_numpy()

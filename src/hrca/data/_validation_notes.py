@@ -1,0 +1,75 @@
+"""Notes of a validation: what a user should know about cells and features that pass."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from ._alignment import GeneAlignment
+from ._features import GENE_TYPE, flag_non_gene_features, is_gene_feature, type_column
+from ._value_scale import MIN_DETECTED_GENES
+
+
+def note_cells(cell_names: pd.Index, sample: sparse.csr_array) -> Iterator[str]:
+    """Note cells with the same name, without counts, or with the same counts.
+
+    Parameters
+    ----------
+    cell_names
+        Names of all cells, shape (n_obs,).
+    sample
+        Counts of some cells, shape (n_sampled_cells, n_vars).
+
+    Yields
+    ------
+    Sentences for the user.
+    """
+    if not cell_names.is_unique:
+        yield "`adata.obs_names` are not unique; labels are in the order of the cells."
+    n_empty, n_repeated = int((np.diff(sample.indptr) == 0).sum()), count_repeated(sample)
+    if n_empty:
+        yield f"{n_empty:,} of {sample.shape[0]:,} sampled cells have no counts: they get no label."
+    if n_repeated:
+        yield f"{n_repeated:,} of {sample.shape[0]:,} sampled cells have exactly the counts of another cell."
+
+
+def note_features(var: pd.DataFrame, alignment: GeneAlignment | None) -> Iterator[str]:
+    """Note features that are not genes.
+
+    Parameters
+    ----------
+    var
+        Table of the features.
+    alignment
+        Alignment to the model's genes; None for a reference, whose features would all be learned.
+
+    Yields
+    ------
+    Sentences for the user.
+    """
+    is_gene = is_gene_feature(var)
+    if not is_gene.all():
+        genes_alone = f"`adata = adata[:, adata.var[{type_column(var)!r}] == {GENE_TYPE!r}].copy()`"
+        effect = "are ignored" if alignment else f"would be learned as genes: {genes_alone} drops them"
+        yield f"{(~is_gene).sum():,} features are not genes by their type, and {effect}."
+    is_used = np.zeros(len(var), dtype=bool) if alignment is None else alignment.used(len(var))
+    for kind, names in flag_non_gene_features(var.index[~is_used & is_gene].astype(str)).items():
+        if names:
+            effect = "they are ignored" if alignment else "they would be learned as genes: leave them out"
+            yield f"{len(names):,} of the names are {kind}, such as {names[0]!r}: {effect}."
+
+
+def count_repeated(sample: sparse.csr_array) -> int:
+    """Count the well-detected cells that have exactly the counts of an earlier one.
+
+    Parameters
+    ----------
+    sample
+        Counts of some cells, shape (n_sampled_cells, n_vars), with sorted indices.
+    """
+    # cells with few counts can be equal by chance
+    well_detected = np.flatnonzero(np.diff(sample.indptr) >= MIN_DETECTED_GENES)
+    bounds = [slice(sample.indptr[row], sample.indptr[row + 1]) for row in well_detected]
+    cells = {sample.indices[cell].tobytes() + sample.data[cell].tobytes() for cell in bounds}
+    return len(well_detected) - len(cells)

@@ -1,0 +1,241 @@
+"""The state of a model, how it is saved, and the steps that training and prediction share."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from mudata import MuData
+from scvi import REGISTRY_KEYS
+from scvi import settings as scvi_settings
+from scvi.model.base import BaseModelClass
+
+from hrca.annotation._options import LabelSpace
+from hrca.data._query import Query, open_query
+from hrca.data._reference_cells import ReferenceCells
+from hrca.data._sources import QueryInput
+from hrca.data._target_genes import TargetGenes
+from hrca.module._module import HRCAModule
+from hrca.prediction._forward import CellProbabilities, predict_probabilities
+from hrca.train._history import History, framed_history, plain_history
+from hrca.train._query_matching import QueryMatch
+from hrca.train._splitting import Split
+from hrca.uncertainty._conformal import ConformalScores
+from hrca.uncertainty._novelty_reference import NoveltyReference
+
+from ._registration import weights_fingerprint
+
+# Number of query cells that are dense at a time.
+PREDICTION_BATCH = 512
+
+
+# State that is saved as plain dictionaries. scvi-tools pickles attributes, and a pickled class ties a file to its path.
+STATE_CLASSES: dict[str, Any] = {
+    "split_": Split,
+    "query_match_": QueryMatch,
+    "conformal_scores_": ConformalScores,
+    "novelty_reference_": NoveltyReference,
+}
+
+
+class HRCABase(BaseModelClass):
+    """The fields of a model, and the steps that training and prediction share."""
+
+    module: HRCAModule
+    history_: History | None
+    is_trained_: bool
+    is_finetuned_: bool
+    model_id_: str
+    split_: Split | None
+    test_scores_: list[dict[str, Any]]
+    query_match_: QueryMatch | None
+    conformal_scores_: ConformalScores | None
+    n_folds_: int | None
+    novelty_reference_: NoveltyReference | None
+
+    def _init_state(self) -> None:
+        self._invalidate()
+        self.split_ = None
+        self.test_scores_ = []
+        self.query_match_ = None
+        self.conformal_scores_ = None
+        self.n_folds_ = None
+        self.novelty_reference_ = None
+
+    def _invalidate(self) -> None:
+        """Mark the model as not fine-tuned: its weights have changed, or are about to."""
+        self.is_finetuned_, self.model_id_ = False, ""
+
+    def _mark_fitted(self, *, is_finetuned: bool) -> None:
+        """Record the fingerprint of the weights after a training."""
+        self.is_finetuned_, self.model_id_ = is_finetuned, weights_fingerprint(self.module)
+
+    @property
+    def gene_names(self) -> pd.Index:
+        """The model's genes in its order, shape (n_genes,)."""
+        return pd.Index(self.get_state_registry(REGISTRY_KEYS.X_KEY)["column_names"])
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels in the order of the probabilities; empty for a reference without labels."""
+        if REGISTRY_KEYS.LABELS_KEY not in self.registry["field_registries"]:
+            return []
+        mapping = self.get_state_registry(REGISTRY_KEYS.LABELS_KEY)["categorical_mapping"]
+        # scvi-tools keeps the unlabelled category in the last place, also when no cell has it
+        return [str(label) for label in mapping[:-1]]
+
+    @property
+    def unlabeled_category(self) -> str:
+        """The label of reference cells without a known type, and of query cells without counts."""
+        return self.registry["setup_args"]["unlabeled_category"]
+
+    @property
+    def labels_hierarchy(self) -> dict[str, str]:
+        """The parent of each label and ancestor that has one; empty without a hierarchy."""
+        return dict(self.registry["setup_args"].get("labels_hierarchy") or {})
+
+    def save(self, dir_path: str | Path, **kwargs: Any) -> None:
+        """Save the model to a folder.
+
+        Parameters
+        ----------
+        dir_path
+            The folder.
+        **kwargs
+            Arguments of scvi-tools: ``overwrite``, ``prefix``, ``save_anndata``.
+
+        Raises
+        ------
+        ValueError
+            If the folder exists and ``overwrite=True`` is not given.
+        """
+        state = {name: getattr(self, name) for name in ("history_", *STATE_CLASSES)}
+        try:
+            self.history_ = None if self.history_ is None else plain_history(self.history_)
+            for name in STATE_CLASSES:
+                setattr(self, name, None if state[name] is None else state[name].to_dict())
+            super().save(str(dir_path), **kwargs)
+        finally:
+            for name, value in state.items():
+                setattr(self, name, value)
+
+    @classmethod
+    def load(cls, dir_path: str | Path, adata: AnnData | MuData | None = None, **kwargs: Any) -> Self:
+        """Load a model from a folder.
+
+        The file is a pickle, as of all scvi-tools models: load only files that you trust.
+
+        Parameters
+        ----------
+        dir_path
+            The folder.
+        adata
+            The reference, to continue training. Prediction does not need it.
+        **kwargs
+            Arguments of scvi-tools: ``accelerator``, ``device``, ``prefix``.
+
+        Returns
+        -------
+        The model.
+
+        Raises
+        ------
+        ValueError
+            If the folder has no model, or one of another class.
+        """
+        file = Path(dir_path) / f"{kwargs.get('prefix') or ''}model.pt"
+        if kwargs.get("backup_url") is None and not file.is_file():
+            raise ValueError(
+                f"There must be a saved model in {str(dir_path)!r}, but {file.name} is not there. Name the folder that "
+                "`model.save` was given, and the `prefix` if there was one."
+            )
+        # scvi-tools reads False as "without", and None as "the saved one", with a warning if none was saved
+        model = super().load(str(dir_path), adata=False if adata is None else adata, **kwargs)
+        model.history_ = None if model.history_ is None else framed_history(model.history_)
+        for name, state_class in STATE_CLASSES.items():
+            fields = getattr(model, name)
+            setattr(model, name, None if fields is None else state_class.from_dict(fields))
+        return model
+
+    def _label_space(self) -> LabelSpace:
+        return LabelSpace(self.labels, self.labels_hierarchy, self.unlabeled_category)
+
+    def _reference_cells(self) -> ReferenceCells:
+        counts = self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+        labels = self.labels
+        if labels:
+            codes = self.adata_manager.get_from_registry(REGISTRY_KEYS.LABELS_KEY).ravel()
+        else:
+            codes = np.zeros(counts.shape[0], dtype=int)
+        return ReferenceCells(counts, codes, len(labels))
+
+    def _target_genes(self) -> TargetGenes:
+        count_likelihood, gene_mask = self.module.count_likelihood, self.module.gene_mask.cpu().numpy()
+        if count_likelihood is None or not count_likelihood.is_fitted:
+            return TargetGenes(self.gene_names, gene_mask)
+        is_informative = count_likelihood.is_informative.cpu().numpy()
+        profiles = count_likelihood.log_profiles.exp().cpu().numpy()
+        return TargetGenes(
+            self.gene_names, gene_mask * is_informative, "informative genes", gene_mask * profiles.mean(axis=0)
+        )
+
+    def _open_query(self, adata: QueryInput | None, layer: str | None, genes: TargetGenes | None = None) -> Query:
+        adata = self.adata if adata is None else adata
+        if adata is None:
+            raise ValueError("A query must be given: `adata=`. This model was loaded without its reference.")
+        setup_args = self.registry["setup_args"]
+        modality = (setup_args.get("modalities") or {"rna_layer": "rna"})["rna_layer"]
+        preferred_layer = setup_args.get("layer", setup_args.get("rna_layer"))
+        genes = genes or self._target_genes()
+        return open_query(adata, layer, genes, modality=modality, preferred_layer=preferred_layer)
+
+    def _predict_probabilities(
+        self,
+        query: Query,
+        *,
+        batch_size: int = PREDICTION_BATCH,
+        platform_correction: bool = True,
+        calibrated: bool = True,
+        enable_progress_bar: bool = False,
+    ) -> CellProbabilities:
+        return predict_probabilities(
+            self.module,
+            query.batches(batch_size, bar="labels" if enable_progress_bar else None),
+            query.n_obs,
+            query.alignment.present,
+            platform_correction=platform_correction,
+            calibrated=calibrated,
+        )
+
+    @staticmethod
+    def _seed() -> int:
+        """The seed of scvi-tools; 0 without one."""
+        return 0 if scvi_settings.seed is None else int(scvi_settings.seed)
+
+    def _check_has_reference(self) -> None:
+        if self.adata_manager is None:
+            raise ValueError(
+                "Training needs the reference, but this model was loaded without. "
+                "`HRCA.load(path, adata=reference)` loads it with the reference."
+            )
+
+    def _check_has_labels(self) -> None:
+        if not self.labels:
+            raise ValueError(
+                "Fine-tuning needs labels, but the reference was set up without. "
+                "`HRCA.setup_anndata(adata, labels_key=...)` names their column."
+            )
+
+    def _check_pretrained(self) -> None:
+        if not self.is_trained_:
+            raise ValueError(
+                "The model must be trained first: `model.train()`, or `model.pretrain()` for Gene-AE alone."
+            )
+
+    def _check_finetuned(self) -> None:
+        if not self.is_finetuned_:
+            raise ValueError(
+                "The model must be trained on labels before it predicts: `model.train()`, or `model.finetune()` after "
+                "`model.pretrain()`."
+            )

@@ -1,0 +1,72 @@
+"""Scores of predictions for cells with known labels."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from hrca._warnings import warn_user
+from hrca.annotation._options import LabelSpace
+from hrca.metrics import annotation_scores, calibration_error, hierarchical_scores, risk_coverage_area
+
+# Fraction of cells with labels unknown to the model above which the scores of the others may mislead. Not tuned.
+UNSEEN_WARNING_FRACTION = 0.1
+
+
+def known_cells(true_labels: pd.Series, labels: list[str], labels_key: str) -> np.ndarray:
+    """Return which cells have a label that the model knows, boolean, shape (n_obs,).
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    is_known = true_labels.isin(labels).to_numpy()
+    if not is_known.any():
+        raise ValueError(
+            f"Some cells must have a label that the model knows, but obs[{labels_key!r}] has "
+            f"{list(true_labels.dropna().unique()[:3])} and the model {labels[:3]}. Rename the one kind to the other."
+        )
+    return is_known
+
+
+def evaluation_scores(
+    true_labels: pd.Series,
+    predicted: np.ndarray,
+    confidence: np.ndarray,
+    is_known: np.ndarray,
+    label_space: LabelSpace,
+) -> pd.Series:
+    """Score predictions over the cells whose label the model knows, see :meth:`hrca.HRCA.evaluate`.
+
+    Parameters
+    ----------
+    true_labels
+        True label of each cell, shape (n_obs,); missing where it is unknown.
+    predicted
+        Predicted label of each cell, shape (n_obs,).
+    confidence
+        Its probability, shape (n_obs,).
+    is_known
+        Boolean, which cells are scored, shape (n_obs,).
+    label_space
+        The labels of the model and their tree.
+    """
+    scored = true_labels[is_known], predicted[is_known], confidence[is_known]
+    scores = annotation_scores(*scored[:2])
+    scores["calibration_error"] = calibration_error(*scored)
+    scores["risk_coverage_area"] = risk_coverage_area(*scored)
+    parents: Mapping[str, str] = label_space.parents
+    if parents:
+        along_tree = hierarchical_scores(*scored[:2], parents, unlabeled_category=label_space.unlabeled_category)
+        scores["hierarchical_f1"] = along_tree["hierarchical_f1"]
+    is_labelled = true_labels.notna().to_numpy()
+    is_unseen = is_labelled & ~is_known
+    scores["n_unseen"] = int(is_unseen.sum())
+    if is_unseen.sum() > UNSEEN_WARNING_FRACTION * is_labelled.sum():
+        warn_user(
+            f"{is_unseen.sum()} of {is_labelled.sum()} labelled cells are not scored: the model does not know "
+            f"{list(true_labels[is_unseen].unique()[:3])}; it knows {label_space.labels[:3]}. Check the spelling of "
+            "the labels."
+        )
+    return scores

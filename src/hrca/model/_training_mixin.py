@@ -1,0 +1,368 @@
+"""The training methods of HRCA: matching to a query, pre-training, fine-tuning, adaptation."""
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from lightning.pytorch.callbacks import Callback
+
+from hrca._docs import docs
+from hrca._warnings import warn_user
+from hrca.data._sources import QueryInput
+from hrca.data._target_genes import TargetGenes
+from hrca.module._transforms import Corruption
+from hrca.train._adaptation import prepare_adaptation
+from hrca.train._config import PhaseConfig, configs_for_train
+from hrca.train._query_matching import summarize_query_match
+from hrca.train._schedule import check_epochs
+from hrca.train._trainingplans import FinetunePlan, LRSchedule, PretrainPlan
+
+from ._base import PREDICTION_BATCH
+from ._training_steps import TrainingSteps
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingMixin(TrainingSteps):
+    """The training methods of :class:`hrca.HRCA`."""
+
+    @docs.dedent
+    def match_query(self, query: QueryInput, *, layer: str | None = None) -> pd.Series:
+        """Match the following training to the genes and depths of a query. Labels play no part.
+
+        The networks then use only the genes that the query has, and normalise over them. With ``corruption="thin"``,
+        the depths of training cells are drawn from the query's cells. Where these are deeper than the reference,
+        :meth:`predict` thins them. ``train(query=...)`` calls this method. A fine-tuned model must be trained again.
+
+        Parameters
+        ----------
+        %(query)s
+        %(layer)s
+
+        Returns
+        -------
+        The fit of the query to the reference: ``n_shared_genes`` of ``n_genes``; ``shared_information``, the fraction
+        of the information about the labels that the shared genes carry (Jensen-Shannon divergence of the label
+        profiles; NaN without labels); ``query_depth`` and ``reference_depth``, the median counts of a cell on the
+        shared genes; and ``kept_fraction``, the mean fraction of a reference cell's counts that remain at the query's
+        median depth.
+
+        Raises
+        ------
+        %(raises_query)s
+        ValueError
+            If no cell of the query has counts on the model's genes, or the model was loaded without its reference.
+        """
+        self._check_has_reference()
+        # all genes: the genes of an earlier match are of no matter to the following training
+        opened = self._open_query(query, layer, TargetGenes(self.gene_names, np.ones(len(self.gene_names))))
+        present = opened.alignment.present
+        depth = np.concatenate([np.zeros(0), *(x.sum(axis=1) for _, x in opened.batches(PREDICTION_BATCH))])
+        quantiles, self.query_match_ = summarize_query_match(self._reference_cells(), present, depth)
+        self.module.set_query_match(present.astype(np.float32), quantiles)
+        self._invalidate()
+        fields = self.query_match_.to_dict()
+        logger.info("Matched to the query: %s.", fields)
+        return pd.Series(fields, dtype=object)
+
+    # The training methods have more than eight parameters: the call in the specification names most of them, and
+    # scvi-tools' models have the others.
+    @docs.dedent
+    def pretrain(
+        self,
+        max_epochs: int | None = None,
+        *,
+        batch_size: int = 128,
+        lr: float = 1e-3,
+        lr_factor: float = 0.1,
+        lr_patience: int = PretrainPlan.specified_patience,
+        lr_hold_epochs: int = PretrainPlan.specified_hold_epochs,
+        lr_schedule: LRSchedule = "plateau",
+        corruption: Corruption = "thin",
+        train_size: float = 0.9,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        checkpoint_dir: str | Path | None = None,
+        checkpoint_interval: int = 100,
+        resume: bool = False,
+        tensorboard: bool = False,
+        num_workers: int = 0,
+        callbacks: list[Callback] | None = None,
+        **trainer_kwargs: Any,
+    ) -> None:
+        """Train Gene-AE to reconstruct cells from sparser copies of themselves. Labels play no part.
+
+        Parameters
+        ----------
+        max_epochs
+            Number of epochs. None: the 1,000 of the specification, fewer for more than 20,000 cells.
+        %(batch_size)s
+        %(lr)s
+        %(lr_plateau)s
+        %(lr_schedule)s
+        %(corruption)s
+        %(train_size)s
+        %(device)s
+        %(checkpoints)s
+        %(num_workers)s
+        %(callbacks)s
+        %(trainer_kwargs)s
+
+        Raises
+        ------
+        %(raises_training)s
+        """
+        config = PhaseConfig.from_arguments("pretrain", locals())
+        self._check_has_reference()
+        self._train_phases([config])
+
+    @docs.dedent
+    def finetune(
+        self,
+        max_epochs: int | None = None,
+        *,
+        batch_size: int = 128,
+        lr: float = 1e-3,
+        lr_factor: float = 0.1,
+        lr_patience: int = FinetunePlan.specified_patience,
+        lr_hold_epochs: int = FinetunePlan.specified_hold_epochs,
+        lr_schedule: LRSchedule = "plateau",
+        corruption: Corruption = "thin",
+        train_size: float = 0.9,
+        n_folds: int | None = None,
+        freeze_encoder_epochs: int = 0,
+        encoder_lr: float | None = None,
+        test_adata: QueryInput | None = None,
+        test_labels_key: str | None = None,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        checkpoint_dir: str | Path | None = None,
+        checkpoint_interval: int = 20,
+        resume: bool = False,
+        tensorboard: bool = False,
+        num_workers: int = 0,
+        callbacks: list[Callback] | None = None,
+        **trainer_kwargs: Any,
+    ) -> None:
+        """Train both networks on the labels. Cells of the unlabelled category are left out.
+
+        Parameters
+        ----------
+        max_epochs
+            Number of epochs. None: the 200 of the specification, fewer for more than 20,000 cells.
+        %(batch_size)s
+        %(lr)s
+        %(lr_plateau)s
+        %(lr_schedule)s
+        %(corruption)s
+        %(train_size)s
+        n_folds
+            Number of fold models. Each is fine-tuned without one part of the labelled cells, and scores that part. All
+            cells (at most 10,000; for prediction sets 2,000) then fit the pooling weights and the calibration, in place
+            of the held-out fraction. The networks of the model are the same to the last bit. Labels may change, since
+            the calibration then corrects for the frequency and the confusion of labels. Fine-tuning takes `n_folds` + 1
+            times as long. With `checkpoint_dir`, each fold model has a folder, ``fold-1``, ... The fold models share
+            the Gene-AE: if it was pre-trained on their cells, they are slightly overconfident (:meth:`train` pre-trains
+            each without its cells). A Gene-AE from :meth:`from_pretrained` that was fine-tuned on this reference would
+            reveal the labels. None: no fold models.
+        freeze_encoder_epochs
+            Number of epochs at the start in which the encoder does not train.
+        encoder_lr
+            Learning rate of the encoder at the start; None: `lr`.
+        test_adata
+            Labelled cells, in any form that :meth:`predict` takes. The networks annotate them every
+            `checkpoint_interval` epochs, without the count likelihood. Their scores are in :attr:`test_scores`; with
+            `checkpoint_dir` also in ``test_scores.csv``, beside the confusion matrices ``confusion_<epoch>.csv`` and
+            ``.png``. They take no part in training.
+        test_labels_key
+            Column of its obs with the true labels; None: `labels_key` of the setup. Cells whose label the reference
+            lacks are counted, and not scored.
+        %(device)s
+        %(checkpoints)s
+        %(num_workers)s
+        %(callbacks)s
+        %(trainer_kwargs)s
+
+        Raises
+        ------
+        %(raises_training)s
+        ValueError
+            If the reference has no labels; `test_adata` cannot be annotated or lacks the column; or `n_folds` is not a
+            whole number from 2 to the number of labelled cells, the model was trained on labels before, or the
+            checkpoints belong to a training with other folds or without folds.
+        """
+        config = PhaseConfig.from_arguments("finetune", locals())
+        self._check_has_reference()
+        self._check_has_labels()
+        test_set = None if test_adata is None else self._open_test_set(test_adata, test_labels_key)
+        self._train_phases([config], n_folds, test_set)
+
+    @docs.dedent
+    def train(
+        self,
+        pretrain_epochs: int | None = None,
+        max_epochs: int | None = None,
+        *,
+        query: QueryInput | None = None,
+        batch_size: int = 128,
+        lr: float = 1e-3,
+        lr_schedule: LRSchedule = "one_cycle",
+        corruption: Corruption = "thin",
+        train_size: float = 0.9,
+        n_folds: int | None = None,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        checkpoint_dir: str | Path | None = None,
+        checkpoint_interval: int = 20,
+        resume: bool = False,
+        tensorboard: bool = False,
+        num_workers: int = 0,
+        callbacks: list[Callback] | None = None,
+        **trainer_kwargs: Any,
+    ) -> None:
+        """Pre-train, then fine-tune.
+
+        With ``lr_schedule="plateau"``, the hold and the patience of the learning rate are in proportion to the number
+        of epochs. :meth:`pretrain` and :meth:`finetune` take any values.
+
+        Parameters
+        ----------
+        pretrain_epochs
+            Number of epochs of :meth:`pretrain`; 0: none. None: the number that makes about 400 optimiser steps, at
+            least 10 and at most the 1,000 of the specification.
+        max_epochs
+            Number of epochs of :meth:`finetune`. None: the number that makes about 700 optimiser steps, at least 10 and
+            at most the 200 of the specification. With ``lr_schedule="plateau"``, training then stops early when the
+            validation loss stops falling.
+        query
+            Cells that the model will annotate, in any form that :meth:`predict` takes. Training is matched to their
+            genes and depths, see :meth:`match_query`. Their counts are in the place where the reference's were; for
+            another place, call :meth:`match_query` first. None: an earlier match holds; without one, training uses all
+            genes, and depths that are log-uniform between 10 counts and a cell's own.
+        %(batch_size)s
+        %(lr)s
+        %(lr_schedule)s
+        %(corruption)s
+        %(train_size)s
+        n_folds
+            Number of fold models, see :meth:`finetune`. Each is also pre-trained without its cells, so that training
+            takes `n_folds` + 1 times as long. With ``pretrain_epochs=0`` they share the Gene-AE of the model.
+        %(device)s
+        %(checkpoints)s
+        %(num_workers)s
+        callbacks
+            Further Lightning callbacks, of fine-tuning only: a report of a finished training would report pre-training.
+        **trainer_kwargs
+            Arguments of the Trainer of scvi-tools and Lightning. `logger` and early stopping are used for fine-tuning
+            only.
+
+        Raises
+        ------
+        %(raises_training)s
+        %(raises_query)s
+        ValueError
+            If the reference has no labels; or `n_folds` is not a whole number from 2 to the number of labelled cells,
+            the model was trained before, or the checkpoints belong to a training with other folds or without folds.
+        """
+        arguments = locals()
+        self._check_has_reference()
+        self._check_has_labels()
+        check_epochs(pretrain_epochs=pretrain_epochs, max_epochs=max_epochs)
+        if query is not None:
+            self.match_query(query)
+        reference = self._reference_cells()
+        configs = configs_for_train(arguments, self._plans, n_obs=reference.n_obs, n_labelled=reference.n_labelled)
+        self._train_phases(configs, n_folds)
+
+    @docs.dedent
+    def adapt(
+        self,
+        query: QueryInput,
+        *,
+        layer: str | None = None,
+        max_steps: int = 200,
+        batch_size: int = 128,
+        lr: float = 3e-4,
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        callbacks: list[Callback] | None = None,
+        **trainer_kwargs: Any,
+    ) -> Self:
+        """Train a copy of the model further on the query's own cells, without labels (self-training).
+
+        The model labels the query. The networks then train on batches that are half reference, with its labels, and
+        half query, with the model's probabilities. Each query cell is weighted by its confidence
+        :cite:p:`lee2013pseudo`. All labelled cells of the reference take part, also those that training held out. Not
+        part of the specification.
+
+        Parameters
+        ----------
+        %(query)s More than 20,000 cells are sampled.
+        %(layer)s
+        max_steps
+            Number of optimiser steps.
+        batch_size
+            Number of cells in a batch, half of each side; even.
+        lr
+            Maximum learning rate of Adam; it rises and falls once.
+        %(device)s
+        %(callbacks)s
+        %(trainer_kwargs)s
+
+        Returns
+        -------
+        The adapted model. This model stays unchanged. A model that is already adapted is adapted further, with a
+        warning.
+
+        Raises
+        ------
+        %(raises_query)s
+        ValueError
+            If the model is not fine-tuned or was loaded without its reference, no cell of the query has counts on its
+            genes, `max_steps` is below 1, or `batch_size` is odd or below 4.
+        """
+        self._check_finetuned()
+        self._check_has_reference()
+        if max_steps < 1 or batch_size < 4 or batch_size % 2:
+            raise ValueError(
+                "`max_steps` must be at least 1, and `batch_size` at least 4 and even, got "
+                f"{max_steps} and {batch_size}."
+            )
+        if self.module.is_adapted:
+            warn_user(
+                "This model is already adapted, and a second round made the labels of some queries worse. Adapt the "
+                "model that `train` returned."
+            )
+        adapted = copy.copy(self)
+        adapted.module = copy.deepcopy(self.module)
+        trainer_kwargs = {"accelerator": accelerator, "devices": devices, **trainer_kwargs}
+        cells = adapted._soft_labelled(self._open_query(query, layer))
+        run = prepare_adaptation(
+            adapted.module,
+            adapted._reference_cells(),
+            cells,
+            max_steps=max_steps,
+            batch_size=batch_size,
+            lr=lr,
+            seed=self._seed(),
+            callbacks=callbacks or (),
+            trainer_kwargs=trainer_kwargs,
+        )
+        adapted._run(run)
+        # it holds the counts of the query, and a copy of the reference's
+        adapted.trainer = None
+        adapted.module.is_adapted.fill_(True)
+        adapted._mark_fitted(is_finetuned=True)
+        return adapted
+
+    @property
+    def test_scores(self) -> pd.DataFrame:
+        """Scores of the test set during fine-tuning, by the networks alone; a row for each evaluation.
+
+        Columns: ``epoch``, the scores of :func:`hrca.metrics.annotation_scores`, and ``n_unseen``, the number of cells
+        whose label the reference lacks. Empty without a test set.
+        """
+        return pd.DataFrame(self.test_scores_)

@@ -1,0 +1,234 @@
+"""The steps of a training: folds, phases, runs of scvi-tools' TrainRunner, post-hoc fit."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from lightning.pytorch.callbacks import Callback
+from scvi import settings as scvi_settings
+from scvi.train import TrainRunner
+
+from hrca.annotation._labels import most_likely_labels
+from hrca.data._query import Query, known_labels
+from hrca.data._sources import QueryInput
+from hrca.module._module import HRCAModule
+from hrca.train._adaptation import SoftLabelledCells, gather_cells, query_targets, sample_query_cells
+from hrca.train._callbacks import EpochHistory
+from hrca.train._checkpoints import check_unused, newest_checkpoint
+from hrca.train._config import PhaseConfig, PhaseName
+from hrca.train._history import extended_history, framed_history, plain_history
+from hrca.train._monitoring import MonitorTestSet, TensorBoard, check_tensorboard
+from hrca.train._phase import (
+    PhaseRun,
+    choose_epochs,
+    end_without_training,
+    log_kept_weights,
+    prepare_phase,
+    restrict,
+)
+from hrca.train._random_states import set_random_states
+from hrca.train._resume import ResumedState, model_identity, model_state, resume_phase
+from hrca.train._splitting import FixedIndexSplitter, Split, split_cells
+from hrca.train._trainingplans import FinetunePlan, PretrainPlan, SpecifiedPlan
+from hrca.uncertainty._cross_fitting import Fold, check_folds, check_no_folds, cross_fit
+from hrca.uncertainty._held_out import HeldOutScores
+from hrca.uncertainty._posthoc_fit import fit_posthoc, novelty_reference_for
+
+from ._base import PREDICTION_BATCH, HRCABase
+
+TestSet = tuple[Query, pd.Series]
+
+
+class TrainingSteps(HRCABase):
+    """The steps that the training methods call; they alone write the state of a model."""
+
+    _plans: ClassVar[dict[PhaseName, type[SpecifiedPlan]]] = {"pretrain": PretrainPlan, "finetune": FinetunePlan}
+    _data_splitter_cls = FixedIndexSplitter
+
+    def _train_phases(
+        self, configs: Sequence[PhaseConfig], n_folds: int | None = None, test_set: TestSet | None = None
+    ) -> None:
+        last, fold_scores = configs[-1], None
+        if last.tensorboard:
+            check_tensorboard()
+        if last.name == "finetune" and n_folds is None:
+            check_no_folds(last.checkpoint_dir, last.resume)
+        elif n_folds is not None:
+            fold_scores = self._cross_fit(configs, n_folds)
+        for config in configs:
+            split = self._train_phase(config, test_set if config is last else None)
+        if last.name == "finetune":
+            self._fit_posthoc(split, fold_scores)
+
+    def _cross_fit(self, configs: Sequence[PhaseConfig], n_folds: int) -> list[HeldOutScores]:
+        last, reference = configs[-1], self._reference_cells()
+        check_folds(
+            n_folds,
+            reference.n_labelled,
+            {name.split("_")[0] for name in self.history_ or {}},
+            first_phase=configs[0].name,
+            folder=last.checkpoint_dir,
+            resume=last.resume,
+        )
+        self.split_ = split = split_cells(self.split_, reference.codes, last.train_size, scvi_settings.seed)
+        # without a choice of epochs, validation cells have no use
+        has_validation = last.lr_schedule == "plateau"
+
+        def fit_fold(fold: Fold) -> HRCAModule:
+            fold_model = copy.copy(self)
+            fold_model.module = copy.deepcopy(self.module)
+            fold_model.split_ = fold.split
+            for config in configs:
+                fold_model._train_phase(config.for_fold(fold.title, fold.folder, has_validation=has_validation))
+            # it holds the fold model; a collection of all garbage here would take a second in each fold
+            fold_model.trainer = None
+            return fold_model.module
+
+        return cross_fit(
+            reference,
+            split,
+            n_folds,
+            fit_fold,
+            seed=self._seed(),
+            folder=last.checkpoint_dir,
+            keep_validation=has_validation,
+        )
+
+    def _train_phase(self, config: PhaseConfig, test_set: TestSet | None = None) -> Split:
+        """Train a phase, or restore it if it has ended. Return the split that it used."""
+        reference, plan_cls = self._reference_cells(), self._plans[config.name]
+        self.split_ = split = split_cells(self.split_, reference.codes, config.train_size, scvi_settings.seed)
+        history = EpochHistory()
+        monitor = None if test_set is None else self._monitor(config, test_set)
+        config = _with_watchers(config, history, monitor)
+        config.check()
+        is_labelled = reference.codes < reference.n_labels
+        cell_mask = np.full(reference.n_obs, True) if config.name == "pretrain" else is_labelled
+        max_epochs = choose_epochs(config, plan_cls, int(cell_mask.sum()))
+        checkpoint, is_complete = None, False
+        if config.checkpoint_dir is not None and config.resume:
+            checkpoint = newest_checkpoint(config.checkpoint_dir)
+        elif config.checkpoint_dir is not None:
+            check_unused(config.checkpoint_dir, config.name)
+        if checkpoint is not None:
+            identity = model_identity(self.module, self.gene_names, self.labels)
+            resumed = resume_phase(checkpoint, config, identity, train_size=split.train_size, max_epochs=max_epochs)
+            self._restore(resumed)
+            split, is_complete = resumed.split, resumed.is_complete
+        if checkpoint is not None and is_complete:
+            end_without_training(config, checkpoint)
+        else:
+            self._run_phase(config, split, cell_mask, checkpoint, max_epochs=max_epochs, history=history)
+        self._mark_fitted(is_finetuned=self.is_finetuned_)
+        if monitor is not None:
+            self.test_scores_ = monitor.evaluations
+        return split
+
+    def _restore(self, resumed: ResumedState) -> None:
+        self.split_ = resumed.split
+        if resumed.history is not None:
+            self.history_ = framed_history(resumed.history)
+        if resumed.weights is not None:
+            self.module.load_state_dict(resumed.weights)
+            self._invalidate()
+            self.is_trained_ = True
+        if resumed.random_states is not None:
+            set_random_states(resumed.random_states)
+        if resumed.is_complete or resumed.weights is not None:
+            self.module.eval()
+
+    def _run_phase(
+        self,
+        config: PhaseConfig,
+        split: Split,
+        cell_mask: np.ndarray,
+        checkpoint: dict[str, Any] | None,
+        *,
+        max_epochs: int,
+        history: EpochHistory,
+    ) -> None:
+        if checkpoint is not None and checkpoint["phase"] != config.name:
+            # it is the end of the phase before, and has been restored
+            checkpoint = None
+        if checkpoint is not None:
+            state = checkpoint["model_state"]
+        else:
+            identity = model_identity(self.module, self.gene_names, self.labels)
+            state = model_state(split, plain_history(self.history_), identity)
+        run = prepare_phase(
+            config,
+            self.module,
+            self.adata_manager,
+            restrict(split, cell_mask),
+            plan_cls=self._plans[config.name],
+            splitter_cls=self._data_splitter_cls,
+            max_epochs=max_epochs,
+            history=history,
+            model_state=state,
+            checkpoint=checkpoint,
+        )
+        self.module.reset_posthoc()
+        self._run(run)
+        log_kept_weights(run)
+
+    def _run(self, run: PhaseRun) -> None:
+        """Train through scvi-tools' TrainRunner, and append the history under the name of the phase.
+
+        Of a second run, scvi-tools keeps only the numbers that a first run had logged, and replaces the others
+        (scvi-tools 1.4.2, ``TrainRunner._update_history``). The history is therefore HRCA's own.
+        """
+        earlier, was_trained = plain_history(self.history_), self.is_trained_
+        self.history_, self.is_trained_ = None, False
+        # the weights are no longer the fine-tuned ones, also if the run fails
+        self._invalidate()
+        callbacks = [run.history, *run.callbacks]
+        try:
+            runner = TrainRunner(
+                self, run.plan, run.cells, max_epochs=run.max_epochs, callbacks=callbacks, **run.trainer_kwargs
+            )
+            runner()
+            was_trained = True
+        finally:
+            self.history_ = framed_history(extended_history(earlier, run.name, run.history.epochs))
+            self.is_trained_ = was_trained
+
+    def _fit_posthoc(self, split: Split, fold_scores: list[HeldOutScores] | None) -> None:
+        reference = self._reference_cells()
+        self.novelty_reference_ = novelty_reference_for(self.module, reference)
+        self.conformal_scores_ = fit_posthoc(self.module, reference, split, fold_scores).conformal_scores
+        self.n_folds_ = None if fold_scores is None else len(fold_scores)
+        self._mark_fitted(is_finetuned=True)
+
+    def _soft_labelled(self, query: Query) -> SoftLabelledCells:
+        # adaptation was measured with uncalibrated probabilities; calibrated ones would weight unsure cells less
+        cells = self._predict_probabilities(query, calibrated=False)
+        cell_mask = sample_query_cells(cells.has_counts, self._seed())
+        targets = query_targets(cells.probabilities[cell_mask])
+        return SoftLabelledCells(gather_cells(query.batches(PREDICTION_BATCH), cell_mask), targets)
+
+    def _open_test_set(self, adata: QueryInput, labels_key: str | None) -> TestSet:
+        labels_key = labels_key or self.registry["setup_args"]["labels_key"]
+        query = self._open_query(adata, None)
+        return query, known_labels(query.adata.obs, labels_key, self.unlabeled_category)
+
+    def _monitor(self, config: PhaseConfig, test_set: TestSet) -> MonitorTestSet:
+        query, true_labels = test_set
+        return MonitorTestSet(
+            lambda: most_likely_labels(self._label_space(), self._predict_probabilities(query))[0],
+            true_labels,
+            self.labels,
+            interval=config.checkpoint_interval,
+            folder=config.checkpoint_dir,
+        )
+
+
+def _with_watchers(config: PhaseConfig, history: EpochHistory, monitor: MonitorTestSet | None) -> PhaseConfig:
+    watchers: list[Callback] = [] if monitor is None else [monitor]
+    if config.tensorboard:
+        logs = (config.checkpoint_dir or Path(scvi_settings.logging_dir)) / "tensorboard"
+        watchers.append(TensorBoard(logs, config.name, history, monitor))
+    return replace(config, callbacks=(*watchers, *config.callbacks))

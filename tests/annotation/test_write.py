@@ -1,0 +1,117 @@
+"""Entries are written into objects: also views and collections, and in place of those of an earlier prediction."""
+
+from types import SimpleNamespace
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from anndata.experimental import AnnCollection
+from conftest import synthetic
+
+import hrca
+from hrca.annotation._result import PredictionResult, to_entries
+from hrca.annotation._write import check_target, check_writable, write_result, write_to_object
+
+
+def entries(obs_names: pd.Index, *, novelty: bool = False):
+    """Entries under "key": label "a" for the first half of the cells, "b" for the others."""
+    n_obs = len(obs_names)
+    is_a = np.arange(n_obs) < n_obs // 2
+    labels = pd.Categorical(np.where(is_a, "a", "b"), categories=["a", "b", "Unknown"])
+    probabilities = pd.DataFrame({"a": is_a, "b": ~is_a}, index=obs_names, dtype=np.float32)
+    ranks = np.linspace(0, 1, n_obs, dtype=np.float32) if novelty else None
+    return to_entries("key", PredictionResult(labels, np.ones(n_obs, dtype=np.float32), probabilities, ranks), {"n": 1})
+
+
+def as_query(target):
+    return SimpleNamespace(target=target, adata=SimpleNamespace(file=None))
+
+
+def test_an_object_gets_all_entries_and_a_copy_of_uns():
+    adata = synthetic(10)
+    made = entries(adata.obs_names)
+    write_result(as_query(adata), made)
+    assert list(adata.obs["key"]) == ["a"] * 5 + ["b"] * 5
+    assert list(adata.obsm["key_probabilities"]) == ["a", "b"]
+    adata.uns["key"]["n"] = 2
+    assert made.uns["key"]["n"] == 1
+
+
+def test_stale_entries_are_deleted_and_others_stay():
+    adata = synthetic(10)
+    write_to_object(adata, entries(adata.obs_names, novelty=True))
+    adata.obs["other_novelty"] = 1.0
+    adata.obsm["key_set"] = adata.obsm["key_probabilities"].copy()
+    write_to_object(adata, entries(adata.obs_names))
+    assert list(adata.obs) == ["cell_type", "key", "key_confidence", "other_novelty"]
+    assert list(adata.obsm) == ["key_probabilities"]
+
+
+def test_a_view_becomes_actual_and_its_parent_stays():
+    parent = synthetic(10)
+    view = parent[:4]
+    write_to_object(view, entries(view.obs_names))
+    assert not view.is_view
+    assert list(view.obs["key"]) == ["a", "a", "b", "b"]
+    assert "key" not in parent.obs
+
+
+def test_a_collection_and_each_of_its_objects_are_written():
+    parts = [synthetic(4), synthetic(6, seed=1)]
+    parts[1].obs_names = [f"other {name}" for name in parts[1].obs_names]
+    collection = AnnCollection(parts, join_obs="inner")
+    write_to_object(collection, entries(collection.obs_names, novelty=True))
+    assert list(collection.obs["key"]) == ["a"] * 5 + ["b"] * 5
+    assert [list(part.obs["key"]) for part in parts] == [["a"] * 4, ["a"] + ["b"] * 5]
+    assert [part.obsm["key_probabilities"].shape for part in parts] == [(4, 2), (6, 2)]
+    write_to_object(collection, entries(collection.obs_names))
+    assert not [name for obs in (collection.obs, *(part.obs for part in parts)) for name in obs if "novelty" in name]
+
+
+def test_a_view_of_an_object_on_disk_raises(tmp_path):
+    synthetic(10).write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    check_target(as_query(backed))
+    view = backed[:5]
+    for target in (view, AnnCollection([view, synthetic(10)[5:]], join_obs="inner")):
+        with pytest.raises(ValueError, match=r"view of a backed AnnData.*adata.to_memory\(\).*`key_added=None`"):
+            check_writable(target)
+
+
+@pytest.mark.parametrize("where", ["object", "h5ad", "zarr"])
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_predicting_again_deletes_entries_that_the_new_prediction_lacks(tiny_model, query, where, tmp_path):
+    target = query
+    if where != "object":
+        target = tmp_path / f"query.{where}"
+        getattr(query, f"write_{where}")(target)
+    read = {"object": lambda it: it, "h5ad": ad.read_h5ad, "zarr": ad.read_zarr}[where]
+    tiny_model.predict(target, coverage=0.9, enable_progress_bar=False)
+    with_sets = read(target)
+    assert "hrca_set_size" in with_sets.obs
+    assert "hrca_set" in with_sets.obsm
+    tiny_model.predict(target, enable_progress_bar=False)
+    without = read(target)
+    assert not {"hrca_set_size", "hrca_set"} & {*without.obs, *without.obsm}
+    assert {"hrca", "hrca_novelty", "hrca_confidence"} <= set(without.obs)
+    assert "coverage" not in without.uns["hrca"]
+
+
+def test_predicting_again_leaves_entries_of_other_functions(tiny_model, query):
+    terms = {"type 0": "CL:0000236", "type 1": "CL:0000084", "type 2": "unknown"}
+    tiny_model.predict(query, ontology_terms=terms)
+    query.obs["cluster"] = ["0", "1"] * 18 + ["0"]
+    hrca.tl.majority_vote(query, clusters="cluster")
+    before = query.obs.copy()
+    tiny_model.predict(query, platform_correction=False)
+    stays = ["cell_type", "cell_type_ontology_term_id", "hrca_majority"]
+    pd.testing.assert_frame_equal(query.obs[stays], before[stays])
+
+
+def test_predicting_again_replaces_its_entries(tiny_model, query):
+    tiny_model.predict(query, platform_correction=False)
+    before = list(query.obs.columns)
+    tiny_model.predict(query)
+    assert list(query.obs.columns) == before
+    assert query.uns["hrca"]["platform_correction"]

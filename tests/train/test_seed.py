@@ -1,0 +1,18 @@
+"""The seed of all generators."""
+
+import random
+
+import numpy as np
+import scvi
+import torch
+
+from hrca.train._random_states import set_seed
+
+
+def test_a_seed_repeats_the_draws_of_each_generator_and_is_kept():
+    draws = []
+    for _ in range(2):
+        set_seed(5)
+        draws.append((random.random(), np.random.rand(), float(torch.rand(1))))
+    assert draws[0] == draws[1]
+    assert scvi.settings.seed == 5

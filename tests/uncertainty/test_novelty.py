@@ -1,0 +1,213 @@
+"""Novelty of simulated and real cells, and of a trained model."""
+
+import numpy as np
+import pytest
+from conftest import QUIET, TINY, synthetic
+from scipy import sparse, stats
+
+import hrca
+from hrca.uncertainty import _novelty
+from hrca.uncertainty._novelty import novelty
+from hrca.uncertainty._novelty_reference import build_novelty_reference
+
+
+def counts(n: int, rates: np.ndarray, seed: int, depth: float = 200) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(len(rates), size=n)
+    size = depth * np.exp(rng.normal(0, 0.5, n))
+    own = rates[codes] * rng.gamma(4, 1 / 4, (n, rates.shape[1]))
+    return rng.poisson(size[:, None] * own / own.sum(axis=1, keepdims=True)).astype(np.float32), codes
+
+
+RATES = np.random.default_rng(0).dirichlet(np.full(80, 0.4), size=4)
+
+
+def novelty_of(x, reference, genes=None, *, platform_correction=True, names=None, batch_size=50):
+    genes = np.ones(x.shape[1], dtype=np.float32) if genes is None else genes
+    names = [str(i) for i in range(len(x))] if names is None else names
+
+    def batches():
+        return ((slice(i, i + batch_size), x[i : i + batch_size]) for i in range(0, len(x), batch_size))
+
+    return novelty(reference, batches, x @ genes, genes, names if platform_correction else None)
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.2])
+def test_novelty_of_cells_like_the_reference_is_uniform(fraction):
+    x, codes = counts(800, RATES, seed=1)
+    reference = build_novelty_reference(sparse.csr_array(x), codes, 4, 1e9)
+    query, _ = counts(800, RATES, seed=2)
+    query = np.random.default_rng(3).binomial(query.astype(int), fraction).astype(np.float32)
+    found = novelty_of(query, reference)
+    assert stats.kstest(found, "uniform").statistic < 0.07
+    for alpha in (0.05, 0.1):
+        assert abs((found >= 1 - alpha).mean() - alpha) < 0.02
+
+
+@pytest.mark.parametrize("depths", ["log-uniform", "two groups"])
+def test_novelty_of_real_cells_is_uniform_at_each_depth(depths):
+    adata, rng = hrca.datasets.pbmc68k(), np.random.default_rng(0)
+    x, labels = adata.X.toarray(), adata.obs["bulk_labels"].to_numpy().astype(str)
+    in_reference = rng.random(len(x)) < 0.5
+    names, codes = np.unique(labels[in_reference], return_inverse=True)
+    max_depth = float(np.quantile(x[in_reference].sum(axis=1), 0.9))
+    reference = build_novelty_reference(sparse.csr_array(x[in_reference]), codes, len(names), max_depth)
+    query = x[~in_reference]
+    if depths == "two groups":
+        query = np.vstack([query, *(rng.binomial(query.astype(int), 0.05) for _ in range(2))]).astype(np.float32)
+    else:
+        query = rng.binomial(query.astype(int), np.exp(rng.uniform(np.log(0.03), 0, (len(query), 1)))).astype(
+            np.float32
+        )
+    found, depth = novelty_of(query, reference), query.sum(axis=1)
+    for part in (depth < np.median(depth), depth >= np.median(depth), depth >= np.quantile(depth, 0.7)):
+        assert np.mean(found[part] >= 0.95) < 0.12
+
+
+def test_without_counts_on_shared_genes_there_is_no_novelty():
+    x, codes = counts(100, RATES, seed=1)
+    x[:, 0] = 0
+    genes = (np.arange(80) == 0).astype(np.float32)
+    query = np.ones((3, 80), dtype=np.float32)
+    assert np.isnan(novelty_of(query, build_novelty_reference(x, codes, 4, 1e9), genes)).all()
+
+
+def test_a_type_that_the_reference_lacks_is_novel():
+    x, codes = counts(600, RATES[:3], seed=1)
+    reference = build_novelty_reference(sparse.csr_array(x), codes, 3, 1e9)
+    novel, _ = counts(200, RATES[3:], seed=2)
+    assert (novelty_of(novel, reference) >= 0.95).mean() > 0.9
+
+
+def test_genes_that_a_query_lacks_are_ignored():
+    x, codes = counts(600, RATES, seed=1)
+    reference = build_novelty_reference(sparse.csr_array(x), codes, 4, 1e9)
+    query, _ = counts(300, RATES, seed=2)
+    genes = (np.arange(80) % 2).astype(np.float32)
+    found = novelty_of(query, reference, genes)
+    np.testing.assert_array_equal(found, novelty_of(query * genes, reference, genes))
+    assert abs((found >= 0.95).mean() - 0.05) < 0.03
+
+
+def test_deep_cells_are_no_more_novel_than_others():
+    x, codes = counts(600, RATES, seed=1)
+    reference = build_novelty_reference(sparse.csr_array(x), codes, 4, float(np.quantile(x.sum(axis=1), 0.9)))
+    deep, _ = counts(300, RATES, seed=2, depth=2000)
+    assert (novelty_of(deep, reference) >= 0.95).mean() < 0.15
+
+
+def test_a_cell_without_counts_has_no_novelty():
+    x, codes = counts(100, RATES, seed=1)
+    reference = build_novelty_reference(x, codes, 4, 1e9)
+    assert np.isnan(novelty_of(np.zeros((3, 80), dtype=np.float32), reference)).all()
+    x[7] = 0
+    assert np.flatnonzero(np.isnan(novelty_of(x, reference))).tolist() == [7]
+
+
+@pytest.mark.parametrize("max_cells", [5000, 60])
+def test_the_order_of_the_cells_does_not_matter(max_cells, monkeypatch):
+    monkeypatch.setattr(_novelty, "MAX_FACTOR_CELLS", max_cells)
+    x, codes = counts(300, RATES, seed=1)
+    reference = build_novelty_reference(sparse.csr_array(x), codes, 4, 1e9)
+    # shallow: many cells of one depth
+    query, _ = counts(200, RATES, seed=2, depth=20)
+    order = np.random.default_rng(0).permutation(200)
+    found = novelty_of(query, reference)
+    again = novelty_of(query[order], reference, names=[str(i) for i in order])
+    np.testing.assert_allclose(again, found[order], atol=0.011)
+    assert (again != found[order]).mean() < 0.05
+
+
+def test_a_batch_without_any_counts_changes_nothing():
+    x, codes = counts(100, RATES, seed=1)
+    reference = build_novelty_reference(sparse.csr_array(x), codes, 4, 1e9)
+    query, _ = counts(20, RATES, seed=2)
+    query[[3, 19]] = 0
+    found = novelty_of(query, reference, batch_size=1)
+    assert np.flatnonzero(np.isnan(found)).tolist() == [3, 19]
+    np.testing.assert_allclose(found, novelty_of(query, reference), atol=0.03)
+
+
+def test_platform_factors_are_not_novel():
+    rng = np.random.default_rng(5)
+    rates = rng.dirichlet(np.full(80, 1.5), size=7)
+    x, codes = counts(800, rates[:6], seed=1)
+    reference = build_novelty_reference(sparse.csr_array(x), codes, 6, 1e9)
+    # another platform: each gene with an efficiency of its own
+    elsewhere = rates * np.exp(rng.normal(0, 0.5, 80))
+    query, types = counts(800, elsewhere / elsewhere.sum(axis=1, keepdims=True), seed=2)
+    novel = types == 6
+    found, alone = novelty_of(query, reference), novelty_of(query, reference, platform_correction=False)
+    assert (alone[~novel] >= 0.95).mean() > 0.4
+    assert (found[~novel] >= 0.95).mean() < 0.1
+    assert (found[novel] >= 0.95).mean() > 0.9
+
+
+def test_a_mixture_of_two_types_is_novel():
+    # half of its counts are of each type: a label's profile explains much of it, but no reference cell is like it
+    x, codes = counts(800, RATES, seed=1, depth=400)
+    reference = build_novelty_reference(sparse.csr_array(x), codes, 4, 1e9)
+    one, two = (counts(400, RATES[[i]], seed=i, depth=200)[0] for i in (2, 3))
+    assert (novelty_of(one + two, reference) >= 0.95).mean() > 0.9
+
+
+@pytest.mark.parametrize("n", [1, 2, 30, 45])
+def test_few_reference_cells_are_enough_to_run(n):
+    x, codes = counts(n, RATES[:1], seed=1)
+    reference = build_novelty_reference(sparse.csr_array(x), codes, 1, 1e9)
+    query, _ = counts(60, RATES[[0, 3]], seed=2)
+    found = novelty_of(query, reference)
+    assert ((found >= 0) & (found < 1)).all()
+
+
+@pytest.mark.parametrize("n", [45, 300])
+def test_the_false_positive_rate_holds_about_with_few_reference_cells(n):
+    rates = []
+    for seed in range(5):
+        x, codes = counts(n, RATES, seed=seed)
+        reference = build_novelty_reference(sparse.csr_array(x), codes, 4, 1e9)
+        found = novelty_of(counts(400, RATES, seed=100 + seed)[0], reference)
+        rates.append((found >= 0.95).mean())
+    assert 0.02 < np.mean(rates) < 0.1
+
+
+def test_one_gene_is_enough_to_run():
+    x, codes = counts(100, RATES, seed=1)
+    genes = (np.arange(80) == 3).astype(np.float32)
+    found = novelty_of(x, build_novelty_reference(x, codes, 4, 1e9), genes)
+    assert (np.isnan(found) == (x[:, 3] == 0)).all()
+
+
+@pytest.fixture(scope="module")
+def model():
+    adata = synthetic(400, n_labels=4)
+    adata = adata[adata.obs["cell_type"] != "type 3"].copy()
+    hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
+    model = hrca.HRCA(adata, **TINY)
+    model.train(2, 10, lr=1e-2, **QUIET)
+    return model
+
+
+def test_predict_labels_novel_cells_unknown(model, tmp_path):
+    query = synthetic(200, n_labels=4, seed=5)
+    novel = (query.obs["cell_type"] == "type 3").to_numpy()
+    plain = np.asarray(model.predict(query, platform_correction=False))
+    with pytest.warns(UserWarning, match=r"\d+% of the cells are rejected .*'Unknown', where 5% are") as record:
+        labels = np.asarray(model.predict(query, novelty_fpr=0.05, platform_correction=False))
+    assert record[0].filename == __file__
+    rejected = labels == "Unknown"
+    assert rejected[novel].mean() > 0.9
+    assert rejected[~novel].mean() < 0.12
+    np.testing.assert_array_equal(labels[~rejected], plain[~rejected])
+    np.testing.assert_array_equal(rejected, query.obs["hrca_novelty"] >= 0.95)
+    assert query.uns["hrca"]["novelty_fpr"] == 0.05
+    model.save(tmp_path / "model")
+    again = synthetic(200, n_labels=4, seed=5)
+    hrca.HRCA.load(tmp_path / "model").predict(again, platform_correction=False)
+    np.testing.assert_array_equal(again.obs["hrca_novelty"], query.obs["hrca_novelty"])
+
+
+@pytest.mark.parametrize("rate", [0, 1])
+def test_impossible_rates_are_rejected(model, rate):
+    with pytest.raises(ValueError, match=f"between 0 and 1, got {rate}"):
+        model.predict(synthetic(5), novelty_fpr=rate)
