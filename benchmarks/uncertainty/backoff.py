@@ -53,7 +53,7 @@ PARENTS = {
 }
 DEPTHS = (1.0, 0.1)
 # 0.45 is about half of the F1 on blood. A label that is one level finer raises the expected F1 if its probability is
-# above half of that F1 (Lipton, Elkan and Narayanaswamy, ECML 2014).
+# above half of that F1 (Lipton et al., ECML 2014).
 MIN_CONFIDENCES = (0.4, 0.45, 0.5, 0.7, 0.9)
 UNKNOWN = "Unknown"
 

@@ -134,8 +134,8 @@ def baseline_scores(model: hrca.HRCA, reference: ad.AnnData, query: ad.AnnData, 
     Returns
     -------
     By name, shape (n_obs,): 1 minus the maximum probability; the entropy of the probabilities; the energy of the
-    logits; and in the latent space the mean distance to the 10 nearest training cells, and the squared Mahalanobis
-    distance :cite:p:`Lee2013` to the mean of the nearest label.
+    logits (Liu et al., NeurIPS 2020); and in the latent space the mean distance to the 10 nearest training cells, and
+    the squared Mahalanobis distance to the mean of the nearest label (Lee et al., NeurIPS 2018).
     """
     probabilities = model.predict(query, soft=True, key_added=None).to_numpy(dtype=float).clip(1e-12, 1)
     if model.split_ is None:

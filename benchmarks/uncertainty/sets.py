@@ -101,8 +101,8 @@ def within_if_exact(n_obs: np.ndarray, n_splits: np.ndarray | Iterable[int] | in
     """Return the fraction of labels whose coverage would be within 2 points with exact split conformal sets.
 
     Given n held-out cells of a label, the probability that a set contains the label is random, with a beta distribution
-    (Vovk, 2012, Conditional validity of inductive conformal predictors), and the fraction of n query cells is binomial
-    around it. The halves of a data set have about the same number of cells of a label.
+    :cite:p:`vovk2012conditional`, and the fraction of n query cells is binomial around it. The halves of a data set
+    have about the same number of cells of a label.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""CellTypist: logistic regression of each label against the rest, on log-normalized and scaled counts."""
+"""CellTypist: logistic regression of each label against the rest, on log-normalized and scaled counts.
+
+The method is :cite:t:`dominguezconde2022cross`.
+"""
 
 from importlib.metadata import version
 

@@ -2,8 +2,8 @@
 
 ``multinomial`` and ``negative_binomial`` differ in the noise. With ``_platform``, the profiles are first multiplied by
 factors of the genes for the difference between the two technologies. The factors are fitted once to the unlabelled
-query, after RCTD :cite:p:`Cable2022` and InSituType :cite:p:`Danaher2022`. All labels have the same prior probability;
-the confidence is the posterior probability.
+query, after RCTD :cite:p:`cable2022robust` and InSituType :cite:p:`danaher2022insitutype`. All labels have the same
+prior probability; the confidence is the posterior probability.
 
 The profiles are those of :func:`hrca.module._profiles.class_profiles` with a pseudocount and trace counts of one. They
 are computed here, because an import of hrca loads torch and scvi-tools, which would raise the memory reported for this

@@ -1,4 +1,7 @@
-"""RCTD: Poisson-lognormal mixtures of the labels' mean profiles, after fitting platform effects."""
+"""RCTD: Poisson-lognormal mixtures of the labels' mean profiles, after fitting platform effects.
+
+The method is :cite:t:`cable2022robust`.
+"""
 
 import os
 import sys

@@ -1,4 +1,7 @@
-"""scANVI: a semi-supervised variational autoencoder; scArches' surgery adapts it to each query."""
+"""scANVI: a semi-supervised variational autoencoder; scArches' surgery adapts it to each query.
+
+The methods are :cite:t:`xu2021probabilistic` and :cite:t:`lotfollahi2022mapping`.
+"""
 
 from importlib.metadata import version
 from typing import NamedTuple

@@ -1,4 +1,7 @@
-"""SingleR: rank correlation with the reference cells of each label, on the markers of each pair of labels."""
+"""SingleR: rank correlation with the reference cells of each label, on the markers of each pair of labels.
+
+The method is :cite:t:`aran2019reference`.
+"""
 
 from importlib.metadata import version
 

@@ -1,4 +1,7 @@
-"""TACCO: optimal transport between the cells and the labels' mean profiles, after platform normalization."""
+"""TACCO: optimal transport between the cells and the labels' mean profiles, after platform normalization.
+
+The method is :cite:t:`mages2023tacco`.
+"""
 
 from importlib.metadata import version
 

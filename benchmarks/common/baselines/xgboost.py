@@ -1,4 +1,7 @@
-"""XGBoost: boosted trees on the log-normalized counts of the most variable genes."""
+"""XGBoost: boosted trees on the log-normalized counts of the most variable genes.
+
+The method is :cite:t:`chen2016xgboost`.
+"""
 
 from importlib.metadata import version
 from typing import NamedTuple
