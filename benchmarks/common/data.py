@@ -198,6 +198,9 @@ def thin_counts(
 ) -> sparse.csr_matrix:
     """Keep each count with the same probability in a cell (binomial thinning).
 
+    It equals :func:`hrca.module._transforms.thin_sparse`. An import of hrca loads torch, which would raise the memory
+    reported for the baselines that thin their cells.
+
     Parameters
     ----------
     counts
