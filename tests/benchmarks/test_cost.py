@@ -8,11 +8,7 @@ import pytest
 from benchmarks.common.results import RESULTS
 from benchmarks.cost import prediction, streaming, training, validation
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
-    pytest.mark.filterwarnings("default"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def _rows(monkeypatch, folder, module, *arguments: str) -> pd.DataFrame:
@@ -42,6 +38,7 @@ def test_validation(tmp_path, monkeypatch):
     assert rows["check_fraction"].between(0, 1, inclusive="neither").all()
 
 
+@pytest.mark.slow
 def test_training(tmp_path, monkeypatch):
     (row,) = _rows(monkeypatch, tmp_path, training, "--sizes", "laptop", "--genes", "200").to_dict("records")
     assert (row["size"], row["n_genes"]) == ("laptop", 200)
@@ -49,6 +46,7 @@ def test_training(tmp_path, monkeypatch):
     assert row["estimate_s_per_epoch"] > 0
 
 
+@pytest.mark.slow
 def test_streaming(tmp_path, monkeypatch):
     folder = tmp_path / "files"
     rows = _rows(monkeypatch, tmp_path, streaming, "--folder", str(folder), "--sizes", "300")
