@@ -1,15 +1,17 @@
-"""How golden parameters get into our networks."""
+"""Golden parameters and numbers of the published code, for our networks."""
 
 import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import torch
 
 from hrca.compat._state_keys import GENE_AE_KEYS, SE_CLASSIFIER_KEYS
 from hrca.module._networks import GeneAE, SEClassifier
 
 GOLDEN_WIDTHS = (512, 256, 128, 64)
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 5e-5}
 
 
 def recipe(golden_dir: Path) -> ModuleType:
@@ -51,3 +53,8 @@ def se_classifier(golden_dir: Path, dtype: torch.dtype) -> SEClassifier:
     n_stages = len(GOLDEN_WIDTHS)
     network.load_state_dict({our_key(key, SE_CLASSIFIER_KEYS, n_stages): value for key, value in state.items()})
     return network
+
+
+def close(ours: torch.Tensor, golden: np.ndarray, dtype: torch.dtype) -> None:
+    """Assert that numbers equal golden ones as far as the precision allows."""
+    np.testing.assert_allclose(ours.detach().numpy(), golden, rtol=0, atol=TOLERANCE[dtype])

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from frozen import REAL_CASES, TINY_CASES, compute, differing, fingerprint, recorded
 
+# Other versions of these draw other random numbers, or train in another order.
+DRAWING = ("lightning", "numpy", "scikit-learn", "torch")
 # Elsewhere: training adds up what another processor rounds differently.
 MIN_SAME_LABELS, ATOL = 0.95, 0.05
 # Ranks among few reference cells move by steps.
@@ -12,7 +14,11 @@ ATOL_RANKS = 0.2
 
 def _check(name: str, found: dict[str, np.ndarray]) -> None:
     expected, recorded_on = recorded(name)
-    if fingerprint() == recorded_on:
+    here = fingerprint()
+    other = [f"{package} {recorded_on[package]}" for package in DRAWING if here[package] != recorded_on[package]]
+    if other:
+        pytest.skip(f"recorded with {', '.join(other)}")
+    if here == recorded_on:
         assert differing(found, expected) == []
         return
     assert set(found) == set(expected)

@@ -1,4 +1,4 @@
-"""The public face of the checks: with a model, without one, and counts had back."""
+"""The public checks, with a model and without one, and the recovery of counts."""
 
 import anndata as ad
 import numpy as np
@@ -8,7 +8,7 @@ from scipy import sparse
 
 import hrca
 
-# of scanpy, which warns of a cell without counts
+# scanpy warns of a cell without counts
 pytestmark = pytest.mark.filterwarnings("ignore:Some cells have zero counts")
 
 
@@ -18,7 +18,7 @@ def log_normalised(adata):
     return adata
 
 
-def test_check_says_what_predict_takes(tiny_model, query):
+def test_check_reports_what_predict_uses(tiny_model, query):
     query.layers["umi"] = query.X.copy()
     log_normalised(query)
     report = hrca.pp.check(query, tiny_model)
@@ -32,12 +32,12 @@ def test_check_says_what_predict_takes(tiny_model, query):
     assert report.gene_weight_of == uns["gene_weight_of"] == "informative genes"
 
 
-def test_the_share_of_a_model_without_counts_is_of_its_genes(tiny_networks, query):
+def test_the_fraction_of_a_model_without_count_likelihood_is_of_its_genes(tiny_networks, query):
     report = hrca.pp.check(query, tiny_networks)
     assert (report.gene_weight_fraction, report.gene_weight_of) == (0.75, "genes")
 
 
-def test_check_refuses_as_predict_does(tiny_model, query):
+def test_check_raises_as_predict_does(tiny_model, query):
     query.X = query.X.log1p()
     with pytest.raises(ValueError, match="log1p of counts.*recover_counts") as by_check:
         hrca.pp.check(query, tiny_model)
@@ -47,7 +47,7 @@ def test_check_refuses_as_predict_does(tiny_model, query):
 
 
 @pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csc_array, np.asarray])
-def test_counts_come_back_exactly_in_the_container_that_they_were_in(container):
+def test_counts_are_recovered_exactly_and_in_their_container(container):
     adata = hrca.datasets.pbmc68k()
     counts = adata.X.toarray()
     log_normalised(adata)
@@ -60,11 +60,11 @@ def test_counts_come_back_exactly_in_the_container_that_they_were_in(container):
 
 
 @pytest.mark.parametrize("indptr_type", [np.int32, np.int64], ids=["one index type", "two index types"])
-def test_stored_zeros_stay_in_what_the_user_has(indptr_type):
+def test_stored_zeros_of_the_input_stay(indptr_type):
     adata = hrca.datasets.pbmc68k()
     counts = adata.X.toarray()
     x = log_normalised(adata.copy()).X
-    # every value stored, the zeros too
+    # every value is stored, also the zeros
     x = sparse.csr_matrix(
         (
             x.toarray().ravel(),
@@ -82,7 +82,7 @@ def test_stored_zeros_stay_in_what_the_user_has(indptr_type):
         np.testing.assert_array_equal(part, other)
 
 
-def test_counts_come_back_from_a_layer_and_from_disk(tmp_path):
+def test_counts_are_recovered_from_a_layer_and_from_disk(tmp_path):
     adata = hrca.datasets.pbmc68k()
     counts = adata.X.copy()
     adata.layers["log"] = log_normalised(adata.copy()).X
@@ -92,27 +92,27 @@ def test_counts_come_back_from_a_layer_and_from_disk(tmp_path):
     assert (hrca.pp.recover_counts(backed) != counts).nnz == 0
 
 
-def test_what_cannot_come_back_is_refused(query):
-    with pytest.raises(ValueError, match="something to undo, but `adata.X` holds raw counts"):
+def test_values_without_the_ratios_of_integers_raise(query):
+    with pytest.raises(ValueError, match="`adata.X` must hold transformed counts, but it holds raw counts"):
         hrca.pp.recover_counts(query)
     query.X.data *= np.random.default_rng(0).random(query.X.nnz).astype(np.float32)
-    with pytest.raises(ValueError, match="ratio of integers.*cannot be had back"):
+    with pytest.raises(ValueError, match="ratios of integers.*cannot be recovered"):
         hrca.pp.recover_counts(query)
     query.X = query.X.log1p()
-    with pytest.raises(ValueError, match="cannot be had back"):
+    with pytest.raises(ValueError, match="cannot be recovered"):
         hrca.pp.recover_counts(query)
 
 
-def test_one_bad_cell_outside_the_sample_is_found():
+def test_one_bad_cell_outside_of_the_sample_raises():
     adata = hrca.datasets.pbmc68k()
     adata = log_normalised(ad.concat([adata] * 4, index_unique="-"))
-    looked_at = np.concatenate([start + np.arange(50) for start in np.linspace(0, adata.n_obs, 21).astype(int)[:-1]])
-    unseen = np.setdiff1d(np.arange(adata.n_obs), looked_at)[0]
-    adata.X[unseen] = adata.X[unseen] * 0.77
-    with pytest.raises(ValueError, match="cannot be had back"):
+    sampled = np.concatenate([start + np.arange(50) for start in np.linspace(0, adata.n_obs, 21).astype(int)[:-1]])
+    outside = np.setdiff1d(np.arange(adata.n_obs), sampled)[0]
+    adata.X[outside] = adata.X[outside] * 0.77
+    with pytest.raises(ValueError, match="cannot be recovered"):
         hrca.pp.recover_counts(adata)
 
 
-def test_the_cells_in_the_place_of_the_model_are_refused(tiny_model, query):
-    with pytest.raises(TypeError, match="`model` must be an HRCA, got AnnData. The cells come first"):
+def test_cells_in_place_of_the_model_raise(tiny_model, query):
+    with pytest.raises(TypeError, match="`model` must be an HRCA, got AnnData. The cells are the first argument"):
         hrca.pp.check(tiny_model, query)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Make the virtual environment of each peer of the accuracy benchmark from its file here; those there are left alone.
+# Make the virtual environment of each published method from its file here; environments that exist stay as they are.
 #
 #     make.sh FOLDER [METHOD...]
 #
@@ -21,16 +21,16 @@ fi
 for method; do
     environment=$folder/$method
     if [ -x "$environment/bin/python" ]; then
-        echo "$method is there"
+        echo "$method exists"
         continue
     fi
-    # made beside its place and moved when whole; python -m pip, since the scripts in bin keep the first path
+    # made under another name and moved when complete; python -m pip, because the scripts in bin keep the first path
     partial=$folder/.$method
     rm -rf "$partial"
     "${PYTHON:-python3.11}" -m venv "$partial"
     "$partial/bin/python" -m pip install --quiet --disable-pip-version-check -r "$here/$method.txt"
     if [ "$method" = rctd ]; then
-        echo "rctd: making its likelihood tables takes minutes"
+        echo "rctd: its likelihood tables take minutes"
         "$partial/bin/python" "$here/rctd_tables.py" "$partial/q_matrices.npz"
     fi
     mv "$partial" "$environment"

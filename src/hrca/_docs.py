@@ -73,7 +73,7 @@ _lr_schedule = """\
 lr_schedule
     "plateau": the schedule of the specification. It divides the learning rate when the loss stops falling, and keeps
     the weights of the epoch with the lowest loss. "one_cycle": the learning rate rises to `lr` and falls, once over all
-    epochs, and Adam's first beta falls and rises :cite:p:`Smith2018`. It keeps the last weights."""
+    epochs, and Adam's first beta falls and rises :cite:p:`smith2018disciplined`. It keeps the last weights."""
 
 _corruption = """\
 corruption
@@ -114,7 +114,7 @@ callbacks
     Further Lightning callbacks."""
 
 _trainer_kwargs = """\
-trainer_kwargs
+**trainer_kwargs
     Arguments of the Trainer of scvi-tools and Lightning, e.g. ``enable_progress_bar=False``."""
 
 _raises_setup = """\

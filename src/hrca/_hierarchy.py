@@ -115,10 +115,10 @@ class LabelTree:
             candidates = np.array(children.get(node, []), dtype=int)
             if not len(candidates) or not len(cells):
                 continue
-            own = probabilities[cells, node] if 0 <= node < len(self.labels) else np.full(len(cells), -1.0)
+            node_probability = probabilities[cells, node] if 0 <= node < len(self.labels) else np.full(len(cells), -1.0)
             candidate_probabilities = node_probabilities[np.ix_(cells, candidates)]
             best, highest = candidate_probabilities.argmax(axis=1), candidate_probabilities.max(axis=1)
-            moves = (highest >= min_confidence - SUM_ATOL) & (highest >= own)
+            moves = (highest >= min_confidence - SUM_ATOL) & (highest >= node_probability)
             for i in np.unique(best[moves]):
                 child, moved = int(candidates[i]), cells[moves & (best == i)]
                 predicted[moved], confidence[moved] = child, node_probabilities[moved, child]
@@ -217,13 +217,13 @@ def read_hierarchy(
     unused = sorted(set(parents) - nodes)
     if unused:
         logger.warning("`labels_hierarchy` has parents for %s, which are no labels or ancestors of them.", unused[:3])
-    kept = set(parents) if isinstance(hierarchy, Mapping) else nodes & set(parents)
-    if not nodes & kept:
+    children = set(parents) if isinstance(hierarchy, Mapping) else nodes & set(parents)
+    if not nodes & children:
         raise ValueError(
             f"`labels_hierarchy` must give some label a parent, but gives none. The labels are {_first_names(labels)}. "
             f"{remedy}"
         )
-    return {node: parents[node] for node in sorted(kept)}
+    return {node: parents[node] for node in sorted(children)}
 
 
 def _read_parents(

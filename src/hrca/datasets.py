@@ -1,4 +1,4 @@
-"""Real data by name: what an installed package ships, and a local folder."""
+"""Real data sets by name, from an installed package or from a local folder."""
 
 import os
 from pathlib import Path
@@ -7,31 +7,31 @@ import anndata as ad
 import numpy as np
 from scipy import sparse
 
-# Largest distance of a recovered count from an integer that rounding in .raw explains (float32 of values printed with
-# three decimals; 0.112 at a count of 114 is the largest seen); from 0.25 on it is no longer clear which integer.
-MAX_ROUNDING = 0.25
+# Maximum distance of a recovered count from an integer. scanpy stores float32 values, rounded to three decimals; the
+# largest distance in them is 0.112, at a count of 114. From 0.25 on the nearest integer would be ambiguous.
+MAX_INTEGER_DISTANCE = 0.25
 
-# Largest relative error of a cell's depth that follows from one count: 0.08 % is the largest seen, again rounding.
+# Maximum relative error of a cell's recovered depth; the largest one in scanpy's data is 0.08 %, by the same rounding.
 MAX_DEPTH_ERROR = 1e-3
 
 
 def pbmc68k() -> ad.AnnData:
-    """Return 700 labelled blood cells with their counts; no network needed.
+    """Return 700 labelled blood cells with their raw counts; no network is needed.
 
-    scanpy ships them as ``pbmc68k_reduced`` (10x Genomics; Zheng et al., Nat Commun 2017). Its ``.raw`` holds
-    log1p of counts per 10,000, and the smallest positive value of a cell is one count: dividing by it gives the counts.
-    That is checked: each must be within 0.25 of an integer, and the depth that follows from one count agrees with
-    ``obs["n_counts"]`` to 0.1 %.
+    scanpy ships them as ``pbmc68k_reduced``, a part of the 68,000 cells of :cite:t:`zheng2017massively`. Its ``.raw``
+    holds log1p(counts per 10,000). In each cell the smallest positive value stands for one count, and all values are
+    divided by it.
 
     Returns
     -------
-    AnnData, 700 cells x 765 genes: X raw counts (CSR, float32), ``obs["bulk_labels"]`` with 10 types,
-    ``obsm["X_umap"]``.
+    AnnData of 700 cells x 765 genes: X with raw counts (CSR, float32), ``obs["bulk_labels"]`` with 10 cell types,
+    ``obsm["X_umap"]`` with coordinates, shape (700, 2).
 
     Raises
     ------
     ValueError
-        If what the installed scanpy ships does not hold counts that can be recovered.
+        If a recovered count of the installed scanpy's data is further than 0.25 from an integer, or the depth of a cell
+        differs from ``obs["n_counts"]`` by more than 0.1 %.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def pbmc68k() -> ad.AnnData:
     rounded = np.rint(counts.data)
     distance = np.abs(counts.data - rounded).max()
     depth_error = np.abs(1e4 / one_count / shipped.obs["n_counts"].to_numpy() - 1).max()
-    if distance > MAX_ROUNDING or depth_error > MAX_DEPTH_ERROR:
+    if distance > MAX_INTEGER_DISTANCE or depth_error > MAX_DEPTH_ERROR:
         raise ValueError(
             "scanpy's `pbmc68k_reduced` must hold log1p(counts per 10,000) in `.raw`, but recovered counts are up to "
             f"{distance:.2f} from an integer and their depths up to {depth_error:.1%} off. "
@@ -71,7 +71,11 @@ def local(name: str, folder: str | Path | None = None) -> ad.AnnData:
     name
         Name of the file without ``.h5ad``.
     folder
-        The folder; the environment variable ``HRCA_DATA_DIR`` names it if None.
+        The folder; None: the folder that the environment variable ``HRCA_DATA_DIR`` names.
+
+    Returns
+    -------
+    The data set.
 
     Raises
     ------
@@ -80,9 +84,9 @@ def local(name: str, folder: str | Path | None = None) -> ad.AnnData:
     """
     folder = folder or os.environ.get("HRCA_DATA_DIR")
     if folder is None:
-        raise FileNotFoundError("A folder with the data must be named: `folder=`, or the variable HRCA_DATA_DIR.")
+        raise FileNotFoundError("The folder with the data must be named by `folder=` or the variable HRCA_DATA_DIR.")
     path = Path(folder) / f"{name}.h5ad"
     if not path.is_file():
-        there = sorted(file.stem for file in Path(folder).glob("*.h5ad"))
-        raise FileNotFoundError(f"{path} must exist, but does not; {folder} has {there}.")
+        names = sorted(file.stem for file in Path(folder).glob("*.h5ad"))
+        raise FileNotFoundError(f"{path} must exist, but does not; {folder} has {names}.")
     return ad.read_h5ad(path)

@@ -1,4 +1,4 @@
-"""Before anything else: are these raw counts, of genes that the model knows, and can counts be had back."""
+"""Check cells before training or prediction, and recover raw counts from normalised values."""
 
 import numpy as np
 from anndata import AnnData
@@ -12,41 +12,44 @@ from hrca.data._sources import QueryInput, open_query_input
 from hrca.data._validate import validate
 from hrca.data._value_scale import classify_values
 from hrca.model._model import HRCA
+from hrca.typing import StoredMatrix
 
 __all__ = ["ValidationReport", "check", "recover_counts"]
 
 
 def check(adata: QueryInput, model: HRCA | None = None, *, layer: str | None = None) -> ValidationReport:
-    """Look at cells before any work: where their raw counts and their genes are, and what else is odd with them.
+    """Find the raw counts and the genes of cells, and report everything that may give wrong labels.
 
-    :meth:`hrca.HRCA.setup_anndata` and :meth:`hrca.HRCA.predict` do the same. Up to 1,000 cells of X, of each layer and
-    of raw are looked at; the matrix that is taken is then looked at whole, if it is in memory. Nothing is changed.
+    :meth:`hrca.HRCA.setup_anndata` and :meth:`hrca.HRCA.predict` run the same checks. X, each layer and raw are
+    classified from a sample of at most 1,000 cells. The matrix that is selected is then checked completely if it is in
+    memory. Nothing is changed.
 
     Parameters
     ----------
     adata
-        The cells, as in :meth:`hrca.HRCA.predict`, but for a list or dict. Without a model, the RNA modality of a
-        MuData is "rna".
+        The cells: an AnnData, MuData, SpatialData or AnnCollection, or the path of an h5ad file or zarr folder. Without
+        a model, the modality "rna" of a MuData is checked.
     model
-        The model that is to label them; None: no genes are asked for.
+        The model that is to label the cells; None: genes are not matched.
     layer
-        Where the raw counts are: a layer, "X" or "raw". What is named is taken if it holds integers, 0 or more, and
-        nothing else is looked at. None: X, or the layer that the model's reference had, if it holds raw counts; else
-        another place, if one alone does.
+        Place of the raw counts: a layer, "X" or "raw". It is selected if it holds integers, 0 or more. None: X or the
+        layer of the model's reference, if it holds raw counts; otherwise the only other place that does.
 
     Returns
     -------
-    What was found; it has a readable repr, and `to_dict()`.
+    The report, with a readable repr and ``to_dict()``.
 
     Raises
     ------
     TypeError
-        If `model` is no HRCA, such as the cells in its place.
+        If `model` is not an :class:`hrca.HRCA`, or `adata` is of another type.
     ValueError
-        If no place, or more than one, holds raw counts; values are NaN, infinite, negative or not integers; rows and
-        columns are swapped; genes are of two species, or of another case than the model's; a gene of the model is there
-        twice; zeros were filled in for absent genes; or the cells have fewer than 50 of the model's genes, and less
-        than 5 % of its informative ones.
+        If no place or more than one place holds raw counts; values are NaN, infinite, negative or not integers; rows
+        and columns are exchanged; the genes are of two species, or of another case than the model's; a gene of the
+        model is found twice; zeros were filled in for absent genes; or the cells have fewer than 50 of the model's
+        genes, and less than 5 % of its informative genes by weight.
+    FileNotFoundError
+        If there is no such file.
 
     Examples
     --------
@@ -57,7 +60,8 @@ def check(adata: QueryInput, model: HRCA | None = None, *, layer: str | None = N
     """
     if model is not None and not isinstance(model, HRCA):
         raise TypeError(
-            f"`model` must be an HRCA, got {type(model).__name__}. The cells come first: `check(query, model)`."
+            f"`model` must be an HRCA, got {type(model).__name__}. The cells are the first argument: "
+            "`check(query, model)`."
         )
     if model is None:
         return validate(open_query_input(adata, "rna")[0], None, layer).report
@@ -65,27 +69,27 @@ def check(adata: QueryInput, model: HRCA | None = None, *, layer: str | None = N
 
 
 def recover_counts(adata: AnnData, *, layer: str | None = None) -> sparse.csr_array | np.ndarray:
-    """Get raw counts back from values that were normalised in each cell, and perhaps logged, where that is exact.
+    """Recover raw counts from values that were normalised in each cell, and possibly log-transformed.
 
-    Of each cell, the smallest integers in the ratios of its values are taken. They are its counts, unless all of these
-    have a common divisor, as happens in a cell of very few counts.
+    The counts of a cell are the smallest integers that have the ratios of its values. They are the original counts,
+    unless all counts of the cell have a common divisor, as is possible in a cell of few counts.
 
     Parameters
     ----------
     adata
-        The cells; they stay as they are.
+        The cells. They are not changed.
     layer
-        Where the values are: a layer, "X" or "raw"; X if None.
+        Place of the values: a layer, "X" or "raw"; None: X.
 
     Returns
     -------
-    Counts, shape (n_obs, n_vars), float32; sparse, or dense where the values are.
+    Counts, shape (n_obs, n_vars), float32; dense if the values are dense, otherwise sparse.
 
     Raises
     ------
     ValueError
-        If there is no such layer, or the values of some cell are not in the ratio of integers: they were scaled,
-        corrected, imputed or rounded after normalising.
+        If there is no such layer, the values are raw counts already, or the values of a cell do not have the ratios of
+        integers: they were scaled, corrected, imputed, or rounded after normalisation.
 
     Examples
     --------
@@ -102,15 +106,20 @@ def recover_counts(adata: AnnData, *, layer: str | None = None) -> sparse.csr_ar
     x = slot.matrix(adata)
     scale = classify_values(sample_cells(x))
     if scale.is_counts:
-        raise ValueError(f"There must be something to undo, but {slot} holds {scale.text}.")
-    values = sparse.csr_array(x if in_memory(x) else read_rows(x, slice(0, x.shape[0])))
-    # a copy, the zeros of which are taken out; and one type for all indices, where a file has two
-    values = sparse.csr_array((values.data, values.indices, values.indptr), shape=values.shape, copy=True)
-    values.eliminate_zeros()
-    counts = None if scale.inverse is None else invert_to_counts(values, scale.inverse)
+        raise ValueError(f"{slot} must hold transformed counts, but it holds {scale.text}: nothing is to be recovered.")
+    counts = None if scale.inverse is None else invert_to_counts(_without_stored_zeros(x), scale.inverse)
     if counts is None:
         raise ValueError(
-            f"Each cell's values must be in the ratio of integers, as normalised and logged counts are, but {slot} "
-            f"holds {scale.text}. The counts cannot be had back: take them from the file that they came in."
+            "Each cell's values must have the ratios of integers, as normalised and log-transformed counts have, but "
+            f"{slot} holds {scale.text}. The counts cannot be recovered: read them from the original file."
         )
-    return counts if sparse.issparse(x) or not isinstance(x, np.ndarray) else counts.toarray()
+    return counts.toarray() if isinstance(x, np.ndarray) else counts
+
+
+def _without_stored_zeros(x: StoredMatrix) -> sparse.csr_array:
+    """Return a copy of a matrix in memory, sparse by row, with one type for both arrays of indices."""
+    values = sparse.csr_array(x if in_memory(x) else read_rows(x, slice(0, x.shape[0])))
+    # a file can hold the two arrays of indices in different types, which the constructor unifies
+    values = sparse.csr_array((values.data, values.indices, values.indptr), shape=values.shape, copy=True)
+    values.eliminate_zeros()
+    return values

@@ -28,3 +28,8 @@ def test_one_cell_that_is_not_in_the_ratio_of_integers_prevents_all():
 def test_no_value_and_values_too_large_for_an_exponential_are_not_inverted():
     assert recovered([[0.0, 0.0]]) is None
     assert recovered([[60.0, 1.0]], "log1p") is None
+
+
+def test_fractions_beside_a_tiny_value_are_not_integers():
+    fractions = np.random.default_rng(0).random((1, 50))
+    assert recovered(np.c_[[[1e-9]], fractions]) is None

@@ -1,4 +1,4 @@
-"""References that cannot be learned from, and what the user is told."""
+"""References that cannot be learned from, and the errors that they get."""
 
 import anndata as ad
 import numpy as np
@@ -49,21 +49,21 @@ def test_duplicated_genes(reference):
 
 
 @pytest.mark.parametrize("rows", [0, 30], ids=["no cell", "no gene"])
-def test_nothing_left(reference, rows):
+def test_a_reference_without_cells_or_genes(reference, rows):
     empty = reference[:0].copy() if rows == 0 else reference[:, :0].copy()
     with pytest.raises(ValueError, match="must have cells and genes"):
         setup(empty, labels_key=None)
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.5, np.nan, np.inf])
-def test_no_counts(reference, value):
+def test_values_that_are_not_counts(reference, value):
     reference.X[3, 4] = 1
     reference.X.data[0] = value
     with pytest.raises(ValueError, match="`adata.X` must hold raw counts"):
         setup(reference, labels_key="cell_type")
 
 
-def test_a_refused_reference_is_left_as_it_was():
+def test_a_rejected_reference_is_not_changed():
     adata = labelled([1, 2, 3] * 3)
     before = adata.copy()
     with pytest.raises(ValueError, match="strings"):
@@ -72,7 +72,7 @@ def test_a_refused_reference_is_left_as_it_was():
     assert adata.uns == before.uns
 
 
-def test_few_cells_of_a_type_are_named(reference, caplog):
+def test_labels_with_few_cells_are_named(reference, caplog):
     with caplog.at_level("INFO", logger="hrca"):
         setup(reference, labels_key="cell_type")
     assert "Fewer than the recommended 300 cells" in caplog.text
@@ -89,14 +89,14 @@ def test_counts_in_a_layer_are_found_and_registered(reference, query):
     assert (model.adata_manager.get_from_registry("X") != expected).nnz == 0
 
 
-def test_counts_in_raw_alone_are_refused_with_the_way_out(reference):
+def test_counts_in_raw_alone_are_rejected_with_a_remedy(reference):
     reference.raw = reference
     reference.X = reference.X.log1p()
     with pytest.raises(ValueError, match=r"`adata.layers\['counts'\] = adata.raw\[:, adata.var_names\].X.copy\(\)`"):
         setup(reference, labels_key="cell_type")
 
 
-def test_raw_that_is_named_is_refused_with_the_way_out(reference):
+def test_raw_that_is_named_is_rejected_with_a_remedy(reference):
     reference.raw = reference
     reference.X = reference.X.log1p()
     with pytest.raises(ValueError, match=r"`adata.raw` was named, but cannot be registered.*adata.raw.to_adata\(\)`"):
@@ -112,7 +112,7 @@ def test_x_can_be_named(reference):
     setup(reference, labels_key="cell_type", layer="X")
 
 
-def test_genes_as_rows_are_refused(reference):
+def test_genes_as_rows_are_rejected(reference):
     reference.obs_names = [f"ENSG{i:011}" for i in range(100)]
     with pytest.raises(ValueError, match=r"Rows must be cells.*adata = adata.T"):
         setup(reference, labels_key="cell_type")

@@ -11,8 +11,7 @@ from conftest import QUIET, TINY, synthetic
 from lightning.pytorch.callbacks import Callback
 
 import hrca
-from hrca.train._history import framed_history, plain_history
-from hrca.train._splitting import Split, stratified_split
+from hrca.train._splitting import Split
 
 
 def new_model(adata, labels_key="cell_type") -> hrca.HRCA:
@@ -105,24 +104,6 @@ def test_both_phases_share_one_split(reference):
         model.finetune(1, train_size=0.5, **QUIET)
 
 
-@pytest.mark.parametrize("train_size", [0.9, 0.5, 0.25])
-def test_split_is_stratified_and_every_class_is_trained_on(train_size):
-    codes = np.repeat([0, 1, 2, 3, 4, 5], [400, 100, 20, 1, 2, 3])
-    train, validation = stratified_split(codes, train_size, seed=1)
-    assert sorted([*train, *validation]) == list(range(len(codes)))
-    for code, n_cells in enumerate([400, 100, 20]):
-        assert (codes[validation] == code).sum() == round((1 - train_size) * n_cells)
-    assert set(codes[train]) == set(codes)
-    again = stratified_split(codes, train_size, seed=1)
-    np.testing.assert_array_equal(train, again[0])
-
-
-def test_everything_can_be_trained_on(reference):
-    train, validation = stratified_split(np.zeros(10), 1.0, seed=None)
-    assert len(train) == 10
-    assert len(validation) == 0
-
-
 class Losses(Callback):
     """Notes the monitored loss and the weights after each epoch; ruins the epochs from the sixth on."""
 
@@ -169,13 +150,6 @@ def test_a_second_run_of_a_phase_goes_on_in_the_history(reference):
     frame = model.history["pretrain_train_loss"]
     assert list(frame.index) == [0, 1, 2, 3, 4]
     pd.testing.assert_frame_equal(frame.iloc[:2], first)
-
-
-def test_history_survives_as_lists():
-    frame = pd.DataFrame({"a": [1.0, 2.0]}, index=pd.RangeIndex(2, name="epoch"))
-    assert plain_history({"a": frame}) == {"a": [1.0, 2.0]}
-    pd.testing.assert_frame_equal(framed_history(plain_history({"a": frame}))["a"], frame)
-    assert plain_history(None) == {}
 
 
 def test_the_same_seed_gives_the_same_weights_and_predictions(query):

@@ -23,7 +23,8 @@ def simulated(n: int, seed: int, n_labels: int = 4):
     depth = np.exp(rng.uniform(np.log(10), np.log(1000), n))
     logits = rng.normal(size=(n, n_labels)) * np.log(depth)[:, None] / 2
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return probabilities, depth, np.array([rng.choice(n_labels, p=row) for row in probabilities])
+    codes = (probabilities.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1).clip(max=n_labels - 1)
+    return probabilities, depth, codes
 
 
 def test_a_score_sums_the_higher_probabilities_and_a_fraction_of_the_labels_own():
@@ -42,17 +43,17 @@ def test_scores_of_true_labels_are_uniform_where_probabilities_are_calibrated():
     np.testing.assert_allclose(np.quantile(scores, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.015)
 
 
-def held_out_by_hand(n_cells: int, n_uniform: int, seed: int) -> ConformalScores:
+def held_out_by_hand(n_cells: int, n_depths: int, seed: int) -> ConformalScores:
     """Cells with a row for each of several depths; the fewer the counts, the higher the true label's score."""
     rng = np.random.default_rng(seed)
-    cell = np.tile(np.arange(n_cells), n_uniform)
-    depth = np.exp(rng.uniform(np.log(10), np.log(1000), n_cells * n_uniform))
+    cell = np.tile(np.arange(n_cells), n_depths)
+    depth = np.exp(rng.uniform(np.log(10), np.log(1000), n_cells * n_depths))
     return ConformalScores(
-        scores=rng.random(n_cells * n_uniform) ** (np.log(depth) / 4),
+        scores=rng.random(n_cells * n_depths) ** (np.log(depth) / 4),
         depth=depth,
-        codes=np.tile(rng.integers(4, size=n_cells), n_uniform),
+        codes=np.tile(rng.integers(4, size=n_cells), n_depths),
         cells=cell,
-        probabilities=np.full((n_cells * n_uniform, 4), 0.25),
+        probabilities=np.full((n_cells * n_depths, 4), 0.25),
     )
 
 
@@ -72,9 +73,9 @@ def threshold_in_a_loop(held_out, inside, coverage, label):
 
 
 @pytest.mark.parametrize("class_conditional", [False, True])
-@pytest.mark.parametrize(("n_cells", "n_uniform", "n_bins"), [(15, 1, 1), (50, 4, 2), (130, 10, 5)])
-def test_sets_equal_a_loop_over_bins_and_labels(n_cells, n_uniform, n_bins, class_conditional):
-    held_out = held_out_by_hand(n_cells, n_uniform, seed=0)
+@pytest.mark.parametrize(("n_cells", "n_depths", "n_bins"), [(15, 1, 1), (50, 4, 2), (130, 10, 5)])
+def test_sets_equal_a_loop_over_bins_and_labels(n_cells, n_depths, n_bins, class_conditional):
+    held_out = held_out_by_hand(n_cells, n_depths, seed=0)
     probabilities, depth, _ = simulated(60, seed=1)
     depth[3] = 0
     uniform = np.random.default_rng(2).random(60)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-
 import anndata as ad
 import numpy as np
 import pandas as pd

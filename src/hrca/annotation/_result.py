@@ -164,9 +164,9 @@ def cellxgene_columns(labels: pd.Categorical, terms: Mapping[str, str]) -> dict[
     >>> list(columns["cell_type_ontology_term_id"])
     ['CL:0000236', 'unknown']
     """
-    *known, _ = labels.categories
-    names = np.array([*known, UNKNOWN], dtype=object)
-    ids = np.array([*(terms[label] for label in known), UNKNOWN], dtype=object)
+    *cell_types, _ = labels.categories
+    names = np.array([*cell_types, UNKNOWN], dtype=object)
+    ids = np.array([*(terms[label] for label in cell_types), UNKNOWN], dtype=object)
     return {
         "cell_type": pd.Categorical(names[labels.codes]),
         "cell_type_ontology_term_id": pd.Categorical(ids[labels.codes]),

@@ -75,8 +75,8 @@ def check_writable(target: AnnData | AnnCollection) -> None:
         # anndata makes a view actual by copying it, which for data on disk needs the name of a new file
         if adata.is_view and adata.isbacked:
             raise ValueError(
-                "Results cannot be written into a view of a backed AnnData. Either make cells in memory of it, "
-                "`adata = adata.to_memory()`, or predict the whole object, or write nothing: `key_added=None`."
+                "Results cannot be written into a view of a backed AnnData. `adata = adata.to_memory()` copies the "
+                "cells to memory; or predict the whole object, or write nothing: `key_added=None`."
             )
 
 

@@ -1,4 +1,4 @@
-"""The command ``hrca``: parse, call, exit."""
+"""The command ``hrca``: parse arguments, call a function, print its result."""
 
 import logging
 import time
@@ -15,31 +15,37 @@ app = typer.Typer(
 
 @app.callback()
 def main() -> None:
-    """Keep ``demo`` a subcommand while it is the only one."""
+    """Keep ``demo`` a subcommand: typer would make a single command the program itself."""
 
 
 @app.command()
 def demo(
     data: Annotated[
-        Path | None, typer.Option(help="Folder with the scRNA-seq -> MERFISH pair; without it, blood cells of scanpy.")
+        Path | None,
+        typer.Option(
+            help="Folder with the files of a scRNA-seq reference and a MERFISH query, poa_scrna_moffitt.h5ad and "
+            "poa_merfish_b0.06.h5ad. Without it, 700 blood cells that scanpy ships are used."
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("hrca_demo"),
-    quick: Annotated[bool, typer.Option("--quick", help="10 + 18 epochs only: shows that it runs.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the annotated cells and the figures.")] = Path("hrca_demo"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Train for 10 + 18 epochs only: a test that everything runs.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
 ) -> None:
-    """Train on a real reference, annotate a real query, and compare with two plain baselines."""
-    # what the libraries say of themselves would bury the few lines that matter here
+    """Train on real reference cells, annotate real query cells, and compare with two baselines."""
+    # warnings and messages of the libraries would hide the result
     warnings.simplefilter("ignore")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    from . import _demo as job
+    from . import _demo  # torch and scanpy take seconds to import, which `hrca --help` does not need
 
     start = time.perf_counter()
-    pair = job.pbmc68k_pair(seed) if data is None else job.poa_pair(data)
+    pair = _demo.pbmc68k_pair(seed) if data is None else _demo.poa_pair(data)
     n_obs, n_genes = pair.reference.shape
     typer.echo(f"Reference: {n_obs} cells x {n_genes} genes; query: {pair.query.n_obs} cells.")
-    scores = job.run(pair, out, quick=quick, seed=seed)
+    scores = _demo.run(pair, out, quick=quick, seed=seed)
     typer.echo(scores.round(3).to_string())
     if quick:
-        typer.echo("So few epochs only show that everything runs: their scores do not compare.")
+        typer.echo("So few epochs only show that everything runs: these scores cannot be compared.")
     typer.echo(f"{time.perf_counter() - start:.0f} s. Results: {out.resolve()}")

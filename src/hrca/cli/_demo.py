@@ -1,13 +1,13 @@
-"""The main job from end to end on real cells, as ``hrca demo`` runs it: train, adapt, annotate, score, draw."""
+"""The demo: train on a reference, adapt to a query, annotate, score and draw it."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scanpy as sc
-import scvi
 from anndata import AnnData
 from matplotlib.figure import Figure
 
@@ -15,38 +15,38 @@ from hrca import datasets, metrics, pl
 from hrca.model._model import HRCA
 from hrca.module._presets import SIZES
 from hrca.module._profiles import class_profiles
+from hrca.module._transforms import thin_sparse
+from hrca.train._random_states import set_seed
 
-# 70 % of the cells at full depth against the others at 30 % of their counts: a sparse query of known answer.
-REFERENCE_FRACTION = 0.7
+# The query is made of 30 % of the cells, each thinned to 30 % of its counts: it is sparse, and its labels are known.
+REFERENCE_FRACTION, QUERY_DEPTH_FRACTION = 0.7, 0.3
 
-QUERY_DEPTH = 0.3
-
-# Pixels an inch of the pictures, enough to read the smallest label.
+# Resolution of the figures in dots per inch: the smallest label can be read.
 DPI = 150
 
-# The quick form shows that everything runs, no more.
-QUICK = {"pretrain_epochs": 10, "max_epochs": 18}
+# Epochs of the quick form, which only tests that everything runs.
+QUICK_EPOCHS = {"pretrain_epochs": 10, "max_epochs": 18}
 
-# Area of a cell in the pictures, in points^2, at which a section of 5,000 cells shows each of them; that of fewer cells
-# is larger in proportion, up to one at which 200 do not hide each other.
-POINT_SIZE, LARGEST_POINT, REFERENCE_N_CELLS = 8, 40, 5000
+# Area of a cell's point in points^2: 8 for 5,000 cells, a size at which each cell of a section can be seen. Fewer cells
+# get larger points in proportion, up to an area at which 200 cells do not overlap.
+POINT_AREA, POINT_AREA_N_CELLS, MAX_POINT_AREA = 8, 5000, 40
 
-# Inches of the three panels, the legend among them.
-SIZE_INCHES = (17, 4.5)
+# Width and height in inches of a figure with three panels and a legend.
+PANELS_SIZE_INCHES = (17, 4.5)
 
 
 @dataclass(frozen=True)
 class ReferenceQueryPair:
-    """A labelled reference, a query whose labels are known too, and the column that holds both.
+    """A labelled reference, and a query whose labels are known.
 
     Attributes
     ----------
     reference
-        Raw counts in X.
+        Reference cells with raw counts in X, shape (n_obs, n_genes).
     query
-        Raw counts in X.
+        Query cells with raw counts in X, shape (n_obs, n_genes of their own).
     labels_key
-        Column of either obs with the labels.
+        Column of both obs with the labels.
     """
 
     reference: AnnData
@@ -55,16 +55,20 @@ class ReferenceQueryPair:
 
 
 def pbmc68k_pair(seed: int = 0) -> ReferenceQueryPair:
-    """Split the 700 blood cells of :func:`hrca.datasets.pbmc68k`: 70 % are the reference, the others a thinned query.
+    """Split the blood cells of :func:`hrca.datasets.pbmc68k` into a reference and a thinned query.
 
     Parameters
     ----------
     seed
         Seed of the split and of the thinning.
 
+    Returns
+    -------
+    490 reference cells, and 210 query cells with 30 % of their counts.
+
     Examples
     --------
-    >>> pair = blood()
+    >>> pair = pbmc68k_pair()
     >>> pair.reference.n_obs, pair.query.n_obs
     (490, 210)
     """
@@ -73,34 +77,38 @@ def pbmc68k_pair(seed: int = 0) -> ReferenceQueryPair:
     order = rng.permutation(adata.n_obs)
     n_reference = round(REFERENCE_FRACTION * adata.n_obs)
     reference, query = adata[order[:n_reference]].copy(), adata[order[n_reference:]].copy()
-    query.X.data = rng.binomial(query.X.data.astype(int), QUERY_DEPTH).astype(np.float32)
+    query.X = thin_sparse(query.X, QUERY_DEPTH_FRACTION, rng)
     query.X.eliminate_zeros()
     return ReferenceQueryPair(reference, query, "bulk_labels")
 
 
 def poa_pair(folder: str | Path) -> ReferenceQueryPair:
-    """Read single cells and a MERFISH section of the mouse preoptic area (Moffitt et al., Science 2018).
+    """Read single cells and a MERFISH section of the mouse preoptic area :cite:p:`moffitt2018molecular`.
 
     Parameters
     ----------
     folder
-        Has ``poa_scrna_moffitt.h5ad`` and ``poa_merfish_b0.06.h5ad``, with ``obs["label_harmonised"]``, where an empty
-        string leaves a cell out.
+        Folder with ``poa_scrna_moffitt.h5ad`` and ``poa_merfish_b0.06.h5ad``, each with ``obs["label_harmonised"]``.
+        Cells whose label is an empty string are left out.
+
+    Returns
+    -------
+    Single cells as the reference, and the section as the query.
 
     Raises
     ------
     FileNotFoundError
-        If a file is not there.
+        If a file is missing.
     """
-    cells = [datasets.local(name, folder) for name in ("poa_scrna_moffitt", "poa_merfish_b0.06")]
-    reference, query = (adata[adata.obs["label_harmonised"] != ""].copy() for adata in cells)
+    samples = [datasets.local(name, folder) for name in ("poa_scrna_moffitt", "poa_merfish_b0.06")]
+    reference, query = (adata[adata.obs["label_harmonised"] != ""].copy() for adata in samples)
     return ReferenceQueryPair(reference, query, "label_harmonised")
 
 
 def logistic_regression(pair: ReferenceQueryPair) -> np.ndarray:
-    """Label the query by the plain baseline: logistic regression on log1p(counts per 10,000) of the shared genes.
+    """Label the query by logistic regression on log1p(counts per 10,000) of the shared genes.
 
-    Penalty and scaling are chosen by cross-validation within the reference.
+    Cross-validation within the reference selects the penalty, and whether the genes are scaled.
 
     Parameters
     ----------
@@ -116,7 +124,7 @@ def logistic_regression(pair: ReferenceQueryPair) -> np.ndarray:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    genes = pair.reference.var_names[pair.reference.var_names.isin(pair.query.var_names)]
+    genes = _shared_genes(pair)
     normalized = [adata[:, genes].copy() for adata in (pair.reference, pair.query)]
     for adata in normalized:
         sc.pp.normalize_total(adata, target_sum=1e4)
@@ -129,7 +137,7 @@ def logistic_regression(pair: ReferenceQueryPair) -> np.ndarray:
 
 
 def count_likelihood(pair: ReferenceQueryPair) -> np.ndarray:
-    """Label the query by the oldest baseline: the multinomial likelihood of its counts under each label's profile.
+    """Label the query by the multinomial likelihood of its counts under the mean profile of each label.
 
     Parameters
     ----------
@@ -140,92 +148,104 @@ def count_likelihood(pair: ReferenceQueryPair) -> np.ndarray:
     -------
     Predicted labels, shape (n_obs of the query,).
     """
-    genes = pair.reference.var_names[pair.reference.var_names.isin(pair.query.var_names)]
+    genes = _shared_genes(pair)
     codes, labels = pd.factorize(pair.reference.obs[pair.labels_key].astype(str), sort=True)
     profiles = class_profiles(pair.reference[:, genes].X, codes, len(labels))
     return np.asarray(labels)[np.asarray(pair.query[:, genes].X @ np.log(profiles).T).argmax(axis=1)]
 
 
+def _shared_genes(pair: ReferenceQueryPair) -> pd.Index:
+    return pair.reference.var_names[pair.reference.var_names.isin(pair.query.var_names)]
+
+
 def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, seed: int = 0) -> pd.DataFrame:
-    """Train a laptop-size model, adapt it to the query, annotate, score beside two baselines, and write files.
+    """Train a model of laptop size, adapt it to the query, annotate and score the query, and write files.
 
     Parameters
     ----------
     pair
-        Reference and query; the query gets HRCA's columns.
+        Reference and query; columns of HRCA are added to the query.
     out_dir
-        Folder for ``annotated.h5ad``, ``umap.png``, ``confusion.png`` and, of a query with coordinates,
+        Folder for ``annotated.h5ad``, ``umap.png``, ``confusion.png`` and, if the query has coordinates,
         ``section.png``.
     quick
-        Train 10 + 18 epochs only.
+        Whether to train for 10 + 18 epochs only.
     seed
-        scvi's seed; stays set.
+        Seed of all random numbers, which stays set.
 
     Returns
     -------
-    Accuracy and macro-F1, a row for HRCA, one for logistic regression and one for the count likelihood.
+    Accuracy and macro-F1: a row for HRCA, one for logistic regression and one for the count likelihood.
     """
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    scvi.settings.seed = seed
+    set_seed(seed)
     HRCA.setup_anndata(pair.reference, labels_key=pair.labels_key)
     model = HRCA(pair.reference, **SIZES["laptop"])
-    model.train(**(QUICK if quick else {}))
+    epochs: dict[str, Any] = QUICK_EPOCHS if quick else {}
+    model.train(**epochs)
     model = model.adapt(pair.query)
     model.predict(pair.query)
-    known = pair.query.obs[pair.labels_key].astype(str)
+    true_labels = pair.query.obs[pair.labels_key].astype(str)
     predictions = {
         "HRCA": pair.query.obs["hrca"],
         "logistic regression": logistic_regression(pair),
         "count likelihood": count_likelihood(pair),
     }
-    scores = {name: metrics.annotation_scores(known, predicted) for name, predicted in predictions.items()}
+    scores = {name: metrics.annotation_scores(true_labels, predicted) for name, predicted in predictions.items()}
     draw(model, pair, out_dir)
     pair.query.write_h5ad(out_dir / "annotated.h5ad")
     return pd.DataFrame(scores).T[["accuracy", "macro_f1"]]
 
 
 def draw(model: HRCA, pair: ReferenceQueryPair, out_dir: Path) -> None:
-    """Draw the annotated query: UMAP of the latent space, confusion matrix, and the section if there are coordinates.
+    """Draw the annotated query: UMAP of the latent features, confusion matrix, and the section if it has coordinates.
 
     Parameters
     ----------
     model
         The trained model.
     pair
-        Its query has been annotated.
+        Reference and annotated query.
     out_dir
-        Folder for the pictures.
+        Folder for the figures.
     """
     query = pair.query
     query.obsm["X_hrca"] = model.get_latent_representation(query)
     sc.pp.neighbors(query, use_rep="X_hrca")
     sc.tl.umap(query)
-    _save(_cells(query, "umap", pair.labels_key), out_dir / "umap.png")
+    _save(_draw_cells(query, "umap", pair.labels_key), out_dir / "umap.png")
     if "spatial" in query.obsm:
-        _save(_cells(query, "spatial", pair.labels_key), out_dir / "section.png")
-    confusion = pl.confusion(query.obs[pair.labels_key].astype(str), query.obs["hrca"].astype(str))
-    _save(confusion.figure, out_dir / "confusion.png")
+        _save(_draw_cells(query, "spatial", pair.labels_key), out_dir / "section.png")
+    confusion = pl.confusion_figure(query.obs[pair.labels_key].astype(str), query.obs["hrca"].astype(str))
+    _save(confusion, out_dir / "confusion.png")
 
 
-def _cells(query: AnnData, basis: str, labels_key: str) -> Figure:
-    known, predicted = query.obs[labels_key].astype(str), query.obs["hrca"].astype(str)
-    # both in the same colors: scanpy would choose for each column anew
-    labels = sorted(set(known) | set(predicted))
+def _draw_cells(query: AnnData, basis: str, labels_key: str) -> Figure:
+    """Draw the cells three times, colored by their true label, their predicted label and its confidence."""
+    true_labels, predicted = query.obs[labels_key].astype(str), query.obs["hrca"].astype(str)
+    labels = sorted(set(true_labels) | set(predicted))
+    # anndata without counts: scanpy writes its colors into it
+    cells = AnnData(
+        obs=query.obs[[]], obsm={name: query.obsm[name] for name in (basis, f"X_{basis}") if name in query.obsm}
+    )
+    cells.obs["known label"] = pd.Categorical(true_labels, categories=labels)
+    cells.obs["HRCA's label"] = pd.Categorical(predicted, categories=labels)
+    cells.obs["confidence"] = query.obs["hrca_confidence"].to_numpy()
+    palette = _palette(labels, unlabeled_category=query.obs["hrca"].cat.categories[-1])
+    area = min(MAX_POINT_AREA, POINT_AREA * POINT_AREA_N_CELLS / query.n_obs)
+    figure, axes = plt.subplots(1, 3, figsize=PANELS_SIZE_INCHES, layout="constrained")
+    for ax, column, legend in zip(axes, cells.obs, (None, "right margin", None), strict=True):
+        colors = {"palette": palette} if column != "confidence" else {}
+        sc.pl.embedding(cells, basis, color=column, size=area, legend_loc=legend, ax=ax, show=False, **colors)
+    return figure
+
+
+def _palette(labels: list[str], *, unlabeled_category: str) -> dict[str, str]:
+    """Return a color for each label: scanpy would choose other ones in each panel."""
     twenty, many = sc.pl.palettes.default_20, sc.pl.palettes.default_102
     palette = dict(zip(labels, twenty if len(labels) <= len(twenty) else many, strict=False))
-    palette |= {label: "lightgray" for label in labels if label == query.obs["hrca"].cat.categories[-1]}
-    places = {name: query.obsm[name] for name in (basis, f"X_{basis}") if name in query.obsm}
-    shown = AnnData(obs=query.obs[[]], obsm=places)
-    shown.obs["known label"] = pd.Categorical(known, categories=labels)
-    shown.obs["HRCA's label"] = pd.Categorical(predicted, categories=labels)
-    shown.obs["confidence"] = query.obs["hrca_confidence"].to_numpy()
-    size = min(LARGEST_POINT, POINT_SIZE * REFERENCE_N_CELLS / query.n_obs)
-    figure, axes = plt.subplots(1, 3, figsize=SIZE_INCHES, layout="constrained")
-    for ax, column, legend in zip(axes, shown.obs, (None, "right margin", None), strict=True):
-        how = {"palette": palette} if column != "confidence" else {}
-        sc.pl.embedding(shown, basis, color=column, size=size, legend_loc=legend, ax=ax, show=False, **how)
-    return figure
+    return palette | {label: "lightgray" for label in labels if label == unlabeled_category}
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -9,7 +9,7 @@ from ._select_counts import MatrixSummary, count_candidates, preferred_matrix
 def explain_no_counts(
     summaries: Sequence[MatrixSummary], preferred_layer: str | None = None, *, with_raw: bool = True
 ) -> str:
-    """Say what each matrix holds, why none was selected, and how to proceed.
+    """Describe each matrix, the reason that none was selected, and the remedy.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def explain_no_counts(
 
 
 def _describe(summaries: Sequence[MatrixSummary]) -> str:
-    """Say what each matrix holds."""
+    """Describe the content of each matrix."""
     first, *others = summaries
     contents = "".join(f"; {summary.slot} holds {summary.scale.text}" for summary in others)
     return f"{first.slot} must hold raw counts (integers, 0 or more), but it holds {first.scale.text}{contents}."

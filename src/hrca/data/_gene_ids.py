@@ -36,7 +36,7 @@ BARCODE = re.compile(r"([ACGT]{12,}|cell[_-]?\d+|[a-p]{8})(-\d+)?")
 
 WORD = re.compile(r"[A-Za-z].*[A-Za-z]")
 
-# Number of names from which the format is told.
+# Number of names from which the format is inferred.
 N_SAMPLED_NAMES = 500
 
 # Fraction of these names that must have a format.

@@ -181,7 +181,7 @@ def name_of(column: str, owner: str) -> str:
 
 
 def note_gene_match(result: GeneMatchResult, owner: str) -> Iterator[str]:
-    """Note how the genes were found.
+    """Note the column of the genes, and names that matched after a change.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def check_gene_match(
 
 
 def explain_few_genes(result: GeneMatchResult, target_genes: TargetGenes, cell_names: pd.Index, owner: str) -> str:
-    """Say how many of the model's genes a query has, the likely reason, and the remedy.
+    """Describe the genes that a query shares with the model, the likely reason, and the remedy.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def explain_few_genes(result: GeneMatchResult, target_genes: TargetGenes, cell_n
 
 
 def explain_duplicated(result: GeneMatchResult, var: pd.DataFrame, owner: str) -> str:
-    """Say which of the model's genes a query has more than once, and the remedy.
+    """List the model's genes that a query has more than once, and the remedy.
 
     Parameters
     ----------

@@ -8,6 +8,9 @@ from scipy import sparse
 # Maximum distance of a value from an integer: relative rounding error of float32 after an exponential, and at 0.
 RTOL, ATOL = 5e-6, 1e-4
 
+# At a larger distance it is not clear which integer a value is: of values above 1e5, each would be near one.
+MAX_DISTANCE = 0.25
+
 # Counts are recovered if the smallest count of each cell is at most this.
 MAX_SMALLEST_COUNT = 10
 
@@ -72,8 +75,8 @@ def is_invertible(transformation: str, values: np.ndarray) -> bool:
 
 
 def is_near_integer(values: np.ndarray) -> np.ndarray:
-    """Return True for each value that is an integer but for rounding errors."""
-    return np.abs(values - np.rint(values)) <= ATOL + RTOL * values
+    """Return True for each value that is an integer within rounding errors."""
+    return np.abs(values - np.rint(values)) <= np.minimum(ATOL + RTOL * values, MAX_DISTANCE)
 
 
 def _with_values(x: sparse.csr_array, values: np.ndarray) -> sparse.csr_array:

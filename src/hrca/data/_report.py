@@ -14,7 +14,7 @@ from ._target_genes import TargetGenes
 class ValidationReport:
     """The result of :func:`hrca.pp.check`.
 
-    Attributes
+    Parameters
     ----------
     n_obs
         Number of cells.
@@ -63,11 +63,21 @@ class ValidationReport:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict:
-        """Return all fields as a dict."""
+        """Return all fields as a dict.
+
+        Returns
+        -------
+        Name of a field -> its value.
+        """
         return asdict(self)
 
     def sentence(self) -> str:
-        """Return a one-sentence summary."""
+        """Return a one-sentence summary.
+
+        Returns
+        -------
+        The place of the counts, the names of the genes and the coverage of the model's genes.
+        """
         selected = (
             f"{self.n_obs:,} cells x {self.n_vars:,} genes: counts from {self.layer}, genes from {self.gene_column}"
         )

@@ -66,7 +66,7 @@ class CountSelection:
 
 
 def sample_slots(adata: QueryCells, slots: Sequence[CountSlot]) -> Iterator[tuple[CountSlot, sparse.csr_array]]:
-    """Read one sample of cells from each slot, when it is asked for.
+    """Read one sample of cells from each slot, one slot at a time.
 
     Parameters
     ----------
@@ -163,13 +163,13 @@ def count_candidates(summaries: Sequence[MatrixSummary]) -> list[MatrixSummary]:
 
 
 def _unique_candidate(candidates: list[MatrixSummary]) -> MatrixSummary | None:
-    """Return the first candidate if all are equal, or if all layers with a usual name are; else None."""
-    usual = [
+    """Return the first candidate if all are equal, or if all layers with a common name are; else None."""
+    with_common_name = [
         summary
         for summary in candidates
         if summary.slot.name.lower() in COUNTS_LAYER_NAMES and summary.slot.place == "layers"
     ]
-    for group in (candidates, usual):
+    for group in (candidates, with_common_name):
         if group and all(summary is group[0] or _is_equal(summary, group[0]) for summary in group):
             return group[0]
     return None

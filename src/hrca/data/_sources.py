@@ -236,7 +236,7 @@ def _open_root(path: Path) -> StoredGroup:
 
 
 def _describe_other_format(root: StoredGroup, path: Path) -> str:
-    """Say which format a file has that does not hold an AnnData, and how to read it."""
+    """Describe the format of a file without an AnnData, and name the function that reads it."""
     if "mod" in root:
         return "holds a MuData: `mudata.read(path)` reads it; pass that."
     if "tables" in root:

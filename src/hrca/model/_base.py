@@ -102,7 +102,7 @@ class HRCABase(BaseModelClass):
         ----------
         dir_path
             The folder.
-        kwargs
+        **kwargs
             Arguments of scvi-tools: ``overwrite``, ``prefix``, ``save_anndata``.
 
         Raises
@@ -132,7 +132,7 @@ class HRCABase(BaseModelClass):
             The folder.
         adata
             The reference, to continue training. Prediction does not need it.
-        kwargs
+        **kwargs
             Arguments of scvi-tools: ``accelerator``, ``device``, ``prefix``.
 
         Returns

@@ -41,7 +41,7 @@ class HRCA(TrainingMixin, PredictionMixin):
     adata
         The reference, after :meth:`setup_anndata` or :meth:`setup_mudata`.
     registry
-        scvi-tools' registry of a reference. :meth:`load` uses it in place of `adata`.
+        The registry that scvi-tools made of a reference. :meth:`load` uses it in place of `adata`.
     n_hidden
         Width between genes and latent features.
     n_latent
@@ -169,7 +169,7 @@ class HRCA(TrainingMixin, PredictionMixin):
         %(unlabeled_category)s
         %(layer_reference)s
         %(labels_hierarchy)s
-        kwargs
+        **kwargs
             Arguments of scvi-tools, when it repeats the setup of a loaded model.
 
         Raises
@@ -212,7 +212,7 @@ class HRCA(TrainingMixin, PredictionMixin):
             Name of the modality that has ``rna_layer``, and of the one that has ``labels_key``. Without
             ``labels_key``, the labels are in ``mdata.obs``. None: both are in the modality "rna".
         %(labels_hierarchy)s
-        kwargs
+        **kwargs
             Arguments of scvi-tools, when it repeats the setup of a loaded model.
 
         Raises

@@ -255,7 +255,7 @@ class TrainingMixin(TrainingSteps):
         %(num_workers)s
         callbacks
             Further Lightning callbacks, of fine-tuning only: a report of a finished training would report pre-training.
-        trainer_kwargs
+        **trainer_kwargs
             Arguments of the Trainer of scvi-tools and Lightning. `logger` and early stopping are used for fine-tuning
             only.
 
@@ -294,8 +294,9 @@ class TrainingMixin(TrainingSteps):
         """Train a copy of the model further on the query's own cells, without labels (self-training).
 
         The model labels the query. The networks then train on batches that are half reference, with its labels, and
-        half query, with the model's probabilities. Each query cell is weighted by its confidence :cite:p:`Lee2013`. All
-        labelled cells of the reference take part, also those that training held out. Not part of the specification.
+        half query, with the model's probabilities. Each query cell is weighted by its confidence
+        :cite:p:`lee2013pseudo`. All labelled cells of the reference take part, also those that training held out. Not
+        part of the specification.
 
         Parameters
         ----------

@@ -151,9 +151,11 @@ class TrainingSteps(HRCABase):
         max_epochs: int,
         history: EpochHistory,
     ) -> None:
-        own = checkpoint if checkpoint is not None and checkpoint["phase"] == config.name else None
-        if own is not None:
-            state = own["model_state"]
+        if checkpoint is not None and checkpoint["phase"] != config.name:
+            # it is the end of the phase before, and has been restored
+            checkpoint = None
+        if checkpoint is not None:
+            state = checkpoint["model_state"]
         else:
             identity = model_identity(self.module, self.gene_names, self.labels)
             state = model_state(split, plain_history(self.history_), identity)
@@ -167,7 +169,7 @@ class TrainingSteps(HRCABase):
             max_epochs=max_epochs,
             history=history,
             model_state=state,
-            checkpoint=own,
+            checkpoint=checkpoint,
         )
         self.module.reset_posthoc()
         self._run(run)

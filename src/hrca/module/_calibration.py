@@ -77,9 +77,11 @@ class Calibration(nn.Module):
         \tilde p_k &= (1 - \epsilon) \, \operatorname{softmax}(s)_k + \epsilon / K
 
     with the coefficients a (`temperature_coef`), b and c (`dirichlet_bias`), W (`dirichlet_weight`) and
-    :math:`\epsilon` (`outlier_rate`). A constant T is temperature scaling :cite:p:`Guo2017`. A temperature that depends
-    on the prediction is parameterized temperature scaling :cite:p:`Tomani2022`, there with a neural network. The terms
-    in b, c and W are Dirichlet calibration :cite:p:`Kull2019`, here with a slope by log depth.
+    :math:`\epsilon` (`outlier_rate`).
+
+    A constant T is temperature scaling :cite:p:`guo2017calibration`. A temperature that depends on the prediction is
+    parameterized temperature scaling :cite:p:`tomani2022parameterized`, there with a neural network. The terms in b, c
+    and W are Dirichlet calibration :cite:p:`kull2019beyond`, here with a slope by log depth.
     """
 
     temperature_coef: Tensor

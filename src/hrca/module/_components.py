@@ -33,7 +33,7 @@ class FeatureSelfAttention(nn.Module):
 
     .. math:: o_i = \sum_j \operatorname{softmax}_j \Big( \frac{q_i k_j}{\sqrt d} \Big) v_j .
 
-    Scaled dot-product attention is due to :cite:t:`Vaswani2017`. The specification ("Gene-AE", SelfAtten and
+    Scaled dot-product attention is due to :cite:t:`vaswani2017attention`. The specification ("Gene-AE", SelfAtten and
     MultiHeadSelfAtten) places V inside the softmax, a misprint; the published code does not (row 2 of
     docs/published_code.md). The published code omits the output projection for a single head; here it is always
     applied, as in the specification (row 3). The d x d scores are never stored, since
@@ -129,8 +129,8 @@ class SqueezeExcitation(nn.Module):
 
     Notes
     -----
-    SELayer(x) = x * Sigmoid(FeedForward(x)) in the specification ("SE-Classifier"), after :cite:t:`Hu2018`. The hidden
-    width is half the input and there are no biases, as in the published code (row 6 of docs/published_code.md).
+    SELayer(x) = x * Sigmoid(FeedForward(x)) in the specification ("SE-Classifier"), after :cite:t:`hu2018squeeze`. The
+    hidden width is half the input and there are no biases, as in the published code (row 6 of docs/published_code.md).
     """
 
     def __init__(self, n_features: int):

@@ -121,7 +121,12 @@ class CountLikelihood(nn.Module):
 
 
 def prior_pool_weights() -> Float[Tensor, "2 2"]:
-    """Return the prior mean of the log pooling weights, shape (2, 2); see :class:`CountLikelihood`."""
+    """Return the prior mean of the log pooling weights.
+
+    Returns
+    -------
+    Log weights, shape (2, 2); see :class:`CountLikelihood`.
+    """
     return torch.tensor([[NETWORK_WEIGHT, COUNTS_WEIGHT], [1.0, 1.0]]).log()
 
 

@@ -27,9 +27,9 @@ def smoothed_cross_entropy(
 
     Notes
     -----
-    torch's label smoothing :cite:p:`Szegedy2016` spreads the probability over all labels, including the true one. The
-    published code spreads it over the others (docs/published_code.md, row 11). The factor K / (K - 1) converts between
-    the two.
+    torch's label smoothing :cite:p:`szegedy2016rethinking` spreads the probability over all labels, including the true
+    one. The published code spreads it over the others (row 11 of docs/published_code.md). The factor K / (K - 1) for K
+    labels converts between the two.
     """
     n_labels = logits.shape[1]
     return F.cross_entropy(logits, labels, label_smoothing=smoothing * n_labels / (n_labels - 1))

@@ -76,7 +76,12 @@ class GeneAE(nn.Module):
         self.apply(initialize)
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the parameters that :meth:`encode` uses."""
+        """Iterate over the parameters that :meth:`encode` uses.
+
+        Yields
+        ------
+        Parameters of the input network, then of the encoder layers.
+        """
         yield from self.encoder_input.parameters()
         yield from self.encoder_layers.parameters()
 

@@ -32,7 +32,7 @@ SIZES: dict[str, dict[str, Any]] = {
 """Keyword arguments of :class:`~hrca.HRCA` for three kinds of machine: ``HRCA(adata, **hrca.SIZES["laptop"])``.
 
 "document" is the size of the HRCA Training Document, the specification of the algorithm. Cost at 1,000 / 5,000 / 20,000
-genes on two CPU cores (benchmarks/results/training_time.csv):
+genes on two CPU cores (benchmarks/results/cost/training.csv):
 
 ============  =======================  =====================================  =========================
 size          parameters (millions)    seconds per epoch of 10,000 cells      memory in training (GB)
@@ -55,7 +55,7 @@ def check_sizes(n_latent: int, n_heads: int, classifier_widths: tuple[int, ...],
         Number of attention heads.
     classifier_widths
         Width of each stage of the classifier.
-    others
+    *others
         Further sizes, each at least 1.
 
     Raises

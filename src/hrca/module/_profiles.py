@@ -12,8 +12,8 @@ from hrca.typing import StoredMatrix
 PROFILE_PSEUDOCOUNT, TRACE_COUNTS = 0.3, 1e-2
 
 # A gene is informative if, in some label, its fraction of the counts is above MIN_INFORMATIVE_FRACTION and above
-# e^MIN_LOG_CONTRAST times its mean fraction in the other labels. RCTD's gene selection has 2e-4 and 0.75 (Cable2022).
-# Ours were chosen on five pairs of data sets and checked on five others (docs/decisions/0003, "informative genes").
+# e^MIN_LOG_CONTRAST times its mean fraction in the other labels. RCTD's gene selection has 2e-4 and 0.75 (Cable et al.
+# 2022). Ours were chosen on five pairs of data sets and checked on five others (docs/decisions/0003).
 MIN_INFORMATIVE_FRACTION, MIN_LOG_CONTRAST = 1e-4, 1.25
 
 
@@ -87,11 +87,12 @@ def class_profiles(
 
     Notes
     -----
-    With the summed counts :math:`s_{kg}` of label k, :math:`n_g` genes, the pseudocount a and the trace counts t,
+    With the summed counts :math:`s_{kg}` of label k on gene g, K labels, G genes, the pseudocount a and the trace
+    counts t,
 
     .. math::
-        p_{kg} \propto s_{kg} + a \, n_g \, m_g, \qquad
-        m_g \propto \frac{1}{K} \sum_k \frac{s_{kg}}{\sum_h s_{kh}} + \frac{t}{n_g \sum_{kh} s_{kh}} ,
+        p_{kg} \propto s_{kg} + a \, G \, m_g, \qquad
+        m_g \propto \frac{1}{K} \sum_k \frac{s_{kg}}{\sum_h s_{kh}} + \frac{t}{G \sum_{kh} s_{kh}} ,
 
     where both p and m sum to one over the genes.
 
@@ -111,8 +112,8 @@ def class_profiles(
 def informative_genes(profiles: np.ndarray, gene_mask: np.ndarray) -> np.ndarray:
     """Select the genes whose fraction in some label is well above that in the other labels.
 
-    The contrast is large enough to remain on another platform. The criterion is that of RCTD :cite:p:`Cable2022`, with
-    thresholds of our own.
+    The contrast is large enough to remain on another platform. The criterion is that of RCTD :cite:p:`cable2022robust`,
+    with thresholds of our own.
 
     Parameters
     ----------

@@ -100,8 +100,8 @@ def platform_factors(
     .. math::
         \phi_g = \frac{t_g + a}{e_g + a}, \qquad e_g = \sum_k c_k \frac{p_{kg}}{\sum_h p_{kh} \phi_h} ,
 
-    by fixed-point iteration. RCTD :cite:p:`Cable2022` and InSituType :cite:p:`Danaher2022` fit such factors per gene;
-    the Gamma prior around 1 is ours.
+    by fixed-point iteration. RCTD :cite:p:`cable2022robust` and InSituType :cite:p:`danaher2022insitutype` fit such
+    factors per gene; the Gamma prior around 1 is ours.
     """
     factors = present.clone()
     for _ in range(NORM_ROUNDS):

@@ -127,8 +127,8 @@ def mean_field_smoothing(probabilities: np.ndarray, neighbours: sparse.csr_array
     Two things differ from the usual model. The factor :math:`\max_k q_j(k)` reduces the influence of uncertain
     neighbours. The compatibilities :math:`A` are estimated from the current probabilities before each update. Let
     :math:`N_{lm}` be the sum of :math:`s_i(l)\,s_j(m) + s_i(m)\,s_j(l)` over all neighbours :math:`j` of all cells
-    :math:`i`, :math:`N` the sum of these numbers, :math:`f` the label fractions, and :math:`c = 10 L^2` pseudocounts for
-    :math:`L` labels. Then
+    :math:`i`, :math:`N` the sum of these numbers, :math:`f` the label fractions, and :math:`c = 10 L^2` pseudocounts
+    for :math:`L` labels. Then
 
     .. math:: A_{lm} = \log \frac{N_{lm} + c f_l f_m}{N f_l f_m + c f_l f_m} .
     """

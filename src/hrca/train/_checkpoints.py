@@ -114,8 +114,8 @@ def _callbacks_of(trainer: Trainer) -> list[Callback]:
 
 def _callback_states(callbacks: list[Callback]) -> dict[str, dict[str, Any]]:
     # a user's own callback may hold anything, including objects that cannot be read back without running code
-    own = [c for c in callbacks if type(c).__module__.split(".")[0] in ("hrca", "lightning", "scvi")]
-    return {callback.state_key: callback.state_dict() for callback in own if callback.state_dict()}
+    readable = [c for c in callbacks if type(c).__module__.split(".")[0] in ("hrca", "lightning", "scvi")]
+    return {callback.state_key: callback.state_dict() for callback in readable if callback.state_dict()}
 
 
 def restore_callbacks(callbacks: list[Callback] | tuple[Callback, ...], checkpoint: Mapping[str, Any]) -> None:

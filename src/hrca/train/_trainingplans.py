@@ -30,7 +30,7 @@ class BasePlan(TrainingPlan):
         Learning rate of Adam; the maximum of a cycle.
     lr_schedule
         "plateau": the schedule of the specification, with the next three parameters. "one_cycle": the learning rate
-        rises and falls once over all steps :cite:p:`Smith2018`.
+        rises and falls once over all steps :cite:p:`smith2018disciplined`.
     lr_factor
         Factor of the learning rate when the monitored loss stops falling.
     lr_patience

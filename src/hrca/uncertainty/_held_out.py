@@ -18,11 +18,11 @@ from hrca.prediction._forward import BranchScores, score_cells
 from hrca.prediction._platform_factors import normalize_log_likelihood
 from hrca.typing import Batches, StoredMatrix
 
-# Deeper query cells than this quantile of the reference are classified by thinned draws. Not tuned.
+# Query cells deeper than this quantile of the reference's depths are classified by thinned draws. Not tuned.
 MAX_DEPTH_QUANTILE = 0.9
 
-# Number of depths at which each held-out cell is scored: its own, and nine thinned ones. They determine the slopes over
-# log depth of pooling weights and calibration. Not tuned.
+# Number of depths at which each held-out cell is scored: its own, and nine thinned ones. The pooling weights and the
+# calibration have slopes over log depth, which these depths determine.
 N_DEPTHS = 10
 
 HELD_OUT_SEED = 0
@@ -88,7 +88,7 @@ def score_held_out(
 
     The label profiles of the module are estimated anew from the training cells alone, so that no held-out cell
     contributes to the profile of its label. Each held-out cell is scored at its own depth and at nine thinned depths,
-    which are drawn from those of a matched query, or else log-uniformly. They do not depend on the corruption in
+    which are drawn from those of a matched query, or else log-uniformly. They are the same whatever the corruption in
     training.
 
     Parameters
@@ -127,11 +127,11 @@ def max_network_depth(module: HRCAModule, counts: StoredMatrix, cells: np.ndarra
     counts
         Raw counts of the reference, shape (n_obs, n_genes), sparse or dense, in memory or on disk.
     cells
-        Indices of the cells whose depths count, shape (n_cells,).
+        Indices of the cells whose depths are used, shape (n_cells,).
 
     Returns
     -------
-    The 0.9 quantile of their counts on the genes used, at least 1.
+    The 0.9 quantile of the depths on the genes used, at least 1.
     """
     depth = weighted_depth(counts, module.gene_mask.cpu().numpy())[cells]
     return max(float(np.quantile(depth, MAX_DEPTH_QUANTILE)), 1.0)

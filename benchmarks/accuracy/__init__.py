@@ -1,0 +1,1 @@
+"""Accuracy of HRCA, published methods and plain baselines on pairs of real data sets."""

@@ -1,0 +1,1 @@
+"""Code that several benchmarks share: data, methods, scores, and the file of results."""

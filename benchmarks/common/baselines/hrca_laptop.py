@@ -1,0 +1,54 @@
+"""HRCA, as in its README: the laptop size, ``train()`` with its defaults, ``adapt(query)``, ``predict(query)``.
+
+The variants are:
+
+- ``hrca``;
+- ``hrca_unadapted``, without ``adapt``;
+- ``hrca_alone``, without ``adapt`` and without platform factors, which each cell could do by itself;
+- ``hrca_networks``, without ``adapt`` and without the count likelihood;
+- ``hrca_matched``, trained anew for each query by ``train(query=...)``, and adapted.
+"""
+
+from importlib.metadata import version
+
+import numpy as np
+import scvi
+from anndata import AnnData
+
+import hrca
+
+from .task import UNKNOWN, Task, run
+
+
+def fit(task: Task, query: AnnData | None = None) -> hrca.HRCA:
+    """Train a model on the task's reference, and for `query` if there is one."""
+    scvi.settings.seed = task.seed
+    reference = task.reference.copy()
+    hrca.HRCA.setup_anndata(reference, labels_key=task.labels_key)
+    model = hrca.HRCA(reference, **hrca.SIZES["laptop"], count_likelihood=task.variant != "hrca_networks")
+    model.train(query=query, enable_progress_bar=False)
+    return model
+
+
+def train(task: Task) -> tuple[Task, hrca.HRCA | None]:
+    """Train once, except the variant that trains for each query."""
+    return task, None if task.variant == "hrca_matched" else fit(task)
+
+
+def predict(trained: tuple[Task, hrca.HRCA | None], query: AnnData) -> tuple[np.ndarray, np.ndarray]:
+    """Return the most probable label of each cell and its probability."""
+    task, model = trained
+    model = model or fit(task, query)
+    # adaptation must not depend on the queries before
+    scvi.settings.seed = task.seed
+    if task.variant in ("hrca", "hrca_matched"):
+        model = model.adapt(query, enable_progress_bar=False)
+    probabilities = model.predict(query, soft=True, key_added=None, platform_correction=task.variant != "hrca_alone")
+    # a cell has no probabilities if the reference lacks all genes of its counts
+    has_probabilities = probabilities.to_numpy().any(axis=1)
+    labels = np.where(has_probabilities, probabilities.idxmax(axis=1), UNKNOWN)
+    return labels, probabilities.max(axis=1).to_numpy()
+
+
+if __name__ == "__main__":
+    run(train, predict, f"hrca {version('hrca')}")

@@ -1,0 +1,56 @@
+"""The smallest run of each benchmark of cost; none repeats a measurement."""
+
+import sys
+
+import pandas as pd
+import pytest
+
+from benchmarks.common.results import RESULTS
+from benchmarks.cost import prediction, streaming, training, validation
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+    pytest.mark.filterwarnings("default"),
+]
+
+
+def _rows(monkeypatch, folder, module, *arguments: str) -> pd.DataFrame:
+    name = module.__name__.rsplit(".", 1)[-1]
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments, "--out", str(folder)])
+    module.main()
+    first = (folder / f"{name}.csv").read_bytes()
+    module.main()
+    assert (folder / f"{name}.csv").read_bytes() == first
+    rows = pd.read_csv(folder / f"{name}.csv")
+    assert list(rows) == list(pd.read_csv(RESULTS / "cost" / f"{name}.csv", nrows=0))
+    return rows
+
+
+def test_prediction(tmp_path, monkeypatch):
+    arguments = ("--cells", "400", "--genes", "200", "--shuffled")
+    (row,) = _rows(monkeypatch, tmp_path, prediction, *arguments).to_dict("records")
+    assert row["n_obs"] == 400
+    assert row["shuffled"]
+    assert row["wall_s"] > 0
+
+
+def test_validation(tmp_path, monkeypatch):
+    monkeypatch.setattr(validation, "SIZES", [(300, 200, 0.3)])
+    rows = _rows(monkeypatch, tmp_path, validation, "--repeats", "1")
+    assert rows["where"].tolist() == ["memory", "disk"]
+    assert rows["check_fraction"].between(0, 1, inclusive="neither").all()
+
+
+def test_training(tmp_path, monkeypatch):
+    (row,) = _rows(monkeypatch, tmp_path, training, "--sizes", "laptop", "--genes", "200").to_dict("records")
+    assert (row["size"], row["n_genes"]) == ("laptop", 200)
+    assert row["pretrain_s_per_epoch"] > 0
+    assert row["estimate_s_per_epoch"] > 0
+
+
+def test_streaming(tmp_path, monkeypatch):
+    folder = tmp_path / "files"
+    rows = _rows(monkeypatch, tmp_path, streaming, "--folder", str(folder), "--sizes", "300")
+    assert rows["n_labelled"].tolist() == [300]
+    assert not list(folder.iterdir())

@@ -1,0 +1,27 @@
+"""Random counts, and the memory of this process."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks.cost import workload
+
+
+def test_random_counts_have_their_density():
+    counts = workload.random_counts(1100, 50, 0.1)
+    assert counts.shape == (1100, 50)
+    assert (np.diff(counts.indptr) == 5).all()
+    assert counts.has_canonical_format
+    assert counts.data.min() >= 1
+    assert (counts != workload.random_counts(1100, 50, 0.1)).nnz == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_peak_is_that_since_the_reset():
+    before = workload.reset_peak_memory()
+    block = np.ones(30_000_000)
+    del block
+    assert workload.memory_gb("VmHWM") - before > 0.2
+    after = workload.reset_peak_memory()
+    assert workload.memory_gb("VmHWM") - after < 0.1

@@ -1,0 +1,85 @@
+"""Simulated label profiles, count likelihoods and queries, and written-out oracles for them."""
+
+import numpy as np
+import torch
+from scipy import stats
+
+from hrca.module._count_likelihood import CountLikelihood
+from hrca.module._profiles import PROFILE_PSEUDOCOUNT
+
+N_QUERY_GENES, N_QUERY_LABELS = 40, 5
+
+
+def random_profiles(n_labels: int, n_genes: int, seed: int = 0) -> np.ndarray:
+    """Profiles, shape (n_labels, n_genes), all above zero."""
+    return np.random.default_rng(seed).dirichlet(np.full(n_genes, 0.5), size=n_labels) * 0.99 + 0.01 / n_genes
+
+
+def profiles_in_a_loop(counts: np.ndarray, codes: np.ndarray, n_labels: int) -> np.ndarray:
+    """The smoothed profiles of dense counts, one number at a time."""
+    n_genes = counts.shape[1]
+    sums = [[float(counts[codes == label, gene].sum()) for gene in range(n_genes)] for label in range(n_labels)]
+    fractions = [[value / max(sum(row), 1) for value in row] for row in sums]
+    trace = 0.01 / max(sum(map(sum, sums)), 1) / n_genes
+    mean = [sum(row[gene] for row in fractions) / n_labels + trace for gene in range(n_genes)]
+    added = [PROFILE_PSEUDOCOUNT * n_genes * value / sum(mean) for value in mean]
+    smoothed = [[value + more for value, more in zip(row, added, strict=True)] for row in sums]
+    return np.array([[value / sum(row) for value in row] for row in smoothed])
+
+
+def labelled_counts() -> tuple[np.ndarray, np.ndarray]:
+    """Counts of 40 cells x 12 genes, and codes of four labels: one has one cell, and the last gene has no counts."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(2.0, (40, 12)).astype(np.float32)
+    counts[:, 11] = 0
+    codes = rng.integers(3, size=40)
+    codes[17] = 3
+    return counts, codes
+
+
+def likelihood_of(profiles: np.ndarray, max_depth: float = np.inf) -> CountLikelihood:
+    """A fitted count likelihood in double precision."""
+    count_likelihood = CountLikelihood(*profiles.shape).double()
+    count_likelihood.fit_profiles(profiles, np.ones(profiles.shape[1]), max_depth)
+    return count_likelihood
+
+
+def depths_of(count_likelihood: CountLikelihood, counts: torch.Tensor) -> torch.Tensor:
+    """Counts of each cell on all genes and on the informative ones, shape (n_obs, 2)."""
+    return torch.stack([counts.sum(dim=1), counts @ count_likelihood.is_informative], dim=1)
+
+
+def two_multinomials(count_likelihood: CountLikelihood, counts: np.ndarray, profiles: np.ndarray) -> np.ndarray:
+    """Geometric mean of the multinomials of all counts and of those on informative genes, relative to the first label.
+
+    The multinomial coefficients are the same for each label.
+    """
+    expected, is_informative = np.zeros((len(counts), len(profiles))), count_likelihood.is_informative.numpy() > 0
+    for i, cell in enumerate(counts):
+        weight = 1 / (1 + cell.sum() / 100)
+        for genes, fraction in ((np.ones(len(is_informative), bool), weight), (is_informative, 1 - weight)):
+            among = profiles[:, genes] / profiles[:, genes].sum(axis=1, keepdims=True)
+            own = cell[genes].astype(int)
+            expected[i] += fraction * np.array([stats.multinomial.logpmf(own, own.sum(), row) for row in among])
+    return expected - expected[:, :1]
+
+
+def simulated_query(
+    n_obs: int, *, depth: float, log_sd: float, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Cells of five labels, in uneven numbers, on 40 genes, with a platform factor of each gene.
+
+    Returns
+    -------
+    Profiles, factors, codes and counts.
+    """
+    rng = np.random.default_rng(seed)
+    # labels that express most genes alike
+    profiles = 0.7 * random_profiles(1, N_QUERY_GENES, seed + 100) + 0.3 * random_profiles(
+        N_QUERY_LABELS, N_QUERY_GENES, seed
+    )
+    factors = rng.lognormal(0, log_sd, N_QUERY_GENES)
+    codes = rng.choice(N_QUERY_LABELS, n_obs, p=[0.4, 0.3, 0.15, 0.1, 0.05])
+    observed = profiles * factors
+    counts = np.array([rng.multinomial(rng.poisson(depth), observed[code] / observed[code].sum()) for code in codes])
+    return profiles, factors, codes, counts.astype(float)

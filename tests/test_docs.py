@@ -1,0 +1,43 @@
+"""Shared descriptions of parameters are rendered in full."""
+
+import inspect
+import re
+
+import pytest
+
+import hrca
+from hrca._docs import docs
+
+METHODS = [
+    name
+    for name, member in inspect.getmembers(hrca.HRCA, callable)
+    if not name.startswith("_") and member.__module__.startswith("hrca")
+]
+
+
+def documented(docstring: str) -> set[str]:
+    """Names in the section of parameters."""
+    section = re.split(r"\n(?:Returns|Raises|Notes|Examples)\n-+\n", docstring.split("Parameters\n----------\n")[1])[0]
+    return set(re.findall(r"^\*{0,2}(\w+)$", section, re.MULTILINE))
+
+
+def test_the_methods_are_found():
+    assert {"pretrain", "finetune", "train", "adapt", "predict", "evaluate", "setup_anndata"} <= set(METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_parameter_is_described_in_full(name):
+    method = getattr(hrca.HRCA, name)
+    docstring = inspect.getdoc(method)
+    assert "%(" not in docstring
+    assert "As in" not in docstring
+    parameters = set(inspect.signature(method).parameters) - {"self"}
+    if parameters:
+        assert documented(docstring) == parameters
+
+
+@pytest.mark.parametrize("name", sorted(docs.params))
+def test_every_shared_description_is_used(name):
+    # a description that no docstring takes would never be read
+    text = docs.params[name].split("\n")[1].strip()
+    assert any(text in inspect.getdoc(getattr(hrca.HRCA, method)) for method in METHODS)

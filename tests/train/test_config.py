@@ -1,0 +1,110 @@
+"""Settings of a phase."""
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lightning.pytorch.callbacks import Callback
+
+import hrca
+from hrca.train._config import PhaseConfig, configs_for_train
+from hrca.train._trainingplans import FinetunePlan, PretrainPlan
+
+PLANS = {"pretrain": PretrainPlan, "finetune": FinetunePlan}
+
+
+def arguments(method: str, **changes) -> dict:
+    """The arguments of a training method by name, at their defaults."""
+    parameters = inspect.signature(getattr(hrca.HRCA, method)).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+    return {**defaults, "trainer_kwargs": {}, **changes}
+
+
+def config(**changes) -> PhaseConfig:
+    return PhaseConfig.from_arguments("finetune", arguments("finetune", **changes))
+
+
+def test_each_argument_reaches_its_place():
+    callback = Callback()
+    settings = config(
+        lr=0.5, encoder_lr=0.1, checkpoint_dir="run", callbacks=[callback], devices=2, trainer_kwargs={"precision": 16}
+    )
+    assert settings.plan_kwargs["lr"] == 0.5
+    assert settings.plan_kwargs["encoder_lr"] == 0.1
+    assert settings.checkpoint_dir == Path("run")
+    assert settings.callbacks == (callback,)
+    assert settings.trainer_kwargs == {"accelerator": "auto", "devices": 2, "precision": 16}
+    assert (settings.title, settings.lr_schedule, settings.train_size) == ("finetune", "plateau", 0.9)
+
+
+@pytest.mark.parametrize("method", ["pretrain", "finetune"])
+def test_the_plan_gets_each_of_its_arguments(method):
+    plan = PLANS[method]
+    accepted = set(inspect.signature(plan.__init__).parameters) - {"self", "module", "monitor"}
+    given = set(PhaseConfig.from_arguments(method, arguments(method)).plan_kwargs)
+    assert given == accepted & set(inspect.signature(getattr(hrca.HRCA, method)).parameters)
+
+
+def test_a_fold_model_has_neither_the_users_callbacks_nor_logger():
+    settings = config(callbacks=[Callback()], tensorboard=True, trainer_kwargs={"logger": 1, "early_stopping": True})
+    fold = settings.for_fold("fold 1/2", Path("fold-1"), has_validation=True)
+    assert (fold.title, fold.callbacks, fold.tensorboard) == ("fold 1/2 finetune", (), False)
+    assert fold.trainer_kwargs == {"accelerator": "auto", "devices": "auto", "early_stopping": True}
+    assert "early_stopping" not in settings.for_fold("fold 1/2", None, has_validation=False).trainer_kwargs
+    assert fold.plan_kwargs == settings.plan_kwargs
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"corruption": "noise"}, "`corruption` must be one of"),
+        ({"lr_schedule": "cosine"}, "`lr_schedule` must be one of"),
+        ({"max_epochs": 0}, "`max_epochs` must be at least 1, got 0"),
+        ({"checkpoint_interval": 0}, "`checkpoint_interval` must be at least 1"),
+        ({"resume": True}, "`resume=True` needs the `checkpoint_dir`"),
+        ({"freeze_encoder_epochs": 1, "trainer_kwargs": {"strategy": "ddp"}}, "ddp_find_unused_parameters_true"),
+    ],
+)
+def test_settings_out_of_range_are_rejected(changes, words):
+    with pytest.raises(ValueError, match=words):
+        config(**changes).check()
+    config().check()
+
+
+def test_train_has_two_phases_with_default_epochs():
+    first, last = configs_for_train(arguments("train", batch_size=100), PLANS, n_obs=1000, n_labelled=500)
+    assert (first.name, first.max_epochs) == ("pretrain", 400 * 100 // 1000)
+    assert (last.name, last.max_epochs) == ("finetune", 700 * 100 // 500)
+    assert "early_stopping" not in last.trainer_kwargs
+
+
+def test_train_without_pretraining_has_one_phase():
+    (only,) = configs_for_train(arguments("train", pretrain_epochs=0), PLANS, n_obs=10, n_labelled=10)
+    assert only.name == "finetune"
+
+
+def test_a_plateau_of_default_length_stops_early_unless_told():
+    given = arguments("train", lr_schedule="plateau")
+    first, last = configs_for_train(given, PLANS, n_obs=10, n_labelled=10)
+    patience = last.plan_kwargs["lr_patience"]
+    assert last.trainer_kwargs["early_stopping_patience"] == 2 * patience + 1
+    assert "early_stopping" not in first.trainer_kwargs
+    given["trainer_kwargs"] = {"early_stopping": False}
+    assert configs_for_train(given, PLANS, n_obs=10, n_labelled=10)[1].trainer_kwargs["early_stopping"] is False
+    for change in ({"max_epochs": 3}, {"train_size": 1.0}):
+        last = configs_for_train({**given, "trainer_kwargs": {}, **change}, PLANS, n_obs=10, n_labelled=10)[1]
+        assert "early_stopping" not in last.trainer_kwargs
+
+
+def test_callbacks_and_logger_are_of_the_last_phase():
+    callback = Callback()
+    given = arguments("train", callbacks=[callback], trainer_kwargs={"logger": 1, "precision": 16})
+    first, last = configs_for_train(given, PLANS, n_obs=10, n_labelled=10)
+    assert (first.callbacks, last.callbacks) == ((), (callback,))
+    assert "logger" not in first.trainer_kwargs
+    assert first.trainer_kwargs["precision"] == last.trainer_kwargs["precision"] == 16
+
+
+def test_numpys_integers_are_epochs():
+    config(max_epochs=np.int64(3)).check()

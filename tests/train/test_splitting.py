@@ -1,0 +1,57 @@
+"""Training and validation cells."""
+
+import numpy as np
+import pytest
+
+from hrca.train._splitting import Split, split_cells, stratified_split
+
+CODES = np.repeat([0, 1, 2, 3, 4, 5], [400, 100, 20, 1, 2, 3])
+
+
+@pytest.mark.parametrize("train_size", [0.9, 0.5, 0.25])
+def test_each_label_is_divided_alike_and_has_a_training_cell(train_size):
+    train, validation = stratified_split(CODES, train_size, seed=0)
+    assert sorted([*train, *validation]) == list(range(len(CODES)))
+    for label in range(6):
+        n_cells, n_train = (CODES == label).sum(), (CODES[train] == label).sum()
+        assert n_train >= 1
+        assert abs(n_train - train_size * n_cells) <= 1
+
+
+def test_a_train_size_of_one_holds_nothing_out():
+    train, validation = stratified_split(CODES, 1.0, seed=0)
+    assert (len(train), len(validation)) == (len(CODES), 0)
+
+
+def test_the_draw_follows_the_seed():
+    first, again, other = (stratified_split(CODES, 0.5, seed=seed)[0] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_an_earlier_split_is_kept():
+    first = split_cells(None, CODES, 0.9, seed=0)
+    assert split_cells(first, CODES, 0.9, seed=1) is first
+    with pytest.raises(ValueError, match=r"train_size=0.9.*asks for 0.5"):
+        split_cells(first, CODES, 0.5, seed=0)
+
+
+@pytest.mark.parametrize("train_size", [0, -0.1, 1.1])
+def test_a_train_size_out_of_range_is_rejected(train_size):
+    with pytest.raises(ValueError, match=f"above 0 and at most 1, got {train_size}"):
+        split_cells(None, CODES, train_size, seed=0)
+
+
+def test_dropped_cells_are_in_neither_part():
+    split = Split(0.9, np.array([0, 1, 2, 5]), np.array([3, 4]))
+    dropped = split.drop_cells(np.array([1, 3]), keep_validation=True)
+    assert (dropped.train.tolist(), dropped.validation.tolist()) == ([0, 2, 5], [4])
+    all_train = split.drop_cells(np.array([1, 3]), keep_validation=False)
+    assert (all_train.train.tolist(), all_train.validation.tolist()) == ([0, 2, 4, 5], [])
+    assert all_train.train_size == 0.9
+
+
+def test_a_split_survives_its_plain_form():
+    split = Split(0.9, np.array([0, 1]), np.array([2]))
+    again = Split.from_dict(split.to_dict())
+    assert (again.train_size, again.train.tolist(), again.validation.tolist()) == (0.9, [0, 1], [2])
