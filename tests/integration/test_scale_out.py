@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import QUIET, TINY, synthetic
+from conftest import QUIET, ROOT, TINY, synthetic
 
 import hrca
 
@@ -23,13 +23,14 @@ def run(folder: Path, n_processes: int, batch_size: int) -> list[dict]:
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }
-    script = Path(__file__).with_name("two_processes.py")
+    script = ROOT / "tests" / "two_processes.py"
     command = [sys.executable, str(script), str(folder), str(n_processes), str(batch_size)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]
     return [json.loads(path.read_text()) for path in sorted(folder.glob("rank*.json"))]
 
 
+@pytest.mark.slow
 def test_two_processes_end_where_one_does(tmp_path):
     two = run(tmp_path / "two", 2, batch_size=32)
     (one,) = run(tmp_path / "one", 1, batch_size=64)

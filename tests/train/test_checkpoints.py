@@ -23,6 +23,7 @@ from hrca.train._random_states import get_random_states, set_random_states
 N_KILLS = 20
 
 
+@pytest.mark.slow
 def test_a_training_killed_twenty_times_equals_an_uninterrupted_one(tmp_path):
     script = ROOT / "tests" / "killed_training.py"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
