@@ -53,8 +53,8 @@ def normalize_log_likelihood(
 
     Notes
     -----
-    The result is a geometric mean of two multinomial likelihoods: of the counts on all genes, with weight
-    :math:`\beta = 1 / (1 + n / 100)`, and of the counts on the informative genes I among themselves. With
+    The result is a weighted geometric mean of two multinomial likelihoods. That of the counts on all genes has the
+    weight :math:`\beta = 1 / (1 + n / 100)`. The other one is of the counts on the informative genes I alone. With
     platform factors :math:`\phi_g` and the output :math:`\ell_k` of the count likelihood,
 
     .. math::
@@ -185,7 +185,7 @@ def fit_platform(
 def median_platform_factors(counts: sparse.csr_array, profiles: np.ndarray) -> np.ndarray:
     """Return the median over labels of the ratio of observed to expected counts of each gene.
 
-    Each cell counts for its most likely label. Cells of a type that the reference lacks concentrate in one or two
+    Each cell is assigned to its most likely label. Cells of a type that the reference lacks concentrate in one or two
     labels, which leaves the median almost unchanged. A ratio over all cells, as in :func:`platform_factors`, would
     attribute the genes of such a type to the platform.
 

@@ -15,7 +15,7 @@ from ._trainingplans import LR_SCHEDULES, SpecifiedPlan
 PhaseName = Literal["pretrain", "finetune"]
 PHASES: tuple[PhaseName, ...] = ("pretrain", "finetune")
 
-# Arguments of a training method that its plan takes.
+# Arguments of a training method that are passed to its plan.
 PLAN_ARGUMENTS = (
     "corruption",
     "lr",
@@ -124,7 +124,7 @@ class PhaseConfig:
         Parameters
         ----------
         title
-            Name of the fold, which goes before that of the phase.
+            Name of the fold, placed before the name of the phase.
         folder
             Folder for the fold's checkpoints; None: none are written.
         has_validation
@@ -147,7 +147,7 @@ class PhaseConfig:
         return self.plan_kwargs["lr_schedule"]
 
     def check(self) -> None:
-        """Check each setting by itself.
+        """Check the settings that need no model and no cells.
 
         Raises
         ------

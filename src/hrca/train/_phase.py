@@ -43,7 +43,7 @@ class PhaseRun:
     history
         Records the epochs of this run.
     callbacks
-        The other Lightning callbacks, called after it.
+        The other Lightning callbacks, called after `history`.
     max_epochs
         Number of epochs.
     trainer_kwargs
