@@ -30,7 +30,7 @@ def pbmc68k() -> ad.AnnData:
     Raises
     ------
     ValueError
-        If a recovered count of the installed scanpy's data is further than 0.25 from an integer, or the depth of a cell
+        If a recovered count of the installed scanpy's data is further than 0.25 from an integer; or the depth of a cell
         differs from ``obs["n_counts"]`` by more than 0.1 %.
 
     Examples

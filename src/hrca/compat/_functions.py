@@ -79,9 +79,9 @@ def pretrain(
     Raises
     ------
     ValueError
-        If X does not hold raw counts, a gene name is duplicated, `head_num` is not a divisor of 1,024, `batch_size` is
-        below 2, `n_epochs`, `n_layers` or `checkpoint_interval` is below 1, `save_path` holds checkpoints, the loss is
-        NaN in every epoch, or `use_device` is not the index of a GPU, "cpu" or None.
+        If X does not hold raw counts; a gene name is duplicated; `head_num` is not a divisor of 1,024; `batch_size` is
+        below 2; `n_epochs`, `n_layers` or `checkpoint_interval` is below 1; `save_path` holds checkpoints; the loss is
+        NaN in every epoch; or `use_device` is not the index of a GPU, "cpu" or None.
     ImportError
         If `tb_writer` is True and TensorBoard is not installed.
     OSError
@@ -173,9 +173,9 @@ def fine_tune(
     Raises
     ------
     ValueError
-        If X of `train` or `test` does not hold raw counts, a gene name is duplicated, no gene is shared, the labels of
-        `train` cannot be learned, `test` has no column `obs_name`, `batch_size` is below 2, `n_epochs`, `n_layers` or
-        `checkpoint_interval` is below 1, `save_path` holds checkpoints of fine-tuning, the loss is NaN in every epoch,
+        If X of `train` or `test` does not hold raw counts; a gene name is duplicated; no gene is shared; the labels of
+        `train` cannot be learned; `test` has no column `obs_name`; `batch_size` is below 2; `n_epochs`, `n_layers` or
+        `checkpoint_interval` is below 1; `save_path` holds checkpoints of fine-tuning; the loss is NaN in every epoch;
         or `use_device` is not the index of a GPU, "cpu" or None.
     ImportError
         If `tb_writer` is True and TensorBoard is not installed.

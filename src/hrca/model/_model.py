@@ -72,8 +72,8 @@ class HRCA(TrainingMixin, PredictionMixin):
     Raises
     ------
     ValueError
-        If neither `adata` nor `registry` is given, `adata` was not set up, `n_latent` is not a multiple of `n_heads`, a
-        size is below 1, or the classifier has no stage.
+        If neither `adata` nor `registry` is given; `adata` was not set up; `n_latent` is not a multiple of `n_heads`; a
+        size is below 1; or the classifier has no stage.
     TypeError
         If `registry` is not a registry of scvi-tools, such as the name of a size, or a size without the ``**``.
 

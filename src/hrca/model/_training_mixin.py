@@ -190,9 +190,10 @@ class TrainingMixin(TrainingSteps):
         ------
         %(raises_training)s
         ValueError
-            If the reference has no labels; `test_adata` cannot be annotated or lacks the column; or `n_folds` is not a
-            whole number from 2 to the number of labelled cells, the model was trained on labels before, or the
-            checkpoints belong to a training with other folds or without folds.
+            If the reference has no labels, or `test_adata` cannot be annotated or lacks the column.
+        ValueError
+            If `n_folds` is not a whole number from 2 to the number of labelled cells. With `n_folds`: if the model was
+            trained on labels before, or the checkpoints belong to a training with other folds or without folds.
         """
         config = PhaseConfig.from_arguments("finetune", locals())
         self._check_has_reference()
@@ -265,8 +266,9 @@ class TrainingMixin(TrainingSteps):
         %(raises_training)s
         %(raises_query)s
         ValueError
-            If the reference has no labels; or `n_folds` is not a whole number from 2 to the number of labelled cells,
-            the model was trained before, or the checkpoints belong to a training with other folds or without folds.
+            If the reference has no labels, or `n_folds` is not a whole number from 2 to the number of labelled cells.
+            With `n_folds`: if the model was trained before, or the checkpoints belong to a training with other folds or
+            without folds.
         """
         arguments = locals()
         self._check_has_reference()
@@ -322,8 +324,8 @@ class TrainingMixin(TrainingSteps):
         ------
         %(raises_query)s
         ValueError
-            If the model is not fine-tuned or was loaded without its reference, no cell of the query has counts on its
-            genes, `max_steps` is below 1, or `batch_size` is odd or below 4.
+            If the model is not fine-tuned or was loaded without its reference; no cell of the query has counts on its
+            genes; `max_steps` is below 1; or `batch_size` is odd or below 4.
         """
         self._check_finetuned()
         self._check_has_reference()

@@ -205,10 +205,10 @@ def configs_for_train(
     if epochs is None:
         epochs = default_epochs(plans["finetune"], n_labelled, batch_size)
     schedule = scaled_schedule(plans["finetune"], epochs)
-    if stops_early:
-        # two reductions of the learning rate have had no effect by then
+    if arguments["max_epochs"] is None:
+        # two reductions of the learning rate have had no effect by then, also where a user enables early stopping
         patience = 2 * schedule["lr_patience"] + 1
-        trainer_kwargs = {"early_stopping": True, "early_stopping_patience": patience, **trainer_kwargs}
+        trainer_kwargs = {"early_stopping": stops_early, "early_stopping_patience": patience, **trainer_kwargs}
     changes = {**schedule, "max_epochs": epochs, "trainer_kwargs": trainer_kwargs}
     return [*configs, PhaseConfig.from_arguments("finetune", arguments, **changes)]
 

@@ -96,8 +96,8 @@ def novelty(
         with_counts = np.flatnonzero(counts.sum(axis=1) > 0)
         if len(with_counts):
             counts = counts[with_counts]
-            deviance = multinomial_deviance(counts, counts @ log_profiles.T)
-            ranks[rows][with_counts] = rank(*deviance, sparse.csr_array(counts @ correction))
+            thinned_depth, deviance = multinomial_deviance(counts, counts @ log_profiles.T)
+            ranks[rows][with_counts] = rank(thinned_depth, deviance, sparse.csr_array(counts @ correction))
     return ranks
 
 
