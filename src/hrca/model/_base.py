@@ -27,8 +27,7 @@ from hrca.uncertainty._novelty_reference import NoveltyReference
 from ._registration import weights_fingerprint
 
 # Number of query cells that are dense at a time.
-PREDICTION_BATCH = 512
-
+PREDICTION_BATCH_SIZE = 512
 
 # State that is saved as plain dictionaries. scvi-tools pickles attributes, and a pickled class ties a file to its path.
 STATE_CLASSES: dict[str, Any] = {
@@ -220,7 +219,7 @@ class HRCABase(BaseModelClass):
         self,
         query: Query,
         *,
-        batch_size: int = PREDICTION_BATCH,
+        batch_size: int = PREDICTION_BATCH_SIZE,
         platform_correction: bool = True,
         calibrated: bool = True,
         enable_progress_bar: bool = False,

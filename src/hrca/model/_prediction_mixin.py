@@ -18,7 +18,7 @@ from hrca.data._sources import QueryInput
 from hrca.prediction._forward import CellProbabilities, run
 from hrca.uncertainty._novelty import novelty
 
-from ._base import PREDICTION_BATCH, HRCABase
+from ._base import PREDICTION_BATCH_SIZE, HRCABase
 from ._evaluation import evaluation_scores, known_cells
 
 
@@ -40,7 +40,7 @@ class PredictionMixin(HRCABase):
         novelty_fpr: float | None = None,
         platform_correction: bool = True,
         layer: str | None = None,
-        batch_size: int = PREDICTION_BATCH,
+        batch_size: int = PREDICTION_BATCH_SIZE,
         ontology_terms: Mapping[str, str] | None = None,
         enable_progress_bar: bool = True,
     ) -> pd.Categorical | pd.DataFrame | list | dict:
@@ -152,7 +152,7 @@ class PredictionMixin(HRCABase):
         adata: QueryInput | None = None,
         *,
         layer: str | None = None,
-        batch_size: int = PREDICTION_BATCH,
+        batch_size: int = PREDICTION_BATCH_SIZE,
     ) -> np.ndarray:
         """Return Gene-AE's latent features of each cell.
 
@@ -184,7 +184,7 @@ class PredictionMixin(HRCABase):
         *,
         gene_list: list[str] | None = None,
         layer: str | None = None,
-        batch_size: int = PREDICTION_BATCH,
+        batch_size: int = PREDICTION_BATCH_SIZE,
     ) -> pd.DataFrame:
         """Return Gene-AE's reconstruction of each cell.
 
@@ -228,7 +228,7 @@ class PredictionMixin(HRCABase):
         *,
         platform_correction: bool = True,
         layer: str | None = None,
-        batch_size: int = PREDICTION_BATCH,
+        batch_size: int = PREDICTION_BATCH_SIZE,
     ) -> pd.Series:
         """Score the predictions of cells whose labels are known. Nothing is written.
 

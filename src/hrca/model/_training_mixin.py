@@ -20,7 +20,7 @@ from hrca.train._query_matching import summarize_query_match
 from hrca.train._schedule import check_epochs
 from hrca.train._trainingplans import FinetunePlan, LRSchedule, PretrainPlan
 
-from ._base import PREDICTION_BATCH
+from ._base import PREDICTION_BATCH_SIZE
 from ._training_steps import TrainingSteps
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class TrainingMixin(TrainingSteps):
         # all genes, because an earlier match does not restrict the following training
         opened = self._open_query(query, layer, TargetGenes(self.gene_names, np.ones(len(self.gene_names))))
         present = opened.alignment.present
-        depth = np.concatenate([np.zeros(0), *(x.sum(axis=1) for _, x in opened.batches(PREDICTION_BATCH))])
+        depth = np.concatenate([np.zeros(0), *(x.sum(axis=1) for _, x in opened.batches(PREDICTION_BATCH_SIZE))])
         quantiles, self.query_match_ = summarize_query_match(self._reference_cells(), present, depth)
         self.module.set_query_match(present.astype(np.float32), quantiles)
         self._invalidate()

@@ -38,7 +38,7 @@ from hrca.uncertainty._cross_fitting import Fold, check_folds, check_no_folds, c
 from hrca.uncertainty._held_out import HeldOutScores
 from hrca.uncertainty._posthoc_fit import fit_posthoc, novelty_reference_for
 
-from ._base import PREDICTION_BATCH, HRCABase
+from ._base import PREDICTION_BATCH_SIZE, HRCABase
 
 TestSet = tuple[Query, pd.Series]
 
@@ -210,7 +210,7 @@ class TrainingSteps(HRCABase):
         cells = self._predict_probabilities(query, calibrated=False)
         cell_mask = sample_query_cells(cells.has_counts, self._seed())
         targets = query_targets(cells.probabilities[cell_mask])
-        return SoftLabelledCells(gather_cells(query.batches(PREDICTION_BATCH), cell_mask), targets)
+        return SoftLabelledCells(gather_cells(query.batches(PREDICTION_BATCH_SIZE), cell_mask), targets)
 
     def _open_test_set(self, adata: QueryInput, labels_key: str | None) -> TestSet:
         labels_key = labels_key or self.registry["setup_args"]["labels_key"]

@@ -17,7 +17,7 @@ PLATFORM_PRIOR_COUNTS = 20.0
 
 # Multiplier of the log-likelihood's pooling weight while the factors are fitted, without the classifier. 3 was the best
 # of 1 (with the classifier), 2 and 3 on four pairs of real data (benchmarks/accuracy, docs/decisions/0003).
-PLATFORM_TRUST = 3.0
+PLATFORM_LIKELIHOOD_FACTOR = 3.0
 
 # Numbers of iterations: between labels and factors, and between factors and the norms of the profiles. One more round
 # changes no factor by more than 0.1 % (tests/prediction/test_platform_factors.py).
@@ -177,7 +177,9 @@ def fit_platform(
     no_network, pool_weights = torch.zeros_like(log_likelihood), count_likelihood.pool_weights.to(depth)
     for _ in range(PLATFORM_ROUNDS):
         corrected, clipped = platform_log_likelihood(count_likelihood, log_likelihood, depth, factors)
-        probabilities = pool_log_scores(no_network, PLATFORM_TRUST * corrected, clipped, pool_weights).softmax(dim=1)
+        probabilities = pool_log_scores(
+            no_network, PLATFORM_LIKELIHOOD_FACTOR * corrected, clipped, pool_weights
+        ).softmax(dim=1)
         factors = platform_factors(totals, depth[:, 0] @ probabilities, profiles, present)
     return factors
 
