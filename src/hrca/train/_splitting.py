@@ -82,7 +82,7 @@ def split_cells(split: Split | None, codes: np.ndarray, train_size: float, seed:
     if split.train_size != train_size:
         raise ValueError(
             "Both phases must train on the same cells, but the first was split with "
-            f"`train_size={split.train_size}` and this one asks for {train_size}. "
+            f"`train_size={split.train_size}` and this one has `train_size={train_size}`. "
             "Give the same, or make a new model."
         )
     return split
