@@ -121,7 +121,11 @@ _raises_setup = """\
 ValueError
     If there is no cell or no gene; no place, or more than one, holds raw counts; a gene name is duplicated; the object
     is a view; the label column is missing, has missing values, values that are not strings, unused categories, or fewer
-    than two labels; or `labels_hierarchy` is not a tree of these labels."""
+    than two labels; or `labels_hierarchy` is not a tree of these labels.
+FileNotFoundError
+    If `labels_hierarchy` is the path of a file that does not exist.
+ImportError
+    If `labels_hierarchy` is a path and the extra ``ontology`` is not installed."""
 
 _raises_query = """\
 ValueError

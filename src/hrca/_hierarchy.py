@@ -11,8 +11,8 @@ import pandas as pd
 
 logger = logging.getLogger(__name__)
 
-# A hierarchy as `setup_anndata` takes it: a mapping from child to parent, a separator within the labels' names, columns
-# of obs from coarse to fine, or the file of an ontology.
+# The forms of a hierarchy: a mapping from child to parent, a separator within the labels' names, columns of obs from
+# coarse to fine, or the file of an ontology.
 Hierarchy = Mapping[str, str] | str | Sequence[str] | Path
 
 # Tolerance for sums of single-precision probabilities: a sum that should be 1 can be smaller by rounding.
@@ -126,7 +126,7 @@ class LabelTree:
         return predicted, confidence
 
     def _children(self) -> dict[int, list[int]]:
-        """Return the indices of each node's children; those of the nodes without a parent stand under `NO_NODE`."""
+        """Return the indices of each node's children; `NO_NODE` has the nodes without a parent."""
         nodes = self.nodes
         position = {node: i for i, node in enumerate(nodes)}
         children: dict[int, list[int]] = {}
@@ -200,6 +200,10 @@ def read_hierarchy(
     ValueError
         If there are no labels; no label has a parent; a label has two parents, or a list in place of one; a label is
         its own ancestor; the unlabelled category is a parent; a column is missing; or the ontology lacks a label.
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If `hierarchy` is a file and the extra ``ontology`` is not installed.
     """
     if hierarchy is None:
         return None

@@ -1,11 +1,13 @@
 """Warnings that name the line of the user."""
 
+import os
 import sys
 import warnings
 from pathlib import Path
 from types import FrameType
 
-PACKAGE_DIR = str(Path(__file__).parent)
+# The separator excludes files beside the package whose path begins alike.
+PACKAGE_DIR = f"{Path(__file__).parent}{os.sep}"
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:

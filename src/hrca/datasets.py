@@ -19,8 +19,8 @@ def pbmc68k() -> ad.AnnData:
     """Return 700 labelled blood cells with their raw counts; no network is needed.
 
     scanpy ships them as ``pbmc68k_reduced``, a part of the 68,000 cells of :cite:t:`zheng2017massively`. Its ``.raw``
-    holds log1p(counts per 10,000). In each cell the smallest positive value stands for one count, and all values are
-    divided by it.
+    holds log1p(counts per 10,000). The smallest positive value of each cell is one count, so all its values
+    are divided by it.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def pbmc68k() -> ad.AnnData:
     Raises
     ------
     ValueError
-        If a recovered count of the installed scanpy's data is further than 0.25 from an integer, or the depth of a cell
+        If a recovered count of the installed scanpy's data is further than 0.25 from an integer; or the depth of a cell
         differs from ``obs["n_counts"]`` by more than 0.1 %.
 
     Examples

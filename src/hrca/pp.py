@@ -88,8 +88,8 @@ def recover_counts(adata: AnnData, *, layer: str | None = None) -> sparse.csr_ar
     Raises
     ------
     ValueError
-        If there is no such layer, the values are raw counts already, or the values of a cell do not have the ratios of
-        integers: they were scaled, corrected, imputed, or rounded after normalisation.
+        If there is no such layer; the values are raw counts already; or the values of a cell do not have the ratios of
+        integers, because they were scaled, corrected, imputed, or rounded after normalisation.
 
     Examples
     --------

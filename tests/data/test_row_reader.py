@@ -11,6 +11,7 @@ from scipy import sparse
 from hrca.data import _row_reader
 from hrca.data._row_reader import (
     SlicedMatrix,
+    dense,
     in_memory,
     is_dense,
     read_rows,
@@ -141,6 +142,13 @@ def test_rows_come_in_order_and_their_sums_are_numpys(container, tmp_path, monke
     stacked = np.vstack([block.toarray() if sparse.issparse(block) else block for _, block in blocks])
     np.testing.assert_array_equal(stacked, counts)
     np.testing.assert_allclose(weighted_depth(x, weights), counts @ weights)
+
+
+@pytest.mark.parametrize("container", [*CONTAINERS, da.asarray])
+def test_a_dense_array_is_made_of_every_container(container):
+    rows = dense(container(EXPECTED)[[2, 5]] if container is da.asarray else container(EXPECTED[[2, 5]]))
+    assert type(rows) is np.ndarray
+    np.testing.assert_array_equal(rows, EXPECTED[[2, 5]])
 
 
 def test_no_rows_have_no_sums():

@@ -31,7 +31,7 @@ def test_shared_genes_bring_their_parameters_and_new_ones_start_fresh(source, ca
     reference = new_reference()
     with caplog.at_level("INFO", logger="hrca"):
         model = hrca.HRCA.from_pretrained(source, reference, "annotation")
-    assert "Gene-AE knows 50 of 60 genes; 10 start untrained." in caplog.text
+    assert "Gene-AE has weights for 50 of 60 genes; 10 start untrained." in caplog.text
     assert sorted(model.labels) == ["type 0", "type 1", "type 2"]
     old, new = source.module.gene_ae, model.module.gene_ae
     for position, gene in enumerate(reference.var_names):

@@ -100,7 +100,7 @@ def test_both_phases_share_one_split(reference):
     model.finetune(1, **QUIET)
     assert model.split_ is first
     assert sorted([*first.train, *first.validation]) == list(range(100))
-    with pytest.raises(ValueError, match=r"train_size=0.9.*asks for 0.5"):
+    with pytest.raises(ValueError, match=r"train_size=0.9.*train_size=0.5"):
         model.finetune(1, train_size=0.5, **QUIET)
 
 

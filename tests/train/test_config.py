@@ -76,7 +76,7 @@ def test_train_has_two_phases_with_default_epochs():
     first, last = configs_for_train(arguments("train", batch_size=100), PLANS, n_obs=1000, n_labelled=500)
     assert (first.name, first.max_epochs) == ("pretrain", 400 * 100 // 1000)
     assert (last.name, last.max_epochs) == ("finetune", 700 * 100 // 500)
-    assert "early_stopping" not in last.trainer_kwargs
+    assert not last.trainer_kwargs["early_stopping"]
 
 
 def test_train_without_pretraining_has_one_phase():
@@ -94,7 +94,14 @@ def test_a_plateau_of_default_length_stops_early_unless_told():
     assert configs_for_train(given, PLANS, n_obs=10, n_labelled=10)[1].trainer_kwargs["early_stopping"] is False
     for change in ({"max_epochs": 3}, {"train_size": 1.0}):
         last = configs_for_train({**given, "trainer_kwargs": {}, **change}, PLANS, n_obs=10, n_labelled=10)[1]
-        assert "early_stopping" not in last.trainer_kwargs
+        assert not last.trainer_kwargs.get("early_stopping")
+
+
+def test_early_stopping_of_a_user_has_the_same_patience_in_a_cycle():
+    given = arguments("train", trainer_kwargs={"early_stopping": True})
+    last = configs_for_train(given, PLANS, n_obs=10, n_labelled=10)[1]
+    assert last.trainer_kwargs["early_stopping"]
+    assert last.trainer_kwargs["early_stopping_patience"] == 2 * last.plan_kwargs["lr_patience"] + 1
 
 
 def test_callbacks_and_logger_are_of_the_last_phase():

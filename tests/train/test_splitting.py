@@ -32,7 +32,7 @@ def test_the_draw_follows_the_seed():
 def test_an_earlier_split_is_kept():
     first = split_cells(None, CODES, 0.9, seed=0)
     assert split_cells(first, CODES, 0.9, seed=1) is first
-    with pytest.raises(ValueError, match=r"train_size=0.9.*asks for 0.5"):
+    with pytest.raises(ValueError, match=r"train_size=0.9.*train_size=0.5"):
         split_cells(first, CODES, 0.5, seed=0)
 
 

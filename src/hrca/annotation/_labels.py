@@ -1,4 +1,4 @@
-"""Labels, confidences and label sets from the probabilities of a model."""
+"""Labels, confidences and prediction sets from the probabilities of a model."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from hrca.uncertainty._name_hash import uniform_from_names
 from ._options import LabelSpace, PredictOptions
 from ._result import PredictionResult
 
-# A warning is given when this many times more cells are rejected as novel than `novelty_fpr` allows for.
+# A warning is given if more than this multiple of the expected fraction, `novelty_fpr`, is rejected.
 REJECTED_WARNING_FACTOR = 3
 
 
@@ -57,7 +57,7 @@ def assemble_result(
     novelty: np.ndarray | None,
     conformal_scores: ConformalScores | None,
 ) -> PredictionResult:
-    """Assemble labels, confidences, probabilities, novelty and label sets of a query.
+    """Assemble labels, confidences, probabilities, novelty and prediction sets of a query.
 
     Parameters
     ----------

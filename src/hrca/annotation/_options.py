@@ -37,7 +37,7 @@ class LabelSpace:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Options of :meth:`hrca.HRCA.predict` that turn probabilities into labels and label sets.
+    """Options of :meth:`hrca.HRCA.predict` that turn probabilities into labels and prediction sets.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class PredictOptions:
     novelty_fpr
         False positive rate at which cells are rejected as novel, between 0 and 1; None: no cell is rejected.
     coverage
-        Probability that a cell's label set contains the true label, between 0 and 1; None: no sets.
+        Probability that a cell's prediction set contains the true label, between 0 and 1; None: no sets.
     class_conditional
         Whether the coverage is to hold for each label separately.
     reweight_to_query
@@ -88,7 +88,7 @@ class PredictOptions:
         has_novelty_reference
             Whether the model holds reference cells that novelty is measured against.
         has_conformal_scores
-            Whether the model holds scores of held-out cells, which label sets are chosen by.
+            Whether the model holds scores of held-out cells, from which prediction sets are computed.
 
         Raises
         ------
@@ -111,11 +111,11 @@ class PredictOptions:
     def _check_set_options(self) -> None:
         given = [name for name in ("class_conditional", "reweight_to_query") if getattr(self, name)]
         if given and self.coverage is None:
-            raise ValueError(f"`{given[0]}` is an option of label sets, so it needs a `coverage`, got None.")
+            raise ValueError(f"`{given[0]}` is an option of prediction sets, so it needs a `coverage`, got None.")
         if len(given) > 1:
             raise ValueError(
-                "Label sets can be `class_conditional` or `reweight_to_query`, got both: the weights would leave too "
-                "few held-out cells of each label. Choose one."
+                "Prediction sets can be `class_conditional` or `reweight_to_query`, got both: the weights would leave "
+                "too few held-out cells of each label. Choose one."
             )
 
 
@@ -147,10 +147,10 @@ def _check_coverage(coverage: float, writes_results: bool, has_conformal_scores:
     if not 0 < coverage < 1:
         raise ValueError(f"`coverage` must be between 0 and 1, got {coverage}. A usual value is 0.9.")
     if not writes_results:
-        raise ValueError("Label sets are written to the query: `coverage` needs a `key_added`, got None.")
+        raise ValueError("Prediction sets are written to the query: `coverage` needs a `key_added`, got None.")
     if not has_conformal_scores:
         raise ValueError(
-            "Label sets need cells that were held out from training, but this model has none. Train it with "
+            "Prediction sets need cells that were held out from training, but this model has none. Train it with "
             "`train_size` below 1; published weights have no sets."
         )
 

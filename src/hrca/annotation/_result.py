@@ -30,7 +30,7 @@ class PredictionResult:
     novelty
         Novelty of each cell, 0 to 1, shape (n_obs,), float32; None: it was not measured.
     sets
-        Whether a label is in the cell's label set, boolean, shape (n_obs, n_labels); None: no sets were chosen.
+        Whether a label is in the cell's prediction set, boolean, shape (n_obs, n_labels); None: no sets were chosen.
     """
 
     labels: pd.Categorical

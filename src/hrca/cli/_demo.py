@@ -22,14 +22,14 @@ from hrca.train._random_states import set_seed
 REFERENCE_FRACTION, QUERY_DEPTH_FRACTION = 0.7, 0.3
 
 # Resolution of the figures in dots per inch: the smallest label can be read.
-DPI = 150
+FIGURE_DPI = 150
 
 # Epochs of the quick form, which only tests that everything runs.
 QUICK_EPOCHS = {"pretrain_epochs": 10, "max_epochs": 18}
 
 # Area of a cell's point in points^2: 8 for 5,000 cells, a size at which each cell of a section can be seen. Fewer cells
 # get larger points in proportion, up to an area at which 200 cells do not overlap.
-POINT_AREA, POINT_AREA_N_CELLS, MAX_POINT_AREA = 8, 5000, 40
+POINT_AREA, POINT_AREA_N_CELLS, MAX_CELL_POINT_AREA = 8, 5000, 40
 
 # Width and height in inches of a figure with three panels and a legend.
 PANELS_SIZE_INCHES = (17, 4.5)
@@ -233,7 +233,7 @@ def _draw_cells(query: AnnData, basis: str, labels_key: str) -> Figure:
     cells.obs["HRCA's label"] = pd.Categorical(predicted, categories=labels)
     cells.obs["confidence"] = query.obs["hrca_confidence"].to_numpy()
     palette = _palette(labels, unlabeled_category=query.obs["hrca"].cat.categories[-1])
-    area = min(MAX_POINT_AREA, POINT_AREA * POINT_AREA_N_CELLS / query.n_obs)
+    area = min(MAX_CELL_POINT_AREA, POINT_AREA * POINT_AREA_N_CELLS / query.n_obs)
     figure, axes = plt.subplots(1, 3, figsize=PANELS_SIZE_INCHES, layout="constrained")
     for ax, column, legend in zip(axes, cells.obs, (None, "right margin", None), strict=True):
         colors = {"palette": palette} if column != "confidence" else {}
@@ -249,5 +249,5 @@ def _palette(labels: list[str], *, unlabeled_category: str) -> dict[str, str]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=DPI, bbox_inches="tight")
+    figure.savefig(path, dpi=FIGURE_DPI, bbox_inches="tight")
     plt.close(figure)

@@ -79,16 +79,18 @@ def pretrain(
     Raises
     ------
     ValueError
-        If X does not hold raw counts, a gene name is duplicated, `head_num` is not a divisor of 1,024, `batch_size` is
-        below 2, `n_epochs`, `n_layers` or `checkpoint_interval` is below 1, `save_path` holds checkpoints, the loss is
-        NaN in every epoch, or `use_device` is not the index of a GPU, "cpu" or None.
+        If X does not hold raw counts; a gene name is duplicated; `head_num` is not a divisor of 1,024; `batch_size` is
+        below 2; `n_epochs`, `n_layers` or `checkpoint_interval` is below 1; `save_path` holds checkpoints; the loss is
+        NaN in every epoch; or `use_device` is not the index of a GPU, "cpu" or None.
+    ImportError
+        If `tb_writer` is True and TensorBoard is not installed.
     OSError
         If a file cannot be written.
 
     Notes
     -----
-    Section "Pre-training" of the specification. As there, all cells are trained on, and the training loss selects the
-    epoch. Training cells are thinned as everywhere in HRCA (docs/decisions/0001), where the published code masks them.
+    Section "Pre-training" of the specification. As there, all cells train, and the training loss selects the epoch.
+    Training cells are thinned, the default of HRCA (docs/decisions/0001); the published code masks them.
     """
     reference = _shallow_copy(train)
     HRCA.setup_anndata(reference)
@@ -134,7 +136,7 @@ def fine_tune(
     train
         The reference, with raw counts in X, shape (n_obs, n_genes). It is not changed.
     test
-        Labelled cells that are annotated at each interval; they are not trained on.
+        Labelled cells that are annotated at each interval; they do not train.
     Gene_AE
         The Gene-AE that :func:`pretrain` returned. Its genes are matched to those of `train` by name.
     save_path
@@ -171,10 +173,12 @@ def fine_tune(
     Raises
     ------
     ValueError
-        If X of `train` or `test` does not hold raw counts, a gene name is duplicated, no gene is shared, the labels of
-        `train` cannot be learned, `test` has no column `obs_name`, `batch_size` is below 2, `n_epochs`, `n_layers` or
-        `checkpoint_interval` is below 1, `save_path` holds checkpoints of fine-tuning, the loss is NaN in every epoch,
+        If X of `train` or `test` does not hold raw counts; a gene name is duplicated; no gene is shared; the labels of
+        `train` cannot be learned; `test` has no column `obs_name`; `batch_size` is below 2; `n_epochs`, `n_layers` or
+        `checkpoint_interval` is below 1; `save_path` holds checkpoints of fine-tuning; the loss is NaN in every epoch;
         or `use_device` is not the index of a GPU, "cpu" or None.
+    ImportError
+        If `tb_writer` is True and TensorBoard is not installed.
     OSError
         If a file cannot be written.
 

@@ -68,7 +68,7 @@ def find_folder(folder: str | Path) -> Path:
 def newest_epoch(folder: Path) -> int:
     """Return the highest epoch with the weights of both networks.
 
-    A Gene-AE of a higher epoch may stand alone beside them: pre-training leaves one.
+    The folder may also have a Gene-AE of a higher epoch, from pre-training, without a classifier.
 
     Parameters
     ----------

@@ -45,6 +45,8 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
     ValueError
         If a file has other content, a gene name is duplicated, a key is missing or unknown, or the shapes of two files
         do not fit.
+    ImportError
+        If `folder` is the id of a repository and the extra ``hub`` is not installed.
 
     Notes
     -----
@@ -78,9 +80,9 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
 def save_published(model: HRCA, folder: str | Path, *, epoch: int = 0) -> None:
     """Write a model as the files of the published code; :func:`load_published` reads them.
 
-    The files hold genes, labels and weights of both networks. All else is lost: the count likelihood, the calibration,
-    the cells that sets and novelty need, the labels' hierarchy, the number of heads, the dropout rates, the name of the
-    unlabelled category, and the history.
+    The files hold genes, labels and weights of both networks. They lack the count likelihood, the calibration, and the
+    cells that prediction sets and novelty need. They also lack the labels' hierarchy, the number of heads, the dropout
+    rates, the name of the unlabelled category, and the history.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ class CountSlot:
         return table_in_memory(self._holder(adata).var)
 
     def _holder(self, adata: QueryCells) -> Any:
-        """Return the object that holds the matrix; a slot is only made of a matrix that is there."""
+        """Return the object that holds the matrix; slots are made only for matrices that exist."""
         return adata.raw if self.place == "raw" else adata
 
     def __str__(self) -> str:

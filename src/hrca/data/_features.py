@@ -1,4 +1,4 @@
-"""Tell genes from other measured features: control probes, antibodies, hashtags."""
+"""Distinguish genes from other measured features: control probes, antibodies, hashtags."""
 
 import re
 

@@ -22,7 +22,7 @@ class GeneLookup:
     n_case_folded
         Number of genes that were found only in another case.
     duplicated
-        Names of the model's genes that occur more than once; the first of each was taken.
+        Names of the model's genes that occur more than once; the first of each is used.
     """
 
     positions: np.ndarray

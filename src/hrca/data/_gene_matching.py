@@ -29,10 +29,9 @@ MIN_DISTINCT_FRACTION = 0.5
 # its labels can be right.
 MIN_WEIGHT_FRACTION, MIN_SHARED_GENES = 0.05, 50
 
-# If this many times the shared genes would match without regard to case, the case or the species is wrong.
+# The case or the species is wrong if more genes than both of these match without regard to case: this multiple of the
+# shared genes, and this fraction of the names or of the model's genes, whichever are fewer.
 CASE_MISMATCH_FACTOR = 2
-
-# And if this fraction of the names, or of the model's genes, would.
 MIN_CASE_MISMATCH_FRACTION = 0.5
 
 

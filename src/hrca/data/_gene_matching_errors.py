@@ -15,7 +15,7 @@ from ._gene_matching import (
 from ._species import check_single_species
 from ._target_genes import TargetGenes
 
-# Fraction of names that are most of them.
+# More names than this fraction are the majority.
 MAJORITY = 0.5
 
 

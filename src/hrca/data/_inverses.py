@@ -8,7 +8,8 @@ from scipy import sparse
 # Maximum distance of a value from an integer: relative rounding error of float32 after an exponential, and at 0.
 RTOL, ATOL = 5e-6, 1e-4
 
-# At a larger distance it is not clear which integer a value is: of values above 1e5, each would be near one.
+# Upper limit of that distance: at a larger one the nearest integer is ambiguous. Without the limit, RTOL would accept
+# every value above 1e5.
 MAX_DISTANCE = 0.25
 
 # Counts are recovered if the smallest count of each cell is at most this.

@@ -155,8 +155,8 @@ def row_blocks(x: StoredMatrix) -> Iterator[tuple[slice, CountMatrix]]:
 
 
 def dense(x: CountMatrix) -> np.ndarray:
-    """Return a matrix in memory as a dense array."""
-    return np.asarray(x) if isinstance(x, np.ndarray) else x.toarray()
+    """Return a matrix as a dense array; `np.asarray` also computes rows of a dask array."""
+    return x.toarray() if isinstance(x, sparse.spmatrix | sparse.sparray) else np.asarray(x)
 
 
 def weighted_depth(x: StoredMatrix, weights: np.ndarray) -> np.ndarray:

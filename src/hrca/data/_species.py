@@ -79,7 +79,7 @@ def _species_of(prefix: str) -> str:
 
 
 def _by_case(names: pd.Index, sample: list[str]) -> dict[str, str]:
-    """Return an example of a gene that stands in two cases."""
+    """Return an example of a gene whose name occurs in two cases."""
     n_names = count_cases(sample)
     if min(n_names["upper"], n_names["title"]) <= MIN_SECOND_SPECIES_FRACTION * len(sample):
         return {}

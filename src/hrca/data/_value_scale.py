@@ -21,6 +21,9 @@ SUM_RTOL = 1e-3
 # Maximum mean of a centred gene in a sample of the cells that it was centred over; its standard deviation is 1.
 MAX_ABS_CENTRED_MEAN = 0.2
 
+# Maximum absolute mean of a cell's centred log ratios (CLR): their mean is 0, except for rounding.
+MAX_ABS_CLR_MEAN = 0.002
+
 # Only scaled, imputed or denoised values have a larger fraction of entries other than 0.
 MIN_DENSE_FRACTION = 0.8
 
@@ -106,7 +109,7 @@ def _classify_negative(sample: sparse.csr_array) -> ValueScale | None:
         return None
     example = f"such as {values.min():.4g}"
     if sample.nnz > MIN_DENSE_FRACTION * np.prod(sample.shape) and sample.shape[0] >= MIN_SAMPLED_CELLS:
-        if np.abs(sample.mean(axis=1)).max() < MAX_ABS_CENTRED_MEAN / 100:
+        if np.abs(sample.mean(axis=1)).max() < MAX_ABS_CLR_MEAN:
             return ValueScale(f"values around 0 within each cell, {example} (centred log ratios, CLR?)")
         if np.median(np.abs(sample.mean(axis=0))) < MAX_ABS_CENTRED_MEAN:
             return ValueScale(f"values around 0 for each gene, {example} (scaled data: z-scores or residuals?)")

@@ -31,7 +31,7 @@ def hierarchical_scores(
     parents
         Parent of each label that has one.
     unlabeled_category
-        Label of cells without a prediction. It stands for the empty set, so that it reduces the recall only.
+        Label of cells without a prediction. It counts as the empty set, so that it reduces the recall only.
 
     Returns
     -------

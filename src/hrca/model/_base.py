@@ -27,8 +27,7 @@ from hrca.uncertainty._novelty_reference import NoveltyReference
 from ._registration import weights_fingerprint
 
 # Number of query cells that are dense at a time.
-PREDICTION_BATCH = 512
-
+PREDICTION_BATCH_SIZE = 512
 
 # State that is saved as plain dictionaries. scvi-tools pickles attributes, and a pickled class ties a file to its path.
 STATE_CLASSES: dict[str, Any] = {
@@ -40,7 +39,33 @@ STATE_CLASSES: dict[str, Any] = {
 
 
 class HRCABase(BaseModelClass):
-    """The fields of a model, and the steps that training and prediction share."""
+    """The fields of a model, and the steps that training and prediction share.
+
+    Attributes
+    ----------
+    module
+        The networks, the count likelihood and the calibration.
+    history_
+        Every logged number of all phases, by epoch; None before training.
+    is_trained_
+        True after a phase has been trained, or trained weights were loaded.
+    is_finetuned_
+        True if the weights are those of a fine-tuning, so that the model can predict.
+    model_id_
+        Fingerprint of the weights; "" while they are changing.
+    split_
+        Training and validation cells, which all phases share; None before the first phase.
+    test_scores_
+        Epoch and scores of each evaluation of the test set.
+    query_match_
+        The fit of a matched query to the reference; None without one.
+    conformal_scores_
+        Scores of held-out cells for prediction sets; None without held-out cells.
+    n_folds_
+        Number of folds of a cross-fitting; None without one.
+    novelty_reference_
+        Reference cells that novelty is computed from; None before fine-tuning.
+    """
 
     module: HRCAModule
     history_: History | None
@@ -194,7 +219,7 @@ class HRCABase(BaseModelClass):
         self,
         query: Query,
         *,
-        batch_size: int = PREDICTION_BATCH,
+        batch_size: int = PREDICTION_BATCH_SIZE,
         platform_correction: bool = True,
         calibrated: bool = True,
         enable_progress_bar: bool = False,

@@ -9,17 +9,31 @@ from hrca._warnings import warn_user
 from hrca.annotation._options import LabelSpace
 from hrca.metrics import annotation_scores, calibration_error, hierarchical_scores, risk_coverage_area
 
-# Fraction of cells with labels unknown to the model above which the scores of the others may mislead. Not tuned.
+# A larger fraction of labelled cells with labels unknown to the model causes a warning: the scores of the others may
+# mislead. Not tuned.
 UNSEEN_WARNING_FRACTION = 0.1
 
 
 def known_cells(true_labels: pd.Series, labels: list[str], labels_key: str) -> np.ndarray:
-    """Return which cells have a label that the model knows, boolean, shape (n_obs,).
+    """Return True for each cell with a label that the model knows.
+
+    Parameters
+    ----------
+    true_labels
+        True label of each cell, shape (n_obs,); missing where it is unknown.
+    labels
+        The labels of the model.
+    labels_key
+        Column of obs with the true labels, for the error.
+
+    Returns
+    -------
+    Boolean, shape (n_obs,).
 
     Raises
     ------
     ValueError
-        If there is none.
+        If no cell has such a label.
     """
     is_known = true_labels.isin(labels).to_numpy()
     if not is_known.any():
@@ -51,6 +65,15 @@ def evaluation_scores(
         Boolean, which cells are scored, shape (n_obs,).
     label_space
         The labels of the model and their tree.
+
+    Returns
+    -------
+    The scores by name.
+
+    Warns
+    -----
+    UserWarning
+        If more than a tenth of the labelled cells are not scored.
     """
     scored = true_labels[is_known], predicted[is_known], confidence[is_known]
     scores = annotation_scores(*scored[:2])

@@ -1,4 +1,4 @@
-"""HRCA, the model that users hold: setup, construction, saving and loading."""
+"""HRCA, the public model class: setup of a reference, and construction."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -72,8 +72,8 @@ class HRCA(TrainingMixin, PredictionMixin):
     Raises
     ------
     ValueError
-        If neither `adata` nor `registry` is given, `adata` was not set up, `n_latent` is not a multiple of `n_heads`, a
-        size is below 1, or the classifier has no stage.
+        If neither `adata` nor `registry` is given; `adata` was not set up; `n_latent` is not a multiple of `n_heads`; a
+        size is below 1; or the classifier has no stage.
     TypeError
         If `registry` is not a registry of scvi-tools, such as the name of a size, or a size without the ``**``.
 
@@ -259,7 +259,7 @@ class HRCA(TrainingMixin, PredictionMixin):
     ) -> Self:
         """Make a model with a trained Gene-AE and a new classifier, for the labels of a new reference.
 
-        Genes are matched by name. The weights of a gene are used wherever the new reference has it. The other genes
+        Genes are matched by name. The weights of the shared genes are copied. The other genes of the new reference
         start untrained.
 
         Parameters
@@ -303,7 +303,7 @@ class HRCA(TrainingMixin, PredictionMixin):
         new.module.eval()
         new.is_trained_ = True
         n_new = adata.n_vars - len(shared)
-        logger.info("Gene-AE knows %d of %d genes; %d start untrained.", len(shared), adata.n_vars, n_new)
+        logger.info("Gene-AE has weights for %d of %d genes; %d start untrained.", len(shared), adata.n_vars, n_new)
         return new
 
     @classmethod

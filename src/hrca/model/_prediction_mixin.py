@@ -18,7 +18,7 @@ from hrca.data._sources import QueryInput
 from hrca.prediction._forward import CellProbabilities, run
 from hrca.uncertainty._novelty import novelty
 
-from ._base import PREDICTION_BATCH, HRCABase
+from ._base import PREDICTION_BATCH_SIZE, HRCABase
 from ._evaluation import evaluation_scores, known_cells
 
 
@@ -40,7 +40,7 @@ class PredictionMixin(HRCABase):
         novelty_fpr: float | None = None,
         platform_correction: bool = True,
         layer: str | None = None,
-        batch_size: int = PREDICTION_BATCH,
+        batch_size: int = PREDICTION_BATCH_SIZE,
         ontology_terms: Mapping[str, str] | None = None,
         enable_progress_bar: bool = True,
     ) -> pd.Categorical | pd.DataFrame | list | dict:
@@ -59,8 +59,8 @@ class PredictionMixin(HRCABase):
 
             - ``obs["hrca"]``, the label (categorical);
             - ``obs["hrca_confidence"]``, its calibrated probability, float32, 0 to 1;
-            - ``obs["hrca_novelty"]``, the fraction of reference cells, thinned to the query's depths, that are less
-              novel than the cell among those of similar depth, float32, 0 to 1;
+            - ``obs["hrca_novelty"]``, the fraction of thinned reference cells of similar depth that are less novel than
+              the cell, float32, 0 to 1;
             - ``obsm["hrca_probabilities"]``, the probabilities of all labels, float32, n_obs x n_labels;
             - ``uns["hrca"]``, version, model, matrix, gene overlap, settings and seed.
         soft
@@ -78,13 +78,13 @@ class PredictionMixin(HRCABase):
             other cells.
         level
             Level of the hierarchy of labels, 0 for the coarsest. Ancestors of this level replace the labels, and their
-            probabilities are sums. A label that the hierarchy does not divide so far stays. None: the labels.
+            probabilities are sums. A label above this level stays. None: the labels.
         min_confidence
             Minimum probability of a label, 0 to 1. A less probable label is replaced by its finest ancestor that
             reaches it, or else by the unlabelled category.
         novelty_fpr
             False positive rate of novelty detection, in (0, 1). Cells with a novelty of at least 1 - `novelty_fpr` get
-            the unlabelled category. About this fraction of cells of the reference's types get it too. On another
+            the unlabelled category. About this fraction of cells of the reference's types also get it. On another
             platform the fraction is higher. None: no cell is rejected.
         %(platform_correction)s
         %(layer)s
@@ -152,7 +152,7 @@ class PredictionMixin(HRCABase):
         adata: QueryInput | None = None,
         *,
         layer: str | None = None,
-        batch_size: int = PREDICTION_BATCH,
+        batch_size: int = PREDICTION_BATCH_SIZE,
     ) -> np.ndarray:
         """Return Gene-AE's latent features of each cell.
 
@@ -184,7 +184,7 @@ class PredictionMixin(HRCABase):
         *,
         gene_list: list[str] | None = None,
         layer: str | None = None,
-        batch_size: int = PREDICTION_BATCH,
+        batch_size: int = PREDICTION_BATCH_SIZE,
     ) -> pd.DataFrame:
         """Return Gene-AE's reconstruction of each cell.
 
@@ -228,7 +228,7 @@ class PredictionMixin(HRCABase):
         *,
         platform_correction: bool = True,
         layer: str | None = None,
-        batch_size: int = PREDICTION_BATCH,
+        batch_size: int = PREDICTION_BATCH_SIZE,
     ) -> pd.Series:
         """Score the predictions of cells whose labels are known. Nothing is written.
 

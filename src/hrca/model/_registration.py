@@ -23,7 +23,7 @@ from hrca.data._alignment import check_unique
 
 
 def anndata_fields(layer: str | None, labels_key: str | None, unlabeled_category: str) -> list[BaseAnnDataField]:
-    """Return what is registered of an AnnData: its counts, and its labels if it has any.
+    """Return the fields of an AnnData that scvi-tools registers: the counts, and the labels if there are any.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def anndata_fields(layer: str | None, labels_key: str | None, unlabeled_category
 def mudata_fields(
     layer: str | None, labels_key: str | None, unlabeled_category: str, *, rna: str, labels: str | None
 ) -> list[BaseAnnDataField]:
-    """Return what is registered of a MuData, as :func:`anndata_fields`.
+    """Return the fields of a MuData that scvi-tools registers, as :func:`anndata_fields`.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def mudata_fields(
     rna
         Modality with the counts.
     labels
-        Modality whose obs has the labels; None: obs of the whole.
+        Modality whose obs has the labels; None: obs of the MuData.
     """
     counts = {"is_count_data": False, "correct_data_format": False, "mod_required": True}
     fields = [MuDataLayerField(REGISTRY_KEYS.X_KEY, layer, mod_key=rna, **counts)]
@@ -67,24 +67,24 @@ def mudata_fields(
 
 
 def build_registry(model_cls: type[BaseModelClass], gene_names: pd.Index, labels: list[str]) -> dict:
-    """Return what scvi would have registered of a reference with these genes and labels, in this order.
+    """Return the registry that scvi-tools would make of a reference with these genes and labels.
 
     Parameters
     ----------
     model_cls
         The model's class.
     gene_names
-        Its genes.
+        Its genes in order, shape (n_genes,).
     labels
-        Its labels.
+        Its labels in order.
 
     Raises
     ------
     ValueError
-        If a gene stands more than once.
+        If a gene name is duplicated.
     """
     check_unique(gene_names, "the model")
-    n_cells = 3  # of each label: of fewer, scvi warns
+    n_cells = 3  # scvi-tools warns of a label with fewer cells
     stub = AnnData(
         sparse.csr_matrix((n_cells * len(labels), len(gene_names)), dtype=np.float32),
         obs={"cell_type": pd.Categorical(np.repeat(labels, n_cells), categories=labels)},
@@ -96,7 +96,7 @@ def build_registry(model_cls: type[BaseModelClass], gene_names: pd.Index, labels
         "layer": None,
         "labels_hierarchy": None,
     }
-    # not by `setup_anndata`, which would refuse cells without counts
+    # not by `setup_anndata`, which raises an error for cells without counts
     manager = AnnDataManager(
         fields=anndata_fields(setup["layer"], setup["labels_key"], setup["unlabeled_category"]),
         setup_method_args=model_cls._get_setup_method_args(cls=model_cls, adata=stub, **setup),

@@ -20,7 +20,7 @@ from hrca.train._query_matching import summarize_query_match
 from hrca.train._schedule import check_epochs
 from hrca.train._trainingplans import FinetunePlan, LRSchedule, PretrainPlan
 
-from ._base import PREDICTION_BATCH
+from ._base import PREDICTION_BATCH_SIZE
 from ._training_steps import TrainingSteps
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class TrainingMixin(TrainingSteps):
 
     @docs.dedent
     def match_query(self, query: QueryInput, *, layer: str | None = None) -> pd.Series:
-        """Match the following training to the genes and depths of a query. Labels play no part.
+        """Match the following training to the genes and depths of a query. Labels are not used.
 
         The networks then use only the genes that the query has, and normalise over them. With ``corruption="thin"``,
         the depths of training cells are drawn from the query's cells. Where these are deeper than the reference,
@@ -57,10 +57,10 @@ class TrainingMixin(TrainingSteps):
             If no cell of the query has counts on the model's genes, or the model was loaded without its reference.
         """
         self._check_has_reference()
-        # all genes: the genes of an earlier match are of no matter to the following training
+        # all genes, because an earlier match does not restrict the following training
         opened = self._open_query(query, layer, TargetGenes(self.gene_names, np.ones(len(self.gene_names))))
         present = opened.alignment.present
-        depth = np.concatenate([np.zeros(0), *(x.sum(axis=1) for _, x in opened.batches(PREDICTION_BATCH))])
+        depth = np.concatenate([np.zeros(0), *(x.sum(axis=1) for _, x in opened.batches(PREDICTION_BATCH_SIZE))])
         quantiles, self.query_match_ = summarize_query_match(self._reference_cells(), present, depth)
         self.module.set_query_match(present.astype(np.float32), quantiles)
         self._invalidate()
@@ -93,7 +93,7 @@ class TrainingMixin(TrainingSteps):
         callbacks: list[Callback] | None = None,
         **trainer_kwargs: Any,
     ) -> None:
-        """Train Gene-AE to reconstruct cells from sparser copies of themselves. Labels play no part.
+        """Train Gene-AE to reconstruct cells from sparser copies of themselves. Labels are not used.
 
         Parameters
         ----------
@@ -162,7 +162,7 @@ class TrainingMixin(TrainingSteps):
         n_folds
             Number of fold models. Each is fine-tuned without one part of the labelled cells, and scores that part. All
             cells (at most 10,000; for prediction sets 2,000) then fit the pooling weights and the calibration, in place
-            of the held-out fraction. The networks of the model are the same to the last bit. Labels may change, since
+            of the held-out fraction. The networks of the model do not depend on `n_folds`. Labels may change, since
             the calibration then corrects for the frequency and the confusion of labels. Fine-tuning takes `n_folds` + 1
             times as long. With `checkpoint_dir`, each fold model has a folder, ``fold-1``, ... The fold models share
             the Gene-AE: if it was pre-trained on their cells, they are slightly overconfident (:meth:`train` pre-trains
@@ -190,9 +190,10 @@ class TrainingMixin(TrainingSteps):
         ------
         %(raises_training)s
         ValueError
-            If the reference has no labels; `test_adata` cannot be annotated or lacks the column; or `n_folds` is not a
-            whole number from 2 to the number of labelled cells, the model was trained on labels before, or the
-            checkpoints belong to a training with other folds or without folds.
+            If the reference has no labels, or `test_adata` cannot be annotated or lacks the column.
+        ValueError
+            If `n_folds` is not a whole number from 2 to the number of labelled cells. With `n_folds`: if the model was
+            trained on labels before, or the checkpoints belong to a training with other folds or without folds.
         """
         config = PhaseConfig.from_arguments("finetune", locals())
         self._check_has_reference()
@@ -254,7 +255,8 @@ class TrainingMixin(TrainingSteps):
         %(checkpoints)s
         %(num_workers)s
         callbacks
-            Further Lightning callbacks, of fine-tuning only: a report of a finished training would report pre-training.
+            Further Lightning callbacks, for fine-tuning only: a callback that reports the end of training would
+            otherwise report the end of pre-training.
         **trainer_kwargs
             Arguments of the Trainer of scvi-tools and Lightning. `logger` and early stopping are used for fine-tuning
             only.
@@ -264,8 +266,9 @@ class TrainingMixin(TrainingSteps):
         %(raises_training)s
         %(raises_query)s
         ValueError
-            If the reference has no labels; or `n_folds` is not a whole number from 2 to the number of labelled cells,
-            the model was trained before, or the checkpoints belong to a training with other folds or without folds.
+            If the reference has no labels, or `n_folds` is not a whole number from 2 to the number of labelled cells.
+            With `n_folds`: if the model was trained before, or the checkpoints belong to a training with other folds or
+            without folds.
         """
         arguments = locals()
         self._check_has_reference()
@@ -300,12 +303,12 @@ class TrainingMixin(TrainingSteps):
 
         Parameters
         ----------
-        %(query)s More than 20,000 cells are sampled.
+        %(query)s At most 20,000 cells are used, chosen at random.
         %(layer)s
         max_steps
             Number of optimiser steps.
         batch_size
-            Number of cells in a batch, half of each side; even.
+            Number of cells in a batch, half reference and half query; even.
         lr
             Maximum learning rate of Adam; it rises and falls once.
         %(device)s
@@ -321,8 +324,8 @@ class TrainingMixin(TrainingSteps):
         ------
         %(raises_query)s
         ValueError
-            If the model is not fine-tuned or was loaded without its reference, no cell of the query has counts on its
-            genes, `max_steps` is below 1, or `batch_size` is odd or below 4.
+            If the model is not fine-tuned or was loaded without its reference; no cell of the query has counts on its
+            genes; `max_steps` is below 1; or `batch_size` is odd or below 4.
         """
         self._check_finetuned()
         self._check_has_reference()
@@ -352,7 +355,7 @@ class TrainingMixin(TrainingSteps):
             trainer_kwargs=trainer_kwargs,
         )
         adapted._run(run)
-        # it holds the counts of the query, and a copy of the reference's
+        # the trainer holds the query's counts and a copy of the reference's
         adapted.trainer = None
         adapted.module.is_adapted.fill_(True)
         adapted._mark_fitted(is_finetuned=True)

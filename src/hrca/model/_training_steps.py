@@ -38,7 +38,7 @@ from hrca.uncertainty._cross_fitting import Fold, check_folds, check_no_folds, c
 from hrca.uncertainty._held_out import HeldOutScores
 from hrca.uncertainty._posthoc_fit import fit_posthoc, novelty_reference_for
 
-from ._base import PREDICTION_BATCH, HRCABase
+from ._base import PREDICTION_BATCH_SIZE, HRCABase
 
 TestSet = tuple[Query, pd.Series]
 
@@ -52,6 +52,7 @@ class TrainingSteps(HRCABase):
     def _train_phases(
         self, configs: Sequence[PhaseConfig], n_folds: int | None = None, test_set: TestSet | None = None
     ) -> None:
+        """Train phases in order; after fine-tuning, fit the post-hoc parts."""
         last, fold_scores = configs[-1], None
         if last.tensorboard:
             check_tensorboard()
@@ -65,6 +66,7 @@ class TrainingSteps(HRCABase):
             self._fit_posthoc(split, fold_scores)
 
     def _cross_fit(self, configs: Sequence[PhaseConfig], n_folds: int) -> list[HeldOutScores]:
+        """Train a copy of the model for each fold, and return its scores of the cells of the fold."""
         last, reference = configs[-1], self._reference_cells()
         check_folds(
             n_folds,
@@ -84,7 +86,7 @@ class TrainingSteps(HRCABase):
             fold_model.split_ = fold.split
             for config in configs:
                 fold_model._train_phase(config.for_fold(fold.title, fold.folder, has_validation=has_validation))
-            # it holds the fold model; a collection of all garbage here would take a second in each fold
+            # the trainer refers to the fold model, which would stay in memory; `gc.collect()` takes a second per fold
             fold_model.trainer = None
             return fold_model.module
 
@@ -104,7 +106,7 @@ class TrainingSteps(HRCABase):
         self.split_ = split = split_cells(self.split_, reference.codes, config.train_size, scvi_settings.seed)
         history = EpochHistory()
         monitor = None if test_set is None else self._monitor(config, test_set)
-        config = _with_watchers(config, history, monitor)
+        config = _with_monitoring(config, history, monitor)
         config.check()
         is_labelled = reference.codes < reference.n_labels
         cell_mask = np.full(reference.n_obs, True) if config.name == "pretrain" else is_labelled
@@ -152,7 +154,7 @@ class TrainingSteps(HRCABase):
         history: EpochHistory,
     ) -> None:
         if checkpoint is not None and checkpoint["phase"] != config.name:
-            # it is the end of the phase before, and has been restored
+            # this checkpoint ends the previous phase, and `_restore` has loaded it
             checkpoint = None
         if checkpoint is not None:
             state = checkpoint["model_state"]
@@ -204,11 +206,11 @@ class TrainingSteps(HRCABase):
         self._mark_fitted(is_finetuned=True)
 
     def _soft_labelled(self, query: Query) -> SoftLabelledCells:
-        # adaptation was measured with uncalibrated probabilities; calibrated ones would weight unsure cells less
+        # adaptation was measured with uncalibrated probabilities; calibration would reduce uncertain cells' weights
         cells = self._predict_probabilities(query, calibrated=False)
         cell_mask = sample_query_cells(cells.has_counts, self._seed())
         targets = query_targets(cells.probabilities[cell_mask])
-        return SoftLabelledCells(gather_cells(query.batches(PREDICTION_BATCH), cell_mask), targets)
+        return SoftLabelledCells(gather_cells(query.batches(PREDICTION_BATCH_SIZE), cell_mask), targets)
 
     def _open_test_set(self, adata: QueryInput, labels_key: str | None) -> TestSet:
         labels_key = labels_key or self.registry["setup_args"]["labels_key"]
@@ -226,9 +228,9 @@ class TrainingSteps(HRCABase):
         )
 
 
-def _with_watchers(config: PhaseConfig, history: EpochHistory, monitor: MonitorTestSet | None) -> PhaseConfig:
-    watchers: list[Callback] = [] if monitor is None else [monitor]
+def _with_monitoring(config: PhaseConfig, history: EpochHistory, monitor: MonitorTestSet | None) -> PhaseConfig:
+    callbacks: list[Callback] = [] if monitor is None else [monitor]
     if config.tensorboard:
         logs = (config.checkpoint_dir or Path(scvi_settings.logging_dir)) / "tensorboard"
-        watchers.append(TensorBoard(logs, config.name, history, monitor))
-    return replace(config, callbacks=(*watchers, *config.callbacks))
+        callbacks.append(TensorBoard(logs, config.name, history, monitor))
+    return replace(config, callbacks=(*callbacks, *config.callbacks))

@@ -16,7 +16,7 @@ from ._profiles import informative_genes
 
 # The depth, in counts, at which the weight of a count on a gene that is not informative is one half. The small
 # differences of such genes come as much from the platform or the donor as from the label. A sparse cell needs them; in
-# a deep cell they would outvote the informative genes (docs/decisions/0003, "informative genes"). Not tuned.
+# a deep cell they would outweigh the informative genes (docs/decisions/0003, "informative genes"). Not tuned.
 BACKGROUND_DEPTH = 100.0
 
 # The log-likelihood is divided by 1 + depth / 300, because the counts of a cell are not independent draws. 300 was the

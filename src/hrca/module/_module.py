@@ -270,9 +270,9 @@ class HRCAModule(BaseModuleClass):
 
         Returns
         -------
-        The log-probabilities, shape (n_obs, n_labels). With a fitted count likelihood, the log-likelihood before its
-        norms are subtracted follows in further columns, shape (n_obs, 2 n_labels), and the log-probabilities of a cell
-        above its `max_depth` are means over thinned draws.
+        The log-probabilities, shape (n_obs, n_labels). With a fitted count likelihood, the shape is (n_obs,
+        2 n_labels): the log-likelihood follows, before its norms are subtracted. The log-probabilities of a cell above
+        `max_depth` are then means over thinned draws.
         """
         count_likelihood = self.count_likelihood
         if count_likelihood is None or not count_likelihood.is_fitted:

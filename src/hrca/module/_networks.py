@@ -40,7 +40,7 @@ class GeneAE(nn.Module):
     Notes
     -----
     The specification ("Gene-AE") has an encoder n_genes-5000-1024 with K TransformerLayers, and a decoder
-    1024-5000-n_genes with Softplus. LayerNorm, ReLU and dropout stand between the two linear layers of the input
+    1024-5000-n_genes with Softplus. LayerNorm, ReLU and dropout are between the two linear layers of the input
     network and of its mirror image, as in the published code (row 1 of docs/published_code.md).
     """
 

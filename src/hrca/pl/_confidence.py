@@ -40,7 +40,7 @@ def reliability(
     n_bins
         Number of bins of equal width in [0, 1].
     ax
-        Axes to draw on. If None, axes of a new pyplot figure. The legend stands beside the axes; a figure with
+        Axes to draw on. If None, axes of a new pyplot figure. The legend is beside the axes; a figure with
         ``layout="constrained"`` has room for it.
 
     Returns

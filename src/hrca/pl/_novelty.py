@@ -23,7 +23,7 @@ def novelty(scores: CellScores, *, by: CellGroups | None = None, ax: Axes | None
         Group of each cell, for example its known or predicted label, shape (n_obs,). If None, all cells form one group.
         The groups of an ordered categorical are drawn in shades, others in distinct colors.
     ax
-        Axes to draw on. If None, axes of a new pyplot figure. The legend stands beside the axes; a figure with
+        Axes to draw on. If None, axes of a new pyplot figure. The legend is beside the axes; a figure with
         ``layout="constrained"`` has room for it.
 
     Returns

@@ -23,7 +23,7 @@ def set_sizes(sets: pd.DataFrame, *, by: CellGroups | None = None, ax: Axes | No
         Group of each cell, for example its :func:`hrca.metrics.depth_bins`, shape (n_obs,). If None, all cells form
         one group.
     ax
-        Axes to draw on. If None, axes of a new pyplot figure. The legend stands beside the axes; a figure with
+        Axes to draw on. If None, axes of a new pyplot figure. The legend is beside the axes; a figure with
         ``layout="constrained"`` has room for it.
 
     Returns

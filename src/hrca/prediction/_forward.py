@@ -230,6 +230,7 @@ def predict_probabilities(
         # frees as much memory as the calibration of a large query needs
         del scores
         if calibrated:
+            # on the CPU, where the scores are
             calibration = Calibration(module.n_labels)
             calibration.load_state_dict(module.calibration.state_dict())
             log_probabilities = calibration(log_probabilities, depth)

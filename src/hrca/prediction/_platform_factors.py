@@ -17,7 +17,7 @@ PLATFORM_PRIOR_COUNTS = 20.0
 
 # Multiplier of the log-likelihood's pooling weight while the factors are fitted, without the classifier. 3 was the best
 # of 1 (with the classifier), 2 and 3 on four pairs of real data (benchmarks/accuracy, docs/decisions/0003).
-PLATFORM_TRUST = 3.0
+PLATFORM_LIKELIHOOD_FACTOR = 3.0
 
 # Numbers of iterations: between labels and factors, and between factors and the norms of the profiles. One more round
 # changes no factor by more than 0.1 % (tests/prediction/test_platform_factors.py).
@@ -53,8 +53,8 @@ def normalize_log_likelihood(
 
     Notes
     -----
-    The result is a geometric mean of two multinomial likelihoods: of the counts on all genes, with weight
-    :math:`\beta = 1 / (1 + n / 100)`, and of the counts on the informative genes I among themselves. With
+    The result is a weighted geometric mean of two multinomial likelihoods. That of the counts on all genes has the
+    weight :math:`\beta = 1 / (1 + n / 100)`. The other one is of the counts on the informative genes I alone. With
     platform factors :math:`\phi_g` and the output :math:`\ell_k` of the count likelihood,
 
     .. math::
@@ -177,7 +177,9 @@ def fit_platform(
     no_network, pool_weights = torch.zeros_like(log_likelihood), count_likelihood.pool_weights.to(depth)
     for _ in range(PLATFORM_ROUNDS):
         corrected, clipped = platform_log_likelihood(count_likelihood, log_likelihood, depth, factors)
-        probabilities = pool_log_scores(no_network, PLATFORM_TRUST * corrected, clipped, pool_weights).softmax(dim=1)
+        probabilities = pool_log_scores(
+            no_network, PLATFORM_LIKELIHOOD_FACTOR * corrected, clipped, pool_weights
+        ).softmax(dim=1)
         factors = platform_factors(totals, depth[:, 0] @ probabilities, profiles, present)
     return factors
 
@@ -185,7 +187,7 @@ def fit_platform(
 def median_platform_factors(counts: sparse.csr_array, profiles: np.ndarray) -> np.ndarray:
     """Return the median over labels of the ratio of observed to expected counts of each gene.
 
-    Each cell counts for its most likely label. Cells of a type that the reference lacks concentrate in one or two
+    Each cell is assigned to its most likely label. Cells of a type that the reference lacks concentrate in one or two
     labels, which leaves the median almost unchanged. A ratio over all cells, as in :func:`platform_factors`, would
     attribute the genes of such a type to the platform.
 

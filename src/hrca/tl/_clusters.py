@@ -53,6 +53,8 @@ def majority_vote(
     ValueError
         If `adata` has no prediction under this key, `clusters` is not a column of obs, over-clusters lack
         ``obsp["connectivities"]``, or `min_fraction` is not in [0, 1].
+    ImportError
+        If over-clusters are needed and the extra ``leiden`` is not installed.
 
     Notes
     -----

@@ -5,7 +5,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-# Pairs of neighbours, per pair of labels, that are assumed in advance to be as frequent as under independence.
+# Pseudocount of pairs of neighbours, per pair of labels: it shrinks the estimated frequencies towards independence.
 PAIR_PSEUDOCOUNT = 10.0
 
 # Number of mean-field updates. On the section of tests/test_tl.py no label changes after the third.
@@ -26,8 +26,8 @@ def smooth(
 ) -> pd.Categorical:
     """Smooth predicted labels over spatial neighbours, weighted by the neighbours' confidence.
 
-    The predictions themselves show which labels are neighbours of which. A cell within a layer therefore takes the
-    layer's label, and a cell of a scattered type keeps its own. Cells of a rare label always keep it.
+    The frequency of each pair of labels among neighbours is estimated from the predictions. A cell within a layer
+    therefore gets the layer's label, and a cell of a scattered type keeps its own. Cells of rare labels keep theirs.
 
     Parameters
     ----------
@@ -127,8 +127,8 @@ def mean_field_smoothing(probabilities: np.ndarray, neighbours: sparse.csr_array
     Two things differ from the usual model. The factor :math:`\max_k q_j(k)` reduces the influence of uncertain
     neighbours. The compatibilities :math:`A` are estimated from the current probabilities before each update. Let
     :math:`N_{lm}` be the sum of :math:`s_i(l)\,s_j(m) + s_i(m)\,s_j(l)` over all neighbours :math:`j` of all cells
-    :math:`i`, :math:`N` the sum of these numbers, :math:`f` the label fractions, and :math:`c = 10 L^2` pseudocounts
-    for :math:`L` labels. Then
+    :math:`i`. With the sum :math:`N` of these numbers, the label fractions :math:`f`, and :math:`c = 10 L^2`
+    pseudocounts for :math:`L` labels,
 
     .. math:: A_{lm} = \log \frac{N_{lm} + c f_l f_m}{N f_l f_m + c f_l f_m} .
     """

@@ -51,7 +51,7 @@ class KeepWeights(Callback):
             }
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Load the kept weights. With several processes, those of the first, whose batch statistics are its own.
+        """Load the kept weights; with several processes those of the first, because batch statistics differ.
 
         Raises
         ------

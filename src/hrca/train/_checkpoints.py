@@ -1,6 +1,6 @@
-"""Checkpoints from which a killed training continues: their content, when they are written, how they are read.
+"""Write and read the checkpoints from which a killed training continues.
 
-Lightning's own checkpoints do not serve. Lightning saves before the plateau schedule has seen the epoch, and leaves
+Lightning's own checkpoints cannot be used. Lightning saves before the plateau schedule has seen the epoch, and leaves
 that step out when it resumes. The resumed training would continue with another learning rate.
 """
 
@@ -22,7 +22,7 @@ from ._random_states import get_random_states, set_random_states
 
 # Name of a file: phase and number of epochs that have ended. Sorted by name within a phase, the last is the newest.
 CHECKPOINT_NAME = re.compile(r"(pretrain|finetune)-(\d{6})\.ckpt")
-# The newest, and one before it in case that the newest is damaged.
+# The newest, and one before it in case the newest is damaged.
 N_KEPT_CHECKPOINTS = 2
 
 

@@ -15,7 +15,7 @@ from ._trainingplans import LR_SCHEDULES, SpecifiedPlan
 PhaseName = Literal["pretrain", "finetune"]
 PHASES: tuple[PhaseName, ...] = ("pretrain", "finetune")
 
-# Arguments of a training method that its plan takes.
+# Arguments of a training method that are passed to its plan.
 PLAN_ARGUMENTS = (
     "corruption",
     "lr",
@@ -124,7 +124,7 @@ class PhaseConfig:
         Parameters
         ----------
         title
-            Name of the fold, which goes before that of the phase.
+            Name of the fold, placed before the name of the phase.
         folder
             Folder for the fold's checkpoints; None: none are written.
         has_validation
@@ -147,7 +147,7 @@ class PhaseConfig:
         return self.plan_kwargs["lr_schedule"]
 
     def check(self) -> None:
-        """Check each setting by itself.
+        """Check the settings that need no model and no cells.
 
         Raises
         ------
@@ -205,10 +205,10 @@ def configs_for_train(
     if epochs is None:
         epochs = default_epochs(plans["finetune"], n_labelled, batch_size)
     schedule = scaled_schedule(plans["finetune"], epochs)
-    if stops_early:
-        # two reductions of the learning rate have had no effect by then
+    if arguments["max_epochs"] is None:
+        # two reductions of the learning rate have had no effect by then, also where a user enables early stopping
         patience = 2 * schedule["lr_patience"] + 1
-        trainer_kwargs = {"early_stopping": True, "early_stopping_patience": patience, **trainer_kwargs}
+        trainer_kwargs = {"early_stopping": stops_early, "early_stopping_patience": patience, **trainer_kwargs}
     changes = {**schedule, "max_epochs": epochs, "trainer_kwargs": trainer_kwargs}
     return [*configs, PhaseConfig.from_arguments("finetune", arguments, **changes)]
 

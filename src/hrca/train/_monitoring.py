@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Pixels per inch of the confusion plots, at which their smallest text, 7 points, is readable.
-DPI = 150
+CONFUSION_DPI = 150
 
 
 class MonitorTestSet(Callback):
@@ -92,7 +92,7 @@ class MonitorTestSet(Callback):
         pd.DataFrame(self.evaluations).to_csv(folder / "test_scores.csv", index=False)
         confusion_table(self.true_labels, self.predicted).to_csv(folder / f"confusion_{epoch:06d}.csv")
         figure = confusion_figure(self.true_labels, self.predicted)
-        figure.savefig(folder / f"confusion_{epoch:06d}.png", dpi=DPI, bbox_inches="tight")
+        figure.savefig(folder / f"confusion_{epoch:06d}.png", dpi=CONFUSION_DPI, bbox_inches="tight")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed training needs: the evaluations so far."""

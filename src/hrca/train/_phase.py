@@ -43,7 +43,7 @@ class PhaseRun:
     history
         Records the epochs of this run.
     callbacks
-        The other Lightning callbacks, called after it.
+        The other Lightning callbacks, called after `history`.
     max_epochs
         Number of epochs.
     trainer_kwargs
@@ -72,8 +72,8 @@ def end_without_training(config: PhaseConfig, checkpoint: Mapping[str, Any]) -> 
     n_missing = (config.max_epochs or 0) - checkpoint["epoch"]
     if checkpoint["phase"] == config.name and n_missing > 0:
         warn_user(
-            f"{config.name} in {config.checkpoint_dir} ended after {checkpoint['epoch']} epochs; the "
-            f"{config.max_epochs} asked for are not trained. `model.{config.name}({n_missing})` adds the rest; "
+            f"{config.name} in {config.checkpoint_dir} ended after {checkpoint['epoch']} epochs; it is not "
+            f"trained for {config.max_epochs}. `model.{config.name}({n_missing})` adds the rest; "
             "another `checkpoint_dir` starts anew."
         )
     restore_callbacks(config.callbacks, checkpoint)

@@ -1,4 +1,4 @@
-"""Continue from a checkpoint: check that it fits the model, and what of the phase is left to train."""
+"""Continue from a checkpoint: check that it belongs to the model, and restore the state that it holds."""
 
 import logging
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class ResumedState:
     history
         The history up to the checkpoint; None: unchanged.
     weights
-        State dict of the module at the end of an earlier or of this phase; None: unchanged.
+        State dict of the module at the end of this phase or of an earlier one; None: unchanged.
     random_states
         States of the random generators at that moment; None: unchanged.
     """

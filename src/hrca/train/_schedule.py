@@ -9,12 +9,12 @@ from ._trainingplans import SpecifiedPlan
 
 logger = logging.getLogger(__name__)
 
-# A training with a default number of epochs has at least these, so that every cell of a large reference is seen often.
+# Minimum of a default number of epochs: each cell of a large reference must train several times.
 MIN_EPOCHS = 10
 
 
 def check_epochs(**epochs: int | None) -> None:
-    """Check that each number of epochs is one.
+    """Check that each number of epochs is a whole number or None.
 
     Raises
     ------
@@ -31,7 +31,9 @@ def check_epochs(**epochs: int | None) -> None:
 
 
 def default_epochs(plan_cls: type[SpecifiedPlan], n_obs: int, batch_size: int) -> int:
-    """Return the default number of epochs of :meth:`hrca.HRCA.train`: minutes at laptop size, for any number of cells.
+    """Return the default number of epochs of :meth:`hrca.HRCA.train`, which makes a fixed number of optimiser steps.
+
+    A training of laptop size then takes minutes, for any number of cells.
 
     Parameters
     ----------

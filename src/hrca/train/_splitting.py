@@ -48,7 +48,7 @@ class Split:
         cells
             Indices of the cells to drop.
         keep_validation
-            If False, the remaining validation cells train too.
+            If False, the remaining validation cells also train.
         """
         train, validation = (np.setdiff1d(part, cells) for part in (self.train, self.validation))
         if not keep_validation:
@@ -82,7 +82,7 @@ def split_cells(split: Split | None, codes: np.ndarray, train_size: float, seed:
     if split.train_size != train_size:
         raise ValueError(
             "Both phases must train on the same cells, but the first was split with "
-            f"`train_size={split.train_size}` and this one asks for {train_size}. "
+            f"`train_size={split.train_size}` and this one has `train_size={train_size}`. "
             "Give the same, or make a new model."
         )
     return split
@@ -109,7 +109,7 @@ def stratified_split(codes: np.ndarray, train_size: float, seed: int | None) -> 
     """
     labels = pd.Series(codes).groupby(codes)
     drawn = labels.sample(frac=1 - train_size, random_state=seed)
-    # a label of which all cells were drawn gives its first cell back
+    # if all cells of a label were drawn, the first one trains
     n_cells, n_drawn = labels.transform("size")[drawn.index], drawn.groupby(drawn).transform("size")
     is_validation = (n_drawn < n_cells) | drawn.duplicated()
     validation = np.sort(drawn.index[is_validation].to_numpy())

@@ -90,7 +90,7 @@ class BasePlan(TrainingPlan):
     def setup(self, stage: str) -> None:
         """Enable gradients for the networks of this phase only, in training mode.
 
-        This happens here, since Lightning asks for the optimiser before it calls ``on_fit_start``. scvi-tools leaves
+        This happens here, because Lightning creates the optimiser before it calls ``on_fit_start``. scvi-tools leaves
         the networks in eval mode after a phase, and Lightning leaves modes as it finds them.
         """
         self.module.train()

@@ -21,6 +21,9 @@ OTHER_LABELS_N_CELLS = 20.0
 # point.
 MAX_HELD_OUT_CELLS = 2000
 
+# Seed of the random numbers of held-out cells, and of their sample. Any fixed number serves.
+HELD_OUT_SCORES_SEED = 0
+
 
 @dataclass(frozen=True)
 class ConformalScores:
@@ -123,7 +126,7 @@ def conformal_scores(
     -------
     All rows of at most 2,000 cells, chosen at random.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(HELD_OUT_SCORES_SEED)
     scores = aps_scores(probabilities, rng.random(len(codes)))[np.arange(len(codes)), codes]
     sampled_cells = np.unique(cells)
     if len(sampled_cells) > MAX_HELD_OUT_CELLS:
@@ -185,8 +188,8 @@ def prediction_sets(
     .. math:: t = \min \Big\{ s : \sum_{i: s_i \le s} w_i \ge \alpha \big(w + \sum_i w_i\big) \Big\},
 
     where :math:`\alpha` is the coverage. By default, the held-out cells are those of one depth bin, each of weight 1.
-    With `class_conditional`, there is a threshold for each label :cite:p:`vovk2012conditional`: the held-out cells of
-    the label have weight 1, and those of all other labels have a total weight of at most 20. With
+    With `class_conditional`, there is a threshold for each label :cite:p:`vovk2012conditional`. The held-out cells of
+    the label then have weight 1, and those of all other labels have a total weight of at most 20. With
     `reweight_to_query`, the weights estimate the ratio of the densities of query and held-out cells
     :cite:p:`tibshirani2019conformal`. A cell that was scored at several depths has its weight divided among its rows.
     """

@@ -25,6 +25,7 @@ MAX_DEPTH_QUANTILE = 0.9
 # calibration have slopes over log depth, which these depths determine.
 N_DEPTHS = 10
 
+# Seed of the thinning. Any fixed number serves.
 HELD_OUT_SEED = 0
 
 # Number of held-out cells that are made dense at a time.
@@ -88,7 +89,7 @@ def score_held_out(
 
     The label profiles of the module are estimated anew from the training cells alone, so that no held-out cell
     contributes to the profile of its label. Each held-out cell is scored at its own depth and at nine thinned depths,
-    which are drawn from those of a matched query, or else log-uniformly. They are the same whatever the corruption in
+    which are drawn from those of a matched query, or else log-uniformly. The depths do not depend on the corruption in
     training.
 
     Parameters

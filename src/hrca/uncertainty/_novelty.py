@@ -59,8 +59,8 @@ def novelty(
     The profile of a reference cell's own label is estimated without that cell.
 
     The distance :math:`d`: the mean Euclidean distance to the nearest thinned reference cells, in principal components
-    of the log-normalised counts. It detects mixtures of labels, of which each label explains a part. The distances of
-    one half of the reference cells are measured to the other half, and those of query cells to both.
+    of the log-normalised counts. It detects mixtures of labels, which a single profile explains in part. The distances
+    of one half of the reference cells are measured to the other half, and those of query cells to both.
 
     Each score is ranked among reference cells of similar depth (:class:`hrca.uncertainty._depth_ranks.DepthRanks`). The
     ranks :math:`\rho_D` and :math:`\rho_d` are combined by Fisher's method,
@@ -96,8 +96,8 @@ def novelty(
         with_counts = np.flatnonzero(counts.sum(axis=1) > 0)
         if len(with_counts):
             counts = counts[with_counts]
-            deviance = multinomial_deviance(counts, counts @ log_profiles.T)
-            ranks[rows][with_counts] = rank(*deviance, sparse.csr_array(counts @ correction))
+            thinned_depth, deviance = multinomial_deviance(counts, counts @ log_profiles.T)
+            ranks[rows][with_counts] = rank(thinned_depth, deviance, sparse.csr_array(counts @ correction))
     return ranks
 
 

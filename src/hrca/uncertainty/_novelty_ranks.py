@@ -13,8 +13,8 @@ from hrca.module._transforms import log_normalize_sparse
 from ._depth_ranks import DepthRanks
 from ._thinned_reference import ThinnedReference
 
-# Number of components, of 15, 20 and 30, and of nearest reference cells, of 3, 5 and 10. Larger numbers detect hardly
-# more new types, and rank rare types of the reference higher (docs/decisions/0005).
+# Number of components, chosen among 15, 20 and 30, and of nearest reference cells, chosen among 3, 5 and 10. Larger
+# numbers detect hardly more new types, and rank rare types of the reference higher (docs/decisions/0005).
 N_COMPONENTS = 20
 N_NEAREST = 3
 
@@ -22,6 +22,7 @@ N_NEAREST = 3
 MIN_DISTANCE_CELLS = 40
 MIN_DISTANCE_GENES = 3
 
+# Seed of the halves and of the decomposition. Any fixed number serves.
 SPLIT_SEED = 0
 
 # Takes depth, deviance and counts of cells; returns their ranks, in [0, 1), shape (n_obs,).
@@ -129,5 +130,5 @@ class _SplitHalf:
 
 
 def _combine_ranks(deviance_rank: np.ndarray, distance_rank: np.ndarray) -> np.ndarray:
-    """Combine two ranks by Fisher's method; the exponential of his sum, since :class:`DepthRanks` takes the log."""
+    """Return the exponential of Fisher's sum of both ranks, because :class:`DepthRanks` takes the log of a score."""
     return 1 / ((1 - deviance_rank) * (1 - distance_rank))

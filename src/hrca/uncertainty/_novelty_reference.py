@@ -15,6 +15,7 @@ MAX_REFERENCE_CELLS = 2000
 # Not tuned.
 GENE_PSEUDOCOUNT = 0.5
 
+# Seed of the sample. Any fixed number serves.
 SAMPLE_SEED = 0
 
 

@@ -170,12 +170,10 @@ def _fit_calibration(
 def _log_calibration(calibration: Calibration, n_cells: int) -> None:
     logger.info(
         "Calibrated with %d cells: temperature %.2f at a depth of %d, outlier rate %.3f, label biases %.2f to %.2f.",
-        *(
-            n_cells,
-            calibration.temperature_coef[0].exp(),
-            REFERENCE_DEPTH,
-            calibration.outlier_rate,
-            calibration.dirichlet_bias[0].min(),
-            calibration.dirichlet_bias[0].max(),
-        ),
+        n_cells,
+        calibration.temperature_coef[0].exp(),
+        REFERENCE_DEPTH,
+        calibration.outlier_rate,
+        calibration.dirichlet_bias[0].min(),
+        calibration.dirichlet_bias[0].max(),
     )

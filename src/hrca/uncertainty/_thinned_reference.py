@@ -17,6 +17,7 @@ MAX_DRAWS_PER_CELL = 8
 # Number of reference cells that are thinned at a time.
 REFERENCE_BATCH_SIZE = 256
 
+# Seed of the thinning. Any fixed number serves.
 REFERENCE_THINNING_SEED = 0
 
 
