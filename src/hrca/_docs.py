@@ -29,15 +29,15 @@ count_likelihood
     If True, the likelihood of the raw counts under each label's profile is pooled with the classifier. False: the
     networks of the specification alone."""
 
-_query = """\
-query
+_QUERY_FORMS = """
     The query: an AnnData, a MuData, a SpatialData with one table, an AnnCollection, or the path of an h5ad file or a
     zarr folder, with raw counts of any genes in any order."""
 
-_query_or_reference = """\
-adata
-    The query: an AnnData, a MuData, a SpatialData with one table, an AnnCollection, or the path of an h5ad file or a
-    zarr folder, with raw counts of any genes in any order. None: the reference."""
+_query = f"query{_QUERY_FORMS}"
+
+_labelled_query = f"adata{_QUERY_FORMS}"
+
+_query_or_reference = f"adata{_QUERY_FORMS} None: the reference."
 
 _layer = """\
 layer
@@ -159,6 +159,7 @@ docs = DocstringProcessor(
     classifier_widths=_classifier_widths,
     count_likelihood=_count_likelihood,
     query=_query,
+    labelled_query=_labelled_query,
     query_or_reference=_query_or_reference,
     layer=_layer,
     platform_correction=_platform_correction,

@@ -234,7 +234,7 @@ class PredictionMixin(HRCABase):
 
         Parameters
         ----------
-        %(query_or_reference)s
+        %(labelled_query)s
         labels_key
             Column of its obs with the true labels. Cells without one, or with the unlabelled category, are not scored.
         %(platform_correction)s
