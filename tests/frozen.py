@@ -25,22 +25,13 @@ import numpy as np
 import pandas as pd
 import scvi
 import torch
-from scipy import sparse
+from conftest import QUIET, TINY, synthetic
 from threadpoolctl import threadpool_limits
 
 import hrca
 
 ASSETS = Path(__file__).resolve().parent / "assets" / "frozen"
 DATA = Path(os.environ.get("HRCA_DATA_DIR", Path(__file__).resolve().parents[2] / "shared" / "data"))
-QUIET = {"enable_progress_bar": False, "accelerator": "cpu"}
-TINY = {
-    "n_hidden": 32,
-    "n_latent": 16,
-    "n_heads": 4,
-    "n_layers": 1,
-    "n_feedforward": 32,
-    "classifier_widths": (16, 8),
-}
 # What bits depend on, beside the code.
 PACKAGES = ("anndata", "lightning", "numpy", "pandas", "scikit-learn", "scipy", "scvi-tools", "torch")
 
@@ -55,20 +46,6 @@ def fingerprint() -> dict[str, str]:
     blas = os.environ.get("OPENBLAS_CORETYPE", "")
     processor = f"{model}, {torch.backends.cpu.get_cpu_capability()}, {blas}"
     return {"processor": processor, **{name: version(name) for name in PACKAGES}}
-
-
-def synthetic(n_obs: int, n_genes: int = 60, n_labels: int = 3, seed: int = 0) -> ad.AnnData:
-    """Poisson counts of labelled cells; each label has its own 10 high genes."""
-    rng = np.random.default_rng(seed)
-    codes = np.arange(n_obs) % n_labels
-    rates = np.full((n_labels, n_genes), 0.3)
-    for label in range(n_labels):
-        rates[label, label * 10 : label * 10 + 10] = 4
-    return ad.AnnData(
-        sparse.csr_matrix(rng.poisson(rates[codes]).astype(np.float32)),
-        obs=pd.DataFrame({"cell_type": [f"type {code}" for code in codes]}, index=[f"cell{i}" for i in range(n_obs)]),
-        var=pd.DataFrame(index=[f"gene{i}" for i in range(n_genes)]),
-    )
 
 
 def shuffled_query() -> ad.AnnData:
