@@ -22,7 +22,7 @@ SPECIES = {
     "GAL": "chicken",
 }
 
-# How symbols of a species are written.
+# Case of the symbols of a species.
 CASE_OF_SPECIES = {"human": "upper", "mouse": "title", "rat": "title"}
 
 # Prefix of genes in a reference of more than one genome, as Cell Ranger writes them: "GRCh38_ACTB", "mm10___Actb".

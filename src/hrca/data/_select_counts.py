@@ -37,12 +37,12 @@ class MatrixSummary:
 
     @property
     def is_raw_counts(self) -> bool:
-        """Whether the values look like raw counts."""
+        """True if the values look like raw counts."""
         return self.scale.is_counts and not self.scale.is_suspicious
 
     @property
     def is_velocity(self) -> bool:
-        """Whether the name is one of a layer for RNA velocity."""
+        """True if the name is that of a layer for RNA velocity."""
         return self.slot.name.lower() in VELOCITY_LAYER_NAMES
 
 
