@@ -65,7 +65,7 @@ _lr_plateau = """\
 lr_factor
     Factor of the learning rate when the loss stops falling.
 lr_patience
-    Number of epochs without a lower loss before that.
+    Number of epochs without a lower loss before the learning rate falls.
 lr_hold_epochs
     Number of epochs at the start with a constant learning rate."""
 

@@ -29,7 +29,7 @@ def demo(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the annotated cells and the figures.")] = Path("hrca_demo"),
     quick: Annotated[
-        bool, typer.Option("--quick", help="Train for 10 + 18 epochs only: a test that everything runs.")
+        bool, typer.Option("--quick", help="Train for 10 + 18 epochs, then adapt: a test that everything runs.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
 ) -> None:
@@ -45,7 +45,7 @@ def demo(
     n_obs, n_genes = pair.reference.shape
     typer.echo(f"Reference: {n_obs} cells x {n_genes} genes; query: {pair.query.n_obs} cells.")
     scores = _demo.run(pair, out, quick=quick, seed=seed)
-    typer.echo(scores.round(3).to_string())
     if quick:
         typer.echo("So few epochs only show that everything runs: these scores cannot be compared.")
+    typer.echo(scores.round(3).to_string())
     typer.echo(f"{time.perf_counter() - start:.0f} s. Results: {out.resolve()}")

@@ -69,7 +69,7 @@ class PredictionMixin(HRCABase):
             Probability with which the prediction set of a cell contains its true label, in (0, 1). The sets are
             written: ``obs["hrca_set_size"]``, the number of labels, and ``obsm["hrca_set"]``, the labels (boolean,
             n_obs x n_labels). None: no sets. The probability holds for cells like the reference's at the query's depth.
-            It does not hold across platforms, nor for types that the reference lacks.
+            It does not hold across platforms, nor for types that the reference lacks. A set may be empty.
         class_conditional
             If True, choose the sets so that `coverage` nearly holds for each label. The sets are larger.
         reweight_to_query
