@@ -99,7 +99,7 @@ def describe(model: hrca.HRCA, query: ad.AnnData, *, adapt: bool = True) -> dict
     found["expression"] = model.get_normalized_expression(query).to_numpy()
     found["evaluate"] = model.evaluate(query, "cell_type").to_numpy(dtype=float)
     if adapt:
-        adapted = model.adapt(query, max_steps=20, batch_size=16, **QUIET)
+        adapted = model.adapt(query, select=False, max_steps=20, batch_size=16, **QUIET)
         found |= prefixed("adapted", answers(adapted, query))
         found["adapted_evaluate"] = adapted.evaluate(query, "cell_type").to_numpy(dtype=float)
     return found
@@ -186,7 +186,7 @@ def _pair(reference: str, query: str, labels_key: str, n_genes: int, steps: tupl
     found |= prefixed("alone", answers(model, query, platform_correction=False))
     if query.obs["cell_type"].isin(model.labels).any():
         found["evaluate"] = model.evaluate(query, "cell_type").to_numpy(dtype=float)
-    adapted = model.adapt(query, max_steps=20, **QUIET)
+    adapted = model.adapt(query, select=False, max_steps=20, **QUIET)
     return found | prefixed("adapted", answers(adapted, query))
 
 

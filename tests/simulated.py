@@ -5,9 +5,15 @@ import torch
 from scipy import stats
 
 from hrca.module._count_likelihood import CountLikelihood
+from hrca.module._module import HRCAModule
+from hrca.module._networks import GeneAE, SEClassifier
 from hrca.module._profiles import PROFILE_PSEUDOCOUNT
 
 N_QUERY_GENES, N_QUERY_LABELS = 40, 5
+
+# Sizes of :func:`prediction_module`, and the genes that its queries have.
+N_GENES, N_LABELS, MAX_DEPTH = 40, 4, 300.0
+PRESENT = np.arange(N_GENES) % 5 != 0
 
 
 def random_profiles(n_labels: int, n_genes: int, seed: int = 0) -> np.ndarray:
@@ -83,3 +89,37 @@ def simulated_query(
     observed = profiles * factors
     counts = np.array([rng.multinomial(rng.poisson(depth), observed[code] / observed[code].sum()) for code in codes])
     return profiles, factors, codes, counts.astype(float)
+
+
+def prediction_module() -> HRCAModule:
+    """A module with random networks, a fitted count likelihood, and one gene hidden."""
+    torch.manual_seed(0)
+    module = HRCAModule(
+        GeneAE(n_genes=N_GENES, n_hidden=16, n_latent=8, n_heads=2, n_layers=1, n_feedforward=8, dropout_rate=0.1),
+        SEClassifier(n_latent=8, n_labels=N_LABELS, widths=(6, 4), dropout_rate=0.5),
+        CountLikelihood(N_LABELS, N_GENES),
+    ).eval()
+    module.count_likelihood.fit_profiles(random_profiles(N_LABELS, N_GENES), np.ones(N_GENES), MAX_DEPTH)
+    module.gene_mask[7] = 0
+    module.count_likelihood.is_informative[::3] = 0
+    module.calibration.temperature_coef[:] = torch.tensor([0.3, 0.1, 0.0, -0.1, 0.0])
+    module.calibration.outlier_rate.fill_(0.1)
+    return module
+
+
+def query_counts(n_obs: int) -> np.ndarray:
+    """Counts of a query for this module, zero for absent genes; the first cell is empty, the second deep."""
+    rng = np.random.default_rng(0)
+    codes = np.arange(n_obs) % N_LABELS
+    rates = 100 * random_profiles(N_LABELS, N_GENES)[codes] * rng.lognormal(0, 0.8, N_GENES)
+    rates[1] *= 20
+    counts = (rng.poisson(rates) * PRESENT).astype(np.float32)
+    counts[0] = 0
+    return counts
+
+
+def batched(counts: np.ndarray, size: int):
+    """Yield rows and counts of batches."""
+    for start in range(0, len(counts), size):
+        rows = slice(start, min(start + size, len(counts)))
+        yield rows, counts[rows]

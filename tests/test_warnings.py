@@ -43,7 +43,9 @@ def outer():
 
 
 def test_a_method_of_the_model_names_the_users_line(tiny_model, query):
-    adapted = tiny_model.adapt(query, max_steps=1, batch_size=4, enable_progress_bar=False, accelerator="cpu")
+    adapted = tiny_model.adapt(
+        query, select=False, max_steps=1, batch_size=4, enable_progress_bar=False, accelerator="cpu"
+    )
     with pytest.warns(UserWarning, match="already adapted") as caught:
-        adapted.adapt(query, max_steps=1, batch_size=4, enable_progress_bar=False, accelerator="cpu")
+        adapted.adapt(query, select=False, max_steps=1, batch_size=4, enable_progress_bar=False, accelerator="cpu")
     assert caught[0].filename == __file__

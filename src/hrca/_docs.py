@@ -47,7 +47,14 @@ layer
 _platform_correction = """\
 platform_correction
     If True, estimate for each gene the ratio of the query's counts to the reference's, without labels, and correct the
-    count likelihood and the novelty for it. The label of a cell then depends on the other cells of the query."""
+    count likelihood and the novelty for it. It needs 3 labels that the query has. The label of a cell then depends on
+    the other cells of the query."""
+
+_open_set = """\
+open_set
+    If True, estimate for each cell the probability that it is of none of the labels. The probabilities of the labels
+    are multiplied by the rest. It needs a query of some hundred cells, and depends on all of them. False: each cell is
+    taken to be of one of the labels."""
 
 _prediction_batch_size = """\
 batch_size
@@ -163,6 +170,7 @@ docs = DocstringProcessor(
     query_or_reference=_query_or_reference,
     layer=_layer,
     platform_correction=_platform_correction,
+    open_set=_open_set,
     prediction_batch_size=_prediction_batch_size,
     batch_size=_batch_size,
     lr=_lr,

@@ -10,14 +10,14 @@ from conftest import QUIET, TINY, synthetic
 import hrca
 from hrca.annotation._labels import assemble_result, most_likely_labels
 from hrca.annotation._options import LabelSpace, PredictOptions
-from hrca.prediction._forward import CellProbabilities
+from hrca.prediction._probabilities import CellProbabilities
 from hrca.uncertainty._conformal import conformal_scores
 
 FLAT = LabelSpace(["B", "CD4", "CD8"], {}, "Unknown")
 NESTED = LabelSpace(["B", "CD4", "CD8"], {"CD4": "T", "CD8": "T"}, "Unknown")
 # a confident cell, one that is a T cell but of which kind is not clear, an undecided one, and one without counts
 PROBABILITIES = np.array([[0.9, 0.06, 0.04], [0.1, 0.5, 0.4], [0.35, 0.33, 0.32], [0.2, 0.3, 0.5]], dtype=np.float32)
-CELLS = CellProbabilities(np.log(PROBABILITIES), np.array([50.0, 50.0, 50.0, 0.0]), 0.0)
+CELLS = CellProbabilities(np.log(PROBABILITIES), np.array([50.0, 50.0, 50.0, 0.0]), np.zeros((2, 3)))
 NAMES = pd.Index(["w", "x", "y", "z"])
 
 

@@ -24,14 +24,14 @@ def test_a_result_without_novelty_and_sets_has_their_names_among_the_stale():
     assert list(entries.obsm) == ["key_probabilities"]
     assert list(entries.obsm["key_probabilities"]) == ["a|b", "c"]
     assert entries.uns == {"key": {"seed": 1}}
-    assert set(entries.stale) == {"key_novelty", "key_set_size", "key_set"}
+    assert set(entries.stale) == {"key_novelty", "key_novel_probability", "key_set_size", "key_set"}
 
 
 def test_a_result_with_novelty_and_sets_has_nothing_stale():
     sets = pd.DataFrame([[True, False], [True, True], [True, True]], index=NAMES, columns=["a/b", "c"])
     novelty = np.array([0.1, 0.9, np.nan], dtype=np.float32)
-    entries = to_entries("key", PredictionResult(LABELS, CONFIDENCE, PROBABILITIES, novelty, sets), {})
-    assert list(entries.obs) == ["key", "key_confidence", "key_novelty", "key_set_size"]
+    entries = to_entries("key", PredictionResult(LABELS, CONFIDENCE, PROBABILITIES, novelty, sets, novelty), {})
+    assert list(entries.obs) == ["key", "key_confidence", "key_novelty", "key_novel_probability", "key_set_size"]
     assert entries.obs["key_set_size"].tolist() == [1, 2, 2]
     assert list(entries.obsm["key_set"]) == ["a|b", "c"]
     assert not entries.stale
@@ -140,7 +140,7 @@ def test_all_entries_survive_a_file(tiny_model, query, format, tmp_path):
     read = getattr(ad, f"read_{format}")(tmp_path / "query")
     uns, written = query.uns["hrca"], read.uns["hrca"]
     assert set(written) == set(uns)
-    assert {name: value for name, value in written.items() if name != "labels"} == {
+    assert {name: value for name, value in written.items() if name not in ("labels", "warnings")} == {
         "hrca_version": hrca.__version__,
         "model_id": tiny_model.model_id_,
         "layer": "umi",
@@ -152,10 +152,12 @@ def test_all_entries_survive_a_file(tiny_model, query, format, tmp_path):
         "platform_log_sd": uns["platform_log_sd"],
         "min_confidence": 0.0,
         "platform_correction": False,
+        "open_set": False,
         "batch_size": 20,
         "seed": 3,
     }
     assert list(written["labels"]) == tiny_model.labels
+    assert list(written["warnings"]) == []
     np.testing.assert_array_equal(read.obsm["hrca_probabilities"], query.obsm["hrca_probabilities"])
     for name in query.obs:
         np.testing.assert_array_equal(read.obs[name], query.obs[name])

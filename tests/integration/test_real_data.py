@@ -61,8 +61,9 @@ def backed(query, tmp_path):
 
 
 def view(query, tmp_path):
-    twice = ad.concat([query, query], index_unique="-")
-    return twice[: query.n_obs]
+    others = query.copy()
+    others.obs_names = "other " + others.obs_names
+    return ad.concat([query, others])[: query.n_obs]
 
 
 def in_mudata(query, tmp_path):

@@ -291,7 +291,7 @@ def test_a_query_without_cells_cannot_be_matched(deep_reference, sparse_query):
 def test_a_matched_model_predicts_only_after_a_new_training(deep_reference, sparse_query):
     model = new_model(deep_reference)
     model.train(0, 1, **QUIET)
-    adapted = model.adapt(sparse_query, max_steps=1, **QUIET)
+    adapted = model.adapt(sparse_query, select=False, max_steps=1, **QUIET)
     adapted.match_query(sparse_query)
     with pytest.raises(ValueError, match="must be trained on labels before it predicts"):
         adapted.predict(sparse_query)

@@ -377,7 +377,7 @@ def test_a_query_as_odd_as_a_reference_whose_x_was_named_is_taken(reference, que
     model.train(1, 1, query=query, **QUIET)
     np.testing.assert_array_equal(soft(model, query), soft(model, query, layer="X"))
     assert len(model.predict()) == 100
-    model.adapt(query, max_steps=1, batch_size=4, **QUIET)
+    model.adapt(query, select=False, max_steps=1, batch_size=4, **QUIET)
 
 
 # a new process, so that nothing but the file can carry over

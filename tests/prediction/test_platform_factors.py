@@ -9,10 +9,11 @@ from simulated import depths_of, likelihood_of, random_profiles, simulated_query
 from hrca.module._count_likelihood import CountLikelihood
 from hrca.prediction._forward import BranchScores
 from hrca.prediction._platform_factors import (
+    QueryCellSample,
+    _between_variance,
+    excess_variance,
     fit_platform,
-    median_platform_factors,
     normalize_log_likelihood,
-    platform_factors,
     platform_log_likelihood,
     platform_profiles,
 )
@@ -59,74 +60,93 @@ def test_a_query_without_informative_genes_is_scored_by_the_others():
     np.testing.assert_allclose(ours - ours[:, :1], expected - expected[:, :1], atol=1e-9)
 
 
-def up_to_scale(factors: np.ndarray | torch.Tensor) -> np.ndarray:
-    """Factors relative to their geometric mean: a common factor changes no label."""
-    factors = np.asarray(factors)
-    return factors / np.exp(np.log(factors).mean())
+def cells_for_a_fit(profiles: np.ndarray, counts: np.ndarray) -> tuple[CountLikelihood, QueryCellSample]:
+    """The likelihood and the cells of a query for :func:`fit_platform`."""
+    count_likelihood, x = likelihood_of(profiles), torch.from_numpy(counts).double()
+    depth = depths_of(count_likelihood, x)
+    return count_likelihood, QueryCellSample(sparse.csr_array(counts), count_likelihood(x), depth)
 
 
-def fitted_to_composition(profiles: np.ndarray, codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Platform factors given the true labels."""
-    by_label = np.bincount(codes, counts.sum(axis=1), minlength=5)
-    arguments = (counts.sum(axis=0), by_label, profiles, np.ones(40))
-    return platform_factors(*(torch.from_numpy(x) for x in arguments)).numpy()
+def fitted(profiles: np.ndarray, counts: np.ndarray, mask: np.ndarray | None = None, weights=None) -> np.ndarray:
+    """Platform factors of a query, from a reference with a million counts of each label."""
+    mask = np.ones(profiles.shape[1]) if mask is None else mask
+    return fit_platform(*cells_for_a_fit(profiles, counts * mask), mask, 1e6 * profiles, weights)
 
 
-def test_platform_factors_are_recovered_from_large_counts():
-    profiles, factors, codes, counts = simulated_query(3000, depth=3000, log_sd=0.7)
-    ours = fitted_to_composition(profiles, codes, counts)
-    np.testing.assert_allclose(up_to_scale(ours), up_to_scale(factors), rtol=0.03)
+def centred_error(factors: np.ndarray, true_factors: np.ndarray) -> np.ndarray:
+    """Errors of log factors: a common factor changes no label."""
+    error = np.log(factors) - np.log(true_factors)
+    return error - np.median(error)
 
 
-def test_the_rounds_between_factors_and_norms_suffice():
-    profiles, _, codes, counts = simulated_query(400, depth=60, log_sd=1.5)
-    factors = fitted_to_composition(profiles, codes, counts)
-    totals, by_label = counts.sum(axis=0), np.bincount(codes, counts.sum(axis=1), minlength=5)
-    expected = np.zeros(40)
-    for label in range(5):
-        expected += by_label[label] * profiles[label] / (profiles[label] * factors).sum()
-    np.testing.assert_allclose(up_to_scale((totals + 20) / (expected + 20)), up_to_scale(factors), rtol=1e-3)
+def test_factors_are_recovered_from_many_counts():
+    profiles, factors, _, counts = simulated_query(3000, depth=2000, log_sd=0.7)
+    # what the estimate for the largest label alone would be wrong by
+    assert np.abs(centred_error(fitted(profiles, counts), factors)).max() < 0.15
 
 
-def test_platform_factors_stay_1_without_counts_and_are_0_for_absent_genes():
-    profiles, present = torch.from_numpy(random_profiles(5, 40)), torch.ones(40).double()
-    present[:7] = 0
-    factors = platform_factors(torch.zeros(40).double(), torch.zeros(5).double(), profiles, present)
-    np.testing.assert_array_equal(factors, present)
-    factors = platform_factors(torch.full((40,), 100.0).double() * present, torch.full((5,), 660.0), profiles, present)
+def test_one_label_with_other_counts_of_a_gene_hardly_changes_its_factor():
+    profiles, factors, codes, counts = simulated_query(3000, depth=2000, log_sd=0.3)
+    before = np.log(fitted(profiles, counts)[0])
+    rng, one_label = np.random.default_rng(0), codes == np.bincount(codes).argmax()
+    counts[one_label, 0] += rng.poisson(20 * counts[one_label, 0].mean() + 20, one_label.sum())
+    sum_of_counts = np.log(counts[:, 0].sum() / simulated_query(3000, depth=2000, log_sd=0.3)[3][:, 0].sum())
+    assert sum_of_counts > 1
+    assert abs(np.log(fitted(profiles, counts)[0]) - before) < 0.35 * sum_of_counts
+
+
+def test_a_gene_with_few_counts_keeps_its_factor_near_1():
+    profiles, _, _, counts = simulated_query(600, depth=100, log_sd=0.0)
+    rare = profiles.copy()
+    rare[:, 0] = 1e-7
+    rare /= rare.sum(axis=1, keepdims=True)
+    counts[:, 0] = 0
+    counts[3, 0] = 1
+    assert abs(np.log(fitted(rare, counts)[0])) < 0.2
+
+
+def test_factors_are_0_for_absent_genes_and_above_0_for_others():
+    profiles, _, _, counts = simulated_query(600, depth=100, log_sd=0.7)
+    mask = (np.arange(40) >= 7).astype(float)
+    factors = fitted(profiles, counts, mask)
     assert not factors[:7].any()
     assert (factors[7:] > 0).all()
 
 
-def test_a_gene_with_few_expected_counts_keeps_its_factor_near_1():
-    # two genes without counts: 1 count is expected of the first, 30,000 of the second
-    profiles = np.tile([1e-5, 0.3, 1 - 0.3 - 1e-5], (2, 1))
-    totals, by_label = np.array([0.0, 0.0, 1e5]), np.array([4e4, 6e4])
-    few, many, _ = platform_factors(*(torch.from_numpy(x) for x in (totals, by_label, profiles, np.ones(3)))).tolist()
-    assert few == pytest.approx(20 / 21, abs=0.01)
-    assert many < 1e-3
+@pytest.mark.parametrize("n_cells", [0, 20])
+def test_factors_are_1_with_too_few_cells_of_too_few_labels(n_cells):
+    profiles, _, codes, counts = simulated_query(600, depth=300, log_sd=0.7)
+    rows = np.flatnonzero(np.isin(codes, [0, 1]))[: max(n_cells, 1)]
+    mask = (np.arange(40) != 3).astype(float)
+    np.testing.assert_array_equal(fitted(profiles, counts[rows], mask), mask)
 
 
-def query_for_a_fit(profiles: np.ndarray, counts: np.ndarray) -> tuple:
-    """The arguments of :func:`fit_platform` for a query."""
-    count_likelihood, x = likelihood_of(profiles), torch.from_numpy(counts)
-    return count_likelihood, count_likelihood(x), depths_of(count_likelihood, x), x.sum(dim=0), torch.ones(40).double()
+def test_cells_of_weight_0_do_not_contribute():
+    profiles, _, _, counts = simulated_query(600, depth=200, log_sd=0.5)
+    others = np.random.default_rng(0).poisson(5.0, (300, 40)).astype(float)
+    weights = np.repeat([1.0, 0.0], [600, 300])
+    with_others = fitted(profiles, np.vstack([counts, others]), weights=weights)
+    np.testing.assert_allclose(with_others, fitted(profiles, counts), rtol=1e-9)
 
 
-def one_more_round(count_likelihood, log_likelihood, depth, totals, present, factors) -> torch.Tensor:
-    """Labels by three times the tempered likelihood; then factors by these labels."""
-    corrected, n = normalize_log_likelihood(count_likelihood, log_likelihood, depth, factors), depth[:, 0]
-    weight = torch.exp(count_likelihood.pool_weights[0, 1] + count_likelihood.pool_weights[1, 1] * torch.log(n / 100))
-    probabilities = (3 * (weight / (1 + n / 300))[:, None] * corrected).softmax(dim=1)
-    return platform_factors(totals, n @ probabilities, count_likelihood.log_profiles.exp(), present)
+def test_the_meta_analysis_agrees_with_a_loop():
+    rng = np.random.default_rng(0)
+    values, variance = rng.normal(0, 1, (5, 7)), rng.uniform(0.05, 0.5, (5, 7))
+    expected = []
+    for y, v in zip(values.T, variance.T, strict=True):
+        # DerSimonian and Laird (1986), equations 7 and 8
+        w = 1 / v
+        q = sum(w * (y - sum(w * y) / sum(w)) ** 2)
+        expected.append(max(0.0, (q - 4) / (sum(w) - sum(w**2) / sum(w))))
+    np.testing.assert_allclose(_between_variance(values, variance), expected)
 
 
-@pytest.mark.parametrize("log_sd", [0.0, 0.7, 1.5])
-def test_the_rounds_between_labels_and_factors_suffice(log_sd):
-    profiles, _, _, counts = simulated_query(400, depth=60, log_sd=log_sd)
-    query = query_for_a_fit(profiles, counts)
-    factors = fit_platform(*query)
-    np.testing.assert_allclose(one_more_round(*query, factors), factors, rtol=1e-3)
+@pytest.mark.parametrize("sd", [0.0, 0.5, 2.0])
+def test_the_excess_variance_is_that_of_the_values_without_their_errors(sd):
+    rng = np.random.default_rng(0)
+    variance = rng.uniform(0.01, 4, (2, 20_000))
+    values = rng.normal(0, sd, variance.shape) + rng.normal(0, np.sqrt(variance))
+    np.testing.assert_allclose(excess_variance(values, variance), sd**2, atol=0.02 + 0.05 * sd**2)
 
 
 def pooled(count_likelihood, network, log_likelihood, depth, factors) -> torch.Tensor:
@@ -137,14 +157,14 @@ def pooled(count_likelihood, network, log_likelihood, depth, factors) -> torch.T
 
 def test_fitted_factors_improve_the_accuracy():
     profiles, factors, codes, counts = simulated_query(600, depth=100, log_sd=1.5)
-    query = query_for_a_fit(profiles, counts)
-    count_likelihood, log_likelihood, depth, _, present = query
+    count_likelihood, cells = cells_for_a_fit(profiles, counts)
     # a classifier that is right on most of the cells
     noise = np.random.default_rng(0).normal(size=(len(codes), 5))
     network = torch.from_numpy(np.eye(5)[codes] + noise).log_softmax(dim=1)
     accuracy = {}
-    for name, used in {"none": present, "fitted": fit_platform(*query), "true": torch.from_numpy(factors)}.items():
-        labels = pooled(count_likelihood, network, log_likelihood, depth, used).argmax(dim=1).numpy()
+    for name, used in {"none": np.ones(40), "fitted": fitted(profiles, counts), "true": factors}.items():
+        corrected = torch.from_numpy(used).double()
+        labels = pooled(count_likelihood, network, cells.log_likelihood, cells.depth, corrected).argmax(dim=1).numpy()
         accuracy[name] = (labels == codes).mean()
     assert accuracy["fitted"] > accuracy["none"] + 0.1
     assert accuracy["fitted"] > accuracy["true"] - 0.03
@@ -152,8 +172,7 @@ def test_fitted_factors_improve_the_accuracy():
 
 def test_fitted_factors_are_near_1_on_the_same_platform():
     profiles, _, _, counts = simulated_query(600, depth=100, log_sd=0.0)
-    factors = fit_platform(*query_for_a_fit(profiles, counts))
-    assert factors.log().std() < 0.1
+    assert np.log(fitted(profiles, counts)).std() < 0.1
 
 
 def test_a_deep_cell_is_scored_at_the_maximum_depth():
@@ -188,41 +207,6 @@ def test_a_cell_without_counts_has_the_classifiers_probabilities():
         count_likelihood, network, torch.zeros(2, 5).double(), no_counts, torch.ones(40).double()
     )
     np.testing.assert_allclose(log_probabilities, network, rtol=1e-6)
-
-
-def cells_of_platform(
-    n_labels: int = 6, unseen_fraction: float = 0.0
-) -> tuple[sparse.csr_array, np.ndarray, np.ndarray]:
-    """Cells of labels and of one more type on another platform; profiles of the labels; factors."""
-    rng = np.random.default_rng(0)
-    profiles, factors = random_profiles(n_labels + 1, 50), np.exp(rng.normal(0, 0.5, 50))
-    n_unseen = round(unseen_fraction * 200 * n_labels)
-    types = np.concatenate([np.repeat(np.arange(n_labels), 200), np.full(n_unseen, n_labels)])
-    counts = np.stack([rng.multinomial(500, row) for row in platform_profiles(profiles, factors)[types]])
-    return sparse.csr_array(counts), profiles[:n_labels], factors
-
-
-@pytest.mark.parametrize("unseen_fraction", [0.0, 0.3])
-def test_median_factors_are_recovered_also_with_an_unseen_type(unseen_fraction):
-    counts, profiles, factors = cells_of_platform(unseen_fraction=unseen_fraction)
-    difference = np.log(median_platform_factors(counts, profiles)) - np.log(factors)
-    np.testing.assert_allclose(difference - np.median(difference), 0, atol=0.35)
-    assert np.corrcoef(difference + np.log(factors), np.log(factors))[0, 1] > 0.97
-
-
-def test_an_unseen_type_moves_a_median_less_than_a_sum():
-    counts, profiles, factors = cells_of_platform(unseen_fraction=0.3)
-    of_sum = (counts.sum(axis=0) + 1) / (counts.sum() * profiles.mean(axis=0) + 1)
-    of_median = median_platform_factors(counts, profiles)
-    log_sd = [np.std(np.log(found / factors)) for found in (of_sum, of_median)]
-    assert log_sd[1] < log_sd[0] / 2
-
-
-@pytest.mark.parametrize(("n_labels", "n_cells"), [(2, 100), (4, 5)])
-def test_median_factors_are_1_with_too_few_labels_or_cells(n_labels, n_cells):
-    profiles = random_profiles(n_labels, 20)
-    counts = sparse.csr_array(np.repeat(np.random.default_rng(0).poisson(5, (n_labels, 20)), n_cells, axis=0))
-    assert (median_platform_factors(counts, profiles) == 1).all()
 
 
 def test_platform_profiles_sum_to_one():

@@ -19,11 +19,20 @@ from hrca.data._batches import aligned_batches
 from hrca.module._calibration import Calibration
 from hrca.module._losses import smoothed_cross_entropy
 from hrca.module._module import TARGETS_KEY
+from hrca.prediction._probabilities import CellProbabilities
 from hrca.train import _adaptation
-from hrca.train._adaptation import MixedBatches, SoftLabelledCells, gather_cells, query_targets, reference_targets
+from hrca.train._adaptation import (
+    MixedBatches,
+    SoftLabelledCells,
+    gather_cells,
+    query_targets,
+    reason_not_to_adapt,
+    reason_to_discard,
+    reference_targets,
+)
 from hrca.train._trainingplans import AdaptPlan
 
-ADAPT = {"max_steps": 5, "batch_size": 16, **QUIET}
+ADAPT = {"select": False, "max_steps": 5, "batch_size": 16, **QUIET}
 
 
 @pytest.fixture
@@ -263,7 +272,7 @@ class Steps:
 
 def test_the_learning_rate_rises_and_falls_once(tiny_model, query, monkeypatch):
     steps = Steps(monkeypatch)
-    adapted = tiny_model.adapt(query, max_steps=30, batch_size=8, lr=1e-3, **QUIET)
+    adapted = tiny_model.adapt(query, select=False, max_steps=30, batch_size=8, lr=1e-3, **QUIET)
     rates = np.array(steps.rates)
     assert rates.shape == (30, 2)
     assert steps.sizes == [8] * 30
@@ -282,7 +291,7 @@ def test_the_learning_rate_rises_and_falls_once(tiny_model, query, monkeypatch):
 @pytest.mark.parametrize(("max_steps", "batch_size"), [(1, 4), (2, 6), (3, 4), (4, 100)])
 def test_few_steps_and_small_batches_train_too(tiny_model, query, max_steps, batch_size, monkeypatch):
     steps = Steps(monkeypatch)
-    adapted = tiny_model.adapt(query, max_steps=max_steps, batch_size=batch_size, **QUIET)
+    adapted = tiny_model.adapt(query, select=False, max_steps=max_steps, batch_size=batch_size, **QUIET)
     assert steps.sizes == [batch_size] * max_steps
     assert np.isfinite(soft(adapted, query)).all()
 
@@ -300,14 +309,14 @@ def test_a_callback_sees_every_step(tiny_model, query):
             self.n_batches += 1
 
     watch = Watch()
-    tiny_model.adapt(query, max_steps=3, callbacks=[watch], **QUIET)
+    tiny_model.adapt(query, select=False, max_steps=3, callbacks=[watch], **QUIET)
     assert watch.n_batches == 3
 
 
 def test_reference_and_query_learn_from_their_targets(tiny_model, query):
     # the network comes to say what network and counts together had said of the query
     targets = query_targets(soft(tiny_model, query))
-    adapted = tiny_model.adapt(query, max_steps=60, batch_size=32, lr=1e-2, **QUIET)
+    adapted = tiny_model.adapt(query, select=False, max_steps=60, batch_size=32, lr=1e-2, **QUIET)
     losses = []
     for model in (tiny_model, adapted):
         with torch.no_grad():
@@ -442,3 +451,45 @@ def test_an_adaptation_that_fails_leaves_the_original_ready(tiny_model, query, m
     with pytest.raises(RuntimeError, match="stopped"):
         tiny_model.adapt(query, **ADAPT)
     np.testing.assert_array_equal(soft(tiny_model, query), before)
+
+
+# The choice between both models --------------------------------------------------------------------------------------
+
+
+def test_a_model_is_adapted_unless_a_fifth_of_the_query_is_novel():
+    assert reason_not_to_adapt(0.2) is None
+    assert reason_not_to_adapt(0.45).startswith("The model was not adapted: 45% of the query's cells")
+
+
+def test_an_adapted_model_is_kept_if_the_branches_agree_more():
+    assert reason_to_discard(0.6, 0.65 + 1e-9) is None
+    reason = reason_to_discard(0.6, 0.64)
+    assert "agree on 60% of the query's cells, and on 64% after" in reason
+
+
+@pytest.mark.parametrize(("min_gain", "is_kept"), [(-1.0, True), (1.5, False)])
+def test_the_choice_returns_a_copy_of_one_of_both_models(tiny_model, query, min_gain, is_kept, monkeypatch):
+    monkeypatch.setattr(_adaptation, "MIN_AGREEMENT_GAIN", min_gain)
+    before, settings = state(tiny_model.module), {**ADAPT, "select": True}
+    if is_kept:
+        chosen = tiny_model.adapt(query, **settings)
+    else:
+        with pytest.warns(UserWarning, match="The adaptation was discarded"):
+            chosen = tiny_model.adapt(query, **settings)
+    assert bool(chosen.module.is_adapted) is is_kept
+    assert chosen.module is not tiny_model.module
+    same = all(torch.equal(value, before[name]) for name, value in state(chosen.module).items())
+    assert same is not is_kept
+    assert chosen.is_finetuned_
+    assert chosen.model_id_ != ""
+    if not is_kept:
+        assert chosen.model_id_ == tiny_model.model_id_
+        np.testing.assert_array_equal(soft(chosen, query), soft(tiny_model, query))
+
+
+def test_a_query_of_novel_cells_is_not_adapted_to(tiny_model, query, monkeypatch):
+    monkeypatch.setattr(CellProbabilities, "novel_fraction", 0.6)
+    with pytest.warns(UserWarning, match="The model was not adapted: 60% of the query's cells are probably of types"):
+        chosen = tiny_model.adapt(query, **{**ADAPT, "select": True})
+    assert not chosen.module.is_adapted
+    assert chosen.module is not tiny_model.module

@@ -6,8 +6,8 @@ from conftest import QUIET, TINY, synthetic
 from scipy import sparse, stats
 
 import hrca
-from hrca.uncertainty import _novelty
-from hrca.uncertainty._novelty import novelty
+from hrca.prediction._open_set import CellFits
+from hrca.uncertainty._novelty import query_novelty, reference_novelty
 from hrca.uncertainty._novelty_reference import build_novelty_reference
 
 
@@ -22,14 +22,13 @@ def counts(n: int, rates: np.ndarray, seed: int, depth: float = 200) -> tuple[np
 RATES = np.random.default_rng(0).dirichlet(np.full(80, 0.4), size=4)
 
 
-def novelty_of(x, reference, genes=None, *, platform_correction=True, names=None, batch_size=50):
+def novelty_of(x, reference, genes=None, *, batch_size=50):
     genes = np.ones(x.shape[1], dtype=np.float32) if genes is None else genes
-    names = [str(i) for i in range(len(x))] if names is None else names
 
     def batches():
         return ((slice(i, i + batch_size), x[i : i + batch_size]) for i in range(0, len(x), batch_size))
 
-    return novelty(reference, batches, x @ genes, genes, names if platform_correction else None)
+    return reference_novelty(reference, batches, x @ (genes > 0), genes)
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.2])
@@ -104,16 +103,14 @@ def test_a_cell_without_counts_has_no_novelty():
     assert np.flatnonzero(np.isnan(novelty_of(x, reference))).tolist() == [7]
 
 
-@pytest.mark.parametrize("max_cells", [5000, 60])
-def test_the_order_of_the_cells_does_not_matter(max_cells, monkeypatch):
-    monkeypatch.setattr(_novelty, "MAX_FACTOR_CELLS", max_cells)
+def test_the_order_of_the_cells_does_not_matter():
     x, codes = counts(300, RATES, seed=1)
     reference = build_novelty_reference(sparse.csr_array(x), codes, 4, 1e9)
     # shallow: many cells of one depth
     query, _ = counts(200, RATES, seed=2, depth=20)
     order = np.random.default_rng(0).permutation(200)
     found = novelty_of(query, reference)
-    again = novelty_of(query[order], reference, names=[str(i) for i in order])
+    again = novelty_of(query[order], reference)
     np.testing.assert_allclose(again, found[order], atol=0.011)
     assert (again != found[order]).mean() < 0.05
 
@@ -130,17 +127,57 @@ def test_a_batch_without_any_counts_changes_nothing():
 
 def test_platform_factors_are_not_novel():
     rng = np.random.default_rng(5)
-    rates = rng.dirichlet(np.full(80, 1.5), size=7)
+    rates, factors = rng.dirichlet(np.full(80, 1.5), size=7), np.exp(rng.normal(0, 0.5, 80))
     x, codes = counts(800, rates[:6], seed=1)
     reference = build_novelty_reference(sparse.csr_array(x), codes, 6, 1e9)
     # another platform: each gene with an efficiency of its own
-    elsewhere = rates * np.exp(rng.normal(0, 0.5, 80))
+    elsewhere = rates * factors
     query, types = counts(800, elsewhere / elsewhere.sum(axis=1, keepdims=True), seed=2)
     novel = types == 6
-    found, alone = novelty_of(query, reference), novelty_of(query, reference, platform_correction=False)
+    found, alone = novelty_of(query, reference, factors), novelty_of(query, reference)
     assert (alone[~novel] >= 0.95).mean() > 0.4
     assert (found[~novel] >= 0.95).mean() < 0.1
     assert (found[novel] >= 0.95).mean() > 0.9
+
+
+def fits_of(novel: np.ndarray, depth: np.ndarray, deviance: np.ndarray) -> CellFits:
+    return CellFits(novel, np.zeros(len(depth), dtype=int), depth, deviance)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_among_known_cells_novelty_is_uniform_on_any_platform(scale):
+    rng = np.random.default_rng(0)
+    depth = rng.integers(20, 500, 2000).astype(float)
+    # another platform multiplies all deviances
+    deviance = scale * depth * rng.lognormal(0, 0.3, 2000)
+    novelty = query_novelty(fits_of(np.full(2000, 0.1), depth, deviance))
+    assert stats.kstest(novelty, "uniform").statistic < 0.02
+    assert np.corrcoef(novelty, depth)[0, 1] < 0.1
+
+
+def test_probably_novel_cells_rank_above_known_ones_and_do_not_rank_them():
+    rng = np.random.default_rng(0)
+    depth, deviance = np.full(1000, 100.0), rng.lognormal(0, 0.3, 1000)
+    is_novel = np.arange(1000) < 700
+    novelty = query_novelty(fits_of(np.where(is_novel, 0.99, 0.05), depth, deviance))
+    assert (novelty[is_novel] >= 0.95).mean() > 0.95
+    assert (novelty[~is_novel] >= 0.95).mean() == pytest.approx(0.05, abs=0.02)
+
+
+def test_a_cell_without_counts_has_no_rank_and_takes_none():
+    depth = np.where(np.arange(80) % 2, 50.0, 0.0)
+    novelty = query_novelty(fits_of(np.zeros(80), depth, np.arange(80.0)))
+    np.testing.assert_array_equal(np.isnan(novelty), depth == 0)
+    assert (np.diff(novelty[1::2]) >= 0).all()
+    assert novelty[79] > 0.9
+    assert np.isnan(query_novelty(fits_of(np.zeros(2), np.zeros(2), np.zeros(2)))).all()
+
+
+def test_if_all_cells_are_novel_they_are_ranked_among_themselves():
+    depth = np.full(100, 50.0)
+    novelty = query_novelty(fits_of(np.full(100, 0.9), depth, np.arange(100.0)))
+    assert (np.diff(novelty) >= 0).all()
+    assert novelty.max() < 1
 
 
 def test_a_mixture_of_two_types_is_novel():

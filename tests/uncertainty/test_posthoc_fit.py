@@ -107,18 +107,17 @@ def test_a_second_training_fits_its_own_weights(reference):
 def test_the_calibration_is_fitted_to_held_out_cells(reference, count_likelihood, recorded_fits, monkeypatch, tmp_path):
     score_cells, calls = _held_out.score_cells, []
 
-    def recorded(module, batches, n_obs, present, **settings):
+    def recorded(module, batches, n_obs, present):
         batches = list(batches)
         profiles = None if module.count_likelihood is None else module.count_likelihood.log_profiles.clone()
-        calls.append((np.concatenate([counts for _, counts in batches]), settings, profiles))
-        return score_cells(module, iter(batches), n_obs, present, **settings)
+        calls.append((np.concatenate([counts for _, counts in batches]), profiles))
+        return score_cells(module, iter(batches), n_obs, present)
 
     monkeypatch.setattr(_held_out, "score_cells", recorded)
     model = set_up(reference, count_likelihood=count_likelihood)
     model.train(2, 10, train_size=0.7, lr=1e-2, **QUIET)
     held_out = model.split_.validation
-    ((counts, settings, profiles),) = calls
-    assert settings == {"platform_correction": False}
+    ((counts, profiles),) = calls
     # the held-out cells as they are, and nine times thinned, down to 3 counts
     counts = counts.reshape(10, len(held_out), -1)
     np.testing.assert_array_equal(counts[0], reference.X[held_out].toarray())

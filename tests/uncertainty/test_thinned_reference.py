@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
+from hrca.module._deviance import log_or_zero, multinomial_deviance
 from hrca.uncertainty._novelty_reference import LeaveOneOutProfiles
-from hrca.uncertainty._thinned_reference import log_or_zero, multinomial_deviance, thin_reference
+from hrca.uncertainty._thinned_reference import thin_reference
 
 
 @pytest.fixture

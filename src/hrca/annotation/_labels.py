@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 
 from hrca._warnings import warn_user
-from hrca.prediction._forward import CellProbabilities
+from hrca.data._name_hash import uniform_from_names
+from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY, CellProbabilities
 from hrca.uncertainty._conformal import ConformalScores, prediction_sets
-from hrca.uncertainty._name_hash import uniform_from_names
 
 from ._options import LabelSpace, PredictOptions
 from ._result import PredictionResult
@@ -84,20 +84,27 @@ def assemble_result(
         # a comparison with NaN is False: a cell without counts is not rejected
         is_rejected = np.asarray(novelty >= 1 - options.novelty_fpr)
         labels[is_rejected] = label_space.unlabeled_category
-        _warn_if_many_rejected(is_rejected, options.novelty_fpr, label_space.unlabeled_category)
+        if not cell_probabilities.has_clusters:
+            # with clusters, :func:`hrca.annotation._prediction_warnings.prediction_warnings` names the novel cells
+            _warn_if_many_rejected(is_rejected, options.novelty_fpr, label_space.unlabeled_category)
     sets = None
     if options.coverage is not None and conformal_scores is not None:
         is_in_set = prediction_sets(
             conformal_scores,
-            cell_probabilities.probabilities,
+            cell_probabilities.known_probabilities,
             cell_probabilities.depth,
             uniform_from_names(list(obs_names)),
             coverage=options.coverage,
             class_conditional=options.class_conditional,
             reweight_to_query=options.reweight_to_query,
         )
+        # none of the labels is the most probable answer
+        is_in_set &= (cell_probabilities.novel_probability < MIN_NOVEL_PROBABILITY)[:, None]
         sets = pd.DataFrame(is_in_set, index=obs_names, columns=pd.Index(label_space.labels))
-    return PredictionResult(labels, confidence, probabilities.set_axis(obs_names), novelty, sets)
+    novel_probability = cell_probabilities.novel_probability if cell_probabilities.has_clusters else None
+    return PredictionResult(
+        labels, confidence, probabilities.set_axis(obs_names), novelty, sets, novel_probability=novel_probability
+    )
 
 
 def _warn_if_many_rejected(is_rejected: np.ndarray, novelty_fpr: float, unlabeled_category: str) -> None:

@@ -31,6 +31,8 @@ class PredictionResult:
         Novelty of each cell, 0 to 1, shape (n_obs,), float32; None: it was not measured.
     sets
         Whether a label is in the cell's prediction set, boolean, shape (n_obs, n_labels); None: no sets were chosen.
+    novel_probability
+        Probability that the cell is of none of the labels, 0 to 1, shape (n_obs,), float32; None: not estimated.
     """
 
     labels: pd.Categorical
@@ -38,6 +40,7 @@ class PredictionResult:
     probabilities: pd.DataFrame
     novelty: np.ndarray | None = None
     sets: pd.DataFrame | None = None
+    novel_probability: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,12 @@ def to_entries(key_added: str, result: PredictionResult, provenance: dict) -> An
     )
     obsm = {f"{key_added}_probabilities": _with_writable_columns(probabilities)}
     stale: list[str] = []
-    if result.novelty is None:
-        stale += [f"{key_added}_novelty"]
-    else:
-        obs[f"{key_added}_novelty"] = result.novelty
+    for name in ("novelty", "novel_probability"):
+        values = getattr(result, name)
+        if values is None:
+            stale += [f"{key_added}_{name}"]
+        else:
+            obs[f"{key_added}_{name}"] = values
     if result.sets is None:
         stale += [f"{key_added}_set_size", f"{key_added}_set"]
     else:

@@ -1,4 +1,4 @@
-"""The demo: train on a reference, adapt to a query, annotate, score and draw it."""
+"""The demo: train on a reference, annotate a query, score and draw it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +159,7 @@ def _shared_genes(pair: ReferenceQueryPair) -> pd.Index:
 
 
 def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, seed: int = 0) -> pd.DataFrame:
-    """Train a model of laptop size, adapt it to the query, annotate and score the query, and write files.
+    """Train a model of laptop size, annotate and score the query, and write files.
 
     Parameters
     ----------
@@ -184,7 +184,6 @@ def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, s
     model = HRCA(pair.reference, **SIZES["laptop"])
     epochs: dict[str, Any] = QUICK_EPOCHS if quick else {}
     model.train(**epochs)
-    model = model.adapt(pair.query)
     model.predict(pair.query)
     true_labels = pair.query.obs[pair.labels_key].astype(str)
     predictions = {

@@ -17,7 +17,7 @@ from hrca.data._reference_cells import ReferenceCells
 from hrca.data._sources import QueryInput
 from hrca.data._target_genes import TargetGenes
 from hrca.module._module import HRCAModule
-from hrca.prediction._forward import CellProbabilities, predict_probabilities
+from hrca.prediction._probabilities import CellProbabilities, PredictionSettings, predict_probabilities
 from hrca.train._history import History, framed_history, plain_history
 from hrca.train._query_matching import QueryMatch
 from hrca.train._splitting import Split
@@ -220,17 +220,17 @@ class HRCABase(BaseModelClass):
         query: Query,
         *,
         batch_size: int = PREDICTION_BATCH_SIZE,
-        platform_correction: bool = True,
-        calibrated: bool = True,
         enable_progress_bar: bool = False,
+        **settings: bool,
     ) -> CellProbabilities:
+        """Predict probabilities; `settings` are those of :class:`hrca.prediction._probabilities.PredictionSettings`."""
         return predict_probabilities(
             self.module,
-            query.batches(batch_size, bar="labels" if enable_progress_bar else None),
-            query.n_obs,
+            lambda: query.batches(batch_size, bar="labels" if enable_progress_bar else None),
+            list(query.adata.obs_names),
             query.alignment.present,
-            platform_correction=platform_correction,
-            calibrated=calibrated,
+            None if self.novelty_reference_ is None else self.novelty_reference_.sums,
+            PredictionSettings(**settings),
         )
 
     @staticmethod

@@ -9,14 +9,17 @@ import torch
 from scvi import settings as scvi_settings
 
 from hrca._docs import docs
+from hrca._warnings import warn_user
 from hrca.annotation._labels import assemble_result, most_likely_labels
 from hrca.annotation._options import PredictOptions, check_ontology_terms
+from hrca.annotation._prediction_warnings import prediction_warnings
 from hrca.annotation._result import PredictionResult, cellxgene_columns, to_entries
 from hrca.annotation._write import check_target, write_result
 from hrca.data._query import Query, annotate_sample_errors, known_labels
 from hrca.data._sources import QueryInput
-from hrca.prediction._forward import CellProbabilities, run
-from hrca.uncertainty._novelty import novelty
+from hrca.prediction._forward import run
+from hrca.prediction._probabilities import CellProbabilities
+from hrca.uncertainty._novelty import query_novelty, reference_novelty
 
 from ._base import PREDICTION_BATCH_SIZE, HRCABase
 from ._evaluation import evaluation_scores, known_cells
@@ -39,6 +42,7 @@ class PredictionMixin(HRCABase):
         min_confidence: float = 0.0,
         novelty_fpr: float | None = None,
         platform_correction: bool = True,
+        open_set: bool = True,
         layer: str | None = None,
         batch_size: int = PREDICTION_BATCH_SIZE,
         ontology_terms: Mapping[str, str] | None = None,
@@ -87,6 +91,7 @@ class PredictionMixin(HRCABase):
             the unlabelled category. About this fraction of cells of the reference's types also get it. On another
             platform the fraction is higher. None: no cell is rejected.
         %(platform_correction)s
+        %(open_set)s
         %(layer)s
         %(prediction_batch_size)s
         ontology_terms
@@ -135,6 +140,7 @@ class PredictionMixin(HRCABase):
                     check_target(queries[name])
         settings = {
             "platform_correction": platform_correction,
+            "open_set": open_set,
             "batch_size": batch_size,
             "enable_progress_bar": enable_progress_bar,
         }
@@ -227,6 +233,7 @@ class PredictionMixin(HRCABase):
         labels_key: str,
         *,
         platform_correction: bool = True,
+        open_set: bool = True,
         layer: str | None = None,
         batch_size: int = PREDICTION_BATCH_SIZE,
     ) -> pd.Series:
@@ -238,6 +245,7 @@ class PredictionMixin(HRCABase):
         labels_key
             Column of its obs with the true labels. Cells without one, or with the unlabelled category, are not scored.
         %(platform_correction)s
+        %(open_set)s
         %(layer)s
         %(prediction_batch_size)s
 
@@ -257,7 +265,9 @@ class PredictionMixin(HRCABase):
         query = self._open_query(adata, layer)
         true_labels = known_labels(query.adata.obs, labels_key, self.unlabeled_category)
         is_known = known_cells(true_labels, self.labels, labels_key)
-        cells = self._predict_probabilities(query, batch_size=batch_size, platform_correction=platform_correction)
+        cells = self._predict_probabilities(
+            query, batch_size=batch_size, platform_correction=platform_correction, open_set=open_set
+        )
         label_space = self._label_space()
         predicted, confidence, _ = most_likely_labels(label_space, cells)
         return evaluation_scores(true_labels, np.asarray(predicted), confidence, is_known, label_space)
@@ -291,36 +301,40 @@ class PredictionMixin(HRCABase):
             cells,
             query.adata.obs_names,
             options,
-            novelty=self._novelty(query, cells, **settings) if needs_novelty else None,
+            novelty=self._novelty(query, cells, settings) if needs_novelty else None,
             conformal_scores=self.conformal_scores_,
         )
+        notes = prediction_warnings(cells, self._label_space(), self.gene_names, self._log_profiles())
+        for note in notes:
+            warn_user(note)
         if key_added is not None:
             provenance = self._provenance(query, cells, result, options, settings)
+            provenance["warnings"] = np.array(notes, dtype=str)
             entries = to_entries(key_added, result, provenance)
             if ontology_terms is not None:
                 entries = entries.with_columns(cellxgene_columns(result.labels, ontology_terms))
             write_result(query, entries)
         return result
 
-    def _novelty(
-        self,
-        query: Query,
-        cells: CellProbabilities,
-        *,
-        platform_correction: bool,
-        batch_size: int,
-        enable_progress_bar: bool,
-    ) -> np.ndarray | None:
+    def _novelty(self, query: Query, cells: CellProbabilities, settings: Mapping[str, Any]) -> np.ndarray | None:
+        if cells.cell_fits is not None and cells.has_clusters:
+            return query_novelty(cells.cell_fits)
         if self.novelty_reference_ is None:
             return None
-        bar = "novelty" if enable_progress_bar else None
-        return novelty(
+        factors = self.module.gene_mask.cpu().numpy() * query.alignment.present
+        bar = "novelty" if settings["enable_progress_bar"] else None
+        return reference_novelty(
             self.novelty_reference_,
-            lambda: query.batches(batch_size, bar=bar),
+            lambda: query.batches(settings["batch_size"], bar=bar),
             cells.depth,
-            self.module.gene_mask.cpu().numpy() * query.alignment.present,
-            query.adata.obs_names if platform_correction else None,
+            factors if cells.query_fit is None else cells.query_fit.factors,
         )
+
+    def _log_profiles(self) -> np.ndarray | None:
+        count_likelihood = self.module.count_likelihood
+        if count_likelihood is None or not count_likelihood.is_fitted:
+            return None
+        return count_likelihood.log_profiles.double().cpu().numpy()
 
     def _outputs(
         self, network: Callable[[torch.Tensor], torch.Tensor], query: Query, n_columns: int, batch_size: int
@@ -346,6 +360,7 @@ class PredictionMixin(HRCABase):
             "platform_log_sd": cells.platform_log_sd,
             **options.settings(),
             "platform_correction": settings["platform_correction"] and self.module.has_fitted_counts,
+            "open_set": cells.has_clusters,
             "batch_size": settings["batch_size"],
             "n_folds": self.n_folds_,
             "seed": None if scvi_settings.seed is None else int(scvi_settings.seed),

@@ -1,6 +1,5 @@
 """The training methods of HRCA: matching to a query, pre-training, fine-tuning, adaptation."""
 
-import copy
 import logging
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +13,7 @@ from hrca._warnings import warn_user
 from hrca.data._sources import QueryInput
 from hrca.data._target_genes import TargetGenes
 from hrca.module._transforms import Corruption
-from hrca.train._adaptation import prepare_adaptation
+from hrca.train._adaptation import prepare_adaptation, reason_not_to_adapt
 from hrca.train._config import PhaseConfig, configs_for_train
 from hrca.train._query_matching import summarize_query_match
 from hrca.train._schedule import check_epochs
@@ -286,6 +285,7 @@ class TrainingMixin(TrainingSteps):
         query: QueryInput,
         *,
         layer: str | None = None,
+        select: bool = True,
         max_steps: int = 200,
         batch_size: int = 128,
         lr: float = 3e-4,
@@ -305,6 +305,10 @@ class TrainingMixin(TrainingSteps):
         ----------
         %(query)s At most 20,000 cells are used, chosen at random.
         %(layer)s
+        select
+            If True, return the model as it was where adaptation is likely to make it worse, with a warning: more than a
+            fifth of the query's cells are probably of none of the labels, or classifier and count likelihood hardly
+            agree more than before. False: return the adapted model.
         max_steps
             Number of optimiser steps.
         batch_size
@@ -317,8 +321,8 @@ class TrainingMixin(TrainingSteps):
 
         Returns
         -------
-        The adapted model. This model stays unchanged. A model that is already adapted is adapted further, with a
-        warning.
+        The adapted model, or with `select` perhaps a copy of this model. This model stays unchanged. A model that is
+        already adapted is adapted further, with a warning.
 
         Raises
         ------
@@ -339,14 +343,18 @@ class TrainingMixin(TrainingSteps):
                 "This model is already adapted, and a second round made the labels of some queries worse. Adapt the "
                 "model that `train` returned."
             )
-        adapted = copy.copy(self)
-        adapted.module = copy.deepcopy(self.module)
+        adapted = self._copy()
         trainer_kwargs = {"accelerator": accelerator, "devices": devices, **trainer_kwargs}
-        cells = adapted._soft_labelled(self._open_query(query, layer))
+        cells = self._open_query(query, layer)
+        # adaptation was measured with uncalibrated probabilities; calibration would reduce uncertain cells' weights
+        before = self._predict_probabilities(cells, calibrated=False)
+        if select and (reason := reason_not_to_adapt(before.novel_fraction)):
+            warn_user(reason)
+            return adapted
         run = prepare_adaptation(
             adapted.module,
             adapted._reference_cells(),
-            cells,
+            adapted._soft_labelled(cells, before),
             max_steps=max_steps,
             batch_size=batch_size,
             lr=lr,
@@ -359,7 +367,7 @@ class TrainingMixin(TrainingSteps):
         adapted.trainer = None
         adapted.module.is_adapted.fill_(True)
         adapted._mark_fitted(is_finetuned=True)
-        return adapted
+        return self._better_model(adapted, cells, before) if select else adapted
 
     @property
     def test_scores(self) -> pd.DataFrame:

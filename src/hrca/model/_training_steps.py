@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -12,11 +12,19 @@ from lightning.pytorch.callbacks import Callback
 from scvi import settings as scvi_settings
 from scvi.train import TrainRunner
 
+from hrca._warnings import warn_user
 from hrca.annotation._labels import most_likely_labels
 from hrca.data._query import Query, known_labels
 from hrca.data._sources import QueryInput
 from hrca.module._module import HRCAModule
-from hrca.train._adaptation import SoftLabelledCells, gather_cells, query_targets, sample_query_cells
+from hrca.prediction._probabilities import CellProbabilities
+from hrca.train._adaptation import (
+    SoftLabelledCells,
+    gather_cells,
+    query_targets,
+    reason_to_discard,
+    sample_query_cells,
+)
 from hrca.train._callbacks import EpochHistory
 from hrca.train._checkpoints import check_unused, newest_checkpoint
 from hrca.train._config import PhaseConfig, PhaseName
@@ -205,9 +213,22 @@ class TrainingSteps(HRCABase):
         self.n_folds_ = None if fold_scores is None else len(fold_scores)
         self._mark_fitted(is_finetuned=True)
 
-    def _soft_labelled(self, query: Query) -> SoftLabelledCells:
-        # adaptation was measured with uncalibrated probabilities; calibration would reduce uncertain cells' weights
-        cells = self._predict_probabilities(query, calibrated=False)
+    def _copy(self) -> Self:
+        """Return a copy with a module of its own."""
+        other = copy.copy(self)
+        other.module = copy.deepcopy(self.module)
+        return other
+
+    def _better_model(self, adapted: Self, query: Query, before: CellProbabilities) -> Self:
+        """Return the adapted model or a copy of this one; `before` are this model's probabilities of the query."""
+        after = adapted._predict_probabilities(query, calibrated=False, open_set=False)
+        reason = reason_to_discard(before.branch_agreement, after.branch_agreement)
+        if reason is None:
+            return adapted
+        warn_user(reason)
+        return self._copy()
+
+    def _soft_labelled(self, query: Query, cells: CellProbabilities) -> SoftLabelledCells:
         cell_mask = sample_query_cells(cells.has_counts, self._seed())
         targets = query_targets(cells.probabilities[cell_mask])
         return SoftLabelledCells(gather_cells(query.batches(PREDICTION_BATCH_SIZE), cell_mask), targets)
@@ -220,7 +241,7 @@ class TrainingSteps(HRCABase):
     def _monitor(self, config: PhaseConfig, test_set: TestSet) -> MonitorTestSet:
         query, true_labels = test_set
         return MonitorTestSet(
-            lambda: most_likely_labels(self._label_space(), self._predict_probabilities(query))[0],
+            lambda: most_likely_labels(self._label_space(), self._predict_probabilities(query, open_set=False))[0],
             true_labels,
             self.labels,
             interval=config.checkpoint_interval,

@@ -1,4 +1,4 @@
-"""Batched forward passes: log-scores of classifier and count likelihood, and label probabilities.
+"""Batched forward passes: log-scores of classifier and count likelihood.
 
 Counts pass through in dense batches of aligned genes. Only some numbers per cell and label are kept.
 """
@@ -8,44 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
-from hrca.module._calibration import Calibration
 from hrca.module._count_likelihood import CountLikelihood, pool_log_scores
 from hrca.module._module import HRCAModule
 from hrca.typing import Batches
 
-from ._platform_factors import fit_platform, platform_log_likelihood
-
-
-@dataclass(frozen=True)
-class CellProbabilities:
-    """Label probabilities of cells.
-
-    Attributes
-    ----------
-    log_probabilities
-        Log-probabilities, shape (n_obs, n_labels), float32; not meaningful for a cell without counts.
-    depth
-        Counts of each cell on the genes that model and query share, shape (n_obs,), clipped to the `max_depth` of a
-        fitted count likelihood.
-    platform_log_sd
-        Standard deviation of the log platform factors over these genes; 0 if none were fitted.
-    """
-
-    log_probabilities: np.ndarray
-    depth: np.ndarray
-    platform_log_sd: float
-
-    @property
-    def has_counts(self) -> np.ndarray:
-        """Boolean, True for a cell with counts on the shared genes, shape (n_obs,)."""
-        return self.depth > 0
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """Probabilities, shape (n_obs, n_labels), float32; zeros for a cell without counts."""
-        return np.exp(self.log_probabilities) * self.has_counts[:, None]
+from ._platform_factors import QueryCellSample, platform_log_likelihood
 
 
 @dataclass(frozen=True)
@@ -60,14 +30,11 @@ class BranchScores:
         Log-likelihood of the counts, shape (n_obs, n_labels); None without a fitted count likelihood.
     depth
         Counts of each cell, shape (n_obs,), clipped as in :class:`CellProbabilities`.
-    platform_log_sd
-        Standard deviation of the log platform factors; 0 if none were fitted.
     """
 
     network: Tensor
     log_likelihood: Tensor | None
     depth: Tensor
-    platform_log_sd: float = 0.0
 
     def pool(self, pool_weights: Tensor | None) -> Tensor:
         """Return pooled log-probabilities, before calibration.
@@ -104,7 +71,7 @@ class BranchScores:
 
         Returns
         -------
-        Their scores, without `platform_log_sd`.
+        Their scores.
         """
         index = torch.from_numpy(rows)
         log_likelihood = None if self.log_likelihood is None else self.log_likelihood[index]
@@ -121,7 +88,7 @@ class BranchScores:
 
         Returns
         -------
-        The scores of all cells, in order, without `platform_log_sd`.
+        The scores of all cells, in order.
         """
         log_likelihoods = [scores.log_likelihood for scores in parts if scores.log_likelihood is not None]
         return BranchScores(
@@ -150,10 +117,8 @@ def run(network: Callable[[Tensor], Tensor], batches: Batches) -> Iterator[tuple
         yield rows, network(torch.from_numpy(counts)).float().cpu().numpy(), counts
 
 
-def score_cells(
-    module: HRCAModule, batches: Batches, n_obs: int, present: np.ndarray, *, platform_correction: bool
-) -> BranchScores:
-    """Score cells by the classifier and by the count likelihood.
+def score_cells(module: HRCAModule, batches: Batches, n_obs: int, present: np.ndarray) -> BranchScores:
+    """Score cells by the classifier and by the count likelihood, without platform factors.
 
     Memory grows with n_obs x n_labels, not with n_genes.
 
@@ -167,41 +132,68 @@ def score_cells(
         Number of cells.
     present
         Boolean or 0 and 1, the genes of the model that the query measures, shape (n_genes,).
-    platform_correction
-        If True, fit platform factors to these cells; see :func:`hrca.prediction._platform_factors.fit_platform`.
 
     Returns
     -------
     Scores of the cells, in order, in double precision.
     """
-    gene_mask = module.gene_mask.cpu().numpy() * present
-    count_likelihood = module.count_likelihood if module.has_fitted_counts else None
-    gene_sets = [gene_mask]
-    if count_likelihood is not None:
-        gene_sets.append(gene_mask * count_likelihood.is_informative.cpu().numpy())
-    weights, n_columns = np.stack(gene_sets, axis=1), len(gene_sets) * module.n_labels
-
-    scores = np.zeros((n_obs, n_columns), dtype=np.float32)
-    depth, totals = np.zeros((n_obs, len(gene_sets))), np.zeros(len(gene_mask))
-    for rows, batch_scores, counts in run(module.branch_log_scores, batches):
-        scores[rows] = batch_scores
-        depth[rows] = counts @ weights
-        totals += gene_mask * counts.sum(axis=0, dtype=np.float64)
-    if count_likelihood is None:
-        return BranchScores(torch.from_numpy(scores).double(), None, torch.from_numpy(depth[:, 0]))
-    return _complete_scores(count_likelihood, scores, depth, totals, gene_mask, platform_correction=platform_correction)
+    raw = score_batches(module, batches, n_obs, shared_genes(module, present), np.zeros(0, dtype=np.int64))
+    return raw.complete(module, shared_genes(module, present))
 
 
-def predict_probabilities(
-    module: HRCAModule,
-    batches: Batches,
-    n_obs: int,
-    present: np.ndarray,
-    *,
-    platform_correction: bool,
-    calibrated: bool = True,
-) -> CellProbabilities:
-    """Predict label probabilities by the classifier and the count likelihood.
+def shared_genes(module: HRCAModule, present: np.ndarray) -> np.ndarray:
+    """Return 1 for each gene that the model uses and the query measures, 0 for the others, shape (n_genes,)."""
+    return module.gene_mask.cpu().numpy() * present
+
+
+@dataclass(frozen=True)
+class RawScores:
+    """Outputs of a pass over the cells, before platform factors.
+
+    Attributes
+    ----------
+    network
+        Log-probabilities of the classifier, shape (n_obs, n_labels).
+    log_likelihood
+        Output of the count likelihood, shape (n_obs, n_labels); None without a fitted count likelihood.
+    depth
+        Counts of each cell on all genes and, with a count likelihood, on the informative ones, shape (n_obs, 2) or
+        (n_obs, 1).
+    rows
+        Rows of the sampled cells with counts, shape (n_cells,).
+    cells
+        The sampled cells; None if no cell was sampled, or none has counts.
+    """
+
+    network: Tensor
+    log_likelihood: Tensor | None
+    depth: Tensor
+    rows: np.ndarray
+    cells: QueryCellSample | None
+
+    def complete(self, module: HRCAModule, factors: np.ndarray) -> BranchScores:
+        """Complete the log-likelihood by the norms of the profiles under platform factors, shape (n_genes,)."""
+        if self.log_likelihood is None or module.count_likelihood is None:
+            return BranchScores(self.network, None, self.depth[:, 0])
+        likelihood = double_precision(module.count_likelihood)
+        with torch.inference_mode():
+            log_likelihood, depth = platform_log_likelihood(
+                likelihood, self.log_likelihood, self.depth, torch.from_numpy(factors).double()
+            )
+        return BranchScores(self.network, log_likelihood, depth)
+
+
+def double_precision(count_likelihood: CountLikelihood) -> CountLikelihood:
+    """Return a copy in double precision on the CPU: factors must not depend on the order of the cells."""
+    likelihood = CountLikelihood(*count_likelihood.log_profiles.shape).double()
+    likelihood.load_state_dict(count_likelihood.state_dict())
+    return likelihood
+
+
+def score_batches(
+    module: HRCAModule, batches: Batches, n_obs: int, gene_mask: np.ndarray, sampled: np.ndarray
+) -> RawScores:
+    """Run both branches over batches, and keep the counts of some cells.
 
     Parameters
     ----------
@@ -211,65 +203,39 @@ def predict_probabilities(
         Rows and dense counts of each batch; see :func:`hrca.data._batches.aligned_batches`.
     n_obs
         Number of cells.
-    present
-        Boolean or 0 and 1, the genes of the model that the query measures, shape (n_genes,).
-    platform_correction
-        If True, fit platform factors to these cells; see :func:`hrca.prediction._platform_factors.fit_platform`.
-    calibrated
-        If True, calibrate the probabilities.
+    gene_mask
+        1 for a gene that model and query share, 0 for the others, shape (n_genes,).
+    sampled
+        Rows of the cells whose counts are kept, shape (n_sampled,).
 
     Returns
     -------
-    Probabilities of the cells, in order.
+    Outputs of both branches, and the sampled cells.
     """
-    scores = score_cells(module, batches, n_obs, present, platform_correction=platform_correction)
-    depth, platform_log_sd = scores.depth, scores.platform_log_sd
-    pool_weights = None if module.count_likelihood is None else module.count_likelihood.pool_weights.cpu()
-    with torch.inference_mode():
-        log_probabilities = scores.pool(pool_weights)
-        # frees as much memory as the calibration of a large query needs
-        del scores
-        if calibrated:
-            # on the CPU, where the scores are
-            calibration = Calibration(module.n_labels)
-            calibration.load_state_dict(module.calibration.state_dict())
-            log_probabilities = calibration(log_probabilities, depth)
-    return CellProbabilities(log_probabilities.numpy().astype(np.float32), depth.numpy(), platform_log_sd)
+    count_likelihood = module.count_likelihood if module.has_fitted_counts else None
+    gene_sets = [gene_mask]
+    if count_likelihood is not None:
+        gene_sets.append(gene_mask * count_likelihood.is_informative.cpu().numpy())
+    weights, n_columns = np.stack(gene_sets, axis=1), len(gene_sets) * module.n_labels
+    scores, depth = np.zeros((n_obs, n_columns), dtype=np.float32), np.zeros((n_obs, len(gene_sets)))
+    is_sampled, blocks = np.isin(np.arange(n_obs), sampled), []
+    for rows, batch_scores, counts in run(module.branch_log_scores, batches):
+        scores[rows] = batch_scores
+        depth[rows] = counts @ weights
+        if len(sampled):
+            blocks.append(sparse_counts(counts[is_sampled[rows]], gene_mask))
+    tensors = torch.from_numpy(scores).double(), torch.from_numpy(depth)
+    if count_likelihood is None:
+        return RawScores(tensors[0], None, tensors[1], np.zeros(0, dtype=np.int64), None)
+    network, log_likelihood = tensors[0].chunk(2, dim=1)
+    sampled = sampled[depth[sampled, 0] > 0]
+    cells = None
+    if len(sampled):
+        counts = sparse.vstack(blocks, format="csr")[np.searchsorted(np.flatnonzero(is_sampled), sampled)]
+        cells = QueryCellSample(counts, log_likelihood[sampled], tensors[1][sampled])
+    return RawScores(network, log_likelihood, tensors[1], sampled, cells)
 
 
-@torch.inference_mode()
-def _complete_scores(
-    count_likelihood: CountLikelihood,
-    scores: np.ndarray,
-    depth: np.ndarray,
-    totals: np.ndarray,
-    gene_mask: np.ndarray,
-    *,
-    platform_correction: bool,
-) -> BranchScores:
-    """Split the scores by branch, and complete the log-likelihood by the norms of the profiles on the query's platform.
-
-    Parameters
-    ----------
-    count_likelihood
-        The fitted count likelihood.
-    scores
-        Output of :meth:`hrca.module._module.HRCAModule.branch_log_scores`, shape (n_obs, 2 n_labels).
-    depth
-        Counts of each cell on all genes and on the informative ones, shape (n_obs, 2).
-    totals
-        Counts of each gene in the query, shape (n_genes,).
-    gene_mask
-        1 for a gene that model and query share, shape (n_genes,).
-    platform_correction
-        If True, fit platform factors; otherwise they are 1.
-    """
-    # Double precision on the CPU, so that the factors do not depend on the order of the cells.
-    likelihood = CountLikelihood(*count_likelihood.log_profiles.shape).double()
-    likelihood.load_state_dict(count_likelihood.state_dict())
-    network, log_likelihood = torch.from_numpy(scores).double().chunk(2, dim=1)
-    depths, gene_totals, factors = (torch.from_numpy(x).double() for x in (depth, totals, gene_mask))
-    if platform_correction:
-        factors = fit_platform(likelihood, log_likelihood, depths, gene_totals, factors)
-    log_sd = float(np.log(factors.numpy()[gene_mask > 0]).std()) if gene_mask.any() else 0.0
-    return BranchScores(network, *platform_log_likelihood(likelihood, log_likelihood, depths, factors), log_sd)
+def sparse_counts(counts: np.ndarray, gene_mask: np.ndarray) -> sparse.csr_array:
+    """Return the counts on the genes of the mask, shape (n_obs, n_genes)."""
+    return sparse.csr_array(counts * gene_mask.astype(np.float32))

@@ -2,6 +2,8 @@
 
 # No `from __future__ import annotations`: the tests check the shapes in the signatures.
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -9,23 +11,26 @@ from scipy import sparse
 from torch import Tensor
 
 from hrca.module._count_likelihood import CountLikelihood, background_weight, pool_log_scores
-from hrca.module._profiles import class_sums, normalize_rows
-
-# Gamma prior of a platform factor, in counts: a gene needs more expected counts than this before its factor departs
-# from 1. Not tuned.
-PLATFORM_PRIOR_COUNTS = 20.0
+from hrca.module._profiles import normalize_rows
 
 # Multiplier of the log-likelihood's pooling weight while the factors are fitted, without the classifier. 3 was the best
-# of 1 (with the classifier), 2 and 3 on four pairs of real data (benchmarks/accuracy, docs/decisions/0003).
+# of 1 (with the classifier), 2 and 3 on four pairs of real data (docs/decisions/0003).
 PLATFORM_LIKELIHOOD_FACTOR = 3.0
 
-# Numbers of iterations: between labels and factors, and between factors and the norms of the profiles. One more round
-# changes no factor by more than 0.1 % (tests/prediction/test_platform_factors.py).
-PLATFORM_ROUNDS, NORM_ROUNDS = 10, 20
+# Numbers of iterations between labels and factors, and between factors and the norms of the profiles; the latter stop
+# when no log factor changes by more than MAX_LOG_CHANGE.
+PLATFORM_ROUNDS, NORM_ROUNDS, MAX_LOG_CHANGE = 10, 10, 1e-3
 
-# Median platform factors: pseudocounts, iterations, and the minimum numbers of labels and of cells per label. None of
-# these was tuned.
-MEDIAN_PRIOR_COUNTS, MEDIAN_ROUNDS, MIN_MEDIAN_LABELS, MIN_CELLS_OF_LABEL = 5.0, 3, 3, 10
+# Minimum numbers of labels, and of cells of a label, that factors are estimated from; and the probability from which a
+# cell counts for its label. Probabilities of 0.5 and 0.9, and of 0 with all cells, gave a macro-F1 of .777, .776 and
+# .776 on 20 queries (docs/decisions/0007).
+MIN_PLATFORM_LABELS, MIN_CELLS_OF_LABEL, MIN_GROUP_PROBABILITY = 3, 10, 0.5
+
+# Counts that are added to observed and expected counts before the log of their ratio, as in Haldane's correction.
+RATIO_PSEUDOCOUNT = 0.5
+
+# Lower bound of a variance, and maximum number of iterations of its estimate.
+MIN_EXCESS_VARIANCE, EXCESS_ROUNDS = 1e-4, 50
 
 
 def normalize_log_likelihood(
@@ -69,47 +74,6 @@ def normalize_log_likelihood(
     return log_likelihood - n_all[:, None] * log_norm_all - n_informative[:, None] * log_norm_informative
 
 
-def platform_factors(
-    totals: Float[Tensor, " n_genes"],
-    counts_by_label: Float[Tensor, " n_labels"],
-    profiles: Float[Tensor, "n_labels n_genes"],
-    present: Float[Tensor, " n_genes"],
-) -> Float[Tensor, " n_genes"]:
-    r"""Return the ratio of observed to expected counts of each gene, for a query of known composition.
-
-    Parameters
-    ----------
-    totals
-        Counts of each gene in the query, shape (n_genes,).
-    counts_by_label
-        Counts of the query's cells by label, shape (n_labels,): those of a cell are divided in proportion to its label
-        probabilities.
-    profiles
-        Fraction of counts by gene, shape (n_labels, n_genes).
-    present
-        1 for a gene that the query measures, 0 for the others, shape (n_genes,).
-
-    Returns
-    -------
-    Platform factors, shape (n_genes,); 0 for genes that the query lacks.
-
-    Notes
-    -----
-    With the totals :math:`t_g`, the counts by label :math:`c_k` and the prior counts a = 20, the factors solve
-
-    .. math::
-        \phi_g = \frac{t_g + a}{e_g + a}, \qquad e_g = \sum_k c_k \frac{p_{kg}}{\sum_h p_{kh} \phi_h} ,
-
-    by fixed-point iteration. RCTD :cite:p:`cable2022robust` and InSituType :cite:p:`danaher2022insitutype` fit such
-    factors per gene; the Gamma prior around 1 is ours.
-    """
-    factors = present.clone()
-    for _ in range(NORM_ROUNDS):
-        expected = (counts_by_label / (profiles @ factors).clamp(min=1e-12)) @ profiles
-        factors = present * (totals + PLATFORM_PRIOR_COUNTS) / (expected + PLATFORM_PRIOR_COUNTS)
-    return factors
-
-
 def platform_log_likelihood(
     count_likelihood: CountLikelihood,
     log_likelihood: Float[Tensor, "n_obs n_labels"],
@@ -143,92 +107,192 @@ def platform_log_likelihood(
     return normalized * (clipped / n_counts.clamp(min=1))[:, None], clipped
 
 
+@dataclass(frozen=True)
+class QueryCellSample:
+    """Cells of a query that platform factors and clusters are fitted to.
+
+    Attributes
+    ----------
+    counts
+        Raw counts on the genes that model and query share, shape (n_cells, n_genes); the other genes are 0.
+    log_likelihood
+        Output of the count likelihood, shape (n_cells, n_labels).
+    depth
+        Counts of each cell on all genes and on the informative ones, shape (n_cells, 2).
+    """
+
+    counts: sparse.csr_array
+    log_likelihood: Float[Tensor, "n_cells n_labels"]
+    depth: Float[Tensor, "n_cells 2"]
+
+
 def fit_platform(
     count_likelihood: CountLikelihood,
-    log_likelihood: Float[Tensor, "n_obs n_labels"],
-    depth: Float[Tensor, "n_obs 2"],
-    totals: Float[Tensor, " n_genes"],
-    present: Float[Tensor, " n_genes"],
-) -> Float[Tensor, " n_genes"]:
-    """Fit platform factors to unlabelled cells, alternating between label probabilities and factors.
+    cells: QueryCellSample,
+    gene_mask: np.ndarray,
+    label_sums: np.ndarray,
+    cell_weights: np.ndarray | None = None,
+) -> np.ndarray:
+    r"""Fit platform factors to unlabelled cells by a random-effects meta-analysis over the labels.
 
-    The probabilities come from the likelihood alone. The classifier knows no factors and would preserve the errors that
-    they correct. The likelihood is tempered by its pooling weight: untempered, it is so confident that a wrong
-    composition reinforces itself.
+    A platform changes a gene in all labels. A change in one or two labels is a difference between cell types. The log
+    ratio of observed to expected counts is therefore averaged over the labels, and shrunk where the labels disagree.
 
     Parameters
     ----------
     count_likelihood
         The fitted count likelihood.
-    log_likelihood
-        Output of the count likelihood, shape (n_obs, n_labels).
-    depth
-        Counts of each cell on all genes and on the informative ones, shape (n_obs, 2).
-    totals
-        Counts of each gene in the query, shape (n_genes,).
-    present
-        1 for a gene that the query measures, 0 for the others, shape (n_genes,).
+    cells
+        Query cells, each with counts.
+    gene_mask
+        1 for a gene that model and query share, 0 for the others, shape (n_genes,).
+    label_sums
+        Summed counts of the reference by label and gene, shape (n_labels, n_genes).
+    cell_weights
+        Weight of each cell, 0 to 1, shape (n_cells,). None: all are 1.
 
     Returns
     -------
-    Platform factors, shape (n_genes,); 0 for genes that the query lacks.
-    """
-    profiles, factors = count_likelihood.log_profiles.exp().to(totals), present
-    no_network, pool_weights = torch.zeros_like(log_likelihood), count_likelihood.pool_weights.to(depth)
-    for _ in range(PLATFORM_ROUNDS):
-        corrected, clipped = platform_log_likelihood(count_likelihood, log_likelihood, depth, factors)
-        probabilities = pool_log_scores(
-            no_network, PLATFORM_LIKELIHOOD_FACTOR * corrected, clipped, pool_weights
-        ).softmax(dim=1)
-        factors = platform_factors(totals, depth[:, 0] @ probabilities, profiles, present)
-    return factors
-
-
-def median_platform_factors(counts: sparse.csr_array, profiles: np.ndarray) -> np.ndarray:
-    """Return the median over labels of the ratio of observed to expected counts of each gene.
-
-    Each cell is assigned to its most likely label. Cells of a type that the reference lacks concentrate in one or two
-    labels, which leaves the median almost unchanged. A ratio over all cells, as in :func:`platform_factors`, would
-    attribute the genes of such a type to the platform.
-
-    Parameters
-    ----------
-    counts
-        Raw counts of query cells, each with some, shape (n_obs, n_genes).
-    profiles
-        Fraction of counts by gene, shape (n_labels, n_genes).
-
-    Returns
-    -------
-    Platform factors, shape (n_genes,), above 0; ones if fewer than 3 labels have at least 10 cells.
+    Platform factors, shape (n_genes,); 0 for genes that the query lacks. They are 1 for all other genes if fewer than
+    3 labels have at least 10 cells.
 
     Notes
     -----
-    The factors are wrong if most of the query's cells are of types that the reference lacks. A gene that less than half
-    of the labels express keeps a factor near 1; medians over only the labels that express it were not better
-    (docs/decisions/0005).
+    Factors and labels are fitted in turn. A cell contributes to its most likely label if the probability of this label
+    is at least one half. The cells of label k have the observed counts :math:`S_{kg}` and the expected counts
+    :math:`E_{kg}`. With the probabilities of the cells, the expectation allows for wrong labels. For each gene,
+
+    .. math::
+        y_k = \log \frac{S_k + 0.5}{E_k + 0.5}, \qquad v_k = \frac{1}{S_k + 0.5} + \frac{1}{R_k + 0.5},
+
+    where :math:`R_k` are the counts of the reference. The mean :math:`\mu` over labels has the weights
+    :math:`1 / (v_k + \tau^2)`. The disagreement :math:`\tau^2` is estimated as by DerSimonian and Laird
+    :cite:p:`dersimonian1986meta`. With the variance :math:`\sigma^2` of the log factors over genes and the squared
+    standard error :math:`s^2` of :math:`\mu`,
+
+    .. math:: \log \phi = \mu \frac{\sigma^2}{\sigma^2 + s^2 + \tau^2} .
+    """
+    factors = gene_mask.astype(float)
+    profiles = count_likelihood.log_profiles.double().exp().cpu().numpy() * factors
+    for _ in range(PLATFORM_ROUNDS):
+        probabilities = likelihood_probabilities(count_likelihood, cells, factors)
+        groups = _group_cells(cells, probabilities, cell_weights)
+        if len(groups.observed) < MIN_PLATFORM_LABELS:
+            return gene_mask.astype(float)
+        factors = _meta_analysis(groups, profiles, label_sums, gene_mask.astype(bool), factors)
+    return factors
+
+
+def likelihood_probabilities(
+    count_likelihood: CountLikelihood, cells: QueryCellSample, factors: np.ndarray
+) -> np.ndarray:
+    """Return probabilities by the likelihood alone, shape (n_cells, n_labels).
+
+    The classifier knows no factors and would preserve the errors that they correct. The likelihood is tempered by its
+    pooling weight: untempered, it is so confident that a wrong composition reinforces itself.
+    """
+    no_network, pool_weights = torch.zeros_like(cells.log_likelihood), count_likelihood.pool_weights.to(cells.depth)
+    corrected, clipped = platform_log_likelihood(
+        count_likelihood, cells.log_likelihood, cells.depth, torch.from_numpy(factors).to(cells.depth)
+    )
+    logits = pool_log_scores(no_network, PLATFORM_LIKELIHOOD_FACTOR * corrected, clipped, pool_weights)
+    return logits.softmax(dim=1).numpy()
+
+
+@dataclass(frozen=True)
+class _LabelGroups:
+    """Query cells by their most likely label.
+
+    Attributes
+    ----------
+    observed
+        Summed counts by gene, shape (n_groups, n_genes).
+    counts_by_label
+        Counts of a group's cells, divided among the labels by their probabilities, shape (n_groups, n_labels).
+    """
+
+    observed: np.ndarray
+    counts_by_label: np.ndarray
+
+
+def _group_cells(cells: QueryCellSample, probabilities: np.ndarray, cell_weights: np.ndarray | None) -> _LabelGroups:
+    n_cells, n_labels = probabilities.shape
+    codes = probabilities.argmax(axis=1)
+    weights = (probabilities.max(axis=1) >= MIN_GROUP_PROBABILITY) * (1.0 if cell_weights is None else cell_weights)
+    membership = sparse.csr_array((weights, (codes, np.arange(n_cells))), shape=(n_labels, n_cells))
+    is_large = np.bincount(codes, weights, minlength=n_labels) >= MIN_CELLS_OF_LABEL
+    counts_by_label = membership @ (probabilities * cells.depth[:, :1].numpy())
+    return _LabelGroups((membership @ cells.counts).toarray()[is_large], counts_by_label[is_large])
+
+
+def _meta_analysis(
+    groups: _LabelGroups, profiles: np.ndarray, label_sums: np.ndarray, used: np.ndarray, factors: np.ndarray
+) -> np.ndarray:
+    """Return the factors for fixed labels; see :func:`fit_platform`."""
+    label_fractions = normalize_rows(groups.counts_by_label)
+    variance = 1 / (groups.observed + RATIO_PSEUDOCOUNT) + 1 / (label_fractions @ label_sums + RATIO_PSEUDOCOUNT)
+    for _ in range(NORM_ROUNDS):
+        expected = (groups.counts_by_label / (profiles @ factors).clip(1e-12)) @ profiles
+        log_ratio = np.log((groups.observed + RATIO_PSEUDOCOUNT) / (expected + RATIO_PSEUDOCOUNT))
+        disagreement = _between_variance(log_ratio, variance)
+        weights = 1 / (variance + disagreement)
+        squared_error = 1 / weights.sum(axis=0)
+        mean = (weights * log_ratio).sum(axis=0) * squared_error
+        prior_variance = excess_variance(mean[used], squared_error[used])
+        log_factors = mean * prior_variance / (prior_variance + squared_error + disagreement)
+        updated = np.where(used, np.exp(log_factors), 0.0)
+        change = np.abs(log_factors - np.log(np.where(used, factors, 1.0)))[used].max(initial=0.0)
+        factors = updated
+        if change < MAX_LOG_CHANGE:
+            break
+    return factors
+
+
+def _between_variance(values: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Return DerSimonian and Laird's estimate of the variance between rows for each column, at least 0."""
+    weights = 1 / variance
+    total = weights.sum(axis=0)
+    mean = (weights * values).sum(axis=0) / total
+    heterogeneity = (weights * (values - mean) ** 2).sum(axis=0)
+    scale = total - (weights**2).sum(axis=0) / total
+    return ((heterogeneity - (len(values) - 1)) / scale).clip(0)
+
+
+def excess_variance(values: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    r"""Return the variance of values around 0 beyond the variance of their errors.
+
+    Parameters
+    ----------
+    values
+        Values with mean 0, shape (..., n).
+    variance
+        Variance of the error of each, above 0, shape (..., n).
+
+    Returns
+    -------
+    The variance of each row, at least 1e-4, shape (...).
+
+    Notes
+    -----
+    The method of moments, with the weights of the fit itself: the excess :math:`\sigma^2` solves
+
+    .. math:: \sigma^2 = \frac{\sum_i w_i (y_i^2 - v_i)}{\sum_i w_i}, \qquad w_i = (\sigma^2 + v_i)^{-2} .
 
     Examples
     --------
-    >>> profiles = np.array([[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6]])
-    >>> cells = sparse.csr_array(np.repeat(100 * profiles * [2, 1, 1], 50, axis=0))
-    >>> median_platform_factors(cells, profiles).round(1)
-    array([1.7, 0.8, 0.8])
+    >>> rng = np.random.default_rng(0)
+    >>> values = rng.normal(0, 2, 1000) + rng.normal(0, 1, 1000)
+    >>> float(excess_variance(values, np.ones(1000)).round())
+    4.0
     """
-    n_labels, n_genes = profiles.shape
-    factors = np.ones(n_genes)
-    for _ in range(MEDIAN_ROUNDS):
-        corrected = platform_profiles(profiles, factors)
-        log_corrected = np.log(corrected, where=corrected > 0, out=np.zeros_like(corrected))
-        codes = (counts @ log_corrected.T).argmax(axis=1)
-        is_large = np.bincount(codes, minlength=n_labels) >= MIN_CELLS_OF_LABEL
-        if is_large.sum() < MIN_MEDIAN_LABELS:
-            return np.ones(n_genes)
-        observed = class_sums(counts, codes, n_labels)[is_large]
-        expected = observed.sum(axis=1, keepdims=True) * profiles[is_large]
-        ratio = (observed + MEDIAN_PRIOR_COUNTS) / (expected + MEDIAN_PRIOR_COUNTS)
-        factors = np.exp(np.median(np.log(ratio), axis=0))
-    return factors
+    excess = np.asarray(values.var(axis=-1)).clip(MIN_EXCESS_VARIANCE)
+    for _ in range(EXCESS_ROUNDS):
+        weights = (excess[..., None] + variance) ** -2.0
+        updated = (weights * (values**2 - variance)).sum(axis=-1) / weights.sum(axis=-1)
+        change, excess = np.abs(updated - excess).max(initial=0.0), updated.clip(MIN_EXCESS_VARIANCE)
+        if change < MIN_EXCESS_VARIANCE:
+            break
+    return np.asarray(excess)
 
 
 def platform_profiles(profiles: np.ndarray, factors: np.ndarray) -> np.ndarray:

@@ -24,6 +24,12 @@ from ._trainingplans import AdaptPlan
 
 # Maximum number of query cells that adaptation draws from: the default 200 steps of 64 query cells use 12,800.
 MAX_ADAPTED_CELLS = 20_000
+# A query with a larger fraction of cells that are probably of none of the labels is not adapted to: their labels are
+# wrong, and training would confirm them.
+MAX_NOVEL_FRACTION = 0.2
+# An adapted model is kept if the fraction of cells with one label from both branches rises by at least this: the
+# classifier has then learned what the platform factors correct (docs/decisions/0007).
+MIN_AGREEMENT_GAIN = 0.05
 # Number of steps between two updates of the progress bar.
 EPOCH_STEPS = 10
 
@@ -97,6 +103,41 @@ class MixedBatches(LightningDataModule):
     def val_dataloader(self) -> list:
         """Return no batches. Without this method Lightning warns that the plan could validate."""
         return []
+
+
+def reason_not_to_adapt(novel_fraction: float) -> str | None:
+    """Return a sentence if a model should not be adapted to a query.
+
+    Parameters
+    ----------
+    novel_fraction
+        Fraction of the query's cells that are probably of none of the labels.
+    """
+    if novel_fraction <= MAX_NOVEL_FRACTION:
+        return None
+    return (
+        f"The model was not adapted: {novel_fraction:.0%} of the query's cells are probably of types that the "
+        "reference lacks, and training would confirm their labels. `select=False` adapts it."
+    )
+
+
+def reason_to_discard(agreement: float, adapted_agreement: float) -> str | None:
+    """Return a sentence if an adapted model should not replace the model before.
+
+    Parameters
+    ----------
+    agreement
+        Fraction of the query's cells to which classifier and count likelihood assign the same label.
+    adapted_agreement
+        The same of the adapted model.
+    """
+    if adapted_agreement - agreement >= MIN_AGREEMENT_GAIN:
+        return None
+    return (
+        "The adaptation was discarded, and the model returned as it was: classifier and count likelihood agree on "
+        f"{agreement:.0%} of the query's cells, and on {adapted_agreement:.0%} after adaptation. Where the agreement "
+        "hardly rises, adaptation lowered the accuracy of most queries. `select=False` keeps it."
+    )
 
 
 def reference_targets(codes: np.ndarray, n_labels: int, smoothing: float) -> np.ndarray:

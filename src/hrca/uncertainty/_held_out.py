@@ -197,4 +197,4 @@ def _scores_for_weights(module: HRCAModule, count_likelihood: CountLikelihood, c
 def _scores_for_calibration(module: HRCAModule, counts: StoredMatrix) -> BranchScores:
     n_rows, all_genes = N_DEPTHS * counts.shape[0], np.ones(counts.shape[1], dtype=np.float32)
     batches = _thinned_batches(module, counts, MIN_CALIBRATION_DEPTH)
-    return score_cells(module, batches, n_rows, all_genes, platform_correction=False)
+    return score_cells(module, batches, n_rows, all_genes)

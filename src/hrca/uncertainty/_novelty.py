@@ -1,32 +1,88 @@
-"""Novelty of query cells: dissimilarity from the reference, ranked among reference cells of similar depth."""
+"""Novelty of query cells: dissimilarity from the labels, ranked among cells of known types and similar depth."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy import sparse
+from scipy import sparse, stats
+from scipy.special import logit
 
+from hrca.module._deviance import log_or_zero, multinomial_deviance
 from hrca.module._transforms import thin_to_depth
-from hrca.prediction._platform_factors import median_platform_factors, platform_profiles
+from hrca.prediction._open_set import CellFits
+from hrca.prediction._platform_factors import platform_profiles
+from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
 from hrca.typing import Batches
 
-from ._name_hash import uniform_from_names
 from ._novelty_ranks import fit_novelty_ranks
 from ._novelty_reference import LeaveOneOutProfiles, NoveltyReference
-from ._thinned_reference import log_or_zero, multinomial_deviance, thin_reference
+from ._thinned_reference import thin_reference
 
-# Maximum number of query cells that the platform factors are fitted to. Not tuned.
-MAX_FACTOR_CELLS = 5000
+# Probabilities are clipped to this distance from 0 and 1 before their logit. Not tuned.
+MIN_TAIL = 1e-4
+
+# Lower bound of a deviance before its log: that of a cell with one count may be 0.
+MIN_DEVIANCE = 1e-3
 
 
-def novelty(
+def query_novelty(fits: CellFits) -> np.ndarray:
+    r"""Rank cells by their dissimilarity from the labels, among the cells of the query that are of known types.
+
+    The query's own cells of known types show how far its platform moves a cell. Reference cells do not.
+
+    Parameters
+    ----------
+    fits
+        How the cells of a query fit the labels, shape (n_obs,).
+
+    Returns
+    -------
+    Novelty, in [0, 1), shape (n_obs,), float32; NaN for a cell without counts.
+
+    Notes
+    -----
+    The log deviance is compared with a parabola in log depth, fitted to the query's cells. With the residual :math:`r`
+    of a cell, in units of 1.48 times the median absolute residual, and the probability :math:`P` of none of the labels,
+    the score of a cell is
+
+    .. math:: s = \log \frac{P}{1 - P} + r .
+
+    Novelty is the fraction of the cells with :math:`P < 0.5` that have a lower score. If these are the cells of known
+    types, about a fraction :math:`\alpha` of them has a novelty above :math:`1 - \alpha`, on any platform
+    (docs/decisions/0007).
+    """
+    novelty = np.full(len(fits.depth), np.nan, dtype=np.float32)
+    has_counts = fits.depth > 0
+    if not has_counts.any():
+        return novelty
+    depth, deviance = fits.depth[has_counts], fits.deviance[has_counts]
+    novel = fits.novel_probability[has_counts].clip(MIN_TAIL, 1 - MIN_TAIL)
+    scores = logit(novel) + _deviance_residuals(depth, deviance)
+    is_known = novel < MIN_NOVEL_PROBABILITY
+    known_scores = np.sort(scores[is_known] if is_known.any() else scores)
+    novelty[has_counts] = np.searchsorted(known_scores, scores) / (len(known_scores) + 1)
+    return novelty
+
+
+def _deviance_residuals(depth: np.ndarray, deviance: np.ndarray) -> np.ndarray:
+    """Return the residuals of the log deviance from a parabola in log depth, standardised, shape (n_obs,)."""
+    log_depth, log_deviance = np.log(depth), np.log(deviance.clip(MIN_DEVIANCE))
+    degree = min(2, len(np.unique(log_depth)) - 1)
+    residuals = log_deviance - np.polynomial.Polynomial.fit(log_depth, log_deviance, degree)(log_depth)
+    scale = stats.median_abs_deviation(residuals, scale="normal")
+    return residuals / scale if scale > 0 else np.zeros_like(residuals)
+
+
+def reference_novelty(
     reference: NoveltyReference,
     batches: Callable[[], Batches],
     depth: np.ndarray,
-    gene_mask: np.ndarray,
-    obs_names: Sequence[str] | None,
+    factors: np.ndarray,
 ) -> np.ndarray:
-    r"""Rank query cells by their dissimilarity from the reference.
+    r"""Rank cells by their dissimilarity from the labels, among thinned reference cells.
+
+    The rank of a cell depends on no other cell but through `factors` and the depths. On another platform than the
+    reference's, cells of known types look novel.
 
     Parameters
     ----------
@@ -36,16 +92,12 @@ def novelty(
         Returns a new pass over the query's cells at each call; see :func:`hrca.data._batches.aligned_batches`.
     depth
         Counts of each query cell on the genes used, shape (n_obs,).
-    gene_mask
-        1 for each gene that the model uses and the query has, 0 for the others, shape (n_genes,).
-    obs_names
-        Names of the query's cells, to correct for platform factors; see
-        :func:`hrca.prediction._platform_factors.median_platform_factors`. None: no correction.
+    factors
+        Platform factors, shape (n_genes,); 0 for genes that the model does not use or the query lacks.
 
     Returns
     -------
-    Novelty, in [0, 1), shape (n_obs,), float32; NaN for a cell without counts. It depends on the depths of all cells of
-    the query, and with `obs_names` also on their counts.
+    Novelty, in [0, 1), shape (n_obs,), float32; NaN for a cell without counts.
 
     Notes
     -----
@@ -71,48 +123,27 @@ def novelty(
     reference's types has a novelty above :math:`1 - \alpha`. The choices were measured in docs/decisions/0005.
     """
     ranks = np.full(len(depth), np.nan, dtype=np.float32)
+    gene_mask = (factors > 0).astype(np.float32)
     # sorted, so that the order of the cells does not change the result
     depths = np.sort(depth[depth > 0]).clip(max=reference.max_depth)
-    cells = sparse.csr_array(reference.counts @ sparse.diags_array(gene_mask.astype(np.float32)))
+    cells = sparse.csr_array(reference.counts @ sparse.diags_array(gene_mask))
     if not len(depths) or not cells.sum():
         return ranks
     profiles = LeaveOneOutProfiles(reference.sums * gene_mask, gene_mask)
     thinned = thin_reference(cells, reference.codes, profiles, depths)
     if not len(thinned.depth):
         return ranks
-
-    def prepare(counts: np.ndarray) -> sparse.csr_array:
-        return sparse.csr_array(_thin_deep_cells(counts * gene_mask.astype(np.float32), reference.max_depth))
-
-    factors = gene_mask
-    if obs_names is not None:
-        sample = _sample_cells(batches(), depth, obs_names, prepare)
-        factors = median_platform_factors(sample, profiles.by_label()) * gene_mask
     rank = fit_novelty_ranks(thinned)
     log_profiles = log_or_zero(platform_profiles(profiles.by_label(), factors))
     correction = sparse.diags_array(1 / np.where(factors > 0, factors, 1))
     for rows, batch in batches():
-        counts = prepare(batch)
+        counts = sparse.csr_array(_thin_deep_cells(batch * gene_mask, reference.max_depth))
         with_counts = np.flatnonzero(counts.sum(axis=1) > 0)
         if len(with_counts):
             counts = counts[with_counts]
             thinned_depth, deviance = multinomial_deviance(counts, counts @ log_profiles.T)
             ranks[rows][with_counts] = rank(thinned_depth, deviance, sparse.csr_array(counts @ correction))
     return ranks
-
-
-def _sample_cells(
-    batches: Batches,
-    depth: np.ndarray,
-    obs_names: Sequence[str],
-    prepare: Callable[[np.ndarray], sparse.csr_array],
-) -> sparse.csr_array:
-    """Sample at most 5,000 query cells with counts, by their names, so that their order does not change the sample."""
-    sampled = depth > 0
-    if sampled.sum() > MAX_FACTOR_CELLS:
-        order = np.argsort(np.where(sampled, uniform_from_names(obs_names), np.inf), kind="stable")
-        sampled = np.isin(np.arange(len(depth)), order[:MAX_FACTOR_CELLS])
-    return sparse.vstack([prepare(counts[sampled[rows]]) for rows, counts in batches], format="csr")
 
 
 def _thin_deep_cells(counts: np.ndarray, max_depth: float) -> np.ndarray:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from hrca.uncertainty._name_hash import uniform_from_names
+from hrca.data._name_hash import uniform_from_names
 
 
 def test_a_name_always_has_the_same_number():

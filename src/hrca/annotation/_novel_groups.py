@@ -1,0 +1,97 @@
+"""Groups of query cells that are of none of the reference's labels, and the genes that they express."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.cluster import AgglomerativeClustering
+
+from hrca.module._profiles import normalize_rows
+from hrca.prediction._open_set import CellFits, QueryFit
+from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
+
+# Clusters whose centred log profiles have a cosine distance of at most this are one group. Not tuned.
+MAX_GROUP_DISTANCE = 0.5
+
+# Number of genes that describe a group.
+N_GENES = 3
+
+
+@dataclass(frozen=True)
+class NovelGroup:
+    """Cells that are of none of the labels and express the same genes.
+
+    Attributes
+    ----------
+    n_obs
+        Number of cells.
+    nearest_label
+        Index of the label that most of them are nearest to.
+    genes
+        Genes that distinguish them most from this label and from the other cells of the query.
+    """
+
+    n_obs: int
+    nearest_label: int
+    genes: list[str]
+
+
+def novel_groups(query_fit: QueryFit, cell_fits: CellFits, gene_names: pd.Index) -> list[NovelGroup]:
+    """Group the cells whose most probable answer is none of the labels.
+
+    Parameters
+    ----------
+    query_fit
+        The clusters of the query.
+    cell_fits
+        How its cells fit the labels.
+    gene_names
+        Names of the genes, shape (n_genes,).
+
+    Returns
+    -------
+    The groups, the largest first. Empty without such cells.
+    """
+    clusters = query_fit.clusters
+    if clusters is None:
+        return []
+    is_novel = (cell_fits.novel_probability >= MIN_NOVEL_PROBABILITY) & (cell_fits.depth > 0)
+    n_by_cluster = np.bincount(cell_fits.clusters[is_novel], minlength=len(clusters.n_cells))
+    members = np.flatnonzero(n_by_cluster)
+    if not len(members):
+        return []
+    groups = []
+    for group in _group_clusters(clusters.log_profiles()[members], clusters.background):
+        rows = members[group]
+        nearest = np.bincount(query_fit.nearest_labels[rows], n_by_cluster[rows]).argmax()
+        others = clusters.sums.sum(axis=0) - clusters.sums[rows].sum(axis=0)
+        genes = _top_genes(clusters.sums[rows].sum(axis=0), others, query_fit.profiles[nearest])
+        groups.append(NovelGroup(int(n_by_cluster[rows].sum()), int(nearest), list(gene_names[genes])))
+    return sorted(groups, key=lambda group: -group.n_obs)
+
+
+def _group_clusters(log_profiles: np.ndarray, background: np.ndarray) -> list[np.ndarray]:
+    """Return the indices of the clusters of each group."""
+    if len(log_profiles) == 1:
+        return [np.array([0])]
+    used = background > 0
+    centred = log_profiles[:, used] - np.log(background[used])
+    grouping = AgglomerativeClustering(
+        n_clusters=None, distance_threshold=MAX_GROUP_DISTANCE, metric="cosine", linkage="average"
+    )
+    codes = grouping.fit(centred).labels_
+    return [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
+
+
+def _top_genes(counts: np.ndarray, other_counts: np.ndarray, profile: np.ndarray) -> np.ndarray:
+    """Return the indices of the genes with the largest contribution to the divergence from both, each positive."""
+    counts, others = counts + 0.5 * (profile > 0), other_counts + 0.5 * (profile > 0)
+    fractions, used = normalize_rows(counts), profile > 0
+    log_ratios = [
+        np.log(fractions, where=used, out=np.zeros_like(fractions))
+        - np.log(other, where=used, out=np.zeros_like(fractions))
+        for other in (normalize_rows(others), profile)
+    ]
+    contributions = fractions * np.minimum(*log_ratios)
+    order = np.argsort(-contributions)[:N_GENES]
+    return order[contributions[order] > 0]

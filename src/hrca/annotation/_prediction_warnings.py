@@ -1,0 +1,131 @@
+"""Warnings about a prediction: the reference does not fit the query."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from hrca.prediction._open_set import QueryFit
+from hrca.prediction._probabilities import CellProbabilities
+
+from ._novel_groups import novel_groups
+from ._options import LabelSpace
+
+# A fraction of novel cells above this causes a warning. Of 19 queries of known types, one had more
+# (docs/decisions/0007).
+MAX_NOVEL_FRACTION = 0.05
+
+# Number of groups of novel cells, and of pairs of labels, that a warning names.
+N_NAMED = 3
+
+# A standard deviation of the log platform factors above this causes a warning: a factor of 4.5. That of 19 queries was
+# at most 1.05.
+MAX_PLATFORM_LOG_SD = 1.5
+
+# Minimum number of cells that a label is called dominant in. Not tuned.
+MIN_CELLS = 100
+
+# A warning is given if a label has more than the first fraction of the cells, and a branch alone gives it less than the
+# second multiple of this.
+MIN_DOMINANT_FRACTION, MAX_BRANCH_RATIO = 0.7, 0.5
+
+# Two labels are not told apart if the genes of the query have less than this fraction of their divergence on all genes
+# of the model, and the expected log-likelihood ratio in the median cell is below MIN_LOG_RATIO.
+MIN_DIVERGENCE_FRACTION, MIN_LOG_RATIO = 0.1, 1.0
+
+
+def prediction_warnings(
+    cells: CellProbabilities, label_space: LabelSpace, gene_names: pd.Index, log_profiles: np.ndarray | None
+) -> list[str]:
+    """Return a sentence for each finding that makes a prediction doubtful.
+
+    Parameters
+    ----------
+    cells
+        Probabilities of the cells.
+    label_space
+        The labels that the model can return.
+    gene_names
+        The genes of the model, shape (n_genes,).
+    log_profiles
+        Log of the fraction of each label's counts by gene, shape (n_labels, n_genes); None without count likelihood.
+
+    Returns
+    -------
+    The sentences; empty if nothing was found.
+    """
+    found = [_dominant_label(cells, label_space.labels)]
+    if cells.query_fit is not None:
+        found += [_novel_cells(cells, label_space.labels, gene_names), _large_factors(cells.platform_log_sd)]
+        if log_profiles is not None:
+            found.append(_indistinct_labels(cells, label_space.labels, log_profiles))
+    return [sentence for sentence in found if sentence is not None]
+
+
+def _novel_cells(cells: CellProbabilities, labels: list[str], gene_names: pd.Index) -> str | None:
+    n_obs = int(cells.has_counts.sum())
+    if cells.query_fit is None or cells.cell_fits is None or cells.novel_fraction <= MAX_NOVEL_FRACTION:
+        return None
+    n_novel = round(cells.novel_fraction * n_obs)
+    groups = novel_groups(cells.query_fit, cells.cell_fits, gene_names)
+    named = [
+        f"{group.n_obs:,} nearest to {labels[group.nearest_label]!r}, with {', '.join(group.genes) or 'no own genes'}"
+        for group in groups[:N_NAMED]
+    ]
+    n_more = len(groups) - len(named)
+    if n_more > 0:
+        named.append(f"{n_more} more group{'s' if n_more > 1 else ''}")
+    return (
+        f"{n_novel:,} of {n_obs:,} cells ({n_novel / n_obs:.0%}) are probably of types that the reference lacks: "
+        f"{'; '.join(named)}. Their confidence is low, and a reference with these types would label them."
+    )
+
+
+def _large_factors(platform_log_sd: float) -> str | None:
+    if platform_log_sd <= MAX_PLATFORM_LOG_SD:
+        return None
+    return (
+        f"The platform factors of the genes are large (standard deviation of their logs {platform_log_sd:.1f}): the "
+        "query differs much from the reference. Compare the labels with those of `platform_correction=False`."
+    )
+
+
+def _dominant_label(cells: CellProbabilities, labels: list[str]) -> str | None:
+    if cells.has_counts.sum() < MIN_CELLS:
+        return None
+    codes = cells.log_probabilities[cells.has_counts].argmax(axis=1)
+    fractions = np.bincount(codes, minlength=len(labels)) / len(codes)
+    label, fraction = int(fractions.argmax()), float(fractions.max())
+    lowest = float(cells.label_fractions[:, label].min())
+    if fraction < MIN_DOMINANT_FRACTION or lowest >= MAX_BRANCH_RATIO * fraction:
+        return None
+    return (
+        f"{labels[label]!r} is the label of {fraction:.0%} of the cells, but the network or the count likelihood alone "
+        f"gives it to {lowest:.0%}: this label is doubtful. Compare it with that of `platform_correction=False`."
+    )
+
+
+def _indistinct_labels(cells: CellProbabilities, labels: list[str], log_profiles: np.ndarray) -> str | None:
+    present = _present_genes(cells.query_fit)
+    depth = float(np.median(cells.depth[cells.has_counts])) if cells.has_counts.any() else 0.0
+    pairs = []
+    for one, two in combinations(range(len(labels)), 2):
+        everywhere = _divergence(log_profiles[one], log_profiles[two])
+        on_panel = _divergence(log_profiles[one][present], log_profiles[two][present])
+        if on_panel < MIN_DIVERGENCE_FRACTION * everywhere and depth * on_panel < MIN_LOG_RATIO:
+            pairs.append(f"{labels[one]!r} and {labels[two]!r}")
+    if not pairs:
+        return None
+    more = f" and {len(pairs) - N_NAMED} more pairs" if len(pairs) > N_NAMED else ""
+    named = ", ".join(pairs[:N_NAMED])
+    return f"The query's genes hardly tell apart {named}{more}: the genes that do are not in the query."
+
+
+def _present_genes(query_fit: QueryFit | None) -> np.ndarray | slice:
+    return slice(None) if query_fit is None else query_fit.factors > 0
+
+
+def _divergence(log_one: np.ndarray, log_two: np.ndarray) -> float:
+    """Return the symmetric Kullback-Leibler divergence of two profiles, each normalised, in nats."""
+    log_one, log_two = (values - np.logaddexp.reduce(values) for values in (log_one, log_two))
+    return float(((np.exp(log_one) - np.exp(log_two)) * (log_one - log_two)).sum() / 2)

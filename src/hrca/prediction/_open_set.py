@@ -1,0 +1,230 @@
+"""The probability that a query cell is of none of the reference's labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.special import expit, softmax
+
+from hrca.module._count_likelihood import SATURATION_DEPTH, CountLikelihood
+from hrca.module._deviance import log_or_zero, multinomial_deviance
+from hrca.module._profiles import normalize_rows
+
+from ._platform_factors import QueryCellSample, fit_platform, likelihood_probabilities, platform_profiles
+from ._query_clusters import LabelProfiles, QueryClusters, cluster_cells, cluster_misfit, mixture_misfit
+
+# Coefficients of the log odds that a cluster is of none of the labels: log misfit of the best label; the same relative
+# to the clusters that fit best; the same relative to the median of the other labels; intercept. Logistic regression on
+# clusters of five pairs of data sets with types left out of the reference; checked on the others (docs/decisions/0007).
+MISFIT_COEF, RELATIVE_COEF, MARGIN_COEF, INTERCEPT = 0.82, 2.28, 1.72, -1.83
+
+# The clusters that fit best: those below this quantile of the log misfit, over cells. Their log misfit is averaged with
+# a typical one, which counts as three clusters.
+BEST_QUANTILE, TYPICAL_LOG_MISFIT, N_TYPICAL = 0.1, -1.5, 3
+
+# Added to a misfit before its log: below it, differences are errors of estimation.
+MIN_MISFIT = 0.02
+
+# Fraction of such cells in the clusters that the coefficients were fitted to; its prior in a query, and the weight of
+# this prior against the query's cells (docs/decisions/0007).
+FITTED_FRACTION, PRIOR_FRACTION, PRIOR_WEIGHT = 0.2, 0.15, 0.5
+
+# Number of iterations between fraction and probabilities, and limits of the fraction.
+FRACTION_ROUNDS, MIN_FRACTION, MAX_FRACTION = 200, 1e-3, 0.95
+
+# Number of fits of the platform factors, each but the first to the cells of the reference's labels alone. A third
+# changes no score by more than .003 (docs/decisions/0007).
+OPEN_SET_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class CellFits:
+    """How cells fit the labels.
+
+    Attributes
+    ----------
+    novel_probability
+        Probability that a cell is of none of the labels, shape (n_obs,).
+    clusters
+        Index of the most likely cluster of each cell, shape (n_obs,); 0 without clusters.
+    depth
+        Counts of each cell, shape (n_obs,).
+    deviance
+        Deviance of each cell under the profile of its best label, shape (n_obs,).
+    """
+
+    novel_probability: np.ndarray
+    clusters: np.ndarray
+    depth: np.ndarray
+    deviance: np.ndarray
+
+    @staticmethod
+    def empty(n_obs: int) -> "CellFits":
+        """Return zeros, to be filled by :meth:`assign`."""
+        return CellFits(np.zeros(n_obs), np.zeros(n_obs, dtype=np.int64), np.zeros(n_obs), np.zeros(n_obs))
+
+    def assign(self, rows: slice | np.ndarray, fits: "CellFits") -> None:
+        """Set the values of some cells."""
+        for name in ("novel_probability", "clusters", "depth", "deviance"):
+            getattr(self, name)[rows] = getattr(fits, name)
+
+
+@dataclass(frozen=True)
+class QueryFit:
+    """The labels on a query's platform, and the query's clusters.
+
+    Attributes
+    ----------
+    factors
+        Platform factors, shape (n_genes,); 0 for genes that the query lacks.
+    profiles
+        Fraction of counts of each label on the query's platform, shape (n_labels, n_genes).
+    clusters
+        Clusters of the sampled cells; None for a query that is too small, or without this fit.
+    nearest_labels
+        Index of the label with the lowest misfit, of each cluster, shape (n_clusters,).
+    novel_probabilities
+        Probability of each cluster that it is of none of the labels, shape (n_clusters,).
+    """
+
+    factors: np.ndarray
+    profiles: np.ndarray
+    clusters: QueryClusters | None
+    nearest_labels: np.ndarray
+    novel_probabilities: np.ndarray
+
+    def fit_cells(self, counts: sparse.csr_array) -> CellFits:
+        r"""Compute the probability of none of the labels, and the deviance, of cells.
+
+        Parameters
+        ----------
+        counts
+            Raw counts on the shared genes, shape (n_obs, n_genes).
+
+        Returns
+        -------
+        The fits of the cells, in order.
+
+        Notes
+        -----
+        The probability of a cell is that of the clusters, weighted by the probabilities of the clusters given its
+        counts :math:`x_g`, :math:`n` in all. A cluster of a fraction :math:`f_c` of the cells and the profile
+        :math:`q_c` has the logit
+
+        .. math:: \log f_c + \frac{\sum_g x_g \log q_{cg}}{1 + n / 300} .
+        """
+        depth, deviance = multinomial_deviance(counts, counts @ log_or_zero(self.profiles).T)
+        if self.clusters is None:
+            return CellFits(np.zeros(len(depth)), np.zeros(len(depth), dtype=np.int64), depth, deviance)
+        logits = (counts @ self.clusters.log_profiles().T) / (1 + depth[:, None] / SATURATION_DEPTH)
+        members = softmax(logits + np.log(self.clusters.n_cells / self.clusters.n_cells.sum()), axis=1)
+        return CellFits(members @ self.novel_probabilities, members.argmax(axis=1), depth, deviance)
+
+
+def fit_query(
+    count_likelihood: CountLikelihood,
+    cells: QueryCellSample,
+    gene_mask: np.ndarray,
+    label_sums: np.ndarray,
+    *,
+    platform_correction: bool,
+    open_set: bool,
+) -> QueryFit:
+    """Fit platform factors, and find clusters that are of none of the labels.
+
+    Cells of such clusters count less in the next fit of the factors: their genes are not the platform's.
+
+    Parameters
+    ----------
+    count_likelihood
+        The fitted count likelihood.
+    cells
+        Query cells, each with counts.
+    gene_mask
+        1 for a gene that model and query share, 0 for the others, shape (n_genes,).
+    label_sums
+        Summed counts of the reference by label and gene, shape (n_labels, n_genes).
+    platform_correction
+        If True, fit platform factors; otherwise they are 1.
+    open_set
+        If True, find clusters of none of the labels.
+
+    Returns
+    -------
+    The fit of the query.
+    """
+    profiles = count_likelihood.log_profiles.double().exp().cpu().numpy() * gene_mask
+    clusters = cluster_cells(cells.counts) if open_set and len(profiles) > 1 else None
+    factors, weights = gene_mask.astype(float), None
+    nearest, novel = np.zeros(0, dtype=np.int64), np.zeros(0)
+    for _ in range(OPEN_SET_ROUNDS if platform_correction and clusters is not None else 1):
+        if platform_correction:
+            factors = fit_platform(count_likelihood, cells, gene_mask, label_sums, weights)
+        if clusters is not None:
+            labels = LabelProfiles(platform_profiles(profiles, factors), label_sums, gene_mask > 0)
+            misfit = cluster_misfit(clusters, labels)
+            probabilities = likelihood_probabilities(count_likelihood, cells, factors)
+            mixed = mixture_misfit(clusters, _label_fractions(clusters, cells, probabilities), labels)
+            nearest, novel = misfit.argmin(axis=1), cluster_novelty(misfit, mixed, clusters.n_cells)
+            weights = 1 - novel[clusters.codes]
+    return QueryFit(factors, platform_profiles(profiles, factors), clusters, nearest, novel)
+
+
+def _label_fractions(clusters: QueryClusters, cells: QueryCellSample, probabilities: np.ndarray) -> np.ndarray:
+    """Return the fraction of each label in the counts of each cluster, shape (n_clusters, n_labels)."""
+    counts_by_label = np.zeros((len(clusters.n_cells), probabilities.shape[1]))
+    np.add.at(counts_by_label, clusters.codes, probabilities * cells.depth[:, :1].numpy())
+    return normalize_rows(counts_by_label)
+
+
+def cluster_novelty(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
+    r"""Return the probability of each cluster that it is of none of the labels.
+
+    Parameters
+    ----------
+    misfit
+        Misfit of each cluster to each label, shape (n_clusters, n_labels), from
+        :func:`hrca.prediction._query_clusters.cluster_misfit`.
+    mixed
+        Misfit of each cluster to a mixture of the labels, shape (n_clusters,), from
+        :func:`hrca.prediction._query_clusters.mixture_misfit`.
+    n_cells
+        Number of cells in each cluster, shape (n_clusters,).
+
+    Returns
+    -------
+    Probabilities, shape (n_clusters,).
+
+    Notes
+    -----
+    With the log misfit :math:`\ell` of the best label or mixture, that of the clusters that fit best, :math:`b`, and
+    the median log misfit of the other labels, :math:`o`, the log odds are
+
+    .. math:: 0.82 \, \ell + 2.28 (\ell - b) + 1.72 (\ell - o) - 1.83 .
+
+    They hold where a fifth of the cells are of none of the labels. The odds are then adjusted to the query's own
+    fraction, as in Saerens et al. :cite:p:`saerens2002adjusting`: the mean probability over the cells, with a prior.
+
+    Examples
+    --------
+    >>> misfit = np.array([[0.2, 2.0, 2.0], [2.0, 0.2, 2.0], [2.0, 2.0, 0.2], [1.5, 2.0, 2.0]])
+    >>> cluster_novelty(misfit, misfit.min(axis=1), np.full(4, 100)).round(1)
+    array([0. , 0. , 0. , 1. ])
+    """
+    log_misfit = np.sort(np.log(misfit + MIN_MISFIT), axis=1)
+    best, fractions = np.minimum(log_misfit[:, 0], np.log(mixed + MIN_MISFIT)), n_cells / n_cells.sum()
+    order = np.argsort(best)
+    quantile = np.interp(BEST_QUANTILE, fractions[order].cumsum(), best[order])
+    base = (len(best) * quantile + N_TYPICAL * TYPICAL_LOG_MISFIT) / (len(best) + N_TYPICAL)
+    margin = best - np.median(log_misfit[:, 1:], axis=1)
+    log_odds = MISFIT_COEF * best + RELATIVE_COEF * (best - base) + MARGIN_COEF * margin + INTERCEPT
+    log_ratio, fraction = log_odds - _logit(FITTED_FRACTION), PRIOR_FRACTION
+    for _ in range(FRACTION_ROUNDS):
+        probabilities = expit(log_ratio + _logit(fraction))
+        mean = (fractions @ probabilities + PRIOR_WEIGHT * PRIOR_FRACTION) / (1 + PRIOR_WEIGHT)
+        fraction = float(np.clip(mean, MIN_FRACTION, MAX_FRACTION))
+    return expit(log_ratio + _logit(fraction))
+
+
+def _logit(probability: float) -> float:
+    return float(np.log(probability / (1 - probability)))

@@ -1,0 +1,202 @@
+"""Clusters of a query's cells, and how far each is from the labels of the reference."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from sklearn.cluster import KMeans
+from sklearn.decomposition import TruncatedSVD
+
+from hrca.module._deviance import log_or_zero
+from hrca.module._profiles import class_sums, normalize_rows
+from hrca.module._transforms import log_normalize_sparse
+
+from ._platform_factors import RATIO_PSEUDOCOUNT, excess_variance
+
+# Mean numbers of cells and of counts in a cluster, and limits of the number of clusters. 25 to 60 cells and 5,000 to
+# 15,000 counts gave the same results within .02 (docs/decisions/0007).
+CLUSTER_CELLS, CLUSTER_COUNTS, MIN_CLUSTERS, MAX_CLUSTERS = 60, 15_000, 4, 40
+
+# Minimum numbers of cells and of counts of a query. Smaller clusters are too noisy to compare. Not tuned.
+MIN_QUERY_CELLS, MIN_QUERY_COUNTS = 160, 20_000
+
+# Number of components, as of novelty; seed of components and clusters. Any fixed number serves as the seed.
+N_COMPONENTS, CLUSTER_SEED, N_INITS = 20, 0, 3
+
+# Decimals by which coordinates are ordered: the others are rounding errors, which depend on the order of the cells.
+N_DECIMALS = 6
+
+# Pseudocounts of observed and expected counts, as a fraction of the gene's mean over cells. Genes that a label hardly
+# expresses then count less: ambient counts change them most. Chosen among 0, 0.03, 0.1 and 0.3 (docs/decisions/0007).
+BACKGROUND_FRACTION = 0.1
+
+# Variance of log ratios in the weights of their mean; of the order of the misfit of known types.
+MEAN_VARIANCE = 0.5
+
+# Lower bound of the variance of a log ratio: genes that neither side expresses.
+MIN_RATIO_VARIANCE = 1e-6
+
+# Pseudocounts of a cluster's profile, from the mean profile of the query. Not tuned.
+CLUSTER_PSEUDOCOUNT = 50.0
+
+
+@dataclass(frozen=True)
+class QueryClusters:
+    """Clusters of the sampled query cells.
+
+    Attributes
+    ----------
+    codes
+        Index of the cluster of each sampled cell, shape (n_cells,).
+    n_cells
+        Number of sampled cells in each cluster, shape (n_clusters,).
+    sums
+        Summed counts by cluster and gene, shape (n_clusters, n_genes).
+    """
+
+    codes: np.ndarray
+    n_cells: np.ndarray
+    sums: np.ndarray
+
+    @property
+    def background(self) -> np.ndarray:
+        """Fraction of all counts by gene, shape (n_genes,)."""
+        return self.sums.sum(axis=0) / max(self.sums.sum(), 1)
+
+    def log_profiles(self) -> np.ndarray:
+        """Return the log of the fraction of each cluster's counts by gene, smoothed, shape (n_clusters, n_genes)."""
+        return log_or_zero(normalize_rows(self.sums + CLUSTER_PSEUDOCOUNT * self.background))
+
+
+def cluster_cells(counts: sparse.csr_array) -> QueryClusters | None:
+    """Cluster cells by k-means on components of their log-normalised counts.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, each cell with some, shape (n_cells, n_genes).
+
+    Returns
+    -------
+    4 to 40 clusters, of 60 cells and 15,000 counts on average. None with fewer than 160 cells or 20,000 counts, or if
+    fewer cells differ than there are clusters.
+    """
+    n_cells, n_genes = counts.shape
+    depth = counts.sum(axis=1)
+    n_components = min(N_COMPONENTS, n_genes - 1)
+    if n_cells < MIN_QUERY_CELLS or depth.sum() < MIN_QUERY_COUNTS or n_components < 1:
+        return None
+    components = TruncatedSVD(n_components, random_state=CLUSTER_SEED)
+    # the explained fraction of the variance is 0/0 where all cells are the same
+    with np.errstate(divide="ignore", invalid="ignore"):
+        coordinates = components.fit_transform(log_normalize_sparse(counts, float(np.median(depth))))
+    n_clusters = int(np.clip(min(n_cells // CLUSTER_CELLS, depth.sum() // CLUSTER_COUNTS), MIN_CLUSTERS, MAX_CLUSTERS))
+    if len(np.unique(coordinates, axis=0)) < n_clusters:
+        return None
+    # k-means depends on the order of the cells, which must not depend on their names
+    order = np.lexsort(coordinates.T.round(N_DECIMALS))
+    codes = np.empty(n_cells, dtype=np.int64)
+    codes[order] = KMeans(n_clusters, n_init=N_INITS, random_state=CLUSTER_SEED).fit(coordinates[order]).labels_
+    n_by_cluster = np.bincount(codes, minlength=n_clusters)
+    return QueryClusters(codes, n_by_cluster, class_sums(counts, codes, n_clusters))
+
+
+@dataclass(frozen=True)
+class LabelProfiles:
+    """The labels that clusters are compared with.
+
+    Attributes
+    ----------
+    profiles
+        Fraction of counts of each label on the query's platform, shape (n_labels, n_genes); 0 for genes not used.
+    sums
+        Summed counts of the reference by label and gene, shape (n_labels, n_genes).
+    used
+        Boolean, genes that are compared, shape (n_genes,).
+    """
+
+    profiles: np.ndarray
+    sums: np.ndarray
+    used: np.ndarray
+
+
+def mixture_misfit(clusters: QueryClusters, label_fractions: np.ndarray, labels: LabelProfiles) -> np.ndarray:
+    """Return the misfit of each cluster to a mixture of the labels; see :func:`cluster_misfit`.
+
+    A cluster of cells of several known types fits none of their labels, but a mixture of them.
+
+    Parameters
+    ----------
+    clusters
+        Clusters of the query.
+    label_fractions
+        Fraction of each label in the counts of each cluster, shape (n_clusters, n_labels).
+    labels
+        The labels.
+
+    Returns
+    -------
+    Misfit, shape (n_clusters,).
+    """
+    mixtures = label_fractions @ labels.profiles, label_fractions @ labels.sums
+    pseudocounts = _pseudocounts(clusters, labels)
+    columns = [
+        _misfit(clusters.sums[[i], :][:, labels.used], pseudocounts[[i]], profile[labels.used], sums[labels.used])
+        for i, (profile, sums) in enumerate(zip(*mixtures, strict=True))
+    ]
+    return np.concatenate(columns)
+
+
+def cluster_misfit(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray:
+    r"""Return the variance of the log ratio of each cluster's profile to each label's, over genes.
+
+    Parameters
+    ----------
+    clusters
+        Clusters of the query.
+    labels
+        The labels.
+
+    Returns
+    -------
+    Misfit, shape (n_clusters, n_labels), at least 1e-4; 1 is a mean factor of e.
+
+    Notes
+    -----
+    A cluster of :math:`N` counts has the counts :math:`S_g`, and :math:`E_g = N p_{kg}` are expected of label k. With
+    the pseudocounts :math:`a_g`, half a count and a tenth of the gene's mean over the labels and the query, the log
+    ratio and its variance are
+
+    .. math::
+        y_g = \log \frac{S_g + a_g}{E_g + a_g}, \qquad
+        v_g = \frac{\max(S_g, E_g)}{(\max(S_g, E_g) + a_g)^2} + \frac{E_g^2}{(E_g + a_g)^2 (R_{kg} + 0.5)},
+
+    where :math:`R_{kg}` are the counts of the reference. The misfit is the variance of :math:`y` around its mean beyond
+    :math:`v` (:func:`hrca.prediction._platform_factors.excess_variance`).
+    """
+    observed, pseudocounts = clusters.sums[:, labels.used], _pseudocounts(clusters, labels)
+    columns = [
+        _misfit(observed, pseudocounts, profile[labels.used], sums[labels.used])
+        for profile, sums in zip(labels.profiles, labels.sums, strict=True)
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _pseudocounts(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray:
+    """Return the pseudocounts of the genes used for each cluster, shape (n_clusters, n_used)."""
+    observed = clusters.sums[:, labels.used]
+    means = normalize_rows(labels.profiles[:, labels.used]).mean(axis=0), normalize_rows(observed.sum(axis=0))
+    return BACKGROUND_FRACTION * observed.sum(axis=1, keepdims=True) * sum(means) / 2 + RATIO_PSEUDOCOUNT
+
+
+def _misfit(observed: np.ndarray, pseudocounts: np.ndarray, profile: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Return the misfit of clusters to one profile, shape (n_clusters,); see :func:`cluster_misfit`."""
+    expected = observed.sum(axis=1, keepdims=True) * normalize_rows(profile)
+    log_ratio = np.log((observed + pseudocounts) / (expected + pseudocounts))
+    larger = np.maximum(observed, expected)
+    variance = larger / (larger + pseudocounts) ** 2
+    variance += (expected / (expected + pseudocounts)) ** 2 / (sums + RATIO_PSEUDOCOUNT)
+    variance = variance.clip(MIN_RATIO_VARIANCE)
+    weights = 1 / (variance + MEAN_VARIANCE)
+    mean = (weights * log_ratio).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
+    return excess_variance(log_ratio - mean, variance)
