@@ -1,4 +1,4 @@
-"""HRCA, as in its README: the laptop size, ``train()`` with its defaults, ``adapt(query)``, ``predict(query)``.
+"""HRCA: the laptop size, ``train()`` with its defaults, ``adapt(query, select=False)``, ``predict(query)``.
 
 The variants are:
 
@@ -42,7 +42,7 @@ def predict(trained: tuple[Task, hrca.HRCA | None], query: AnnData) -> tuple[np.
     # adaptation must not depend on the queries before
     scvi.settings.seed = task.seed
     if task.variant in ("hrca", "hrca_matched"):
-        model = model.adapt(query, enable_progress_bar=False)
+        model = model.adapt(query, select=False, enable_progress_bar=False)
     probabilities = model.predict(query, soft=True, key_added=None, platform_correction=task.variant != "hrca_alone")
     # a cell has no probabilities if the reference lacks all genes of its counts
     has_probabilities = probabilities.to_numpy().any(axis=1)
