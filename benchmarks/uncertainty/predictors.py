@@ -139,7 +139,9 @@ def _train_hrca(reference: ad.AnnData, labels_key: str, seed: int, *, has_folds:
         return from_probabilities(uncalibrated.predict(query, soft=True, key_added=None))
 
     def predict_adapted(query: ad.AnnData) -> CellPredictions:
-        return predict_with_hrca(model.adapt(query, select=False, enable_progress_bar=False), query, reweight_to_query=True)
+        return predict_with_hrca(
+            model.adapt(query, select=False, enable_progress_bar=False), query, reweight_to_query=True
+        )
 
     return {
         "hrca": partial(predict_with_hrca, model),

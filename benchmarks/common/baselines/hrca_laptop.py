@@ -43,7 +43,10 @@ def predict(trained: tuple[Task, hrca.HRCA | None], query: AnnData) -> tuple[np.
     scvi.settings.seed = task.seed
     if task.variant in ("hrca", "hrca_matched"):
         model = model.adapt(query, select=False, enable_progress_bar=False)
-    probabilities = model.predict(query, soft=True, key_added=None, platform_correction=task.variant != "hrca_alone")
+    knows_others = task.variant != "hrca_alone"
+    probabilities = model.predict(
+        query, soft=True, key_added=None, platform_correction=knows_others, open_set=knows_others
+    )
     # a cell has no probabilities if the reference lacks all genes of its counts
     has_probabilities = probabilities.to_numpy().any(axis=1)
     labels = np.where(has_probabilities, probabilities.idxmax(axis=1), UNKNOWN)
