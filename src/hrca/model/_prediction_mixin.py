@@ -63,17 +63,21 @@ class PredictionMixin(HRCABase):
 
             - ``obs["hrca"]``, the label (categorical);
             - ``obs["hrca_confidence"]``, its calibrated probability, float32, 0 to 1;
-            - ``obs["hrca_novelty"]``, the fraction of thinned reference cells of similar depth that are less novel than
-              the cell, float32, 0 to 1;
-            - ``obsm["hrca_probabilities"]``, the probabilities of all labels, float32, n_obs x n_labels;
-            - ``uns["hrca"]``, version, model, matrix, gene overlap, settings and seed.
+            - ``obs["hrca_novel_probability"]``, the probability that the cell is of none of the labels, float32, 0 to
+              1, unless the query is too small;
+            - ``obs["hrca_novelty"]``, the fraction of cells of known types that are less novel than the cell, float32,
+              0 to 1: cells of the query or, if it is too small, of the reference;
+            - ``obsm["hrca_probabilities"]``, the probabilities of all labels, float32, n_obs x n_labels; a row and the
+              novel probability sum to 1;
+            - ``uns["hrca"]``, version, model, matrix, gene overlap, settings, seed and warnings.
         soft
             If True, return the probabilities and not the labels.
         coverage
             Probability with which the prediction set of a cell contains its true label, in (0, 1). The sets are
             written: ``obs["hrca_set_size"]``, the number of labels, and ``obsm["hrca_set"]``, the labels (boolean,
             n_obs x n_labels). None: no sets. The probability holds for cells like the reference's at the query's depth.
-            It does not hold across platforms, nor for types that the reference lacks. A set may be empty.
+            It does not hold across platforms, nor for types that the reference lacks. A set is empty if the cell is
+            most probably of none of the labels, and in rare other cases.
         class_conditional
             If True, choose the sets so that `coverage` nearly holds for each label. The sets are larger.
         reweight_to_query
@@ -88,8 +92,8 @@ class PredictionMixin(HRCABase):
             reaches it, or else by the unlabelled category.
         novelty_fpr
             False positive rate of novelty detection, in (0, 1). Cells with a novelty of at least 1 - `novelty_fpr` get
-            the unlabelled category. About this fraction of cells of the reference's types also get it. On another
-            platform the fraction is higher. None: no cell is rejected.
+            the unlabelled category. About this fraction of cells of the reference's types also get it; more in a query
+            of another platform that has fewer than 160 cells or 20,000 counts. None: no cell is rejected.
         %(platform_correction)s
         %(open_set)s
         %(layer)s
@@ -120,6 +124,13 @@ class PredictionMixin(HRCABase):
             `ontology_terms` lacks a label or has an invalid id; or `key_added` is None where results must be written.
         OSError
             If the results cannot be written into the file, or it was changed meanwhile.
+
+        Warns
+        -----
+        UserWarning
+            If more than 5 %% of the cells are probably of none of the labels; a label holds most of the cells, but
+            hardly any by the network or the count likelihood alone; the platform factors are large; or the query's
+            genes cannot tell labels apart.
 
         Notes
         -----
