@@ -209,7 +209,7 @@ def cluster_novelty(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray) 
     --------
     >>> misfit = np.array([[0.2, 2.0, 2.0], [2.0, 0.2, 2.0], [2.0, 2.0, 0.2], [1.5, 2.0, 2.0]])
     >>> cluster_novelty(misfit, misfit.min(axis=1), np.full(4, 100)).round(1)
-    array([0. , 0. , 0. , 1. ])
+    array([0. , 0. , 0. , 0.9])
     """
     log_misfit = np.sort(np.log(misfit + MIN_MISFIT), axis=1)
     best, fractions = np.minimum(log_misfit[:, 0], np.log(mixed + MIN_MISFIT)), n_cells / n_cells.sum()
