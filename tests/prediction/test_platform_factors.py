@@ -81,7 +81,6 @@ def centred_error(factors: np.ndarray, true_factors: np.ndarray) -> np.ndarray:
 
 def test_factors_are_recovered_from_many_counts():
     profiles, factors, _, counts = simulated_query(3000, depth=2000, log_sd=0.7)
-    # what the estimate for the largest label alone would be wrong by
     assert np.abs(centred_error(fitted(profiles, counts), factors)).max() < 0.15
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import AgglomerativeClustering
 
+from hrca.module._deviance import log_or_zero
 from hrca.module._profiles import normalize_rows
 from hrca.prediction._open_set import CellFits, QueryFit
+from hrca.prediction._platform_factors import RATIO_PSEUDOCOUNT
 from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
 
 # Clusters whose centred log profiles have a cosine distance of at most this are one group. Not tuned.
@@ -44,7 +46,7 @@ def novel_groups(query_fit: QueryFit, cell_fits: CellFits, gene_names: pd.Index)
     query_fit
         The clusters of the query.
     cell_fits
-        How its cells fit the labels.
+        Novel probability and cluster of its cells.
     gene_names
         Names of the genes, shape (n_genes,).
 
@@ -85,13 +87,9 @@ def _group_clusters(log_profiles: np.ndarray, background: np.ndarray) -> list[np
 
 def _top_genes(counts: np.ndarray, other_counts: np.ndarray, profile: np.ndarray) -> np.ndarray:
     """Return the indices of the genes with the largest contribution to the divergence from both, each positive."""
-    counts, others = counts + 0.5 * (profile > 0), other_counts + 0.5 * (profile > 0)
-    fractions, used = normalize_rows(counts), profile > 0
-    log_ratios = [
-        np.log(fractions, where=used, out=np.zeros_like(fractions))
-        - np.log(other, where=used, out=np.zeros_like(fractions))
-        for other in (normalize_rows(others), profile)
-    ]
+    used = profile > 0
+    fractions, others = normalize_rows(counts + RATIO_PSEUDOCOUNT * used), other_counts + RATIO_PSEUDOCOUNT * used
+    log_ratios = [log_or_zero(fractions) - log_or_zero(other) for other in (normalize_rows(others), profile)]
     contributions = fractions * np.minimum(*log_ratios)
     order = np.argsort(-contributions)[:N_GENES]
     return order[contributions[order] > 0]

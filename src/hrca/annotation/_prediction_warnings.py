@@ -5,7 +5,6 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from hrca.prediction._open_set import QueryFit
 from hrca.prediction._probabilities import CellProbabilities
 
 from ._novel_groups import novel_groups
@@ -58,7 +57,8 @@ def prediction_warnings(
     if cells.query_fit is not None:
         found += [_novel_cells(cells, label_space.labels, gene_names), _large_factors(cells.platform_log_sd)]
         if log_profiles is not None:
-            found.append(_indistinct_labels(cells, label_space.labels, log_profiles))
+            present = cells.query_fit.factors > 0
+            found.append(_indistinct_labels(cells, label_space.labels, log_profiles, present))
     return [sentence for sentence in found if sentence is not None]
 
 
@@ -105,8 +105,9 @@ def _dominant_label(cells: CellProbabilities, labels: list[str]) -> str | None:
     )
 
 
-def _indistinct_labels(cells: CellProbabilities, labels: list[str], log_profiles: np.ndarray) -> str | None:
-    present = _present_genes(cells.query_fit)
+def _indistinct_labels(
+    cells: CellProbabilities, labels: list[str], log_profiles: np.ndarray, present: np.ndarray
+) -> str | None:
     depth = float(np.median(cells.depth[cells.has_counts])) if cells.has_counts.any() else 0.0
     pairs = []
     for one, two in combinations(range(len(labels)), 2):
@@ -119,10 +120,6 @@ def _indistinct_labels(cells: CellProbabilities, labels: list[str], log_profiles
     more = f" and {len(pairs) - N_NAMED} more pairs" if len(pairs) > N_NAMED else ""
     named = ", ".join(pairs[:N_NAMED])
     return f"The query's genes hardly tell apart {named}{more}: the genes that do are not in the query."
-
-
-def _present_genes(query_fit: QueryFit | None) -> np.ndarray | slice:
-    return slice(None) if query_fit is None else query_fit.factors > 0
 
 
 def _divergence(log_one: np.ndarray, log_two: np.ndarray) -> float:

@@ -39,7 +39,7 @@ OPEN_SET_ROUNDS = 3
 
 @dataclass(frozen=True)
 class CellFits:
-    """How cells fit the labels.
+    """Deviance of cells from their best label, and probability of none of the labels.
 
     Attributes
     ----------

@@ -39,7 +39,7 @@ class CellProbabilities:
     query_fit
         Platform factors and clusters; None without them.
     cell_fits
-        How the cells fit the labels; None without `query_fit`.
+        Deviance and novel probability of the cells; None without `query_fit`.
     """
 
     log_probabilities: np.ndarray

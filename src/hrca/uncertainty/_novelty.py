@@ -33,7 +33,7 @@ def query_novelty(fits: CellFits) -> np.ndarray:
     Parameters
     ----------
     fits
-        How the cells of a query fit the labels, shape (n_obs,).
+        Deviance and novel probability of the cells of a query, shape (n_obs,).
 
     Returns
     -------
