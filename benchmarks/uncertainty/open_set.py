@@ -172,20 +172,20 @@ def measure(case: OpenCase, data: Path, models: Path, type_f1: TypeF1) -> Iterat
                 labelled = query.copy()
                 model.predict(labelled, coverage=COVERAGE, enable_progress_bar=False, **options)
             if case.left_out == "none" and method == "hrca":
-                type_f1 |= _f1_by_type(case, depth, types, labelled.obs["hrca"].to_numpy().astype(str))
+                type_f1 |= f1_by_type(case, depth, types, labelled.obs["hrca"].to_numpy().astype(str))
             where = {"pair": case.spec.name, "left_out": case.left_out, "depth": depth, "seed": case.seed}
-            is_separable = np.array([_is_separable(case, depth, name, type_f1) for name in types])
+            is_separable = np.array([is_separable_type(case, depth, name, type_f1) for name in types])
             scores = score(case, labelled, types, model.labels, is_separable)
             yield {**where, "method": method, **scores, "n_warnings": len(caught)}
 
 
-def _f1_by_type(case: OpenCase, depth: float, types: np.ndarray, predicted: np.ndarray) -> TypeF1:
+def f1_by_type(case: OpenCase, depth: float, types: np.ndarray, predicted: np.ndarray) -> TypeF1:
     names = np.unique(types)
     scores = f1_score(types, predicted, labels=names, average=None, zero_division=0)
     return {(case.spec.name, depth, name): value for name, value in zip(names, scores, strict=True)}
 
 
-def _is_separable(case: OpenCase, depth: float, name: str, type_f1: TypeF1) -> bool:
+def is_separable_type(case: OpenCase, depth: float, name: str, type_f1: TypeF1) -> bool:
     # blood cells, and cells of a tumour that no blood reference has
     if case.spec is XENIUM:
         return name not in XENIUM_TYPES.values()

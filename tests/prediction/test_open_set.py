@@ -8,7 +8,7 @@ from scipy.special import expit
 from simulated import depths_of, likelihood_of, random_profiles
 
 from hrca.module._count_likelihood import CountLikelihood
-from hrca.prediction._open_set import cluster_novelty, fit_query
+from hrca.prediction._open_set import cluster_novelty, fit_query, misfit_features
 from hrca.prediction._platform_factors import QueryCellSample
 
 N_TYPES, N_TYPE_GENES = 7, 300
@@ -103,7 +103,7 @@ def test_one_label_alone_has_no_open_set():
 def test_the_probabilities_are_adjusted_to_their_own_mean():
     rng = np.random.default_rng(0)
     misfit, n_cells = rng.lognormal(-1, 1, (12, 5)), rng.integers(20, 200, 12)
-    found = cluster_novelty(misfit, misfit.min(axis=1), n_cells)
+    found = cluster_novelty(misfit_features(misfit, misfit.min(axis=1), n_cells), n_cells)
     log_misfit = np.sort(np.log(misfit + 0.02), axis=1)
     best = log_misfit[:, 0]
     order = np.argsort(best)
@@ -118,8 +118,10 @@ def test_the_probabilities_are_adjusted_to_their_own_mean():
 def test_a_larger_misfit_is_more_novel():
     misfit = np.tile([0.2, 2.0, 2.5], (6, 1))
     misfit[0, 0] = 0.9
-    novel = cluster_novelty(misfit, misfit.min(axis=1), np.full(6, 50))
+    novel = cluster_novelty(misfit_features(misfit, misfit.min(axis=1), np.full(6, 50)), np.full(6, 50))
     assert novel[0] > novel[1:].max()
     mixed = misfit.min(axis=1)
     mixed[0] = 0.2
-    np.testing.assert_allclose(np.ptp(cluster_novelty(misfit, mixed, np.full(6, 50))), 0, atol=1e-9)
+    np.testing.assert_allclose(
+        np.ptp(cluster_novelty(misfit_features(misfit, mixed, np.full(6, 50)), np.full(6, 50))), 0, atol=1e-9
+    )

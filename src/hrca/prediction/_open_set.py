@@ -13,10 +13,10 @@ from hrca.module._profiles import normalize_rows
 from ._platform_factors import QueryCellSample, fit_platform, likelihood_probabilities, platform_profiles
 from ._query_clusters import LabelProfiles, QueryClusters, cluster_cells, cluster_misfit, mixture_misfit
 
-# Coefficients of the log odds that a cluster is of none of the labels: log misfit of the best label; the same relative
-# to the clusters that fit best; the same relative to the median of the other labels; intercept. Logistic regression on
-# clusters of five pairs of data sets with types left out of the reference; checked on the others (docs/decisions/0007).
-MISFIT_COEF, RELATIVE_COEF, MARGIN_COEF, INTERCEPT = 0.82, 2.28, 1.72, -1.83
+# Log odds that a cluster is of none of the labels: coefficients of its features, and intercept. Logistic regression on
+# clusters of five pairs of data sets with types left out of the reference, without mixtures of labels. A fit with
+# mixtures finds no more (docs/decisions/0007).
+FEATURE_COEFS, INTERCEPT = np.array([0.82, 2.28, 1.72]), -1.83
 
 # The clusters that fit best: those below this quantile of the log misfit, over cells. Their log misfit is averaged with
 # a typical one, which counts as three clusters.
@@ -83,6 +83,8 @@ class QueryFit:
         Clusters of the sampled cells; None for a query that is too small, or without this fit.
     nearest_labels
         Index of the label with the lowest misfit, of each cluster, shape (n_clusters,).
+    misfit_features
+        Features of each cluster, shape (n_clusters, 3); see :func:`misfit_features`.
     novel_probabilities
         Probability of each cluster that it is of none of the labels, shape (n_clusters,).
     """
@@ -91,6 +93,7 @@ class QueryFit:
     profiles: np.ndarray
     clusters: QueryClusters | None
     nearest_labels: np.ndarray
+    misfit_features: np.ndarray
     novel_probabilities: np.ndarray
 
     def fit_cells(self, counts: sparse.csr_array) -> CellFits:
@@ -156,7 +159,7 @@ def fit_query(
     profiles = count_likelihood.log_profiles.double().exp().cpu().numpy() * gene_mask
     clusters = cluster_cells(cells.counts) if open_set and len(profiles) > 1 else None
     factors, weights = gene_mask.astype(float), None
-    nearest, novel = np.zeros(0, dtype=np.int64), np.zeros(0)
+    nearest, features, novel = np.zeros(0, dtype=np.int64), np.zeros((0, 3)), np.zeros(0)
     for _ in range(OPEN_SET_ROUNDS if platform_correction and clusters is not None else 1):
         if platform_correction:
             factors = fit_platform(count_likelihood, cells, gene_mask, label_sums, weights)
@@ -165,9 +168,10 @@ def fit_query(
             misfit = cluster_misfit(clusters, labels)
             probabilities = likelihood_probabilities(count_likelihood, cells, factors)
             mixed = mixture_misfit(clusters, _label_fractions(clusters, cells, probabilities), labels)
-            nearest, novel = misfit.argmin(axis=1), cluster_novelty(misfit, mixed, clusters.n_cells)
+            nearest, features = misfit.argmin(axis=1), misfit_features(misfit, mixed, clusters.n_cells)
+            novel = cluster_novelty(features, clusters.n_cells)
             weights = 1 - novel[clusters.codes]
-    return QueryFit(factors, platform_profiles(profiles, factors), clusters, nearest, novel)
+    return QueryFit(factors, platform_profiles(profiles, factors), clusters, nearest, features, novel)
 
 
 def _label_fractions(clusters: QueryClusters, cells: QueryCellSample, probabilities: np.ndarray) -> np.ndarray:
@@ -177,8 +181,8 @@ def _label_fractions(clusters: QueryClusters, cells: QueryCellSample, probabilit
     return normalize_rows(counts_by_label)
 
 
-def cluster_novelty(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
-    r"""Return the probability of each cluster that it is of none of the labels.
+def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
+    """Return the features of each cluster that tell known types from others.
 
     Parameters
     ----------
@@ -193,12 +197,35 @@ def cluster_novelty(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray) 
 
     Returns
     -------
+    Log misfit of the best label or mixture, the same relative to the clusters that fit best, and the same relative to
+    the median of the other labels, shape (n_clusters, 3).
+    """
+    log_misfit = np.sort(np.log(misfit + MIN_MISFIT), axis=1)
+    best, fractions = np.minimum(log_misfit[:, 0], np.log(mixed + MIN_MISFIT)), n_cells / n_cells.sum()
+    order = np.argsort(best)
+    quantile = np.interp(BEST_QUANTILE, fractions[order].cumsum(), best[order])
+    base = (len(best) * quantile + N_TYPICAL * TYPICAL_LOG_MISFIT) / (len(best) + N_TYPICAL)
+    return np.stack([best, best - base, best - np.median(log_misfit[:, 1:], axis=1)], axis=1)
+
+
+def cluster_novelty(features: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
+    r"""Return the probability of each cluster that it is of none of the labels.
+
+    Parameters
+    ----------
+    features
+        Features of each cluster, shape (n_clusters, 3), from :func:`misfit_features`.
+    n_cells
+        Number of cells in each cluster, shape (n_clusters,).
+
+    Returns
+    -------
     Probabilities, shape (n_clusters,).
 
     Notes
     -----
-    With the log misfit :math:`\ell` of the best label or mixture, that of the clusters that fit best, :math:`b`, and
-    the median log misfit of the other labels, :math:`o`, the log odds are
+    The log odds are linear in the features. With the log misfit :math:`\ell` of the best label or mixture, that of the
+    clusters that fit best, :math:`b`, and the median log misfit of the other labels, :math:`o`, they are
 
     .. math:: 0.82 \, \ell + 2.28 (\ell - b) + 1.72 (\ell - o) - 1.83 .
 
@@ -208,17 +235,13 @@ def cluster_novelty(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray) 
     Examples
     --------
     >>> misfit = np.array([[0.2, 2.0, 2.0], [2.0, 0.2, 2.0], [2.0, 2.0, 0.2], [1.5, 2.0, 2.0]])
-    >>> cluster_novelty(misfit, misfit.min(axis=1), np.full(4, 100)).round(1)
+    >>> n_cells = np.full(4, 100)
+    >>> cluster_novelty(misfit_features(misfit, misfit.min(axis=1), n_cells), n_cells).round(1)
     array([0. , 0. , 0. , 0.9])
     """
-    log_misfit = np.sort(np.log(misfit + MIN_MISFIT), axis=1)
-    best, fractions = np.minimum(log_misfit[:, 0], np.log(mixed + MIN_MISFIT)), n_cells / n_cells.sum()
-    order = np.argsort(best)
-    quantile = np.interp(BEST_QUANTILE, fractions[order].cumsum(), best[order])
-    base = (len(best) * quantile + N_TYPICAL * TYPICAL_LOG_MISFIT) / (len(best) + N_TYPICAL)
-    margin = best - np.median(log_misfit[:, 1:], axis=1)
-    log_odds = MISFIT_COEF * best + RELATIVE_COEF * (best - base) + MARGIN_COEF * margin + INTERCEPT
-    log_ratio, fraction = log_odds - _logit(FITTED_FRACTION), PRIOR_FRACTION
+    fractions = n_cells / n_cells.sum()
+    log_ratio = features @ FEATURE_COEFS + INTERCEPT - _logit(FITTED_FRACTION)
+    fraction = PRIOR_FRACTION
     for _ in range(FRACTION_ROUNDS):
         probabilities = expit(log_ratio + _logit(fraction))
         mean = (fractions @ probabilities + PRIOR_WEIGHT * PRIOR_FRACTION) / (1 + PRIOR_WEIGHT)
