@@ -174,18 +174,20 @@ def measure(case: OpenCase, data: Path, models: Path, type_f1: TypeF1) -> Iterat
             if case.left_out == "none" and method == "hrca":
                 type_f1 |= f1_by_type(case, depth, types, labelled.obs["hrca"].to_numpy().astype(str))
             where = {"pair": case.spec.name, "left_out": case.left_out, "depth": depth, "seed": case.seed}
-            is_separable = np.array([is_separable_type(case, depth, name, type_f1) for name in types])
-            scores = score(case, labelled, types, model.labels, is_separable)
+            separable = np.array([is_separable_type(case, depth, name, type_f1) for name in types])
+            scores = score(case, labelled, types, model.labels, separable)
             yield {**where, "method": method, **scores, "n_warnings": len(caught)}
 
 
 def f1_by_type(case: OpenCase, depth: float, types: np.ndarray, predicted: np.ndarray) -> TypeF1:
+    """Return the F1 of each type of a query."""
     names = np.unique(types)
     scores = f1_score(types, predicted, labels=names, average=None, zero_division=0)
     return {(case.spec.name, depth, name): value for name, value in zip(names, scores, strict=True)}
 
 
 def is_separable_type(case: OpenCase, depth: float, name: str, type_f1: TypeF1) -> bool:
+    """Return True for a type that a model which knows it separates at this depth."""
     # blood cells, and cells of a tumour that no blood reference has
     if case.spec is XENIUM:
         return name not in XENIUM_TYPES.values()
