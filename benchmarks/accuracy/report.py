@@ -26,7 +26,7 @@ QUERY = ["pair", "genes", "depth"]
 ROW = [*QUERY, "seed"]
 NAMES = {
     "hrca": "HRCA",
-    "hrca_unadapted": "HRCA, unadapted",
+    "hrca_adapted": "HRCA, adapted",
     "hrca_networks": "HRCA, networks only",
     "hrca_alone": "HRCA, each cell alone",
     "hrca_matched": "HRCA, trained for the query",

@@ -48,7 +48,7 @@ METHODS = {
     "logistic_regression_thinned": Method("linear", "logistic_regression_thinned"),
     **{name: Method(name, environment=name, is_quick=True) for name in ("celltypist", "singler", "tacco")},
     **{name: Method(name, environment=name) for name in ("rctd", "xgboost", "scanvi")},
-    **{name: Method("hrca_laptop", name) for name in ("hrca", "hrca_unadapted", "hrca_alone")},
+    **{name: Method("hrca_laptop", name) for name in ("hrca", "hrca_adapted", "hrca_alone")},
     **{name: Method("hrca_laptop", name) for name in ("hrca_networks", "hrca_matched")},
 }
 

@@ -1,12 +1,12 @@
-"""HRCA: the laptop size, ``train()`` with its defaults, ``adapt(query, select=False)``, ``predict(query)``.
+"""HRCA: the laptop size, ``train()`` and ``predict(query)`` with their defaults.
 
 The variants are:
 
 - ``hrca``;
-- ``hrca_unadapted``, without ``adapt``;
-- ``hrca_alone``, without ``adapt`` and without platform factors, which each cell could do by itself;
-- ``hrca_networks``, without ``adapt`` and without the count likelihood;
-- ``hrca_matched``, trained anew for each query by ``train(query=...)``, and adapted.
+- ``hrca_adapted``, with ``adapt(query, select=False)`` before ``predict``;
+- ``hrca_alone``, without all that depends on other cells of the query: platform factors and novel probabilities;
+- ``hrca_networks``, without the count likelihood;
+- ``hrca_matched``, trained anew for each query by ``train(query=...)``.
 """
 
 from importlib.metadata import version
@@ -41,7 +41,7 @@ def predict(trained: tuple[Task, hrca.HRCA | None], query: AnnData) -> tuple[np.
     model = model or fit(task, query)
     # adaptation must not depend on the queries before
     scvi.settings.seed = task.seed
-    if task.variant in ("hrca", "hrca_matched"):
+    if task.variant == "hrca_adapted":
         model = model.adapt(query, select=False, enable_progress_bar=False)
     knows_others = task.variant != "hrca_alone"
     probabilities = model.predict(
