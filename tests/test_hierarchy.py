@@ -92,6 +92,12 @@ def test_columns_from_coarse_to_fine():
     assert read == {"naive": "CD4", "CD4": "T", "CD8": "T"}
 
 
+def test_a_label_that_is_its_own_coarser_label_has_the_parent_of_that():
+    table = obs("a", "c", "d", coarse=["a", "x", "x"], top=["t", "t", "t"])
+    read = read_hierarchy(["top", "coarse", "cell_type"], table, "cell_type", "Unknown")
+    assert read == {"a": "t", "c": "x", "d": "x", "x": "t"}
+
+
 def test_an_ontology_is_reduced_to_a_tree_of_the_labels(tmp_path):
     path = tmp_path / "cl.obo"
     path.write_text(OBO)
@@ -128,6 +134,18 @@ def test_an_ontology_is_reduced_to_a_tree_of_the_labels(tmp_path):
         (["coarse", "cell_type"], obs("a", "c"), "must end with 'cell_type'"),
         (["cell_type", "coarse"], obs("a", "c", coarse=["x", "x"]), "must end with 'cell_type'"),
         (["coarse", "cell_type"], obs("a", "a", coarse=["x", "y"]), "must have one parent"),
+        (
+            ["coarse", "cell_type"],
+            obs("a", "a", "a", "c", coarse=["a", "a", "x", "x"]),
+            r"one parent, but 'a' of obs\['cell_type'\] has 'a' \(2 cells\) and 'x' \(1 cells\)",
+        ),
+        (
+            ["top", "coarse", "cell_type"],
+            obs("a", "c", top=["y", "y"], coarse=["c", "c"]).assign(cell_type=["c", "c"], coarse=["c", "x"]),
+            "one parent, but 'c'",
+        ),
+        ({"a": "nan"}, obs("a", "c"), r"must be cell types, but `labels_hierarchy` has \['nan'\]"),
+        (["coarse", "cell_type"], obs("a", "c", coarse=["x", "Unassigned"]), r"has \['Unassigned'\]"),
         (["coarse", "cell_type"], obs("a", "c", coarse=["x", None]), "some entries are missing"),
     ],
 )

@@ -127,8 +127,8 @@ _trainer_kwargs = """\
 _raises_setup = """\
 ValueError
     If there is no cell or no gene; no place, or more than one, holds raw counts; a gene name is duplicated; the object
-    is a view; the label column is missing, has missing values, values that are not strings, unused categories, or fewer
-    than two labels; or `labels_hierarchy` is not a tree of these labels.
+    is a view; the label column is missing, has missing values, values that are not strings, unused categories, words
+    such as "nan" or "unassigned", or fewer than two labels; or `labels_hierarchy` is not a tree of these labels.
 FileNotFoundError
     If `labels_hierarchy` is the path of a file that does not exist.
 ImportError

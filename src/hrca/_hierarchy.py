@@ -18,6 +18,14 @@ Hierarchy = Mapping[str, str] | str | Sequence[str] | Path
 # Tolerance for sums of single-precision probabilities: a sum that should be 1 can be smaller by rounding.
 SUM_ATOL = 1e-6
 
+# Words for a cell without a label, without regard to case: missing values after `astype(str)`, R's NA, "unknown" of
+# CELLxGENE's schema, and words of public atlases.
+WORDS_FOR_NO_LABEL = {
+    *("nan", "none", "na", "n/a", "<na>", "nat", "null", "nil", "missing", "not available", "not applicable"),
+    *("unknown", "unassigned", "unlabeled", "unlabelled", "unannotated", "unclassified", "undefined", "undetermined"),
+    *("unspecified", "not assigned", "no label", "unknown cell type", "?", "-", "--"),
+}
+
 # Index that stands for the parent of the nodes without a parent, and for a cell without a predicted node.
 NO_NODE = -1
 
@@ -172,6 +180,17 @@ def lineage(label: str, parents: Mapping[str, str]) -> list[str]:
     return line
 
 
+def is_word_for_no_label(name: str) -> bool:
+    """Return True for a word that means that a cell has no label.
+
+    Examples
+    --------
+    >>> is_word_for_no_label("Unassigned "), is_word_for_no_label("NA"), is_word_for_no_label("NK")
+    (True, True, False)
+    """
+    return name.strip().casefold().replace("_", " ") in WORDS_FOR_NO_LABEL
+
+
 def read_hierarchy(
     hierarchy: Hierarchy | None, obs: pd.DataFrame, labels_key: str | None, unlabeled_category: str
 ) -> dict[str, str] | None:
@@ -199,7 +218,8 @@ def read_hierarchy(
     ------
     ValueError
         If there are no labels; no label has a parent; a label has two parents, or a list in place of one; a label is
-        its own ancestor; the unlabelled category is a parent; a column is missing; or the ontology lacks a label.
+        its own ancestor; the unlabelled category is a parent, or a word such as "nan" or "unknown"; a column is
+        missing; or the ontology lacks a label.
     FileNotFoundError
         If there is no such file.
     ImportError
@@ -217,6 +237,12 @@ def read_hierarchy(
         raise ValueError(
             f"{unlabeled_category!r} is the category of cells without a label, so it cannot be a parent in "
             "`labels_hierarchy`. Choose another `unlabeled_category`."
+        )
+    words = sorted(node for node in nodes if is_word_for_no_label(node))
+    if words:
+        raise ValueError(
+            f"The parents of labels must be cell types, but `labels_hierarchy` has {words}, which means that a cell "
+            "has none. Leave out the parents of these labels, or repeat the label in the coarser column."
         )
     unused = sorted(set(parents) - nodes)
     if unused:
@@ -292,13 +318,22 @@ def _parents_from_columns(
         )
     parents: dict[str, str] = {}
     for coarse, fine in zip(columns, columns[1:], strict=False):
-        for parent, child in labelled[[coarse, fine]].astype(str).drop_duplicates().itertuples(index=False):
-            # one name in both columns is one node
-            if parent != child and parents.setdefault(child, parent) != parent:
+        n_cells = labelled[[coarse, fine]].astype(str).groupby([fine, coarse]).size()
+        for child, of_child in n_cells.groupby(level=0):
+            counts = of_child.droplevel(0)
+            # one name in both columns is one node; it is a parent like others only where there are others
+            named = {parent for parent in (*counts.index, parents.get(str(child))) if parent is not None}
+            if len(counts) > 1 or len(named - {child}) > 1:
+                found = " and ".join(
+                    f"{parent!r} ({counts[parent]} cells)" if parent in counts else repr(parent)
+                    for parent in sorted(named)
+                )
                 raise ValueError(
                     f"In `labels_hierarchy` a label must have one parent, but {child!r} of obs[{fine!r}] has "
-                    f"{parents[child]!r} and {parent!r}. Give its cells two names, or correct obs[{coarse!r}]."
+                    f"{found}. Give its cells two names, or correct obs[{coarse!r}]."
                 )
+            if counts.index[0] != child:
+                parents[str(child)] = counts.index[0]
     return parents
 
 

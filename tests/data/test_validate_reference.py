@@ -4,7 +4,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import synthetic
+from conftest import TINY, synthetic
 
 import hrca
 
@@ -30,11 +30,26 @@ def labelled(values) -> ad.AnnData:
             r"none of \['c'\].*remove_unused",
             id="unused",
         ),
+        *(
+            pytest.param(["a", word, "b"] * 3, f"holds .'{word}'.*unlabeled_category='{word}'", id=word)
+            for word in ("nan", "NaN", "None", "NA", "<NA>", "unknown", "Unassigned", "unlabeled", "Not_assigned")
+        ),
+        pytest.param(["a", "nan", "NA", "b"] * 3, r"replace\(\['nan', 'NA'\], 'Unknown'\)", id="two words"),
     ],
 )
 def test_labels_that_cannot_be_learned(values, words):
     with pytest.raises(ValueError, match=words):
         setup(labelled(values), labels_key="cell_type")
+
+
+def test_the_way_out_of_words_for_no_label_works():
+    adata = labelled(["a", "nan", "b", "c"] * 3)
+    setup(adata, labels_key="cell_type", unlabeled_category="nan")
+    assert set(hrca.HRCA(adata, **TINY).labels) == {"a", "b", "c"}
+    adata = labelled(["a", "nan", "NA", "b"] * 3)
+    adata.obs["cell_type"] = adata.obs["cell_type"].astype(object).replace(["nan", "NA"], "Unknown")
+    setup(adata, labels_key="cell_type")
+    assert set(hrca.HRCA(adata, **TINY).labels) == {"a", "b"}
 
 
 def test_no_such_column_lists_those_that_are_there(reference):

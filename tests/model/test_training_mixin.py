@@ -1,6 +1,7 @@
 """The phases: what they train, on which cells, what they leave."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,6 @@ from conftest import QUIET, TINY, synthetic
 from lightning.pytorch.callbacks import Callback
 
 import hrca
-from hrca.train._splitting import Split
 
 
 def new_model(adata, labels_key="cell_type") -> hrca.HRCA:
@@ -236,7 +236,7 @@ def test_two_labelled_cells_are_enough_and_one_is_not():
     model = new_model(adata)
     model.finetune(1, train_size=1.0, **QUIET)
     # of which one is labelled
-    model.split_ = Split(1.0, np.array([0, 2, 3]), model.split_.validation)
+    model.split_ = replace(model.split_, train=np.array([0, 2, 3]))
     with pytest.raises(ValueError, match="there are 1 to train on"):
         model.finetune(1, train_size=1.0, **QUIET)
 

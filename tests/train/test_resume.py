@@ -11,7 +11,7 @@ from hrca.train._config import PhaseConfig
 from hrca.train._resume import model_identity, model_state, network_sizes, resume_phase
 from hrca.train._splitting import Split
 
-SPLIT = Split(0.9, np.array([0, 2]), np.array([1]))
+SPLIT = Split(0.9, np.array([0, 2]), np.array([1]), "digest")
 IDENTITY = {"labels": ["A", "B"], "genes": ["x"]}
 
 
@@ -21,23 +21,22 @@ def checkpoint(phase: str, *, complete: bool, **changes) -> dict:
         "epoch": 3,
         "complete": complete,
         "module": {"weight": 1},
-        "lr_schedule": "plateau",
         "max_epochs": 5,
         "callbacks": {EpochHistory().state_key: {"epochs": {"loss": [2.0, 1.0]}}},
         "random_states": {"torch": 0},
-        "model_state": model_state(SPLIT, {"pretrain_loss": [9.0]}, IDENTITY),
+        "model_state": model_state(SPLIT, {"pretrain_loss": [9.0]}, IDENTITY, config(phase)),
         **changes,
     }
 
 
-def resume(phase: str, state: dict, **changes):
-    settings = PhaseConfig(
+def config(phase: str, batch_size: int = 32, **plan_kwargs) -> PhaseConfig:
+    return PhaseConfig(
         name=phase,
         title=phase,
         max_epochs=5,
-        batch_size=32,
+        batch_size=batch_size,
         train_size=0.9,
-        plan_kwargs={"lr_schedule": "plateau"},
+        plan_kwargs={"lr_schedule": "plateau", "lr": 1e-3, **plan_kwargs},
         checkpoint_dir=Path("run"),
         checkpoint_interval=1,
         resume=True,
@@ -46,8 +45,11 @@ def resume(phase: str, state: dict, **changes):
         callbacks=(),
         trainer_kwargs={},
     )
+
+
+def resume(phase: str, state: dict, *, settings: dict | None = None, **changes):
     given = {"train_size": 0.9, "max_epochs": 5, **changes}
-    return resume_phase(state, settings, given.pop("identity", IDENTITY), **given)
+    return resume_phase(state, config(phase, **settings or {}), given.pop("identity", IDENTITY), **given)
 
 
 def test_an_unfinished_phase_continues_with_its_split_and_history():
@@ -84,7 +86,13 @@ def test_pretraining_has_ended_once_finetuning_has_begun():
     [
         (checkpoint("finetune", complete=False), {"identity": {**IDENTITY, "genes": ["y"]}}, "with other genes"),
         (checkpoint("finetune", complete=False), {"train_size": 0.5}, "trained with `train_size=0.9`, got 0.5"),
-        (checkpoint("finetune", complete=False, lr_schedule="one_cycle"), {}, "trained with `lr_schedule='one_cycle'`"),
+        (
+            checkpoint("finetune", complete=False),
+            {"settings": {"lr_schedule": "one_cycle"}},
+            "trained with `lr_schedule='plateau'`, got 'one_cycle'",
+        ),
+        (checkpoint("finetune", complete=False), {"settings": {"batch_size": 64}}, "`batch_size=32`, got 64"),
+        (checkpoint("finetune", complete=False), {"settings": {"lr": 0.01}}, "`lr=0.001`, got 0.01"),
         (checkpoint("pretrain", complete=False), {}, "must follow pre-training, which has not ended"),
     ],
 )
@@ -97,8 +105,9 @@ def test_identity_and_sizes_are_those_of_the_model(tiny_model):
     sizes = network_sizes(tiny_model.module)
     assert {name: sizes[name] for name in TINY} == TINY
     assert set(sizes) == {*TINY, "dropout_rate", "classifier_dropout_rate"}
-    identity = model_identity(tiny_model.module, tiny_model.gene_names, tiny_model.labels)
+    identity = model_identity(tiny_model.module, tiny_model.gene_names, tiny_model.labels, "digest")
     assert identity["labels"] == tiny_model.labels
+    assert identity["counts or labels of the cells"] == "digest"
     assert identity["genes"] == list(tiny_model.gene_names)
     assert identity["matched genes"] == list(range(60))
     assert identity["matched depths"] is None

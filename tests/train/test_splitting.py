@@ -30,20 +30,20 @@ def test_the_draw_follows_the_seed():
 
 
 def test_an_earlier_split_is_kept():
-    first = split_cells(None, CODES, 0.9, seed=0)
-    assert split_cells(first, CODES, 0.9, seed=1) is first
+    first = split_cells(None, CODES, "digest", train_size=0.9, seed=0)
+    assert split_cells(first, CODES, "digest", train_size=0.9, seed=1) is first
     with pytest.raises(ValueError, match=r"train_size=0.9.*train_size=0.5"):
-        split_cells(first, CODES, 0.5, seed=0)
+        split_cells(first, CODES, "digest", train_size=0.5, seed=0)
 
 
 @pytest.mark.parametrize("train_size", [0, -0.1, 1.1])
 def test_a_train_size_out_of_range_is_rejected(train_size):
     with pytest.raises(ValueError, match=f"above 0 and at most 1, got {train_size}"):
-        split_cells(None, CODES, train_size, seed=0)
+        split_cells(None, CODES, "digest", train_size=train_size, seed=0)
 
 
 def test_dropped_cells_are_in_neither_part():
-    split = Split(0.9, np.array([0, 1, 2, 5]), np.array([3, 4]))
+    split = Split(0.9, np.array([0, 1, 2, 5]), np.array([3, 4]), "digest")
     dropped = split.drop_cells(np.array([1, 3]), keep_validation=True)
     assert (dropped.train.tolist(), dropped.validation.tolist()) == ([0, 2, 5], [4])
     all_train = split.drop_cells(np.array([1, 3]), keep_validation=False)
@@ -52,6 +52,15 @@ def test_dropped_cells_are_in_neither_part():
 
 
 def test_a_split_survives_its_plain_form():
-    split = Split(0.9, np.array([0, 1]), np.array([2]))
+    split = Split(0.9, np.array([0, 1]), np.array([2]), "digest")
     again = Split.from_dict(split.to_dict())
     assert (again.train_size, again.train.tolist(), again.validation.tolist()) == (0.9, [0, 1], [2])
+    assert again.reference_digest == "digest"
+
+
+def test_the_split_of_another_reference_is_drawn_anew():
+    first = split_cells(None, CODES, "first", train_size=0.9, seed=0)
+    more = np.concatenate([CODES, CODES])
+    with pytest.warns(UserWarning, match="not the one that the model was trained on"):
+        second = split_cells(first, more, "second", train_size=0.5, seed=0)
+    assert (len(second.train), second.train_size, second.reference_digest) == (len(more) // 2, 0.5, "second")

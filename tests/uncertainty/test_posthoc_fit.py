@@ -169,7 +169,8 @@ def test_without_held_out_cells_the_calibration_is_the_identity(reference):
 def untrained(**settings) -> tuple[hrca.HRCA, ReferenceCells, Split]:
     model = set_up(synthetic(120), **settings)
     reference = ReferenceCells(model.adata.X, np.arange(120) % 3, 3)
-    return model, reference, Split(0.75, np.setdiff1d(np.arange(120), np.arange(0, 120, 4)), np.arange(0, 120, 4))
+    validation = np.arange(0, 120, 4)
+    return model, reference, Split(0.75, np.setdiff1d(np.arange(120), validation), validation, "digest")
 
 
 @pytest.mark.parametrize("count_likelihood", [True, False])

@@ -5,6 +5,8 @@ import logging
 import pandas as pd
 from anndata import AnnData
 
+from hrca._hierarchy import is_word_for_no_label
+
 from ._alignment import check_unique
 from ._count_slots import layer_names
 from ._validate import validate
@@ -84,8 +86,8 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
     Raises
     ------
     ValueError
-        If there is no such column, or it holds missing values, values that are not strings, unused categories, or
-        fewer than two labels beside `unlabeled_category`.
+        If there is no such column, or it holds missing values, values that are not strings, unused categories, words
+        that mean that a cell has no label, or fewer than two labels beside `unlabeled_category`.
     """
     if labels_key not in obs:
         own_columns = [name for name in obs.columns if not name.startswith("_scvi")]
@@ -96,6 +98,7 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
     column = f"`adata.obs[{labels_key!r}]`"
     n_cells = obs[labels_key].value_counts()
     _check_label_values(obs[labels_key], n_cells, column, unlabeled_category)
+    _check_words(n_cells.index, column, unlabeled_category)
     n_cells = n_cells.drop(unlabeled_category, errors="ignore")
     if len(n_cells) < 2:
         raise ValueError(
@@ -105,6 +108,30 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
     few = n_cells[n_cells < RECOMMENDED_CELLS_PER_LABEL]
     if len(few):
         logger.info("Fewer than the recommended %d cells: %s.", RECOMMENDED_CELLS_PER_LABEL, few.to_dict())
+
+
+def _check_words(names: pd.Index, column: str, unlabeled_category: str) -> None:
+    """Check that no name means that a cell has no label.
+
+    Parameters
+    ----------
+    names
+        The labels, with the unlabelled category if a cell has it.
+    column
+        Expression of their column in an error.
+    unlabeled_category
+        Label of cells without a label, which is allowed.
+    """
+    words = [name for name in names if name != unlabeled_category and is_word_for_no_label(name)]
+    if words:
+        name = column.strip("`")
+        remedy = f"`{name} = {name}.astype(object).replace({words}, {unlabeled_category!r})`"
+        if len(words) == 1 and unlabeled_category not in names:
+            remedy = f"`unlabeled_category={words[0]!r}`"
+        raise ValueError(
+            f"Labels must be cell types, but {column} holds {words}, which means that a cell has none. To use these "
+            f"cells in pre-training alone: {remedy}."
+        )
 
 
 def _check_label_values(labels: pd.Series, n_cells: pd.Series, column: str, unlabeled_category: str) -> None:

@@ -24,6 +24,7 @@ from hrca.train._splitting import Split
 from hrca.uncertainty._conformal import ConformalScores
 from hrca.uncertainty._novelty_reference import NoveltyReference
 
+from ._reference_fields import restore_setup
 from ._registration import weights_fingerprint
 
 # Number of query cells that are dense at a time.
@@ -238,12 +239,14 @@ class HRCABase(BaseModelClass):
         """The seed of scvi-tools; 0 without one."""
         return 0 if scvi_settings.seed is None else int(scvi_settings.seed)
 
-    def _check_has_reference(self) -> None:
+    def _check_reference(self) -> None:
+        """Check that the model has its reference, and that this is as it was at its setup."""
         if self.adata_manager is None:
             raise ValueError(
                 "Training needs the reference, but this model was loaded without. "
                 "`HRCA.load(path, adata=reference)` loads it with the reference."
             )
+        restore_setup(self.adata_manager)
 
     def _check_has_labels(self) -> None:
         if not self.labels:

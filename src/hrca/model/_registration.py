@@ -9,17 +9,13 @@ from anndata import AnnData
 from scipy import sparse
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
-from scvi.data.fields import (
-    BaseAnnDataField,
-    LabelsWithUnlabeledObsField,
-    LayerField,
-    MuDataLabelsWithUnlabeledObsField,
-    MuDataLayerField,
-)
+from scvi.data.fields import BaseAnnDataField
 from scvi.model.base import BaseModelClass
 from torch import nn
 
 from hrca.data._alignment import check_unique
+
+from ._reference_fields import CountsField, LabelsField, MuDataCountsField, MuDataLabelsField
 
 
 def anndata_fields(layer: str | None, labels_key: str | None, unlabeled_category: str) -> list[BaseAnnDataField]:
@@ -34,9 +30,9 @@ def anndata_fields(layer: str | None, labels_key: str | None, unlabeled_category
     unlabeled_category
         The label of cells without one.
     """
-    fields = [LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False)]
+    fields: list[BaseAnnDataField] = [CountsField(REGISTRY_KEYS.X_KEY, layer)]
     if labels_key is not None:
-        fields.append(LabelsWithUnlabeledObsField(REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category))
+        fields.append(LabelsField(REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category))
     return fields
 
 
@@ -58,11 +54,9 @@ def mudata_fields(
     labels
         Modality whose obs has the labels; None: obs of the MuData.
     """
-    counts = {"is_count_data": False, "correct_data_format": False, "mod_required": True}
-    fields = [MuDataLayerField(REGISTRY_KEYS.X_KEY, layer, mod_key=rna, **counts)]
+    fields: list[BaseAnnDataField] = [MuDataCountsField(REGISTRY_KEYS.X_KEY, layer, mod_key=rna, mod_required=True)]
     if labels_key is not None:
-        key = REGISTRY_KEYS.LABELS_KEY
-        fields.append(MuDataLabelsWithUnlabeledObsField(key, labels_key, unlabeled_category, mod_key=labels))
+        fields.append(MuDataLabelsField(REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category, mod_key=labels))
     return fields
 
 

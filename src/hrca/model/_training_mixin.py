@@ -55,7 +55,7 @@ class TrainingMixin(TrainingSteps):
         ValueError
             If no cell of the query has counts on the model's genes, or the model was loaded without its reference.
         """
-        self._check_has_reference()
+        self._check_reference()
         # all genes, because an earlier match does not restrict the following training
         opened = self._open_query(query, layer, TargetGenes(self.gene_names, np.ones(len(self.gene_names))))
         present = opened.alignment.present
@@ -115,7 +115,7 @@ class TrainingMixin(TrainingSteps):
         %(raises_training)s
         """
         config = PhaseConfig.from_arguments("pretrain", locals())
-        self._check_has_reference()
+        self._check_reference()
         self._train_phases([config])
 
     @docs.dedent
@@ -195,7 +195,7 @@ class TrainingMixin(TrainingSteps):
             trained on labels before, or the checkpoints belong to a training with other folds or without folds.
         """
         config = PhaseConfig.from_arguments("finetune", locals())
-        self._check_has_reference()
+        self._check_reference()
         self._check_has_labels()
         test_set = None if test_adata is None else self._open_test_set(test_adata, test_labels_key)
         self._train_phases([config], n_folds, test_set)
@@ -270,7 +270,7 @@ class TrainingMixin(TrainingSteps):
             without folds.
         """
         arguments = locals()
-        self._check_has_reference()
+        self._check_reference()
         self._check_has_labels()
         check_epochs(pretrain_epochs=pretrain_epochs, max_epochs=max_epochs)
         if query is not None:
@@ -332,7 +332,7 @@ class TrainingMixin(TrainingSteps):
             genes; `max_steps` is below 1; or `batch_size` is odd or below 4.
         """
         self._check_finetuned()
-        self._check_has_reference()
+        self._check_reference()
         if max_steps < 1 or batch_size < 4 or batch_size % 2:
             raise ValueError(
                 "`max_steps` must be at least 1, and `batch_size` at least 4 and even, got "

@@ -47,6 +47,7 @@ from hrca.uncertainty._held_out import HeldOutScores
 from hrca.uncertainty._posthoc_fit import fit_posthoc, novelty_reference_for
 
 from ._base import PREDICTION_BATCH_SIZE, HRCABase
+from ._reference_fields import reference_digest
 
 TestSet = tuple[Query, pd.Series]
 
@@ -84,7 +85,7 @@ class TrainingSteps(HRCABase):
             folder=last.checkpoint_dir,
             resume=last.resume,
         )
-        self.split_ = split = split_cells(self.split_, reference.codes, last.train_size, scvi_settings.seed)
+        self.split_ = split = self._split_cells(reference.codes, last.train_size)
         # without a choice of epochs, validation cells have no use
         has_validation = last.lr_schedule == "plateau"
 
@@ -111,7 +112,7 @@ class TrainingSteps(HRCABase):
     def _train_phase(self, config: PhaseConfig, test_set: TestSet | None = None) -> Split:
         """Train a phase, or restore it if it has ended. Return the split that it used."""
         reference, plan_cls = self._reference_cells(), self._plans[config.name]
-        self.split_ = split = split_cells(self.split_, reference.codes, config.train_size, scvi_settings.seed)
+        self.split_ = split = self._split_cells(reference.codes, config.train_size)
         history = EpochHistory()
         monitor = None if test_set is None else self._monitor(config, test_set)
         config = _with_monitoring(config, history, monitor)
@@ -125,8 +126,9 @@ class TrainingSteps(HRCABase):
         elif config.checkpoint_dir is not None:
             check_unused(config.checkpoint_dir, config.name)
         if checkpoint is not None:
-            identity = model_identity(self.module, self.gene_names, self.labels)
-            resumed = resume_phase(checkpoint, config, identity, train_size=split.train_size, max_epochs=max_epochs)
+            resumed = resume_phase(
+                checkpoint, config, self._identity(), train_size=split.train_size, max_epochs=max_epochs
+            )
             self._restore(resumed)
             split, is_complete = resumed.split, resumed.is_complete
         if checkpoint is not None and is_complete:
@@ -137,6 +139,14 @@ class TrainingSteps(HRCABase):
         if monitor is not None:
             self.test_scores_ = monitor.evaluations
         return split
+
+    def _split_cells(self, codes: np.ndarray, train_size: float) -> Split:
+        digest = reference_digest(self.adata_manager)
+        return split_cells(self.split_, codes, digest, train_size=train_size, seed=scvi_settings.seed)
+
+    def _identity(self) -> dict[str, Any]:
+        """Return the properties that the model must share with its checkpoints."""
+        return model_identity(self.module, self.gene_names, self.labels, reference_digest(self.adata_manager))
 
     def _restore(self, resumed: ResumedState) -> None:
         self.split_ = resumed.split
@@ -167,8 +177,7 @@ class TrainingSteps(HRCABase):
         if checkpoint is not None:
             state = checkpoint["model_state"]
         else:
-            identity = model_identity(self.module, self.gene_names, self.labels)
-            state = model_state(split, plain_history(self.history_), identity)
+            state = model_state(split, plain_history(self.history_), self._identity(), config)
         run = prepare_phase(
             config,
             self.module,

@@ -96,7 +96,6 @@ class Checkpoints(Callback):
             "complete": complete,
             "module": pl_module.get_submodule("module").state_dict(),
             "optimizer": trainer.optimizers[0].state_dict(),
-            "lr_schedule": pl_module.lr_schedule,
             "max_epochs": trainer.max_epochs,
             "scheduler": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
             "callbacks": _callback_states(_callbacks_of(trainer)),

@@ -146,6 +146,15 @@ class PhaseConfig:
         """Schedule of the learning rate, "one_cycle" or "plateau"."""
         return self.plan_kwargs["lr_schedule"]
 
+    @property
+    def step_settings(self) -> dict[str, Any]:
+        """The settings of a step, which a resumed training must share.
+
+        Hold and patience are left out: they follow the number of epochs, which may grow.
+        """
+        settings = {"lr_schedule": self.lr_schedule, "batch_size": self.batch_size, **self.plan_kwargs}
+        return {name: value for name, value in settings.items() if name not in ("lr_hold_epochs", "lr_patience")}
+
     def check(self) -> None:
         """Check the settings that need no model and no cells.
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -147,7 +147,8 @@ def prepare_phase(
 
 def restrict(split: Split, cell_mask: np.ndarray) -> Split:
     """Return the split without the cells outside the mask, shape (n_obs,)."""
-    return Split(split.train_size, *(part[cell_mask[part]] for part in (split.train, split.validation)))
+    train, validation = (part[cell_mask[part]] for part in (split.train, split.validation))
+    return replace(split, train=train, validation=validation)
 
 
 def log_kept_weights(run: PhaseRun) -> None:

@@ -50,12 +50,15 @@ def network_sizes(module: HRCAModule) -> dict[str, Any]:
     return {**module.gene_ae.sizes, **(classifier.sizes if classifier is not None else {})}
 
 
-def model_identity(module: HRCAModule, gene_names: pd.Index, labels: list[str]) -> dict[str, Any]:
+def model_identity(
+    module: HRCAModule, gene_names: pd.Index, labels: list[str], reference_digest: str
+) -> dict[str, Any]:
     """Return the properties that a model must share with its checkpoints, by the names that an error gives them."""
     depths = module.query_depth_quantiles
     return {
         "labels": labels,
         "genes": list(gene_names),
+        "counts or labels of the cells": reference_digest,
         "sizes": network_sizes(module),
         "count likelihood": module.count_likelihood is not None,
         "matched genes": np.flatnonzero(module.gene_mask.cpu()).tolist(),
@@ -63,10 +66,12 @@ def model_identity(module: HRCAModule, gene_names: pd.Index, labels: list[str]) 
     }
 
 
-def model_state(split: Split, history: PlainHistory, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state of a model beside its weights, as plain values for a checkpoint."""
-    fields = {"train_size": split.train_size, "train": split.train.tolist(), "validation": split.validation.tolist()}
-    return {"split": fields, "history": history, **identity}
+def model_state(
+    split: Split, history: PlainHistory, identity: Mapping[str, Any], config: PhaseConfig
+) -> dict[str, Any]:
+    """Return the state of a model beside its weights, and the settings of the phase, as plain values."""
+    fields = {**split.to_dict(), "train": split.train.tolist(), "validation": split.validation.tolist()}
+    return {"split": fields, "history": history, "settings": config.step_settings, **identity}
 
 
 def resume_phase(
@@ -102,7 +107,7 @@ def resume_phase(
     continues = checkpoint["phase"] == config.name and not checkpoint["complete"]
     _check_identity(state, identity, train_size, folder)
     if continues:
-        _check_schedule(checkpoint, config.lr_schedule, max_epochs, folder)
+        _check_settings(checkpoint, config, max_epochs)
     split = Split.from_dict(state["split"])
     if continues:
         logger.info("%s: continues after epoch %d.", config.name, checkpoint["epoch"])
@@ -139,14 +144,17 @@ def _check_identity(
         )
 
 
-def _check_schedule(checkpoint: Mapping[str, Any], lr_schedule: str, max_epochs: int, folder: Path | None) -> None:
-    if checkpoint["lr_schedule"] != lr_schedule:
+def _check_settings(checkpoint: Mapping[str, Any], config: PhaseConfig, max_epochs: int) -> None:
+    earlier, settings = checkpoint["model_state"]["settings"], config.step_settings
+    differing = [name for name in settings if settings[name] != earlier.get(name)]
+    if differing:
+        name = differing[0]
         raise ValueError(
-            f"The checkpoints in {folder} were trained with `lr_schedule={checkpoint['lr_schedule']!r}`, got "
-            f"{lr_schedule!r}. Give the same to continue."
+            f"The checkpoints in {config.checkpoint_dir} were trained with `{name}={earlier.get(name)!r}`, got "
+            f"{settings[name]!r}. Give the same to continue."
         )
-    if lr_schedule == "one_cycle" and checkpoint["max_epochs"] != max_epochs:
+    if config.lr_schedule == "one_cycle" and checkpoint["max_epochs"] != max_epochs:
         raise ValueError(
-            f"The checkpoints in {folder} are of a cycle of {checkpoint['max_epochs']} epochs, which cannot end after "
-            f"{max_epochs}. Give the same number to continue."
+            f"The checkpoints in {config.checkpoint_dir} are of a cycle of {checkpoint['max_epochs']} epochs, which "
+            f"cannot end after {max_epochs}. Give the same number to continue."
         )

@@ -1,7 +1,7 @@
 """Training and validation cells."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ from scvi.data import AnnDataManager
 from scvi.dataloaders import DataSplitter
 from scvi.model._utils import use_distributed_sampler
 from torch.utils.data import DataLoader
+
+from hrca._warnings import warn_user
 
 
 @dataclass(frozen=True)
@@ -24,21 +26,24 @@ class Split:
         Indices of the training cells, sorted, shape (n_train,).
     validation
         Indices of the validation cells, sorted, shape (n_validation,).
+    reference_digest
+        Digest of the reference that the indices belong to.
     """
 
     train_size: float
     train: np.ndarray
     validation: np.ndarray
+    reference_digest: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, which every version of HRCA can read."""
-        return {"train_size": self.train_size, "train": self.train, "validation": self.validation}
+        return vars(self).copy()
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Split":
         """Return the split that :meth:`to_dict` wrote."""
         train, validation = (np.asarray(fields[name], dtype=int) for name in ("train", "validation"))
-        return cls(fields["train_size"], train, validation)
+        return cls(fields["train_size"], train, validation, fields["reference_digest"])
 
     def drop_cells(self, cells: np.ndarray, *, keep_validation: bool) -> "Split":
         """Return the split without some of its cells.
@@ -53,18 +58,23 @@ class Split:
         train, validation = (np.setdiff1d(part, cells) for part in (self.train, self.validation))
         if not keep_validation:
             train, validation = np.sort(np.concatenate([train, validation])), np.zeros(0, dtype=int)
-        return Split(self.train_size, train, validation)
+        return replace(self, train=train, validation=validation)
 
 
-def split_cells(split: Split | None, codes: np.ndarray, train_size: float, seed: int | None) -> Split:
+def split_cells(
+    split: Split | None, codes: np.ndarray, reference_digest: str, *, train_size: float, seed: int | None
+) -> Split:
     """Return the split of the reference: an earlier one, or a new draw.
 
     Parameters
     ----------
     split
-        The split of an earlier phase; None before the first phase.
+        The split of an earlier phase; None before the first phase. That of another reference is replaced, with a
+        warning.
     codes
         Label code of each cell, shape (n_obs,).
+    reference_digest
+        Digest of the reference.
     train_size
         Fraction of the training cells of each label, in (0, 1].
     seed
@@ -77,8 +87,14 @@ def split_cells(split: Split | None, codes: np.ndarray, train_size: float, seed:
     """
     if not 0 < train_size <= 1:
         raise ValueError(f"`train_size` must be above 0 and at most 1, got {train_size}.")
-    if split is None:
-        return Split(train_size, *stratified_split(codes, train_size, seed))
+    is_same_reference = split is not None and split.reference_digest == reference_digest
+    if split is not None and not is_same_reference:
+        warn_user(
+            "The reference is not the one that the model was trained on: training and validation cells are drawn anew. "
+            "Validation cells may have been training cells before."
+        )
+    if split is None or not is_same_reference:
+        return Split(train_size, *stratified_split(codes, train_size, seed), reference_digest)
     if split.train_size != train_size:
         raise ValueError(
             "Both phases must train on the same cells, but the first was split with "

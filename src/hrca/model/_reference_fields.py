@@ -1,0 +1,173 @@
+"""Fields of scvi-tools that remember the counts and labels they were registered with."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from mudata import MuData
+from scvi.data import AnnDataManager
+from scvi.data.fields import LabelsWithUnlabeledObsField, LayerField
+from scvi.data.fields._mudata import MuDataWrapper
+
+from hrca.data._digest import counts_digest, names_digest
+
+logger = logging.getLogger(__name__)
+
+# Entry of a field's state in the registry: digest of its data at the setup.
+DIGEST_KEY = "digest"
+
+# Entry of uns by which scvi-tools knows the last setup of an AnnData.
+LAST_SETUP_KEY = "_scvi_manager_uuid"
+
+
+class CountsField(LayerField):
+    """The raw counts of a reference, with a digest of them."""
+
+    def __init__(self, registry_key: str, layer: str | None):
+        # the counts are checked by `check_reference`, for all formats
+        super().__init__(registry_key, layer, is_count_data=False, correct_data_format=False)
+
+    def register_field(self, adata: AnnData) -> dict[str, Any]:
+        """Return the state of the field."""
+        return {**super().register_field(adata), DIGEST_KEY: counts_digest(self.get_field_data(adata))}
+
+    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs: Any) -> dict[str, Any]:
+        """Return the state of the field for another reference.
+
+        Raises
+        ------
+        ValueError
+            If its genes are not those of the state, in the same order.
+        """
+        names = pd.Index(state_registry[self.COLUMN_NAMES_KEY])
+        if not names.equals(pd.Index(adata_target.var_names.astype(str))):
+            raise ValueError(explain_other_genes(adata_target.var_names, names))
+        return super().transfer_field(state_registry, adata_target, **kwargs)
+
+    def changes(self, adata: AnnData, state: dict[str, Any]) -> list[str]:
+        """Return what differs between an AnnData and the state of the field, in words."""
+        names = state[self.COLUMN_NAMES_KEY]
+        if adata.n_obs != state[self.N_OBS_KEY] or adata.n_vars != len(names):
+            return [f"{adata.n_obs} cells x {adata.n_vars} genes and not {state[self.N_OBS_KEY]} x {len(names)}"]
+        if not np.array_equal(np.asarray(adata.var_names), names):
+            return ["other gene names"]
+        return ["other counts"] if counts_digest(self.get_field_data(adata)) != state[DIGEST_KEY] else []
+
+    def is_registered(self, adata: AnnData, state: dict[str, Any]) -> bool:
+        """Return True: the field adds nothing to the AnnData."""
+        return True
+
+
+class LabelsField(LabelsWithUnlabeledObsField):
+    """The labels of a reference, with a digest of them."""
+
+    def register_field(self, adata: AnnData) -> dict[str, Any]:
+        """Return the state of the field."""
+        return {**super().register_field(adata), DIGEST_KEY: self._digest(adata)}
+
+    def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs: Any) -> dict[str, Any]:
+        """Return the state of the field for a copy of the reference."""
+        return {
+            **super().transfer_field(state_registry, adata_target, **kwargs),
+            DIGEST_KEY: self._digest(adata_target),
+        }
+
+    def changes(self, adata: AnnData, state: dict[str, Any]) -> list[str]:
+        """Return what differs between an AnnData and the state of the field, in words."""
+        key = self._original_attr_key
+        if key not in adata.obs:
+            return [f"no column obs[{key!r}]"]
+        return [f"other labels in obs[{key!r}]"] if self._digest(adata) != state[DIGEST_KEY] else []
+
+    def is_registered(self, adata: AnnData, state: dict[str, Any]) -> bool:
+        """Return True if obs has the codes of the labels."""
+        codes = pd.Index(state[self.CATEGORICAL_MAPPING_KEY]).get_indexer(adata.obs[self._original_attr_key])
+        return self.attr_key in adata.obs and np.array_equal(adata.obs[self.attr_key], codes)
+
+    def _digest(self, adata: AnnData) -> str:
+        return names_digest(adata.obs[self._original_attr_key].astype(str))
+
+
+MuDataCountsField = MuDataWrapper(CountsField)
+MuDataLabelsField = MuDataWrapper(LabelsField)
+
+
+def in_gene_order(adata: AnnData | MuData, gene_names: pd.Index) -> AnnData | MuData:
+    """Return a reference with its genes in the order of a model.
+
+    Parameters
+    ----------
+    adata
+        The reference.
+    gene_names
+        Names of the model's genes, shape (n_genes,).
+
+    Returns
+    -------
+    `adata` itself if it has these genes in this order, or is a MuData or backed; otherwise a copy.
+
+    Raises
+    ------
+    ValueError
+        If an AnnData has other genes.
+    """
+    if isinstance(adata, MuData) or gene_names.equals(adata.var_names) or adata.isbacked:
+        return adata
+    if len(adata.var_names) != len(gene_names) or set(adata.var_names) != set(gene_names):
+        raise ValueError(explain_other_genes(adata.var_names, gene_names))
+    logger.info("The genes of the reference were put into the order of the model, in a copy.")
+    return adata[:, gene_names].copy()
+
+
+def explain_other_genes(var_names: pd.Index, gene_names: pd.Index) -> str:
+    """Return the sentences of an error: a reference has other genes than the model, or another order of them."""
+    n_shared = int(gene_names.isin(var_names).sum())
+    found = "another order" if n_shared == len(gene_names) == len(var_names) else f"{len(var_names)} genes"
+    return (
+        f"The reference must have the {len(gene_names)} genes of the model in its order, but it has {found}, "
+        f"{n_shared} of them shared. `adata[:, model.gene_names].copy()` has them in order, where "
+        "`model = HRCA.load(path)`; for other genes, train a new model, or `HRCA.from_pretrained(path, adata, ...)`."
+    )
+
+
+def reference_digest(manager: AnnDataManager) -> str:
+    """Return the digests of the counts and the labels that a reference was registered with."""
+    registries = manager.registry["field_registries"]
+    return "-".join(registries[field.registry_key]["state_registry"][DIGEST_KEY] for field in manager.fields)
+
+
+def restore_setup(manager: AnnDataManager) -> None:
+    """Check that a reference is as it was at its setup, and register it again if another setup came after.
+
+    scvi-tools keeps the codes of the labels in obs of the reference. The setup of another model replaces them.
+
+    Parameters
+    ----------
+    manager
+        scvi-tools' manager of the reference.
+
+    Raises
+    ------
+    ValueError
+        If the cells, the genes, the counts or the labels have changed.
+    """
+    registries = manager.registry["field_registries"]
+    states = [registries[field.registry_key]["state_registry"] for field in manager.fields]
+    owned = [(*_unwrapped(field, manager.adata), state) for field, state in zip(manager.fields, states, strict=True)]
+    changes = [change for adata, field, state in owned for change in field.changes(adata, state)]
+    if changes:
+        raise ValueError(
+            f"The reference must be as it was at `HRCA.setup_anndata`, but it has {' and '.join(changes)}. "
+            "To train on it as it is now, call `HRCA.setup_anndata` again and make a new model."
+        )
+    is_last_setup = manager.adata.uns.get(LAST_SETUP_KEY) == manager.id
+    if not (is_last_setup and all(field.is_registered(adata, state) for adata, field, state in owned)):
+        manager.adata.uns[LAST_SETUP_KEY] = ""
+        manager.validate()
+
+
+def _unwrapped(field: Any, adata: AnnData | MuData) -> tuple[AnnData, CountsField | LabelsField]:
+    """Return the AnnData that a field reads, and the field itself."""
+    return (field.get_modality(adata), field.adata_field) if isinstance(adata, MuData) else (adata, field)

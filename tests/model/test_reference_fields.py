@@ -1,0 +1,143 @@
+"""A reference that changes after its setup."""
+
+import anndata as ad
+import mudata as md
+import numpy as np
+import pytest
+import scanpy as sc
+import scvi
+from conftest import QUIET, TINY, synthetic
+
+import hrca
+
+
+def new_model(adata: ad.AnnData, labels_key: str = "cell_type") -> hrca.HRCA:
+    hrca.HRCA.setup_anndata(adata, labels_key=labels_key)
+    return hrca.HRCA(adata, **TINY)
+
+
+def normalise(adata: ad.AnnData) -> None:
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+
+
+def permute_cells(adata: ad.AnnData) -> None:
+    adata.X = adata.X[::-1].copy()
+
+
+def permute_labels(adata: ad.AnnData) -> None:
+    adata.obs["cell_type"] = adata.obs["cell_type"].to_numpy()[::-1]
+
+
+def rename_genes(adata: ad.AnnData) -> None:
+    adata.var_names = adata.var_names[::-1]
+
+
+CHANGES = {
+    normalise: "other counts",
+    permute_cells: "other counts",
+    permute_labels: r"other labels in obs\['cell_type'\]",
+    rename_genes: "other gene names",
+    lambda adata: adata._inplace_subset_var(np.arange(20)): "x 20 genes and not",
+    lambda adata: adata._inplace_subset_obs(np.arange(50)): "50 cells x",
+    lambda adata: adata.obs.drop(columns="cell_type", inplace=True): r"no column obs\['cell_type'\]",
+}
+
+
+@pytest.mark.parametrize(("change", "words"), CHANGES.items())
+@pytest.mark.parametrize("is_made_before", [True, False])
+def test_a_reference_that_changed_after_its_setup_is_refused(change, words, is_made_before):
+    adata = synthetic(90)
+    hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
+    if is_made_before:
+        model = hrca.HRCA(adata, **TINY)
+        change(adata)
+    else:
+        change(adata)
+        model = hrca.HRCA(adata, **TINY)
+    for train in (model.train, model.pretrain, model.finetune):
+        with pytest.raises(ValueError, match=f"must be as it was at `HRCA.setup_anndata`, but it has .*{words}"):
+            train(1, **QUIET)
+    assert not model.is_trained
+
+
+def test_a_reference_that_changed_is_refused_by_adapt_and_match_query():
+    adata = synthetic(90)
+    query = synthetic(60)
+    model = new_model(adata)
+    model.train(1, 1, **QUIET)
+    permute_labels(adata)
+    with pytest.raises(ValueError, match="other labels"):
+        model.adapt(query, **QUIET)
+    with pytest.raises(ValueError, match="other labels"):
+        model.match_query(query)
+
+
+def test_two_models_of_one_reference_have_their_own_labels():
+    adata = synthetic(90)
+    adata.obs["coarse"] = np.where(adata.obs["cell_type"] == "type 0", "type 0", "other")
+    coarse, fine = new_model(adata, "coarse"), new_model(adata)
+    for model, key in ((coarse, "coarse"), (fine, "cell_type"), (coarse, "coarse")):
+        model.finetune(1, **QUIET)
+        codes = model._reference_cells().codes
+        assert [model.labels[code] for code in codes] == adata.obs[key].tolist()
+
+
+def test_the_setup_of_another_model_does_not_change_the_labels():
+    adata = synthetic(90)
+    model = new_model(adata)
+    scvi.model.SCVI.setup_anndata(adata)
+    adata.obs["_scvi_labels"] = 0
+    model.finetune(1, **QUIET)
+    assert [model.labels[code] for code in model._reference_cells().codes] == adata.obs["cell_type"].tolist()
+
+
+def test_entries_of_scvi_that_a_user_removed_are_made_again():
+    adata = synthetic(90)
+    model = new_model(adata)
+    adata.obs = adata.obs[["cell_type"]].copy()
+    adata.uns.clear()
+    model.finetune(1, **QUIET)
+    assert [model.labels[code] for code in model._reference_cells().codes] == adata.obs["cell_type"].tolist()
+
+
+@pytest.mark.filterwarnings("ignore:.*pull_on_update:FutureWarning")
+def test_a_changed_mudata_is_refused():
+    rna = synthetic(90)
+    mdata = md.MuData({"rna": rna})
+    hrca.HRCA.setup_mudata(mdata, labels_key="cell_type", modalities={"rna_layer": "rna", "labels_key": "rna"})
+    model = hrca.HRCA(mdata, **TINY)
+    model.pretrain(1, **QUIET)
+    permute_cells(mdata["rna"])
+    with pytest.raises(ValueError, match="other counts"):
+        model.pretrain(1, **QUIET)
+
+
+def test_a_training_continues_only_on_its_own_cells(tmp_path):
+    adata = synthetic(90)
+    model = new_model(adata)
+    model.pretrain(2, checkpoint_dir=tmp_path, checkpoint_interval=1, **QUIET)
+    other = adata.copy()
+    other.X = other.X[::-1].copy()
+    twice = ad.concat([adata, adata], index_unique="-")
+    relabelled = adata.copy()
+    permute_labels(relabelled)
+    for changed in (other, twice, relabelled):
+        again = new_model(changed)
+        with pytest.raises(ValueError, match="other counts or labels of the cells"):
+            again.pretrain(3, checkpoint_dir=tmp_path, resume=True, **QUIET)
+    same = new_model(adata.copy())
+    with pytest.warns(UserWarning, match="ended after 2 epochs"):
+        same.pretrain(3, checkpoint_dir=tmp_path, resume=True, **QUIET)
+    assert len(same.history["pretrain_train_loss"]) == 2
+
+
+def test_a_loaded_model_draws_the_cells_of_another_reference_anew(tmp_path):
+    model = new_model(synthetic(90))
+    model.train(1, 1, **QUIET)
+    model.save(tmp_path / "model")
+    more = ad.concat([synthetic(90), synthetic(60, seed=1)], index_unique="-")
+    loaded = hrca.HRCA.load(tmp_path / "model", more)
+    with pytest.warns(UserWarning, match="training and validation cells are drawn anew"):
+        loaded.finetune(1, **QUIET)
+    assert len(loaded.split_.train) + len(loaded.split_.validation) == 150
