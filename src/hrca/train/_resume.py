@@ -64,9 +64,8 @@ def model_identity(module: HRCAModule, gene_names: pd.Index, labels: list[str]) 
 
 
 def model_state(split: Split, history: PlainHistory, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the state of a model beside its weights, as plain values for a checkpoint."""
-    fields = {"train_size": split.train_size, "train": split.train.tolist(), "validation": split.validation.tolist()}
-    return {"split": fields, "history": history, **identity}
+    """Return the state of a model beside its weights, for a checkpoint."""
+    return {"split": split.to_dict(), "history": history, **identity}
 
 
 def resume_phase(
