@@ -89,6 +89,7 @@ def test_the_reader_of_imports_sees(source, rooms):
         ("lightning", ("train", "model")),
         ("matplotlib", ("pl", "cli")),
         ("typer", ("cli",)),
+        ("safetensors", ("module/_stored_state.py",)),
         ("h5py", ("data/_sources.py", "annotation/_write_file.py")),
         ("zarr", ("data/_sources.py", "annotation/_write_file.py")),
         ("dask", ()),

@@ -107,7 +107,7 @@ def split(spec: ModelSpec, folder: Path) -> tuple[ad.AnnData, ad.AnnData]:
 def load_or_train(spec: ModelSpec, reference: ad.AnnData, folder: Path) -> hrca.HRCA:
     """Load a model from its folder, or train and save it if the folder has none."""
     path = folder / spec.folder
-    if (path / "model.pt").exists():
+    if (path / "model.json").exists():
         return hrca.HRCA.load(path, adata=reference)
     scvi.settings.seed = spec.seed
     hrca.HRCA.setup_anndata(reference, labels_key=LABELS_KEY)

@@ -149,7 +149,7 @@ def _is_named(spec: PairSpec, name_parts: list[str]) -> bool:
 def load_or_train(case: OpenCase, pair: ReferenceQueryPair, folder: Path) -> hrca.HRCA:
     """Load a model from its folder, or train and save it if the folder has none."""
     path, reference = folder / case.model_name, pair.reference.copy()
-    if (path / "model.pt").exists():
+    if (path / "model.json").exists():
         return hrca.HRCA.load(path, adata=reference)
     scvi.settings.seed = case.seed
     hrca.HRCA.setup_anndata(reference, labels_key=pair.labels_key)

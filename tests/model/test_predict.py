@@ -1,15 +1,12 @@
 """Prediction: the same answer whatever the query's container, order or company; what is written; what is refused."""
 
-import subprocess
-import sys
-
 import anndata as ad
 import mudata
 import numpy as np
 import pandas as pd
 import pytest
 from anndata.experimental import AnnCollection
-from conftest import QUIET, ROOT, TINY, synthetic
+from conftest import QUIET, TINY, synthetic
 from scipy import sparse
 from sklearn import metrics as sk
 
@@ -378,87 +375,3 @@ def test_a_query_as_odd_as_a_reference_whose_x_was_named_is_taken(reference, que
     np.testing.assert_array_equal(soft(model, query), soft(model, query, layer="X"))
     assert len(model.predict()) == 100
     model.adapt(query, select=False, max_steps=1, batch_size=4, **QUIET)
-
-
-# a new process, so that nothing but the file can carry over
-IN_A_NEW_PROCESS = """
-import sys
-import anndata, hrca
-model = hrca.HRCA.load(sys.argv[1])
-assert model.adata is None
-model.predict(anndata.read_h5ad(sys.argv[2]), soft=True, key_added=None).to_pickle(sys.argv[3])
-"""
-
-
-def test_a_loaded_model_predicts_alike_in_a_new_process_without_any_reference(tiny_model, query, tmp_path):
-    tiny_model.save(tmp_path / "model")
-    query.write_h5ad(tmp_path / "query.h5ad")
-    paths = [str(tmp_path / name) for name in ("model", "query.h5ad", "probabilities.pkl")]
-    subprocess.run([sys.executable, "-c", IN_A_NEW_PROCESS, *paths], check=True)
-    expected = tiny_model.predict(query, soft=True, key_added=None)
-    pd.testing.assert_frame_equal(pd.read_pickle(paths[2]), expected, check_exact=True)
-
-
-def test_save_and_load_keep_everything(tiny_model, tmp_path):
-    tiny_model.save(tmp_path / "model")
-    for folder in (tmp_path / "elsewhere", tmp_path):
-        with pytest.raises(ValueError, match=f"a saved model in '{folder}', but model.pt is not there"):
-            hrca.HRCA.load(folder)
-    loaded = hrca.HRCA.load(tmp_path / "model")
-    assert loaded.labels == tiny_model.labels
-    assert loaded.gene_names.equals(tiny_model.gene_names)
-    assert loaded.model_id_ == tiny_model.model_id_
-    assert set(loaded.history) == set(tiny_model.history)
-    for name, frame in loaded.history.items():
-        pd.testing.assert_frame_equal(frame, tiny_model.history[name])
-    with pytest.raises(ValueError, match="loaded without"):
-        loaded.finetune(1, **QUIET)
-    with pytest.raises(ValueError, match="A query must be given"):
-        loaded.predict()
-
-
-def test_a_loaded_model_goes_on_training_with_its_reference(reference, tmp_path):
-    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, **QUIET)
-    model.save(tmp_path / "model")
-    loaded = hrca.HRCA.load(tmp_path / "model", synthetic(100))
-    np.testing.assert_array_equal(loaded.split_.train, model.split_.train)
-    loaded.finetune(1, **QUIET)
-    assert len(loaded.history["finetune_train_loss"]) == 2
-    assert loaded.model_id_ != model.model_id_
-
-
-def test_the_file_holds_no_pandas(tiny_model, tmp_path):
-    # a frame that pandas 3 has pickled cannot be read by pandas 2
-    import torch
-
-    tiny_model.save(tmp_path / "model")
-    content = torch.load(tmp_path / "model" / "model.pt", weights_only=False)
-
-    def modules(value):
-        yield type(value).__module__.split(".")[0]
-        if isinstance(value, dict):
-            for key, item in value.items():
-                yield from (*modules(key), *modules(item))
-        elif isinstance(value, list | tuple):
-            for item in value:
-                yield from modules(item)
-        elif isinstance(value, np.ndarray) and value.dtype == object:
-            for item in value:
-                yield from modules(item)
-
-    assert "pandas" not in set(modules(content))
-
-
-@pytest.mark.parametrize("folder", sorted((ROOT / "tests" / "assets").glob("saved_*")), ids=lambda folder: folder.name)
-def test_a_file_of_either_set_of_versions_loads_in_this_one(folder):
-    # made by tests/data/make_saved.py
-    model = hrca.HRCA.load(folder)
-    probabilities = soft(model, synthetic(20, seed=3))
-    np.testing.assert_allclose(probabilities, np.load(folder / "probabilities.npy"), atol=1e-6)
-    assert len(model.history["finetune_train_loss"]) == 2
-
-
-def test_there_is_a_file_of_each_set_of_versions():
-    assert len(list((ROOT / "tests" / "assets").glob("saved_*"))) >= 2

@@ -11,6 +11,9 @@ from conftest import QUIET, TINY, synthetic
 import hrca
 
 
+PLAIN = {"key_added": None, "enable_progress_bar": False}
+
+
 def new_model(adata: ad.AnnData, labels_key: str = "cell_type") -> hrca.HRCA:
     hrca.HRCA.setup_anndata(adata, labels_key=labels_key)
     return hrca.HRCA(adata, **TINY)
@@ -141,3 +144,29 @@ def test_a_loaded_model_draws_the_cells_of_another_reference_anew(tmp_path):
     with pytest.warns(UserWarning, match="training and validation cells are drawn anew"):
         loaded.finetune(1, **QUIET)
     assert len(loaded.split_.train) + len(loaded.split_.validation) == 150
+
+
+def test_a_reference_is_loaded_in_the_order_of_the_model(tmp_path):
+    adata = synthetic(90)
+    model = new_model(adata)
+    model.train(1, 1, **QUIET)
+    model.save(tmp_path / "model")
+    shuffled = adata[:, np.random.default_rng(0).permutation(60)].copy()
+    before = shuffled.copy()
+    loaded, same = (hrca.HRCA.load(tmp_path / "model", reference) for reference in (shuffled, adata))
+    assert loaded.adata.var_names.equals(adata.var_names)
+    assert shuffled.var_names.equals(before.var_names)
+    assert "_scvi_uuid" not in shuffled.uns
+    for again in (loaded, same):
+        again.finetune(1, **QUIET)
+    np.testing.assert_array_equal(loaded.predict(adata, soft=True, **PLAIN), same.predict(adata, soft=True, **PLAIN))
+
+
+@pytest.mark.parametrize("genes", [np.arange(59), np.r_[0:60, 60:65]])
+def test_a_reference_with_other_genes_is_not_loaded(tmp_path, genes):
+    model = new_model(synthetic(90))
+    model.train(1, 1, **QUIET)
+    model.save(tmp_path / "model")
+    other = synthetic(90, n_genes=65)[:, genes].copy()
+    with pytest.raises(ValueError, match=f"must have the 60 genes of the model in its order, but it has {len(genes)}"):
+        hrca.HRCA.load(tmp_path / "model", other)

@@ -17,7 +17,7 @@ from conftest import QUIET, ROOT, TINY, synthetic
 from lightning.pytorch.callbacks import Callback
 
 import hrca
-from hrca.train._checkpoints import newest_checkpoint, write_atomically
+from hrca.train._checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
 from hrca.train._random_states import get_random_states, set_random_states
 
 N_KILLS = 20
@@ -215,16 +215,56 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         new_model().pretrain(1, checkpoint_dir=tmp_path / "file", **QUIET)
 
 
-# a device that is always full; there is one on Linux only
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path):
+    resource = pytest.importorskip("resource", reason="no limit on the size of files")
     path = tmp_path / "pretrain-000002.ckpt"
-    write_atomically({"epoch": 2}, path)
-    path.with_suffix(".unfinished").symlink_to("/dev/full")
-    with pytest.raises(OSError, match=r"must be written to .*No space left.*resume=True"):
-        write_atomically({"epoch": 2, "weights": torch.zeros(100_000)}, path)
-    assert torch.load(path, weights_only=True) == {"epoch": 2}
+    write_checkpoint({"epoch": 2}, path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"must be written to .*File too large.*resume=True"):
+            write_checkpoint({"epoch": 2, "weights": torch.zeros(100_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert read_checkpoint(path) == {"epoch": 2}
     assert names(tmp_path) == ["pretrain-000002.ckpt"]
+
+
+def test_every_changed_byte_of_a_checkpoint_is_found(tmp_path):
+    broken_off(tmp_path)
+    newest, rng = tmp_path / "pretrain-000004.ckpt", np.random.default_rng(0)
+    written = newest.read_bytes()
+    length = 8 + int.from_bytes(written[:8], "little")  # of the header, with the state
+    positions = [*range(8), *rng.integers(8, length, 40), *rng.integers(length, len(written), 60)]
+    for position in positions:
+        changed = bytearray(written)
+        changed[position] ^= 1 << int(rng.integers(8))
+        newest.write_bytes(changed)
+        with pytest.raises(ValueError, match="."):
+            read_checkpoint(newest)
+    newest.write_bytes(written)
+    assert read_checkpoint(newest)["epoch"] == 4
+
+
+def test_a_training_with_a_damaged_checkpoint_goes_on_from_the_one_before(tmp_path):
+    broken_off(tmp_path)
+    newest = tmp_path / "pretrain-000004.ckpt"
+    changed = bytearray(newest.read_bytes())
+    changed[-1000] ^= 64  # a bit of a weight, which every reader of the file format takes
+    newest.write_bytes(changed)
+    resumed = new_model()
+    with pytest.warns(UserWarning, match="pretrain-000004.ckpt is damaged and skipped: its content is not what was"):
+        resumed.train(8, 1, lr_schedule="plateau", checkpoint_dir=tmp_path, resume=True, **QUIET)
+    peace = new_model()
+    peace.train(8, 1, lr_schedule="plateau", **QUIET)
+    assert resumed.model_id_ == peace.model_id_
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):
+    broken_off(tmp_path)
+    monkeypatch.setattr("hrca.train._checkpoints.CHECKPOINT_FORMAT", 2)
+    with pytest.raises(ValueError, match=r"must have format 2, but .*-000004.ckpt has format 1: another version"):
+        new_model().pretrain(8, checkpoint_dir=tmp_path, resume=True, **QUIET)
 
 
 @pytest.mark.parametrize(

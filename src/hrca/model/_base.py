@@ -1,15 +1,11 @@
 """The state of a model, how it is saved, and the steps that training and prediction share."""
 
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
-from mudata import MuData
 from scvi import REGISTRY_KEYS
 from scvi import settings as scvi_settings
-from scvi.model.base import BaseModelClass
 
 from hrca.annotation._options import LabelSpace
 from hrca.data._query import Query, open_query
@@ -18,7 +14,7 @@ from hrca.data._sources import QueryInput
 from hrca.data._target_genes import TargetGenes
 from hrca.module._module import HRCAModule
 from hrca.prediction._probabilities import CellProbabilities, PredictionSettings, predict_probabilities
-from hrca.train._history import History, framed_history, plain_history
+from hrca.train._history import History
 from hrca.train._query_matching import QueryMatch
 from hrca.train._splitting import Split
 from hrca.uncertainty._conformal import ConformalScores
@@ -26,11 +22,12 @@ from hrca.uncertainty._novelty_reference import NoveltyReference
 
 from ._reference_fields import restore_setup
 from ._registration import weights_fingerprint
+from ._saving import SavingBase
 
 # Number of query cells that are dense at a time.
 PREDICTION_BATCH_SIZE = 512
 
-# State that is saved as plain dictionaries. scvi-tools pickles attributes, and a pickled class ties a file to its path.
+# State that is saved as plain dictionaries: a file then does not depend on the classes of one version.
 STATE_CLASSES: dict[str, Any] = {
     "split_": Split,
     "query_match_": QueryMatch,
@@ -39,7 +36,7 @@ STATE_CLASSES: dict[str, Any] = {
 }
 
 
-class HRCABase(BaseModelClass):
+class HRCABase(SavingBase):
     """The fields of a model, and the steps that training and prediction share.
 
     Attributes
@@ -67,6 +64,8 @@ class HRCABase(BaseModelClass):
     novelty_reference_
         Reference cells that novelty is computed from; None before fine-tuning.
     """
+
+    _state_classes = STATE_CLASSES
 
     module: HRCAModule
     history_: History | None
@@ -120,69 +119,6 @@ class HRCABase(BaseModelClass):
     def labels_hierarchy(self) -> dict[str, str]:
         """The parent of each label and ancestor that has one; empty without a hierarchy."""
         return dict(self.registry["setup_args"].get("labels_hierarchy") or {})
-
-    def save(self, dir_path: str | Path, **kwargs: Any) -> None:
-        """Save the model to a folder.
-
-        Parameters
-        ----------
-        dir_path
-            The folder.
-        **kwargs
-            Arguments of scvi-tools: ``overwrite``, ``prefix``, ``save_anndata``.
-
-        Raises
-        ------
-        ValueError
-            If the folder exists and ``overwrite=True`` is not given.
-        """
-        state = {name: getattr(self, name) for name in ("history_", *STATE_CLASSES)}
-        try:
-            self.history_ = None if self.history_ is None else plain_history(self.history_)
-            for name in STATE_CLASSES:
-                setattr(self, name, None if state[name] is None else state[name].to_dict())
-            super().save(str(dir_path), **kwargs)
-        finally:
-            for name, value in state.items():
-                setattr(self, name, value)
-
-    @classmethod
-    def load(cls, dir_path: str | Path, adata: AnnData | MuData | None = None, **kwargs: Any) -> Self:
-        """Load a model from a folder.
-
-        The file is a pickle, as of all scvi-tools models: load only files that you trust.
-
-        Parameters
-        ----------
-        dir_path
-            The folder.
-        adata
-            The reference, to continue training. Prediction does not need it.
-        **kwargs
-            Arguments of scvi-tools: ``accelerator``, ``device``, ``prefix``.
-
-        Returns
-        -------
-        The model.
-
-        Raises
-        ------
-        ValueError
-            If the folder has no model, or one of another class.
-        """
-        file = Path(dir_path) / f"{kwargs.get('prefix') or ''}model.pt"
-        if kwargs.get("backup_url") is None and not file.is_file():
-            raise ValueError(
-                f"There must be a saved model in {str(dir_path)!r}, but {file.name} is not there. Name the folder that "
-                "`model.save` was given, and the `prefix` if there was one."
-            )
-        # scvi-tools reads False as "without", and None as "the saved one", with a warning if none was saved
-        model = super().load(str(dir_path), adata=False if adata is None else adata, **kwargs)
-        model.history_ = None if model.history_ is None else framed_history(model.history_)
-        for name, state_class in STATE_CLASSES.items():
-            fields = getattr(model, name)
-            setattr(model, name, None if fields is None else state_class.from_dict(fields))
-        return model
 
     def _label_space(self) -> LabelSpace:
         return LabelSpace(self.labels, self.labels_hierarchy, self.unlabeled_category)

@@ -286,7 +286,7 @@ class HRCA(TrainingMixin, PredictionMixin):
         ValueError
             If the model is not trained, or no gene is shared.
         """
-        model = cls.load(pretrained) if isinstance(pretrained, str | Path) else pretrained
+        model = cls.load(pretrained, adata=False) if isinstance(pretrained, str | Path) else pretrained
         if isinstance(model, HRCA):
             model._check_pretrained()
             gene_ae, gene_names, sizes = model.module.gene_ae, model.gene_names, network_sizes(model.module)

@@ -4,18 +4,27 @@ Lightning's own checkpoints cannot be used. Lightning saves before the plateau s
 that step out when it resumes. The resumed training would continue with another learning rate.
 """
 
-import os
-import pickle
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 from hrca._warnings import warn_user
+from hrca.module._stored_state import (
+    DamagedFileError,
+    canonical_json,
+    content_digest,
+    decode_state,
+    encode_state,
+    read_tensors,
+    unfinished,
+    write_tensors,
+)
 
 from ._config import PHASES, PhaseName
 from ._random_states import get_random_states, set_random_states
@@ -24,6 +33,8 @@ from ._random_states import get_random_states, set_random_states
 CHECKPOINT_NAME = re.compile(r"(pretrain|finetune)-(\d{6})\.ckpt")
 # The newest, and one before it in case the newest is damaged.
 N_KEPT_CHECKPOINTS = 2
+# Number of the file format. It rises when an earlier version cannot read what this version writes, or the reverse.
+CHECKPOINT_FORMAT = 1
 
 
 class Checkpoints(Callback):
@@ -102,7 +113,7 @@ class Checkpoints(Callback):
             "random_states": get_random_states(),
             "model_state": self.model_state,
         }
-        write_atomically(checkpoint, self.folder / f"{self.phase}-{epoch:06d}.ckpt")
+        write_checkpoint(checkpoint, self.folder / f"{self.phase}-{epoch:06d}.ckpt")
         for path in sorted(self.folder.glob(f"{self.phase}-*.ckpt"))[:-N_KEPT_CHECKPOINTS]:
             path.unlink()
 
@@ -124,28 +135,63 @@ def restore_callbacks(callbacks: list[Callback] | tuple[Callback, ...], checkpoi
             callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
 
 
-def write_atomically(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Write a file completely or not at all.
+def write_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint completely or not at all, with a digest of its content.
+
+    Parameters
+    ----------
+    checkpoint
+        Its state, of plain values, arrays and tensors.
+    path
+        The file.
 
     Raises
     ------
     OSError
         If it cannot be written. An earlier file of that name stays.
     """
-    unfinished = path.with_suffix(".unfinished")
+    tensors: dict[str, Tensor] = {}
+    state = canonical_json(encode_state(checkpoint, "checkpoint", tensors))
+    metadata = {"format": str(CHECKPOINT_FORMAT), "state": state, "digest": content_digest(state, tensors)}
     try:
-        with unfinished.open("wb") as file:
-            torch.save(dict(checkpoint), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except (OSError, RuntimeError) as error:
-        # torch reports a full disk as a RuntimeError of its zip writer
-        unfinished.unlink(missing_ok=True)
+        with unfinished(path) as temporary:
+            write_tensors(tensors, temporary, metadata)
+    except OSError as error:
         raise OSError(
             f"A checkpoint must be written to {path}, but could not: {error}. Earlier checkpoints are unchanged: "
             "free some space or name another `checkpoint_dir`, and continue with `resume=True`."
         ) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint and verify its digest.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    The state that :func:`write_checkpoint` was given.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file is not a checkpoint, or its content is not what was written.
+    ValueError
+        If another version of HRCA wrote it in another format.
+    """
+    tensors, metadata = read_tensors(path)
+    if "format" in metadata and metadata["format"] != str(CHECKPOINT_FORMAT):
+        raise ValueError(
+            f"A checkpoint must have format {CHECKPOINT_FORMAT}, but {path} has format {metadata['format']}: another "
+            "version of HRCA wrote it. Continue with that version, or start anew in another `checkpoint_dir`."
+        )
+    state = metadata.get("state", "")
+    if content_digest(state, tensors) != metadata.get("digest"):
+        raise DamagedFileError("its content is not what was written")
+    return decode_state(json.loads(state), tensors)
 
 
 def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -159,14 +205,19 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
     Returns
     -------
     The checkpoint; None if there is none. A damaged file is skipped with a warning.
+
+    Raises
+    ------
+    ValueError
+        If another version of HRCA wrote the newest in another format.
     """
     names = [name for path in folder.glob("*.ckpt") if (name := CHECKPOINT_NAME.fullmatch(path.name))]
     for name in sorted(names, key=lambda name: (PHASES.index(name[1]), int(name[2])), reverse=True):
         path = folder / name[0]
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-            warn_user(f"{path} is damaged and skipped: {str(error).splitlines()[0]}")
+            return read_checkpoint(path)
+        except DamagedFileError as error:
+            warn_user(f"{path} is damaged and skipped: {error}")
     return None
 
 

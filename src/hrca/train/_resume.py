@@ -69,9 +69,8 @@ def model_identity(
 def model_state(
     split: Split, history: PlainHistory, identity: Mapping[str, Any], config: PhaseConfig
 ) -> dict[str, Any]:
-    """Return the state of a model beside its weights, and the settings of the phase, as plain values."""
-    fields = {**split.to_dict(), "train": split.train.tolist(), "validation": split.validation.tolist()}
-    return {"split": fields, "history": history, "settings": config.step_settings, **identity}
+    """Return the state of a model beside its weights, and the settings of the phase, for a checkpoint."""
+    return {"split": split.to_dict(), "history": history, "settings": config.step_settings, **identity}
 
 
 def resume_phase(

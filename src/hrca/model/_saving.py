@@ -1,0 +1,240 @@
+"""Save and load a model."""
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import pandas as pd
+from anndata import AnnData
+from mudata import MuData
+from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
+from scvi.model._utils import parse_device_args
+from scvi.model.base import BaseModelClass
+
+from hrca.train._history import framed_history, plain_history
+
+from ._model_file import (
+    ADATA_FILES,
+    PICKLE_FILE,
+    SavedModel,
+    check_weights,
+    read_adata,
+    read_model,
+    read_pickle,
+    write_adata,
+    write_model,
+    write_pickle,
+)
+from ._reference_fields import in_gene_order
+from ._registration import weights_fingerprint
+
+
+class SavingBase(BaseModelClass):
+    """Save and load a model without a pickle."""
+
+    # Attributes that are objects, and their classes. They are saved as their dictionaries.
+    _state_classes: ClassVar[Mapping[str, Any]]
+
+    def save(
+        self,
+        dir_path: str | Path,
+        prefix: str | None = None,
+        overwrite: bool = False,
+        save_anndata: bool = False,
+        *,
+        pickle: bool = False,
+        **anndata_write_kwargs: Any,
+    ) -> None:
+        """Save the model to a folder.
+
+        The weights are written as ``model.safetensors``, all other values as ``model.json``. :meth:`load` executes
+        nothing of them and verifies their digest.
+
+        Parameters
+        ----------
+        dir_path
+            The folder.
+        prefix
+            What the names of the files begin with.
+        overwrite
+            If True, the folder may exist. Its model is replaced.
+        save_anndata
+            If True, the reference is written, too. :meth:`load` then restores the model with it.
+        pickle
+            If True, ``model.pt`` is also written: the pickle that scvi-tools' ``HubModel`` and ``HubMetadata`` read.
+        **anndata_write_kwargs
+            Arguments of :meth:`anndata.AnnData.write_h5ad` for the reference, such as ``compression="gzip"``.
+
+        Raises
+        ------
+        ValueError
+            If the folder exists and ``overwrite=True`` is not given; or the reference is to be saved, but the model was
+            loaded without.
+        TypeError
+            If there are arguments for writing the reference, but it is not to be saved.
+        OSError
+            If a file cannot be written.
+        """
+        folder, prefix = Path(dir_path), prefix or ""
+        if folder.exists() and not overwrite:
+            raise ValueError(f"{folder} must not exist, but does. `overwrite=True` replaces the model in it.")
+        if anndata_write_kwargs and not save_anndata:
+            raise TypeError(f"{sorted(anndata_write_kwargs)} are for the reference: they need `save_anndata=True`.")
+        if save_anndata and self.adata is None:
+            raise ValueError("The reference cannot be saved, since the model was loaded without: `save_anndata=False`.")
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = write_adata(self.adata, folder, prefix, **anndata_write_kwargs) if save_anndata else None
+        saved = SavedModel(
+            self.module.state_dict(), self._plain_attributes(), self.get_var_names(), adata_digest=digest
+        )
+        write_model(saved, folder, prefix)
+        (folder / f"{prefix}{PICKLE_FILE}").unlink(missing_ok=True)  # of a model that is replaced
+        if pickle:
+            write_pickle(saved, folder / f"{prefix}{PICKLE_FILE}")
+
+    @classmethod
+    def load(
+        cls,
+        dir_path: str | Path,
+        adata: AnnData | MuData | Literal[False] | None = None,
+        accelerator: str = "auto",
+        device: int | str = "auto",
+        prefix: str | None = None,
+        *,
+        pickle: bool = False,
+    ) -> Self:
+        """Load a model from a folder, without executing anything of its files.
+
+        Parameters
+        ----------
+        dir_path
+            The folder.
+        adata
+            The reference, to continue training. Prediction does not need it. If an AnnData has its genes in another
+            order, the model has a copy with the order of the model. None: the reference that was saved with
+            the model, if it was. False: none.
+        accelerator
+            Kind of device, such as "cpu" or "gpu".
+        device
+            Number of the device.
+        prefix
+            What the names of the files begin with.
+        pickle
+            If True, ``model.pt`` is read, the pickle that scvi-tools' ``HubModel`` downloads. It can run any program:
+            load only a pickle whose origin you trust.
+
+        Returns
+        -------
+        The model.
+
+        Raises
+        ------
+        ValueError
+            If the folder has no model; its files are damaged, of another version, of another class, or hold weights
+            that are not numbers; or the reference has other genes.
+        """
+        folder, prefix = Path(dir_path), prefix or ""
+        saved = read_pickle(folder / f"{prefix}{PICKLE_FILE}") if pickle else read_model(folder, prefix)
+        registry, arguments = cls._checked_setup(saved, folder)
+        method = registry["setup_method_name"]
+        _, _, target = parse_device_args(accelerator, device, return_device="torch", validate_single_device=True)
+        if adata is None:
+            adata = read_adata(saved, method, folder, prefix)
+        if adata is not False:
+            adata = in_gene_order(adata, _gene_names(registry))
+            getattr(cls, method)(adata, source_registry=registry, **registry["setup_args"])
+        model = cls(None if adata is False else adata, registry=registry, **arguments)
+        check_weights(saved, model.module, folder)
+        model.module.load_state_dict(saved.weights)
+        model._restore_attributes(saved.attributes)
+        if model.model_id_ and model.model_id_ != weights_fingerprint(model.module):
+            raise ValueError(f"The weights in {str(folder)!r} are not those of its model {model.model_id_}.")
+        model.to_device(target)
+        model.module.eval()
+        if adata is not False:
+            model._validate_anndata(adata)
+        return model
+
+    @classmethod
+    def _checked_setup(cls, saved: SavedModel, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the registry of a saved model, and the arguments that it was made with."""
+        registry = saved.attributes.get("registry_", {})
+        if registry.get("model_name") != cls.__name__ or registry.get("setup_method_name") not in ADATA_FILES:
+            raise ValueError(
+                f"The model in {str(folder)!r} must be of the class {cls.__name__}, but is of the class "
+                f"{registry.get('model_name')}, set up by {registry.get('setup_method_name')}."
+            )
+        arguments = saved.attributes.get("init_params_", {}).get("non_kwargs", {})
+        unknown = sorted(set(arguments) - set(inspect.signature(cls).parameters))
+        if unknown:
+            raise ValueError(
+                f"The model in {str(folder)!r} was saved by another version ({saved.saved_by}), with parameters that "
+                f"this version does not have: {unknown}. Train it again, or load it with that version."
+            )
+        return registry, arguments
+
+    def _plain_attributes(self) -> dict[str, Any]:
+        """Return the attributes that scvi-tools saves, those that end with an underscore, as plain values."""
+        attributes = {name: value for name, value in self._get_user_attributes() if name.endswith("_")}
+        attributes["history_"] = None if self.history_ is None else plain_history(self.history_)
+        for name in self._state_classes:
+            attributes[name] = None if attributes[name] is None else attributes[name].to_dict()
+        return attributes
+
+    def _restore_attributes(self, attributes: Mapping[str, Any]) -> None:
+        for name, value in attributes.items():
+            if name == "history_":
+                value = None if value is None else framed_history(value)
+            elif name in self._state_classes:
+                value = None if value is None else self._state_classes[name].from_dict(value)
+            # the model has made its own from the reference it was given
+            if name not in ("registry_", "init_params_"):
+                setattr(self, name, value)
+
+    @staticmethod
+    def load_registry(dir_path: str | Path, prefix: str | None = None) -> dict[str, Any]:
+        """Return the registry that scvi-tools made of the reference of a saved model.
+
+        Parameters
+        ----------
+        dir_path
+            The folder of the model.
+        prefix
+            What the names of its files begin with.
+
+        Returns
+        -------
+        The registry.
+
+        Raises
+        ------
+        ValueError
+            If the folder has no model, or its files are damaged or of another version.
+        """
+        return read_model(Path(dir_path), prefix or "").attributes["registry_"]
+
+    @staticmethod
+    def view_setup_args(dir_path: str | Path, prefix: str | None = None) -> None:
+        """Show the arguments with which the reference of a saved model was set up.
+
+        Parameters
+        ----------
+        dir_path
+            The folder of the model.
+        prefix
+            What the names of its files begin with.
+
+        Raises
+        ------
+        ValueError
+            If the folder has no model, or its files are damaged or of another version.
+        """
+        import_module("rich.pretty")  # scvi-tools uses it without importing it
+        AnnDataManager.view_setup_method_args(SavingBase.load_registry(dir_path, prefix))
+
+
+def _gene_names(registry: Mapping[str, Any]) -> pd.Index:
+    return pd.Index(registry["field_registries"][REGISTRY_KEYS.X_KEY]["state_registry"]["column_names"])
