@@ -46,7 +46,7 @@ def resume(phase: str, state: dict, **changes):
         callbacks=(),
         trainer_kwargs={},
     )
-    given = {"train_size": 0.9, "max_epochs": 5, **changes}
+    given = {"split": SPLIT, "max_epochs": 5, **changes}
     return resume_phase(state, settings, given.pop("identity", IDENTITY), **given)
 
 
@@ -83,7 +83,16 @@ def test_pretraining_has_ended_once_finetuning_has_begun():
     ("state", "changes", "words"),
     [
         (checkpoint("finetune", complete=False), {"identity": {**IDENTITY, "genes": ["y"]}}, "with other genes"),
-        (checkpoint("finetune", complete=False), {"train_size": 0.5}, "trained with `train_size=0.9`, got 0.5"),
+        (
+            checkpoint("finetune", complete=False),
+            {"split": Split(0.5, SPLIT.train, SPLIT.validation)},
+            "`train_size=0.9`, got `.*0.5`",
+        ),
+        (
+            checkpoint("finetune", complete=False),
+            {"split": Split(0.9, SPLIT.train, SPLIT.validation, 0.05)},
+            "trained with `train_size=0.9`, got `train_size=0.9, validation_size=0.05`",
+        ),
         (checkpoint("finetune", complete=False, lr_schedule="one_cycle"), {}, "trained with `lr_schedule='one_cycle'`"),
         (checkpoint("pretrain", complete=False), {}, "must follow pre-training, which has not ended"),
     ],

@@ -102,5 +102,5 @@ def test_clipping_under_mixed_precision_trains(reference):
     # torch refuses a fused Adam there
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, gradient_clip_val=1.0, precision="bf16-mixed", **QUIET)
+    model.train(1, pretrain_epochs=1, gradient_clip_val=1.0, precision="bf16-mixed", **QUIET)
     assert all(torch.isfinite(parameter).all() for parameter in model.module.parameters())

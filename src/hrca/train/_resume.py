@@ -65,7 +65,7 @@ def model_identity(module: HRCAModule, gene_names: pd.Index, labels: list[str]) 
 
 def model_state(split: Split, history: PlainHistory, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of a model beside its weights, as plain values for a checkpoint."""
-    fields = {"train_size": split.train_size, "train": split.train.tolist(), "validation": split.validation.tolist()}
+    fields = {**split.to_dict(), "train": split.train.tolist(), "validation": split.validation.tolist()}
     return {"split": fields, "history": history, **identity}
 
 
@@ -74,7 +74,7 @@ def resume_phase(
     config: PhaseConfig,
     identity: Mapping[str, Any],
     *,
-    train_size: float,
+    split: Split,
     max_epochs: int,
 ) -> ResumedState:
     """Return the state from which a phase continues.
@@ -87,8 +87,8 @@ def resume_phase(
         The settings of the phase.
     identity
         Properties of the model, see :func:`model_identity`.
-    train_size
-        The `train_size` of the model's split.
+    split
+        The model's split.
     max_epochs
         Number of epochs of the phase.
 
@@ -100,7 +100,7 @@ def resume_phase(
     """
     folder, state = config.checkpoint_dir, checkpoint["model_state"]
     continues = checkpoint["phase"] == config.name and not checkpoint["complete"]
-    _check_identity(state, identity, train_size, folder)
+    _check_identity(state, identity, split, folder)
     if continues:
         _check_schedule(checkpoint, config.lr_schedule, max_epochs, folder)
     split = Split.from_dict(state["split"])
@@ -123,19 +123,18 @@ def resume_phase(
     return ResumedState(split, is_complete, history, checkpoint["module"], checkpoint["random_states"])
 
 
-def _check_identity(
-    state: Mapping[str, Any], identity: Mapping[str, Any], train_size: float, folder: Path | None
-) -> None:
+def _check_identity(state: Mapping[str, Any], identity: Mapping[str, Any], split: Split, folder: Path | None) -> None:
     differing = [name for name, value in identity.items() if state.get(name) != value]
     if differing:
         raise ValueError(
             f"The checkpoints in {folder} are of a model with other {' and '.join(differing)}. Give the reference, the "
             "query to match and the sizes that they were trained with, or another `checkpoint_dir`."
         )
-    if state["split"]["train_size"] != train_size:
+    trained = Split.from_dict(state["split"]).fractions
+    if trained != split.fractions:
         raise ValueError(
-            f"The checkpoints in {folder} were trained with `train_size={state['split']['train_size']}`, got "
-            f"{train_size}. Give the same to continue."
+            f"The checkpoints in {folder} were trained with `{trained}`, got `{split.fractions}`. Give the same to "
+            "continue."
         )
 
 
