@@ -235,7 +235,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path):
         ("sizes", "other sizes"),
         ("count_likelihood", "other count likelihood"),
         ("query", "other matched genes and matched depths"),
-        ("train_size", "train_size=0.9.*got 0.8"),
+        ("train_size", "train_size=0.9.*got `train_size=0.8`"),
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, change, words):

@@ -85,7 +85,7 @@ def test_the_documents_numbers_are_the_defaults():
         parameters = inspect.signature(getattr(hrca.HRCA, method)).parameters
         assert (parameters["lr_patience"].default, parameters["lr_hold_epochs"].default) == numbers
         assert parameters["lr"].default == 1e-3
-        assert parameters["batch_size"].default == 128
+        assert parameters["batch_size"].default is None
 
 
 def test_adam_has_torchs_own_defaults(reference):

@@ -1,5 +1,6 @@
 """The state of a model, how it is saved, and the steps that training and prediction share."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -102,6 +103,8 @@ class HRCABase(BaseModelClass, metaclass=ExplainingMeta):
         self.conformal_scores_ = None
         self.n_folds_ = None
         self.novelty_reference_ = None
+        # scvi-tools' attribute; a trainer would keep the cells in memory
+        self.trainer = None
         self._random_stream = None
         self._logged_checks = set()
 
@@ -286,8 +289,8 @@ class HRCABase(BaseModelClass, metaclass=ExplainingMeta):
         ValueError
             If the model was loaded without its reference, or `adata` was not set up.
         """
-        import rich.pretty  # noqa: F401  # scvi-tools 1.4.2 uses it, and imports rich alone, which has it up to 14
-
+        # scvi-tools 1.4.2 uses this module of rich without importing it
+        import_module("rich.pretty")
         if adata is None and self.adata is None:
             raise ValueError(
                 "The setup of a reference can be shown, but this model was loaded without. "

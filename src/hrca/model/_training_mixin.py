@@ -15,7 +15,7 @@ from hrca.data._sources import QueryInput
 from hrca.data._target_genes import TargetGenes
 from hrca.module._transforms import Corruption
 from hrca.train._adaptation import prepare_adaptation, reason_not_to_adapt
-from hrca.train._config import PhaseConfig, configs_for_train
+from hrca.train._config import PhaseConfig, configs_for_train, resolve_batch_size
 from hrca.train._query_matching import summarize_query_match
 from hrca.train._schedule import check_epochs
 from hrca.train._splitting import n_sampled_cells
@@ -308,7 +308,7 @@ class TrainingMixin(TrainingSteps):
         layer: str | None = None,
         select: bool = True,
         max_steps: int = 200,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         lr: float = 3e-4,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
@@ -333,7 +333,7 @@ class TrainingMixin(TrainingSteps):
         max_steps
             Number of optimiser steps.
         batch_size
-            Number of cells in a batch, half reference and half query; even.
+            Number of cells in a batch, half reference and half query; even. None: ``scvi.settings.batch_size``.
         lr
             Maximum learning rate of Adam; it rises and falls once.
         %(device)s
@@ -354,6 +354,7 @@ class TrainingMixin(TrainingSteps):
         """
         self._check_finetuned()
         self._check_has_reference()
+        batch_size = resolve_batch_size(batch_size)
         if max_steps < 1 or batch_size < 4 or batch_size % 2:
             raise ValueError(
                 "`max_steps` must be at least 1, and `batch_size` at least 4 and even, got "

@@ -24,12 +24,12 @@ class RandomStream:
     ----------
     found
         States of the generators before the model's last training, and after it.
-    own
+    last
         The states that this training ended with.
     """
 
     found: dict[str, Any]
-    own: dict[str, Any]
+    last: dict[str, Any]
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def private_generators(stream: RandomStream | None = None) -> Iterator[None]:
     had_cuda = torch.cuda.is_initialized()
     found = get_random_states()
     if stream is not None and _are_equal(stream.found, found):
-        set_random_states(stream.own)
+        set_random_states(stream.last)
     try:
         yield
     finally:
