@@ -96,7 +96,7 @@ def describe(model: hrca.HRCA, query: ad.AnnData, *, adapt: bool = True) -> dict
     found |= prefixed("weighted", answers(model, query, coverage=0.9, reweight_to_query=True))
     found |= prefixed("alone", answers(model, query, platform_correction=False, novelty_fpr=0.3))
     found["latent"] = model.get_latent_representation(query)
-    found["expression"] = model.get_normalized_expression(query).to_numpy()
+    found["expression"] = model.get_reconstruction(query).to_numpy()
     found["evaluate"] = model.evaluate(query, "cell_type").to_numpy(dtype=float)
     if adapt:
         adapted = model.adapt(query, select=False, max_steps=20, batch_size=16, **QUIET)
@@ -180,7 +180,7 @@ def _pair(reference: str, query: str, labels_key: str, n_genes: int, steps: tupl
         adata.obs["cell_type"] = adata.obs[labels_key].astype(str).astype("category")
     scvi.settings.seed = 0
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    model = hrca.HRCA(reference, **hrca.SIZES["laptop"])
+    model = hrca.HRCA(reference, size="laptop")
     model.train(pretrain_epochs=3, max_epochs=6, **QUIET)
     found = prefixed("plain", answers(model, query, coverage=0.9))
     found |= prefixed("alone", answers(model, query, platform_correction=False))

@@ -25,7 +25,7 @@ def main() -> None:
     model = hrca.HRCA(reference, **TINY)
     options = {"strategy": "ddp", "devices": 2} if n_processes == 2 else {"devices": 1}
     options |= {"batch_size": batch_size, "lr": 1e-2, "train_size": 1.0, "checkpoint_dir": folder / "checkpoints"}
-    model.train(3, 25, **options, **QUIET)
+    model.train(25, pretrain_epochs=3, **options, **QUIET)
     rank = int(os.environ.get("LOCAL_RANK", 0))
     result = {
         "rank": rank,

@@ -39,6 +39,14 @@ _labelled_query = f"adata{_QUERY_FORMS}"
 
 _query_or_reference = f"adata{_QUERY_FORMS} None: the reference."
 
+_indices = """\
+indices
+    Positions of the cells, in any order, or a boolean mask. None: all cells."""
+
+_gene_list = """\
+gene_list
+    The genes to return, in this order. None: all genes of the model, a dense table of n_obs x n_genes."""
+
 _layer = """\
 layer
     Place of the query's raw counts: a layer, "X" or "raw". None: the layer that the reference had, else X. If this
@@ -58,11 +66,11 @@ open_set
 
 _prediction_batch_size = """\
 batch_size
-    Number of cells in a batch. One batch at a time is dense."""
+    Number of cells in a batch. One batch at a time is dense. None: ``scvi.settings.batch_size``."""
 
 _batch_size = """\
 batch_size
-    Number of cells in a batch."""
+    Number of cells in a batch. None: ``scvi.settings.batch_size``, by default 128."""
 
 _lr = """\
 lr
@@ -92,7 +100,16 @@ _train_size = """\
 train_size
     Fraction of the cells of each label that train, in (0, 1]. The others are held out. They choose the epoch of
     "plateau", and fit the pooling weights and the calibration. 1: no cells are held out, the training loss chooses the
-    epoch, and the weights stay at their prior. All phases share one split."""
+    epoch, and the weights stay at their prior. All phases share one split. None: 0.9, or what a larger
+    `validation_size` leaves.
+validation_size
+    Fraction of the cells of each label that are held out. None: all that do not train. Cells of neither part are not
+    used; their positions are in ``test_indices``."""
+
+_n_samples_per_label = """\
+n_samples_per_label
+    Number of cells of each label that an epoch of fine-tuning draws anew, so that frequent labels do not dominate a
+    large reference; all cells of a label that has fewer. None: all cells."""
 
 _device = """\
 accelerator
@@ -114,7 +131,15 @@ tensorboard
 
 _num_workers = """\
 num_workers
-    Number of processes that prepare batches."""
+    Number of processes that prepare batches. None: ``scvi.settings.dl_num_workers``, by default 0."""
+
+_scvi_kwargs = """\
+plan_kwargs
+    Arguments of the training plan, as in scvi-tools: `lr`, `lr_schedule`, `lr_factor`, `lr_patience`, `lr_hold_epochs`,
+    `corruption`, `freeze_encoder_epochs` and `encoder_lr`. They replace the arguments of these names.
+datasplitter_kwargs
+    Arguments of the data loader: `num_workers`, `pin_memory`, `persistent_workers`, `prefetch_factor`,
+    `multiprocessing_context`, `drop_last` and `drop_dataset_tail`."""
 
 _callbacks = """\
 callbacks
@@ -122,13 +147,17 @@ callbacks
 
 _trainer_kwargs = """\
 **trainer_kwargs
-    Arguments of the Trainer of scvi-tools and Lightning, e.g. ``enable_progress_bar=False``."""
+    Arguments of the Trainer of scvi-tools and Lightning, e.g. ``enable_progress_bar=False``. `early_stopping` keeps the
+    weights of the best epoch. `check_val_every_n_epoch` is 1 by default. `simple_progress_bar` set to False shows
+    Lightning's bar of the batches."""
 
 _raises_setup = """\
 ValueError
     If there is no cell or no gene; no place, or more than one, holds raw counts; a gene name is duplicated; the object
     is a view; the label column is missing, has missing values, values that are not strings, unused categories, words
     such as "nan" or "unassigned", or fewer than two labels; or `labels_hierarchy` is not a tree of these labels.
+TypeError
+    If an argument is unknown, such as a `batch_key`: the networks have no covariates.
 FileNotFoundError
     If `labels_hierarchy` is the path of a file that does not exist.
 ImportError
@@ -146,8 +175,9 @@ FileNotFoundError
 _raises_training = """\
 ValueError
     If the model was loaded without its reference; fewer than 2 cells train; `corruption` or `lr_schedule` is unknown;
-    `batch_size` is below 2, or `max_epochs` or `checkpoint_interval` below 1; `train_size` is not in (0, 1], or differs
-    from that of an earlier phase; or the loss was NaN in every epoch.
+    `batch_size` is below 2, or `max_epochs`, `n_samples_per_label` or `checkpoint_interval` below 1; `train_size` is
+    not in (0, 1], `validation_size` is not from 0 to the rest, or they differ from those of an earlier phase; or the
+    loss was NaN in every epoch.
 ValueError
     If `resume` is True without `checkpoint_dir`; `checkpoint_dir` has checkpoints and `resume` is False; or the
     checkpoints belong to another model, split or schedule.
@@ -156,7 +186,9 @@ ImportError
 OSError
     If a checkpoint cannot be written.
 TypeError
-    If a number of epochs is neither a whole number nor None."""
+    If a number of epochs is neither a whole number nor None, or an argument is unknown.
+KeyboardInterrupt
+    If training is interrupted. The model then has the weights of a whole epoch, and is not fine-tuned."""
 
 docs = DocstringProcessor(
     labels_key=_labels_key,
@@ -168,6 +200,8 @@ docs = DocstringProcessor(
     query=_query,
     labelled_query=_labelled_query,
     query_or_reference=_query_or_reference,
+    indices=_indices,
+    gene_list=_gene_list,
     layer=_layer,
     platform_correction=_platform_correction,
     open_set=_open_set,
@@ -178,9 +212,11 @@ docs = DocstringProcessor(
     lr_schedule=_lr_schedule,
     corruption=_corruption,
     train_size=_train_size,
+    n_samples_per_label=_n_samples_per_label,
     device=_device,
     checkpoints=_checkpoints,
     num_workers=_num_workers,
+    scvi_kwargs=_scvi_kwargs,
     callbacks=_callbacks,
     trainer_kwargs=_trainer_kwargs,
     raises_setup=_raises_setup,

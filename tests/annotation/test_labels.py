@@ -86,7 +86,7 @@ def model():
         adata, labels_key="cell_type", labels_hierarchy={"type 0": "left/side", "type 1": "left/side"}
     )
     model = hrca.HRCA(adata, **TINY)
-    model.train(2, 10, lr=1e-2, **QUIET)
+    model.train(10, pretrain_epochs=2, lr=1e-2, **QUIET)
     return model
 
 

@@ -132,7 +132,7 @@ def test_predict_warns_and_records_the_warning(tmp_path):
     reference = reference[reference.obs["cell_type"] != "type 4"].copy()
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
-    model.train(2, 10, lr=1e-2, **QUIET)
+    model.train(10, pretrain_epochs=2, lr=1e-2, **QUIET)
     query = synthetic(900, n_labels=5, seed=5)
     # a query needs 20,000 counts
     query.X = sparse.csr_matrix(np.random.default_rng(0).poisson(3 * query.X.toarray()).astype(np.float32))

@@ -119,7 +119,7 @@ def test_only_labels_that_can_be_predicted_need_an_id():
     parents = {"type 0": "left", "type 1": "left", "type 2": "right"}
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type", labels_hierarchy=parents)
     model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     tops = {"left": "CL:0000001", "right": "CL:0000002"}
     labels = model.predict(query, level=0, ontology_terms=tops)
     np.testing.assert_array_equal(query.obs["cell_type_ontology_term_id"], [tops[label] for label in labels])

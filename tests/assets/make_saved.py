@@ -26,7 +26,7 @@ def main() -> None:
     reference = synthetic(100)
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
-    model.train(2, 2, **QUIET)
+    model.train(2, pretrain_epochs=2, **QUIET)
     model.save(folder, overwrite=True)
     np.save(folder / "probabilities.npy", model.predict(synthetic(20, seed=3), soft=True, key_added=None).to_numpy())
 

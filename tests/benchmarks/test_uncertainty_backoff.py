@@ -20,7 +20,7 @@ def test_a_threshold_labels_the_number_of_cells_that_back_off_labels(monkeypatch
     cells, parents = synthetic(200), {"type 0": "low", "type 1": "low"}
     hrca.HRCA.setup_anndata(cells, labels_key="cell_type", labels_hierarchy=parents)
     model = hrca.HRCA(cells, **TINY)
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     query = drop_empty_cells(thin(synthetic(50, seed=1), 0.03, np.random.default_rng(0)))
     score_methods, predictions = backoff.score_methods, []
 

@@ -15,7 +15,7 @@ def _train(n_folds: int | None) -> hrca.HRCA:
     cells = synthetic(120)
     hrca.HRCA.setup_anndata(cells, labels_key="cell_type")
     model = hrca.HRCA(cells, **TINY)
-    model.train(1, 2, n_folds=n_folds, **QUIET)
+    model.train(2, pretrain_epochs=1, n_folds=n_folds, **QUIET)
     return model
 
 

@@ -93,7 +93,7 @@ def test_many_labels_are_loaded_and_assembled(tmp_path):
     reference, query = synthetic(120, n_labels=20, n_genes=200), synthetic(20, n_labels=20, n_genes=200, seed=3)
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY, count_likelihood=False)
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     save_published(model, tmp_path)
     loaded = load_published(tmp_path, n_heads=4)
     assert loaded.registry["setup_args"] == model.registry["setup_args"]

@@ -44,7 +44,7 @@ def models() -> dict[str, hrca.HRCA]:
     reference = labelled_cells()[N_QUERY_CELLS:].copy()
     hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
     model = hrca.HRCA(reference, **TINY)
-    model.train(2, 10, lr=1e-2, **QUIET)
+    model.train(10, pretrain_epochs=2, lr=1e-2, **QUIET)
     return {
         SYMBOLS: model,
         ENSEMBL: renamed(model, reference.var["ensembl"].to_numpy()),

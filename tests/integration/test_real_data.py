@@ -22,7 +22,7 @@ def model(pair):
     scvi.settings.seed = 0
     hrca.HRCA.setup_anndata(pair.reference, labels_key=pair.labels_key)
     model = hrca.HRCA(pair.reference, **hrca.SIZES["laptop"])
-    model.train(20, 20, **QUIET)
+    model.train(20, pretrain_epochs=20, **QUIET)
     return model
 
 
@@ -92,7 +92,7 @@ def test_sparse_sections_train_without_a_nan_and_keep_every_cell(data_dir, name)
     adata = adata[adata.obs.groupby("cell_type")["cell_type"].transform("size") >= 3].copy()
     hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
     model = hrca.HRCA(adata, **hrca.SIZES["laptop"])
-    model.train(2, 2, corruption="mask", **QUIET)
+    model.train(2, pretrain_epochs=2, corruption="mask", **QUIET)
     for frame in model.history.values():
         assert np.isfinite(frame.to_numpy()).all()
     assert len(model.predict(adata)) == adata.n_obs

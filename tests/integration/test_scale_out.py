@@ -49,7 +49,9 @@ def test_bf16_trains_and_predicts():
     adata, query = synthetic(100), synthetic(60, seed=5)
     hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
     model = hrca.HRCA(adata, **TINY)
-    model.train(2, 30, lr=1e-2, batch_size=32, precision="bf16-mixed", accumulate_grad_batches=2, **QUIET)
+    model.train(
+        30, pretrain_epochs=2, lr=1e-2, batch_size=32, precision="bf16-mixed", accumulate_grad_batches=2, **QUIET
+    )
     assert all(torch.isfinite(parameter).all() for parameter in model.module.parameters())
     assert model.evaluate(query, "cell_type")["accuracy"] > 0.8
 
@@ -58,7 +60,7 @@ def test_early_stopping_follows_the_monitored_loss():
     adata = synthetic(100)
     hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
     model = hrca.HRCA(adata, **TINY)
-    model.train(2, 200, lr=1e-2, early_stopping=True, early_stopping_patience=3, **QUIET)
+    model.train(200, pretrain_epochs=2, lr=1e-2, early_stopping=True, early_stopping_patience=3, **QUIET)
     losses = model.history["finetune_validation_loss"].iloc[:, 0]
     assert len(losses) < 200
     assert losses.idxmin() == len(losses) - 1 - 3

@@ -73,7 +73,7 @@ def matched_model() -> hrca.HRCA:
     scvi.settings.seed = 0
     model = new_model(cells_of_depth(np.random.default_rng(0).integers(50, 300, 120), seed=1))
     query = panel(cells_of_depth(np.random.default_rng(2).integers(20, 200, 50), seed=3))
-    model.train(2, 20, query=query, lr=1e-2, batch_size=32, **QUIET)
+    model.train(20, pretrain_epochs=2, query=query, lr=1e-2, batch_size=32, **QUIET)
     return model
 
 
@@ -120,7 +120,7 @@ class Entered:
 
 def test_training_sees_only_the_querys_genes_and_depths(deep_reference, sparse_query, monkeypatch):
     model, entered = new_model(deep_reference), Entered(monkeypatch)
-    model.train(4, 6, query=sparse_query, **QUIET)
+    model.train(6, pretrain_epochs=4, query=sparse_query, **QUIET)
 
     lacking = ~model.gene_names.isin(sparse_query.var_names)
     assert lacking.sum() == 60 - N_SHARED
@@ -143,7 +143,7 @@ def test_training_sees_only_the_querys_genes_and_depths(deep_reference, sparse_q
 
 def test_without_a_query_training_sees_all_genes_down_to_10_counts(deep_reference, monkeypatch):
     model, entered = new_model(deep_reference), Entered(monkeypatch)
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     seen = torch.cat(entered.corrupted)
     assert seen.any(dim=0).all()
     # log-uniform between some 8,000 and 10: as many below the geometric mean as above
@@ -161,7 +161,7 @@ def test_weights_of_network_and_counts_are_learned_at_the_querys_depths(deep_ref
 
     monkeypatch.setattr(_posthoc_fit, "fit_pool_weights", recorded)
     model = new_model(deep_reference)
-    model.train(1, 1, query=sparse_query, **QUIET)
+    model.train(1, pretrain_epochs=1, query=sparse_query, **QUIET)
     # the last time by all of them
     own, thinned = seen[-1][0], seen[-1][1:]
     np.testing.assert_array_equal(own, deep_reference.X[model.split_.validation, :N_SHARED].sum(axis=1).A1)
@@ -244,7 +244,7 @@ def test_matched_training_is_reproducible_and_match_then_train_is_the_same():
         model = new_model(cells_of_depth(np.full(100, 100), seed=1))
         if way == "match and train":
             model.match_query(sparse_query)
-        model.train(1, 2, query=sparse_query if way == "train" else None, **QUIET)
+        model.train(2, pretrain_epochs=1, query=sparse_query if way == "train" else None, **QUIET)
         probabilities.append(soft(model, sparse_query))
     np.testing.assert_array_equal(probabilities[0], probabilities[1])
     np.testing.assert_array_equal(probabilities[0], probabilities[2])
@@ -276,7 +276,7 @@ def break_query(query, case):
 def test_a_query_that_cannot_be_matched_is_refused_before_any_work(deep_reference, sparse_query, case, words, method):
     model, query = new_model(deep_reference), break_query(sparse_query, case)
     with pytest.raises(ValueError, match=words):
-        model.match_query(query) if method == "match" else model.train(1, 1, query=query, **QUIET)
+        model.match_query(query) if method == "match" else model.train(1, pretrain_epochs=1, query=query, **QUIET)
     assert model.query_match_ is None
     assert not model.module.is_matched
     assert model.module.gene_mask.all()
@@ -290,7 +290,7 @@ def test_a_query_without_cells_cannot_be_matched(deep_reference, sparse_query):
 
 def test_a_matched_model_predicts_only_after_a_new_training(deep_reference, sparse_query):
     model = new_model(deep_reference)
-    model.train(0, 1, **QUIET)
+    model.train(1, pretrain_epochs=0, **QUIET)
     adapted = model.adapt(sparse_query, select=False, max_steps=1, **QUIET)
     adapted.match_query(sparse_query)
     with pytest.raises(ValueError, match="must be trained on labels before it predicts"):
@@ -469,7 +469,7 @@ def test_a_query_without_counts_is_unknown(tiny_model):
 
 def test_without_count_evidence_the_network_stands_alone(sparse_query, tmp_path):
     model = new_model(cells_of_depth(np.full(120, 60), seed=1), count_likelihood=False)
-    model.train(1, 3, **QUIET)
+    model.train(3, pretrain_epochs=1, **QUIET)
     assert model.module.count_likelihood is None
     with torch.no_grad():
         x = aligned(model, sparse_query)

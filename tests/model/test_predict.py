@@ -138,10 +138,10 @@ def test_probabilities_are_the_networks_on_an_aligned_matrix(tiny_networks, quer
     probabilities[5] = 0  # the empty cell
     np.testing.assert_allclose(soft(tiny_networks, query), probabilities, atol=1e-5)
     np.testing.assert_allclose(tiny_networks.get_latent_representation(query), z.numpy(), atol=1e-4)
-    expression = tiny_networks.get_normalized_expression(query, gene_list=["gene7", "gene50"])
+    expression = tiny_networks.get_reconstruction(query, gene_list=["gene7", "gene50"])
     assert list(expression.columns) == ["gene7", "gene50"]
     np.testing.assert_allclose(expression.to_numpy(), x_hat[:, [7, 50]], atol=1e-4)
-    assert tiny_networks.get_normalized_expression(query).shape == (37, 60)
+    assert tiny_networks.get_reconstruction(query).shape == (37, 60)
 
 
 def test_what_is_written(tiny_model, query):
@@ -223,7 +223,7 @@ def test_an_annotated_query_survives_a_file(reference, query, tmp_path):
     reference.obs["cell_type"] = reference.obs["cell_type"].str.replace("type ", "CD4+/type ")
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     model.predict(query)
     query.write_h5ad(tmp_path / "annotated.h5ad")
     read = ad.read_h5ad(tmp_path / "annotated.h5ad")
@@ -244,7 +244,7 @@ def test_no_cell_and_one_cell(tiny_model, query, n_obs):
 def test_without_a_query_the_reference_is_predicted(reference):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     assert len(model.predict()) == 100
     assert "hrca" in reference.obs
 
@@ -335,7 +335,7 @@ def test_a_missing_layer_is_refused(tiny_model, query):
 
 def test_unknown_genes_are_refused(tiny_model, query):
     with pytest.raises(ValueError, match=r"lacks \['no gene'\]"):
-        tiny_model.get_normalized_expression(query, gene_list=["gene1", "no gene"])
+        tiny_model.get_reconstruction(query, gene_list=["gene1", "no gene"])
 
 
 def test_a_batch_of_nothing_is_refused(tiny_model, query):
@@ -343,7 +343,7 @@ def test_a_batch_of_nothing_is_refused(tiny_model, query):
         tiny_model.predict(query, batch_size=0)
 
 
-@pytest.mark.parametrize("method", ["predict", "get_latent_representation", "get_normalized_expression"])
+@pytest.mark.parametrize("method", ["predict", "get_latent_representation", "get_reconstruction"])
 def test_a_model_that_is_not_trained_is_refused(reference, query, method):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
@@ -358,7 +358,7 @@ def test_the_layer_of_the_setup_is_the_querys_default(reference, query):
     reference.X = np.log1p(reference.X)
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type", layer="counts")
     model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     expected = soft(model, query, layer="X")
     np.testing.assert_array_equal(soft(model, query), expected)
     np.testing.assert_array_equal(soft(model, layer(query, None)), expected)
@@ -371,7 +371,7 @@ def test_a_query_as_odd_as_a_reference_whose_x_was_named_is_taken(reference, que
     query = ad.concat([query, query], index_unique="-")
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type", layer="X")
     model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, query=query, **QUIET)
+    model.train(1, pretrain_epochs=1, query=query, **QUIET)
     np.testing.assert_array_equal(soft(model, query), soft(model, query, layer="X"))
     assert len(model.predict()) == 100
     model.adapt(query, select=False, max_steps=1, batch_size=4, **QUIET)

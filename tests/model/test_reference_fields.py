@@ -10,7 +10,6 @@ from conftest import QUIET, TINY, synthetic
 
 import hrca
 
-
 PLAIN = {"key_added": None, "enable_progress_bar": False}
 
 
@@ -68,7 +67,7 @@ def test_a_reference_that_changed_is_refused_by_adapt_and_match_query():
     adata = synthetic(90)
     query = synthetic(60)
     model = new_model(adata)
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     permute_labels(adata)
     with pytest.raises(ValueError, match="other labels"):
         model.adapt(query, **QUIET)
@@ -104,6 +103,15 @@ def test_entries_of_scvi_that_a_user_removed_are_made_again():
     assert [model.labels[code] for code in model._reference_cells().codes] == adata.obs["cell_type"].tolist()
 
 
+def test_a_copy_that_is_set_up_leaves_the_original_as_it_was():
+    adata = synthetic(90)
+    hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
+    copied = adata.copy()
+    hrca.HRCA.setup_anndata(copied, labels_key="cell_type")
+    for reference in (adata, copied):
+        assert hrca.HRCA(reference, **TINY).adata is reference
+
+
 @pytest.mark.filterwarnings("ignore:.*pull_on_update:FutureWarning")
 def test_a_changed_mudata_is_refused():
     rna = synthetic(90)
@@ -137,7 +145,7 @@ def test_a_training_continues_only_on_its_own_cells(tmp_path):
 
 def test_a_loaded_model_draws_the_cells_of_another_reference_anew(tmp_path):
     model = new_model(synthetic(90))
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     model.save(tmp_path / "model")
     more = ad.concat([synthetic(90), synthetic(60, seed=1)], index_unique="-")
     loaded = hrca.HRCA.load(tmp_path / "model", more)
@@ -149,14 +157,14 @@ def test_a_loaded_model_draws_the_cells_of_another_reference_anew(tmp_path):
 def test_a_reference_is_loaded_in_the_order_of_the_model(tmp_path):
     adata = synthetic(90)
     model = new_model(adata)
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     model.save(tmp_path / "model")
     shuffled = adata[:, np.random.default_rng(0).permutation(60)].copy()
     before = shuffled.copy()
     loaded, same = (hrca.HRCA.load(tmp_path / "model", reference) for reference in (shuffled, adata))
     assert loaded.adata.var_names.equals(adata.var_names)
     assert shuffled.var_names.equals(before.var_names)
-    assert "_scvi_uuid" not in shuffled.uns
+    assert shuffled.uns == before.uns
     for again in (loaded, same):
         again.finetune(1, **QUIET)
     np.testing.assert_array_equal(loaded.predict(adata, soft=True, **PLAIN), same.predict(adata, soft=True, **PLAIN))
@@ -165,7 +173,7 @@ def test_a_reference_is_loaded_in_the_order_of_the_model(tmp_path):
 @pytest.mark.parametrize("genes", [np.arange(59), np.r_[0:60, 60:65]])
 def test_a_reference_with_other_genes_is_not_loaded(tmp_path, genes):
     model = new_model(synthetic(90))
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     model.save(tmp_path / "model")
     other = synthetic(90, n_genes=65)[:, genes].copy()
     with pytest.raises(ValueError, match=f"must have the 60 genes of the model in its order, but it has {len(genes)}"):

@@ -79,7 +79,7 @@ def test_a_model_before_training_and_one_with_all_state_are_kept(tmp_path):
     model = hrca.HRCA(reference, **TINY)
     model.save(tmp_path / "model")
     assert hrca.HRCA.load(tmp_path / "model").history is None
-    model.train(1, 1, n_folds=2, query=query, **QUIET)
+    model.train(1, pretrain_epochs=1, n_folds=2, query=query, **QUIET)
     model.save(tmp_path / "model", overwrite=True)
     loaded = hrca.HRCA.load(tmp_path / "model")
     assert (loaded.n_folds_, loaded.labels_hierarchy) == (2, model.labels_hierarchy)
@@ -96,7 +96,7 @@ def test_a_model_before_training_and_one_with_all_state_are_kept(tmp_path):
 def test_a_loaded_model_goes_on_training_with_its_reference(reference, tmp_path):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     model.save(tmp_path / "model")
     loaded = hrca.HRCA.load(tmp_path / "model", synthetic(100))
     np.testing.assert_array_equal(loaded.split_.train, model.split_.train)
@@ -125,7 +125,7 @@ def test_a_reference_that_was_saved_comes_back(tmp_path, query, backed):
         reference = ad.read_h5ad(tmp_path / "reference.h5ad", backed="r")
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     model.save(tmp_path / "model", save_anndata=True, compression="gzip")
     assert not backed or str(reference.filename) == str(tmp_path / "reference.h5ad")
     loaded = hrca.HRCA.load(tmp_path / "model")

@@ -19,7 +19,7 @@ def as_mudata(adata: ad.AnnData, name: str = "rna") -> mudata.MuData:
 def train(reference, setup, **kwargs) -> hrca.HRCA:
     setup(reference, labels_key="cell_type", **kwargs)
     model = hrca.HRCA(reference, **TINY)
-    model.train(2, 2, **QUIET)
+    model.train(2, pretrain_epochs=2, **QUIET)
     return model
 
 

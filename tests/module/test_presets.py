@@ -1,25 +1,58 @@
 """Named sizes of the networks."""
 
-import inspect
 import re
 
+import numpy as np
 import pytest
+from conftest import QUIET
 
 import hrca
-from hrca.module._presets import SIZES, check_sizes
+from hrca.module._presets import SIZES, check_sizes, resolve_sizes
 
 
-def test_the_size_of_the_specification_is_the_default():
-    parameters = inspect.signature(hrca.HRCA).parameters
-    assert SIZES["document"] == {name: parameters[name].default for name in SIZES["document"]}
+@pytest.mark.parametrize(("has_accelerator", "expected"), [(True, "document"), (False, "laptop")])
+def test_auto_is_the_specifications_size_where_an_accelerator_is_at_hand(has_accelerator, expected):
+    assert resolve_sizes("auto", {}, has_accelerator=has_accelerator) == (expected, SIZES[expected])
+
+
+def test_single_numbers_replace_those_of_the_size():
+    name, sizes = resolve_sizes("workstation", {"n_layers": 1, "n_hidden": None}, has_accelerator=True)
+    assert name == "workstation"
+    assert sizes == {**SIZES["workstation"], "n_layers": 1}
+
+
+@pytest.mark.parametrize("size", ["tablet", "Laptop", ""])
+def test_an_unknown_size_is_an_error_that_lists_the_known(size):
+    with pytest.raises(ValueError, match=r"one of \['document', 'workstation', 'laptop'\] or 'auto', got"):
+        resolve_sizes(size, {}, has_accelerator=False)
+
+
+def test_a_model_keeps_the_numbers_of_its_size_on_another_machine(reference, tmp_path, monkeypatch, caplog):
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    monkeypatch.setattr("hrca.model._model.uses_accelerator", lambda _: False)
+    with caplog.at_level("INFO", logger="hrca"):
+        model = hrca.HRCA(reference, n_layers=1)
+    assert "Size 'laptop': n_hidden: 512, n_latent: 128, n_heads: 8, n_layers: 1" in caplog.text
+    model.pretrain(1, **QUIET)
+    model.save(tmp_path / "model")
+    monkeypatch.setattr("hrca.model._model.uses_accelerator", lambda _: True)
+    caplog.clear()
+    with caplog.at_level("INFO", logger="hrca"):
+        loaded = hrca.HRCA.load(tmp_path / "model")
+    assert "Size" not in caplog.text
+    assert loaded.module.gene_ae.sizes == model.module.gene_ae.sizes
+    assert loaded.module.gene_ae.sizes["n_layers"] == 1
+    np.testing.assert_array_equal(
+        loaded.get_latent_representation(reference), model.get_latent_representation(reference)
+    )
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_every_preset_has_all_sizes_and_is_valid(name):
     assert set(SIZES[name]) == set(SIZES["document"])
     first = ("n_latent", "n_heads", "classifier_widths")
-    others = [size for key, size in SIZES[name].items() if key not in first]
-    check_sizes(*(SIZES[name][key] for key in first), *others)
+    others = {key: size for key, size in SIZES[name].items() if key not in first}
+    check_sizes(*(SIZES[name][key] for key in first), **others)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +61,6 @@ def test_every_preset_has_all_sizes_and_is_valid(name):
         ((8, 2, ()), "`classifier_widths` must have at least one stage"),
         ((8, 0, (4,)), "Sizes must be at least 1, got (8, 0, 4)"),
         ((8, 2, (4, 0)), "Sizes must be at least 1, got (8, 2, 4, 0)"),
-        ((8, 2, (4,), 16, 0), "Sizes must be at least 1, got (8, 2, 4, 16, 0)"),
         ((10, 4, (4,)), "`n_latent` must be a multiple of `n_heads`, got 10 and 4; 8 would do"),
         ((2, 4, (4,)), "got 2 and 4; 4 would do"),
     ],
@@ -36,3 +68,8 @@ def test_every_preset_has_all_sizes_and_is_valid(name):
 def test_sizes_that_define_no_network_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         check_sizes(*arguments)
+
+
+def test_further_sizes_are_checked():
+    with pytest.raises(ValueError, match=re.escape("Sizes must be at least 1, got (8, 2, 4, 16, 0)")):
+        check_sizes(8, 2, (4,), n_hidden=16, n_layers=0)

@@ -183,7 +183,7 @@ def test_reference_cells_without_a_label_take_no_part(reference, query, given):
     reference.obs["cell_type"] = labels
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     model.adapt(query, **ADAPT)
     np.testing.assert_array_equal(given[0][0].counts.toarray(), reference.X.toarray()[labels != "Unknown"])
 
@@ -339,7 +339,7 @@ def test_an_adapted_network_sees_deep_cells_whole(tiny_model, query):
 def test_adaptation_of_an_adapted_model_and_further_training(reference, query):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     adapted = model.adapt(query, **ADAPT)
     with pytest.warns(UserWarning, match="already adapted"):
         twice = adapted.adapt(query, **ADAPT)
@@ -356,7 +356,7 @@ def test_adaptation_of_an_adapted_model_and_further_training(reference, query):
 def test_other_models_are_adapted_too(reference, query, kind):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY, count_likelihood=kind == "matched")
-    model.train(1, 1, query=query if kind == "matched" else None, **QUIET)
+    model.train(1, pretrain_epochs=1, query=query if kind == "matched" else None, **QUIET)
     adapted = model.adapt(query, **ADAPT)
     assert adapted.query_match_ == model.query_match_
     assert torch.equal(adapted.module.gene_mask, model.module.gene_mask)

@@ -86,9 +86,9 @@ def test_resuming_in_the_same_process_equals_going_on(tmp_path, lr_schedule):
     options = {"lr_schedule": lr_schedule, **QUIET}
     broken_off(tmp_path, lr_schedule=lr_schedule)
     resumed = new_model()
-    resumed.train(8, 4, checkpoint_dir=tmp_path, resume=True, **options)
+    resumed.train(4, pretrain_epochs=8, checkpoint_dir=tmp_path, resume=True, **options)
     peace = new_model()
-    peace.train(8, 4, **options)
+    peace.train(4, pretrain_epochs=8, **options)
     assert resumed.model_id_ == peace.model_id_
     for name, frame in peace.history.items():
         pd.testing.assert_frame_equal(resumed.history[name], frame, check_exact=True)
@@ -97,20 +97,20 @@ def test_resuming_in_the_same_process_equals_going_on(tmp_path, lr_schedule):
 def test_another_schedule_cannot_go_on(tmp_path):
     broken_off(tmp_path)
     with pytest.raises(ValueError, match=r"with `lr_schedule='plateau'`, got 'one_cycle'. Give the same"):
-        new_model().train(8, 4, checkpoint_dir=tmp_path, resume=True, **QUIET)
+        new_model().train(4, pretrain_epochs=8, checkpoint_dir=tmp_path, resume=True, **QUIET)
 
 
 def test_a_cycle_cannot_end_elsewhere(tmp_path):
     broken_off(tmp_path, lr_schedule="one_cycle")
     with pytest.raises(ValueError, match=r"of a cycle of 8 epochs, which cannot end after 11\. Give the same"):
-        new_model().train(11, 4, checkpoint_dir=tmp_path, resume=True, **QUIET)
+        new_model().train(4, pretrain_epochs=11, checkpoint_dir=tmp_path, resume=True, **QUIET)
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path):
     first = new_model()
-    first.train(3, 3, checkpoint_dir=tmp_path, **QUIET)
+    first.train(3, pretrain_epochs=3, checkpoint_dir=tmp_path, **QUIET)
     second = new_model()
-    second.train(3, 3, checkpoint_dir=tmp_path, resume=True, callbacks=[StopAt(0)], **QUIET)
+    second.train(3, pretrain_epochs=3, checkpoint_dir=tmp_path, resume=True, callbacks=[StopAt(0)], **QUIET)
     assert second.model_id_ == first.model_id_
     cells = synthetic(20, seed=5)
     expected = first.predict(cells, soft=True, key_added=None)
@@ -193,7 +193,7 @@ def test_a_damaged_checkpoint_warns_once_and_names_the_users_line(tmp_path):
     newest.write_bytes(newest.read_bytes()[:-1000])
     with warnings.catch_warnings(record=True) as record:
         warnings.simplefilter("default")
-        new_model().train(4, 1, lr_schedule="plateau", checkpoint_dir=tmp_path, resume=True, **QUIET)
+        new_model().train(1, pretrain_epochs=4, lr_schedule="plateau", checkpoint_dir=tmp_path, resume=True, **QUIET)
     damaged = [warning for warning in record if "is damaged and skipped" in str(warning.message)]
     assert [Path(warning.filename).name for warning in damaged] == ["test_checkpoints.py"]
 
@@ -254,9 +254,9 @@ def test_a_training_with_a_damaged_checkpoint_goes_on_from_the_one_before(tmp_pa
     newest.write_bytes(changed)
     resumed = new_model()
     with pytest.warns(UserWarning, match="pretrain-000004.ckpt is damaged and skipped: its content is not what was"):
-        resumed.train(8, 1, lr_schedule="plateau", checkpoint_dir=tmp_path, resume=True, **QUIET)
+        resumed.train(1, pretrain_epochs=8, lr_schedule="plateau", checkpoint_dir=tmp_path, resume=True, **QUIET)
     peace = new_model()
-    peace.train(8, 1, lr_schedule="plateau", **QUIET)
+    peace.train(1, pretrain_epochs=8, lr_schedule="plateau", **QUIET)
     assert resumed.model_id_ == peace.model_id_
 
 
@@ -275,7 +275,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):
         ("sizes", "other sizes"),
         ("count_likelihood", "other count likelihood"),
         ("query", "other matched genes and matched depths"),
-        ("train_size", "train_size=0.9.*got 0.8"),
+        ("train_size", "train_size=0.9.*got `train_size=0.8`"),
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, change, words):

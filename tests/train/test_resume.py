@@ -1,5 +1,6 @@
 """The state from which a phase continues."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def config(phase: str, batch_size: int = 32, **plan_kwargs) -> PhaseConfig:
 
 
 def resume(phase: str, state: dict, *, settings: dict | None = None, **changes):
-    given = {"train_size": 0.9, "max_epochs": 5, **changes}
+    given = {"split": SPLIT, "max_epochs": 5, **changes}
     return resume_phase(state, config(phase, **settings or {}), given.pop("identity", IDENTITY), **given)
 
 
@@ -85,7 +86,16 @@ def test_pretraining_has_ended_once_finetuning_has_begun():
     ("state", "changes", "words"),
     [
         (checkpoint("finetune", complete=False), {"identity": {**IDENTITY, "genes": ["y"]}}, "with other genes"),
-        (checkpoint("finetune", complete=False), {"train_size": 0.5}, "trained with `train_size=0.9`, got 0.5"),
+        (
+            checkpoint("finetune", complete=False),
+            {"split": replace(SPLIT, train_size=0.5)},
+            "`train_size=0.9`, got `.*0.5`",
+        ),
+        (
+            checkpoint("finetune", complete=False),
+            {"split": replace(SPLIT, validation_size=0.05)},
+            "trained with `train_size=0.9`, got `train_size=0.9, validation_size=0.05`",
+        ),
         (
             checkpoint("finetune", complete=False),
             {"settings": {"lr_schedule": "one_cycle"}},

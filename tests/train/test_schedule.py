@@ -20,7 +20,7 @@ def new_model() -> hrca.HRCA:
 def test_the_number_of_epochs_is_logged_with_its_reason(caplog, monkeypatch):
     # scvi-tools' rule applies above 20,000 cells, more than a test should have
     monkeypatch.setattr("hrca.train._schedule.get_max_epochs_heuristic", lambda n_obs, epochs_cap: epochs_cap // 100)
-    with caplog.at_level(logging.INFO, logger="hrca"):
+    with caplog.at_level(logging.DEBUG, logger="hrca"):
         new_model().finetune(**QUIET)
     assert "finetune: 2 epochs, the number of the specification, 200, scaled down by scvi-tools' rule" in caplog.text
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hrca.train._splitting import Split, split_cells, stratified_split
+from hrca.train._splitting import LabelSampler, Split, n_sampled_cells, split_cells, stratified_split
 
 CODES = np.repeat([0, 1, 2, 3, 4, 5], [400, 100, 20, 1, 2, 3])
 
@@ -64,3 +64,37 @@ def test_the_split_of_another_reference_is_drawn_anew():
     with pytest.warns(UserWarning, match="not the one that the model was trained on"):
         second = split_cells(first, more, "second", train_size=0.5, seed=0)
     assert (len(second.train), second.train_size, second.reference_digest) == (len(more) // 2, 0.5, "second")
+
+
+def test_validation_cells_are_a_part_of_each_labels_rest():
+    split = split_cells(None, CODES, "digest", train_size=0.5, seed=0, validation_size=0.2)
+    whole = split_cells(None, CODES, "digest", train_size=0.5, seed=0)
+    np.testing.assert_array_equal(split.train, whole.train)
+    assert set(split.validation) < set(whole.validation)
+    for label in range(3):
+        n_cells = (CODES == label).sum()
+        assert abs((CODES[split.validation] == label).sum() - 0.2 * n_cells) <= 1
+    assert split_cells(split, CODES, "digest", train_size=0.5, seed=1, validation_size=0.2) is split
+
+
+@pytest.mark.parametrize("validation_size", [-0.1, 0.6, 2])
+def test_a_validation_size_out_of_range_is_rejected(validation_size):
+    with pytest.raises(ValueError, match=f"from 0 to 1 - `train_size`, got {validation_size}"):
+        split_cells(None, CODES, "digest", train_size=0.5, seed=0, validation_size=validation_size)
+
+
+def test_the_rest_of_a_decimal_fraction_is_a_validation_size():
+    split = split_cells(None, CODES, "digest", train_size=0.9, seed=0, validation_size=0.1)
+    whole = split_cells(None, CODES, "digest", train_size=0.9, seed=0)
+    np.testing.assert_array_equal(split.validation, whole.validation)
+
+
+def test_an_epoch_draws_as_many_cells_of_each_label():
+    sampler = LabelSampler(CODES, 5)
+    assert len(sampler) == n_sampled_cells(CODES, 5) == 5 + 5 + 5 + 1 + 2 + 3
+    assert n_sampled_cells(CODES, None) == len(CODES)
+    first, second = list(sampler), list(sampler)
+    for drawn in (first, second):
+        assert len(drawn) == len(set(drawn)) == len(sampler)
+        assert np.bincount(CODES[drawn]).tolist() == [5, 5, 5, 1, 2, 3]
+    assert set(first) != set(second)

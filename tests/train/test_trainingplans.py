@@ -85,7 +85,7 @@ def test_the_documents_numbers_are_the_defaults():
         parameters = inspect.signature(getattr(hrca.HRCA, method)).parameters
         assert (parameters["lr_patience"].default, parameters["lr_hold_epochs"].default) == numbers
         assert parameters["lr"].default == 1e-3
-        assert parameters["batch_size"].default == 128
+        assert parameters["batch_size"].default is None
 
 
 def test_adam_has_torchs_own_defaults(reference):
@@ -102,5 +102,5 @@ def test_clipping_under_mixed_precision_trains(reference):
     # torch refuses a fused Adam there
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, gradient_clip_val=1.0, precision="bf16-mixed", **QUIET)
+    model.train(1, pretrain_epochs=1, gradient_clip_val=1.0, precision="bf16-mixed", **QUIET)
     assert all(torch.isfinite(parameter).all() for parameter in model.module.parameters())

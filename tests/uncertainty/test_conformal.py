@@ -205,7 +205,7 @@ def model():
     adata.obs["cell_type"] = adata.obs["cell_type"].str.replace(" ", "/")
     hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
     model = hrca.HRCA(adata, **TINY)
-    model.train(2, 10, lr=1e-2, **QUIET)
+    model.train(10, pretrain_epochs=2, lr=1e-2, **QUIET)
     return model
 
 
@@ -274,7 +274,7 @@ def test_impossible_options_of_sets_are_rejected(model, settings, words):
 def test_without_held_out_cells_there_are_no_sets(reference):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
-    model.train(1, 1, train_size=1.0, **QUIET)
+    model.train(1, pretrain_epochs=1, train_size=1.0, **QUIET)
     with pytest.raises(ValueError, match="`train_size` below 1"):
         model.predict(reference, coverage=0.9)
     model.predict(reference)

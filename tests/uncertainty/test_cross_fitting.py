@@ -77,7 +77,7 @@ def parameters(model) -> torch.Tensor:
 @pytest.mark.parametrize("lr_schedule", ["one_cycle", "plateau"])
 def test_no_copy_knows_the_cells_that_it_speaks_of(partly_labelled, testified, trained_on, lr_schedule):
     model = new_model(partly_labelled)
-    model.train(1, 2, n_folds=4, train_size=0.8, lr_schedule=lr_schedule, **QUIET)
+    model.train(2, pretrain_epochs=1, n_folds=4, train_size=0.8, lr_schedule=lr_schedule, **QUIET)
     labelled = np.flatnonzero(partly_labelled.obs["cell_type"] != "Unknown")
     assert len(testified) == 4
     assert len(trained_on["pretrain"]) == len(trained_on["finetune"]) == 5
@@ -100,7 +100,7 @@ def test_the_networks_are_those_without_folds(lr_schedule):
     with_folds, without = new_model(), new_model()
     for model, n_folds in ((with_folds, 3), (without, None)):
         scvi.settings.seed = 0
-        model.train(2, 4, n_folds=n_folds, lr_schedule=lr_schedule, **QUIET)
+        model.train(4, pretrain_epochs=2, n_folds=n_folds, lr_schedule=lr_schedule, **QUIET)
     torch.testing.assert_close(parameters(with_folds), parameters(without), rtol=0, atol=0)
     for name, frame in without.history.items():
         pd.testing.assert_frame_equal(with_folds.history[name], frame, check_exact=True)
@@ -120,7 +120,7 @@ def test_all_cells_teach_weights_calibration_and_sets(testified, monkeypatch):
         _training_steps, "novelty_reference_for", lambda *args: kept.append(args) or novelty_reference_for(*args)
     )
     model = new_model()
-    model.train(1, 5, n_folds=4, lr=1e-2, **QUIET)
+    model.train(5, pretrain_epochs=1, n_folds=4, lr=1e-2, **QUIET)
     assert len(kept) == 1  # novelty is nothing that a copy is asked for
     *parts, (n_cells, _) = taught
     assert n_cells == 100
@@ -140,7 +140,7 @@ def test_all_cells_teach_weights_calibration_and_sets(testified, monkeypatch):
 
 def test_a_copy_says_of_a_cell_what_it_would_say_of_a_query(testified):
     model = new_model()
-    model.train(1, 5, n_folds=2, **QUIET)
+    model.train(5, pretrain_epochs=1, n_folds=2, **QUIET)
     module, _, held_out, said = testified[0]
     n, x = len(held_out), torch.from_numpy(model.adata.X.toarray()[held_out])
     with torch.no_grad():
@@ -163,7 +163,7 @@ def test_a_copy_says_of_a_cell_what_it_would_say_of_a_query(testified):
 def test_folds_where_nothing_is_held_out_or_counted(settings):
     count_likelihood = settings.pop("count_likelihood", True)
     model = new_model(count_likelihood=count_likelihood)
-    model.train(1, 3, n_folds=3, **settings, **QUIET)
+    model.train(3, pretrain_epochs=1, n_folds=3, **settings, **QUIET)
     assert model.module.calibration.temperature_coef.any()
     query = synthetic(20, seed=4)
     probabilities = model.predict(query, soft=True, coverage=0.8).to_numpy()
@@ -172,14 +172,14 @@ def test_folds_where_nothing_is_held_out_or_counted(settings):
 
 def test_of_a_large_reference_some_cells_are_asked_about(testified, monkeypatch):
     monkeypatch.setattr(_cross_fitting, "MAX_SCORED_CELLS", 20)
-    new_model().train(1, 1, n_folds=3, **QUIET)
+    new_model().train(1, pretrain_epochs=1, n_folds=3, **QUIET)
     assert [len(held_out) for *_, held_out, _ in testified] == [7, 7, 7]
     assert [len(profiles) for _, profiles, *_ in testified] == [66, 67, 67]
 
 
 def test_save_and_load_keep_what_folds_taught(tmp_path):
     model = new_model()
-    model.train(1, 5, n_folds=3, lr=1e-2, **QUIET)
+    model.train(5, pretrain_epochs=1, n_folds=3, lr=1e-2, **QUIET)
     model.save(tmp_path / "model")
     loaded, query = hrca.HRCA.load(tmp_path / "model"), synthetic(20, seed=3)
     expected = model.predict(query.copy(), soft=True, coverage=0.9)
@@ -187,14 +187,14 @@ def test_save_and_load_keep_what_folds_taught(tmp_path):
     assert query.uns["hrca"]["n_folds"] == 3
     loaded = hrca.HRCA.load(tmp_path / "model", synthetic(100))
     with pytest.raises(ValueError, match="not trained on these labels before"):
-        loaded.train(1, 1, n_folds=3, **QUIET)
+        loaded.train(1, pretrain_epochs=1, n_folds=3, **QUIET)
 
 
 @pytest.mark.parametrize("n_folds", [1, 0, -3, 2.5, 3.0, True, "5", 101])
 def test_what_cannot_be_a_number_of_folds_is_refused_before_training(n_folds):
     model = new_model()
     for train in (
-        lambda: model.train(1, 1, n_folds=n_folds, **QUIET),
+        lambda: model.train(1, pretrain_epochs=1, n_folds=n_folds, **QUIET),
         lambda: model.finetune(1, n_folds=n_folds, **QUIET),
     ):
         with pytest.raises(ValueError, match=r"`n_folds` must be a whole number from 2 .* 100, got .* 5 is usual"):
@@ -204,10 +204,10 @@ def test_what_cannot_be_a_number_of_folds_is_refused_before_training(n_folds):
 
 def test_a_model_that_knows_the_labels_is_refused():
     model = new_model()
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     before = model.model_id_
     with pytest.raises(ValueError, match=r"was not trained on these labels before.*Make a new model"):
-        model.train(1, 1, n_folds=3, **QUIET)
+        model.train(1, pretrain_epochs=1, n_folds=3, **QUIET)
     assert model.model_id_ == before
     # a new classifier, and a Gene-AE that was trained on other cells
     new = hrca.HRCA.from_pretrained(model, synthetic(90, seed=7), "cell_type")
@@ -223,9 +223,9 @@ def test_copies_of_a_model_that_was_pretrained_share_its_gene_ae(tmp_path, train
     model = new_model()
     model.pretrain(2, checkpoint_dir=tmp_path, **QUIET)
     with pytest.raises(ValueError, match=r"was pre-trained on all of them before.*`train\(0, n_folds=\)`"):
-        model.train(1, 1, n_folds=3, **QUIET)
+        model.train(1, pretrain_epochs=1, n_folds=3, **QUIET)
     assert len(trained_on["pretrain"]) == 1
-    model.train(0, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
+    model.train(1, pretrain_epochs=0, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
     assert (len(trained_on["pretrain"]), len(trained_on["finetune"]), model.n_folds_) == (1, 4, 3)
 
 
@@ -250,13 +250,13 @@ def test_a_training_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, monke
     options = {"n_folds": 3, "lr": 1e-2, "lr_schedule": lr_schedule, **QUIET}
     checkpoints = {"checkpoint_dir": tmp_path, "checkpoint_interval": 1}
     peace = new_model()
-    peace.train(3, 4, **options)
+    peace.train(4, pretrain_epochs=3, **options)
     with monkeypatch.context() as patched:
         stop_in_all_phases(patched, StopAt(epoch))
         with pytest.raises(InterruptedError):
-            new_model().train(3, 4, **options, **checkpoints)
+            new_model().train(4, pretrain_epochs=3, **options, **checkpoints)
     resumed = new_model()
-    resumed.train(3, 4, **options, **checkpoints, resume=True)
+    resumed.train(4, pretrain_epochs=3, **options, **checkpoints, resume=True)
     assert resumed.model_id_ == peace.model_id_  # weights of the networks, of the counts, and calibration
     np.testing.assert_array_equal(resumed.conformal_scores_.scores, peace.conformal_scores_.scores)
 
@@ -264,17 +264,17 @@ def test_a_training_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, monke
 def test_checkpoints_of_other_folds_are_refused(tmp_path):
     options = {"checkpoint_dir": tmp_path, "resume": True, **QUIET}
     model = new_model()
-    model.train(1, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
+    model.train(1, pretrain_epochs=1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
     with pytest.raises(ValueError, match=r"fold-1 are of other folds\. Give the `n_folds` and the seed"):
-        new_model().train(1, 1, n_folds=2, **options)
+        new_model().train(1, pretrain_epochs=1, n_folds=2, **options)
     with pytest.raises(ValueError, match=r"not started with `n_folds=4`, or .* fold-4 is not complete"):
-        new_model().train(1, 1, n_folds=4, **options)
+        new_model().train(1, pretrain_epochs=1, n_folds=4, **options)
     with pytest.raises(ValueError, match=r"needs a `checkpoint_dir` without checkpoints of an earlier one"):
-        new_model().train(1, 1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
+        new_model().train(1, pretrain_epochs=1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
     model.save(tmp_path / "model")
     for again in (new_model(), model, hrca.HRCA.load(tmp_path / "model", synthetic(100))):
         for train in (
-            lambda again=again: again.train(1, 1, **options),
+            lambda again=again: again.train(1, pretrain_epochs=1, **options),
             lambda again=again: again.finetune(1, **options),
         ):
             with pytest.raises(
@@ -293,7 +293,7 @@ def test_bars_say_which_fold_they_are_of(monkeypatch):
 
     monkeypatch.setattr(_phase, "PhaseProgress", Recorded)
     model = new_model()
-    model.train(1, 1, n_folds=2, accelerator="cpu")
+    model.train(1, pretrain_epochs=1, n_folds=2, accelerator="cpu")
     phases = ["pretrain", "finetune"]
     assert titles == [*(f"fold {fold}/2 {phase}" for fold in (1, 2) for phase in phases), *phases]
 
@@ -310,11 +310,11 @@ def test_old_checkpoints_are_refused_before_any_copy_is_trained(tmp_path, traine
 def test_the_same_object_goes_on_after_an_interruption(tmp_path):
     options = {"n_folds": 2, "checkpoint_dir": tmp_path, "checkpoint_interval": 1, **QUIET}
     peace = new_model()
-    peace.train(1, 4, n_folds=2, **QUIET)
+    peace.train(4, pretrain_epochs=1, n_folds=2, **QUIET)
     model = new_model()
     with pytest.raises(InterruptedError):
-        model.train(1, 4, callbacks=[StopAt(2)], **options)
-    model.train(1, 4, resume=True, **options)
+        model.train(4, pretrain_epochs=1, callbacks=[StopAt(2)], **options)
+    model.train(4, pretrain_epochs=1, resume=True, **options)
     assert model.model_id_ == peace.model_id_
 
 
@@ -336,7 +336,7 @@ def test_the_users_logger_sees_the_model_alone(tmp_path):
     from lightning.pytorch.loggers import CSVLogger
 
     logger = CSVLogger(tmp_path, name="run")
-    new_model().train(1, 3, n_folds=2, logger=logger, **QUIET)
+    new_model().train(3, pretrain_epochs=1, n_folds=2, logger=logger, **QUIET)
     epochs = pd.read_csv(tmp_path / "run" / "version_0" / "metrics.csv")["epoch"].dropna()
     assert epochs.is_monotonic_increasing
     assert epochs.value_counts().max() <= 3
@@ -345,7 +345,7 @@ def test_the_users_logger_sees_the_model_alone(tmp_path):
 def test_early_stopping_is_the_models_where_copies_have_nothing_to_stop_by():
     model = new_model()
     stopping = {"early_stopping": True, "early_stopping_monitor": "validation_loss", "early_stopping_patience": 1}
-    model.train(1, 5, n_folds=2, **stopping, **QUIET)
+    model.train(5, pretrain_epochs=1, n_folds=2, **stopping, **QUIET)
     assert model.is_finetuned_
 
 
@@ -353,7 +353,7 @@ def test_early_stopping_is_the_models_where_copies_have_nothing_to_stop_by():
 def test_the_only_cell_of_a_label_is_not_asked_about(testified):
     adata = synthetic(60)
     adata.obs["cell_type"] = [*adata.obs["cell_type"].iloc[:-1].astype(str), "rare"]
-    new_model(adata).train(1, 1, n_folds=3, **QUIET)
+    new_model(adata).train(1, pretrain_epochs=1, n_folds=3, **QUIET)
     assert sorted(np.concatenate([held_out for *_, held_out, _ in testified])) == list(range(59))
 
 
@@ -366,6 +366,6 @@ def test_a_reference_on_disk(tmp_path, dense):
     query, probabilities = synthetic(20, seed=3), []
     for adata in (in_memory, ad.read_h5ad(tmp_path / "reference.h5ad", backed="r")):
         model = new_model(adata)
-        model.train(1, 2, n_folds=3, **QUIET)
+        model.train(2, pretrain_epochs=1, n_folds=3, **QUIET)
         probabilities.append(model.predict(query, soft=True, key_added=None))
     pd.testing.assert_frame_equal(*probabilities, rtol=0.01)

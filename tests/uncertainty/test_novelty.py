@@ -221,7 +221,7 @@ def model():
     adata = adata[adata.obs["cell_type"] != "type 3"].copy()
     hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
     model = hrca.HRCA(adata, **TINY)
-    model.train(2, 10, lr=1e-2, **QUIET)
+    model.train(10, pretrain_epochs=2, lr=1e-2, **QUIET)
     return model
 
 

@@ -55,7 +55,7 @@ def recorded_fits(monkeypatch) -> list[dict]:
 
 def test_profiles_are_those_of_all_labelled_cells(partly_labelled):
     model, labels = partly_labelled
-    model.train(1, 2, **QUIET)
+    model.train(2, pretrain_epochs=1, **QUIET)
     is_labelled, x = labels != "Unknown", model.adata.X.toarray()
     sums = np.stack([x[labels == label].sum(axis=0) for label in model.labels]).astype(float)
     mean = (sums / sums.sum(axis=1, keepdims=True)).mean(axis=0) + 0.01 / sums.sum() / x.shape[1]
@@ -69,7 +69,7 @@ def test_profiles_are_those_of_all_labelled_cells(partly_labelled):
 
 def test_pooling_weights_are_fitted_to_labelled_held_out_cells(partly_labelled, recorded_fits):
     model, labels = partly_labelled
-    model.train(1, 2, train_size=0.7, **QUIET)
+    model.train(2, pretrain_epochs=1, train_size=0.7, **QUIET)
     held_out, trained_on = (
         cells[labels[cells] != "Unknown"] for cells in (model.split_.validation, model.split_.train)
     )
@@ -88,14 +88,14 @@ def test_pooling_weights_are_fitted_to_labelled_held_out_cells(partly_labelled, 
 
 def test_without_held_out_cells_pooling_weights_are_the_prior(reference):
     model = set_up(reference)
-    model.train(1, 1, train_size=1.0, **QUIET)
+    model.train(1, pretrain_epochs=1, train_size=1.0, **QUIET)
     assert model.module.count_likelihood.is_fitted
     np.testing.assert_array_equal(model.module.count_likelihood.pool_weights, prior_pool_weights())
 
 
 def test_a_second_training_fits_its_own_weights(reference):
     model = set_up(reference)
-    model.train(1, 1, **QUIET)
+    model.train(1, pretrain_epochs=1, **QUIET)
     count_likelihood = model.module.count_likelihood
     weights, profiles = count_likelihood.pool_weights.clone(), count_likelihood.log_profiles.clone()
     model.finetune(5, lr=1e-2, **QUIET)
@@ -115,7 +115,7 @@ def test_the_calibration_is_fitted_to_held_out_cells(reference, count_likelihood
 
     monkeypatch.setattr(_held_out, "score_cells", recorded)
     model = set_up(reference, count_likelihood=count_likelihood)
-    model.train(2, 10, train_size=0.7, lr=1e-2, **QUIET)
+    model.train(10, pretrain_epochs=2, train_size=0.7, lr=1e-2, **QUIET)
     held_out = model.split_.validation
     ((counts, profiles),) = calls
     # the held-out cells as they are, and nine times thinned, down to 3 counts
@@ -160,7 +160,7 @@ def test_without_held_out_cells_the_calibration_is_the_identity(reference):
     # of an earlier training
     model.module.calibration.temperature_coef.fill_(1.0)
     model.module.calibration.outlier_rate.fill_(0.5)
-    model.train(1, 1, train_size=1.0, **QUIET)
+    model.train(1, pretrain_epochs=1, train_size=1.0, **QUIET)
     assert (model.module.calibration.temperature_coef == 0).all()
     assert model.module.calibration.outlier_rate == 0
     assert model.conformal_scores_ is None

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from anndata.utils import make_index_unique
 
+from hrca.data._cell_selection import CellSelection
+
 # Cell type, and Cell Ontology id, of a cell whose type is not known (CELLxGENE schema 5.2.0, `obs`).
 UNKNOWN = "unknown"
 
@@ -72,6 +74,17 @@ class AnnDataEntries:
         """Return the entries of some of the cells."""
         obsm = {name: table.iloc[rows] for name, table in self.obsm.items()}
         return replace(self, obs=self.obs.iloc[rows], obsm=obsm)
+
+    def spread(self, selection: CellSelection) -> "AnnDataEntries":
+        """Return entries of all cells of a query; those that were not predicted have missing values, and no set."""
+        positions = np.arange(len(selection.obs_names))
+
+        def spread(table: pd.DataFrame) -> pd.DataFrame:
+            is_boolean = all(dtype.kind == "b" for dtype in table.dtypes)
+            placed = table.set_axis(selection.rows).reindex(positions, fill_value=False if is_boolean else np.nan)
+            return placed.set_axis(selection.obs_names)
+
+        return replace(self, obs=spread(self.obs), obsm={name: spread(table) for name, table in self.obsm.items()})
 
 
 def to_entries(key_added: str, result: PredictionResult, provenance: dict) -> AnnDataEntries:

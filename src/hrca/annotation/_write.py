@@ -50,6 +50,8 @@ def write_result(query: Query, entries: AnnDataEntries) -> None:
     OSError
         If the query is a file, and the copy that replaces it cannot be written.
     """
+    if query.selection is not None:
+        entries = entries.spread(query.selection)
     if not isinstance(query.target, Path):
         write_to_object(query.target, entries)
         return

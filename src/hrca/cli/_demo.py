@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from hrca import datasets, metrics, pl
 from hrca.model._model import HRCA
-from hrca.module._presets import SIZES
 from hrca.module._profiles import class_profiles
 from hrca.module._transforms import thin_sparse
 from hrca.train._random_states import set_seed
@@ -181,7 +180,7 @@ def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, s
     out_dir.mkdir(parents=True, exist_ok=True)
     set_seed(seed)
     HRCA.setup_anndata(pair.reference, labels_key=pair.labels_key)
-    model = HRCA(pair.reference, **SIZES["laptop"])
+    model = HRCA(pair.reference, size="laptop")
     epochs: dict[str, Any] = QUICK_EPOCHS if quick else {}
     model.train(**epochs)
     model.predict(pair.query)

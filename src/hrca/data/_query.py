@@ -11,6 +11,7 @@ from hrca.typing import Batches
 
 from ._alignment import GeneAlignment
 from ._batches import aligned_batches, with_progress
+from ._cell_selection import CellIndices, CellSelection, select_cells
 from ._count_slots import CountSlot, table_in_memory
 from ._report import ValidationReport
 from ._sources import OutputTarget, QueryCells, QueryInput, open_query_input
@@ -34,6 +35,8 @@ class Query:
         Alignment of their genes to the model's.
     report
         Report of the validation.
+    selection
+        The chosen cells of the target; None: `adata` has all of them.
     """
 
     adata: QueryCells
@@ -41,6 +44,7 @@ class Query:
     slot: CountSlot
     alignment: GeneAlignment
     report: ValidationReport
+    selection: CellSelection | None = None
 
     @property
     def n_obs(self) -> int:
@@ -81,6 +85,8 @@ def open_query(
     *,
     modality: str = "rna",
     preferred_layer: str | None = None,
+    indices: CellIndices | None = None,
+    logged: set[str] | None = None,
 ) -> Query:
     """Open a query, validate it, and warn if it has little of the model's information.
 
@@ -96,20 +102,28 @@ def open_query(
         See :func:`hrca.data._sources.open_query_input`.
     preferred_layer
         See :func:`hrca.data._select_counts.select_counts`.
+    indices
+        See :func:`hrca.data._cell_selection.select_cells`; None: all cells.
+    logged
+        See :func:`hrca.data._validate.log_report`.
 
     Raises
     ------
     ValueError
-        As for :func:`hrca.data._sources.open_query_input` and :func:`hrca.data._validate.validate`.
+        As for :func:`hrca.data._sources.open_query_input`, :func:`hrca.data._cell_selection.select_cells` and
+        :func:`hrca.data._validate.validate`.
     FileNotFoundError
         If there is no such file.
     TypeError
         If `source` has another type than :data:`hrca.data._sources.QueryInput`.
     """
     adata, target = open_query_input(source, modality)
-    validated = validate(adata, target_genes, layer, preferred_layer=preferred_layer)
+    selection = None
+    if indices is not None:
+        adata, selection = select_cells(adata, indices)
+    validated = validate(adata, target_genes, layer, preferred_layer=preferred_layer, logged=logged)
     warn_low_gene_coverage(validated.report)
-    return Query(adata, target, validated.slot, validated.alignment, validated.report)
+    return Query(adata, target, validated.slot, validated.alignment, validated.report, selection)
 
 
 @contextmanager

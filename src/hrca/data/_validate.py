@@ -56,6 +56,7 @@ def validate(
     *,
     preferred_layer: str | None = None,
     with_raw: bool = True,
+    logged: set[str] | None = None,
 ) -> ValidatedCells:
     """Find the counts and the genes of cells, and check both.
 
@@ -74,6 +75,8 @@ def validate(
         See :func:`hrca.data._select_counts.select_counts`.
     with_raw
         Whether raw can be selected.
+    logged
+        See :func:`log_report`.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def validate(
         note_features(var, None if target_genes is None else alignment),
     )
     report = make_report(adata.n_obs, selection, match_result, target_genes, list(notes))
-    log_report(report)
+    log_report(report, logged)
     return ValidatedCells(slot, alignment, report)
 
 
@@ -131,16 +134,21 @@ def check_orientation(obs_names: pd.Index, var_names: pd.Index) -> None:
         )
 
 
-def log_report(report: ValidationReport) -> None:
+def log_report(report: ValidationReport, logged: set[str] | None = None) -> None:
     """Log a report in one line: as a warning if it has notes.
 
     Parameters
     ----------
     report
         Report of the validation.
+    logged
+        Lines that a model has logged before, which are not repeated; this one is added. None: none.
     """
-    level = logging.WARNING if report.notes else logging.INFO
-    logger.log(level, "%s", " ".join([report.sentence(), *report.notes]))
+    line = " ".join([report.sentence(), *report.notes])
+    logged = set() if logged is None else logged
+    if line not in logged:
+        logged.add(line)
+        logger.log(logging.WARNING if report.notes else logging.INFO, "%s", line)
 
 
 def warn_low_gene_coverage(report: ValidationReport) -> None:

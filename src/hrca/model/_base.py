@@ -1,13 +1,19 @@
 """The state of a model, how it is saved, and the steps that training and prediction share."""
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
+from mudata import MuData
 from scvi import REGISTRY_KEYS
 from scvi import settings as scvi_settings
+from scvi.model.base import BaseModelClass
 
+from hrca._refusals import missing_attribute
 from hrca.annotation._options import LabelSpace
+from hrca.data._cell_selection import CellIndices
 from hrca.data._query import Query, open_query
 from hrca.data._reference_cells import ReferenceCells
 from hrca.data._sources import QueryInput
@@ -16,6 +22,7 @@ from hrca.module._module import HRCAModule
 from hrca.prediction._probabilities import CellProbabilities, PredictionSettings, predict_probabilities
 from hrca.train._history import History
 from hrca.train._query_matching import QueryMatch
+from hrca.train._random_states import RandomStream
 from hrca.train._splitting import Split
 from hrca.uncertainty._conformal import ConformalScores
 from hrca.uncertainty._novelty_reference import NoveltyReference
@@ -36,7 +43,15 @@ STATE_CLASSES: dict[str, Any] = {
 }
 
 
-class HRCABase(SavingBase):
+class ExplainingMeta(type(BaseModelClass)):  # type: ignore[misc]  # its class depends on the version of scvi-tools
+    """Says why the class has no method that other models of scvi-tools have."""
+
+    def __getattr__(cls, name: str) -> NoReturn:
+        """Raise an AttributeError with the reason."""
+        raise missing_attribute(name)
+
+
+class HRCABase(SavingBase, metaclass=ExplainingMeta):
     """The fields of a model, and the steps that training and prediction share.
 
     Attributes
@@ -78,6 +93,10 @@ class HRCABase(SavingBase):
     conformal_scores_: ConformalScores | None
     n_folds_: int | None
     novelty_reference_: NoveltyReference | None
+    # not saved: the random numbers of the last training, which the next one continues
+    _random_stream: RandomStream | None
+    # likewise: the results of checks that were logged
+    _logged_checks: set[str]
 
     def _init_state(self) -> None:
         self._invalidate()
@@ -87,6 +106,10 @@ class HRCABase(SavingBase):
         self.conformal_scores_ = None
         self.n_folds_ = None
         self.novelty_reference_ = None
+        # scvi-tools' attribute; a trainer would keep the cells in memory
+        self.trainer = None
+        self._random_stream = None
+        self._logged_checks = set()
 
     def _invalidate(self) -> None:
         """Mark the model as not fine-tuned: its weights have changed, or are about to."""
@@ -95,6 +118,12 @@ class HRCABase(SavingBase):
     def _mark_fitted(self, *, is_finetuned: bool) -> None:
         """Record the fingerprint of the weights after a training."""
         self.is_finetuned_, self.model_id_ = is_finetuned, weights_fingerprint(self.module)
+
+    if not TYPE_CHECKING:  # a type checker would believe that each attribute exists
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Say why the model has no method that other models of scvi-tools have."""
+            raise missing_attribute(name)
 
     @property
     def gene_names(self) -> pd.Index:
@@ -142,7 +171,13 @@ class HRCABase(SavingBase):
             self.gene_names, gene_mask * is_informative, "informative genes", gene_mask * profiles.mean(axis=0)
         )
 
-    def _open_query(self, adata: QueryInput | None, layer: str | None, genes: TargetGenes | None = None) -> Query:
+    def _open_query(
+        self,
+        adata: QueryInput | None,
+        layer: str | None,
+        genes: TargetGenes | None = None,
+        indices: CellIndices | None = None,
+    ) -> Query:
         adata = self.adata if adata is None else adata
         if adata is None:
             raise ValueError("A query must be given: `adata=`. This model was loaded without its reference.")
@@ -150,7 +185,15 @@ class HRCABase(SavingBase):
         modality = (setup_args.get("modalities") or {"rna_layer": "rna"})["rna_layer"]
         preferred_layer = setup_args.get("layer", setup_args.get("rna_layer"))
         genes = genes or self._target_genes()
-        return open_query(adata, layer, genes, modality=modality, preferred_layer=preferred_layer)
+        return open_query(
+            adata,
+            layer,
+            genes,
+            modality=modality,
+            preferred_layer=preferred_layer,
+            indices=indices,
+            logged=self._logged_checks,
+        )
 
     def _predict_probabilities(
         self,
@@ -169,6 +212,30 @@ class HRCABase(SavingBase):
             None if self.novelty_reference_ is None else self.novelty_reference_.sums,
             PredictionSettings(**settings),
         )
+
+    def view_anndata_setup(self, adata: AnnData | MuData | None = None, hide_state_registries: bool = False) -> None:
+        """Print the setup of the reference.
+
+        Parameters
+        ----------
+        adata
+            An object that this model was set up with; None: the reference.
+        hide_state_registries
+            If True, leave out the genes and the labels.
+
+        Raises
+        ------
+        ValueError
+            If the model was loaded without its reference, or `adata` was not set up.
+        """
+        # scvi-tools 1.4.2 uses this module of rich without importing it
+        import_module("rich.pretty")
+        if adata is None and self.adata is None:
+            raise ValueError(
+                "The setup of a reference can be shown, but this model was loaded without. "
+                "`model.registry['setup_args']` has the arguments; `HRCA.load(path, adata=reference)` loads both."
+            )
+        super().view_anndata_setup(adata, hide_state_registries)
 
     @staticmethod
     def _seed() -> int:

@@ -13,28 +13,32 @@ from scvi.data import AnnDataManager
 
 from hrca._docs import docs
 from hrca._hierarchy import Hierarchy, read_hierarchy
+from hrca._refusals import SETUP_REFUSALS, refuses
 from hrca.data._alignment import check_shared
 from hrca.data._sources import get_modality
 from hrca.data._validate_reference import check_reference, layer_to_register
 from hrca.module._count_likelihood import CountLikelihood
 from hrca.module._module import HRCAModule
 from hrca.module._networks import GeneAE, SEClassifier
-from hrca.module._presets import check_sizes
+from hrca.module._presets import SIZES, check_sizes, describe_sizes, resolve_sizes
 from hrca.train._resume import network_sizes
+from hrca.train._runtime_estimate import uses_accelerator
 
 from ._prediction_mixin import PredictionMixin
-from ._registration import anndata_fields, build_registry, mudata_fields
+from ._reference_fields import forget_copied_setup
+from ._registration import anndata_fields, build_registry, check_setup_arguments, mudata_fields
+from ._representation_mixin import RepresentationMixin
 from ._training_mixin import TrainingMixin
 
 logger = logging.getLogger(__name__)
 
 
-class HRCA(TrainingMixin, PredictionMixin):
+class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
     """High-Resolution Cell Annotation: cell types of a sparse query from an annotated reference.
 
     A transformer-style autoencoder (Gene-AE) is pre-trained on expression. An SE-Classifier is then fine-tuned on its
-    latent space. The specification of the algorithm is the HRCA Training Document. The defaults are its sizes, about
-    290 million parameters at 21,333 genes; :data:`hrca.SIZES` has smaller ones.
+    latent space. The specification of the algorithm is the HRCA Training Document. Its networks have about 290 million
+    parameters at 21,333 genes; a smaller `size` trains on a CPU.
 
     Parameters
     ----------
@@ -42,8 +46,11 @@ class HRCA(TrainingMixin, PredictionMixin):
         The reference, after :meth:`setup_anndata` or :meth:`setup_mudata`.
     registry
         The registry that scvi-tools made of a reference. :meth:`load` uses it in place of `adata`.
+    size
+        Size of the networks: "document", that of the specification; "workstation"; or "laptop", see
+        :data:`hrca.SIZES`. "auto": "document" where an accelerator is at hand, else "laptop".
     n_hidden
-        Width between genes and latent features.
+        Width between genes and latent features. None here and in the next five parameters: the number of `size`.
     n_latent
         Number of latent features; a multiple of `n_heads`.
     n_heads
@@ -72,10 +79,10 @@ class HRCA(TrainingMixin, PredictionMixin):
     Raises
     ------
     ValueError
-        If neither `adata` nor `registry` is given; `adata` was not set up; `n_latent` is not a multiple of `n_heads`; a
-        size is below 1; or the classifier has no stage.
+        If neither `adata` nor `registry` is given; `adata` was not set up; `size` is unknown; `n_latent` is not a
+        multiple of `n_heads`; a number is below 1; or the classifier has no stage.
     TypeError
-        If `registry` is not a registry of scvi-tools, such as the name of a size, or a size without the ``**``.
+        If `registry` is not a registry of scvi-tools, such as the name of a size.
 
     Notes
     -----
@@ -90,8 +97,8 @@ class HRCA(TrainingMixin, PredictionMixin):
     >>> reference = hrca.datasets.pbmc68k()
     >>> query = reference[:50].copy()
     >>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
-    >>> model = hrca.HRCA(reference, **hrca.SIZES["laptop"])
-    >>> model.train(pretrain_epochs=1, max_epochs=1, enable_progress_bar=False)
+    >>> model = hrca.HRCA(reference, size="laptop")
+    >>> model.train(max_epochs=1, enable_progress_bar=False)
     >>> labels = model.predict(query)
     >>> query.obs[["hrca", "hrca_confidence"]].shape
     (50, 2)
@@ -99,18 +106,19 @@ class HRCA(TrainingMixin, PredictionMixin):
 
     _module_cls = HRCAModule
 
-    # Eleven parameters and not eight: each is a size, a rate or a part of the model.
+    # Twelve parameters and not eight: each is a size, a rate or a part of the model.
     def __init__(
         self,
         adata: AnnData | MuData | None = None,
         registry: dict | None = None,
         *,
-        n_hidden: int = 5000,
-        n_latent: int = 1024,
-        n_heads: int = 8,
-        n_layers: int = 8,
-        n_feedforward: int = 2048,
-        classifier_widths: tuple[int, ...] = (512, 256, 128),
+        size: str = "auto",
+        n_hidden: int | None = None,
+        n_latent: int | None = None,
+        n_heads: int | None = None,
+        n_layers: int | None = None,
+        n_feedforward: int | None = None,
+        classifier_widths: tuple[int, ...] | None = None,
         dropout_rate: float = 0.1,
         classifier_dropout_rate: float = 0.5,
         count_likelihood: bool = True,
@@ -118,35 +126,34 @@ class HRCA(TrainingMixin, PredictionMixin):
         if registry is not None and not (isinstance(registry, Mapping) and "setup_args" in registry):
             raise TypeError(
                 f"`registry` must be scvi-tools' registry of a reference, got {registry!r}. A size is given by its "
-                'numbers: `HRCA(adata, **hrca.SIZES["laptop"])`.'
+                'name: `HRCA(adata, size="laptop")`.'
             )
+        given = {name: value for name, value in locals().items() if name in SIZES["document"]}
+        size, sizes = resolve_sizes(size, given, has_accelerator=uses_accelerator("auto"))
         super().__init__(adata, registry)
-        check_sizes(n_latent, n_heads, classifier_widths, n_hidden, n_layers, n_feedforward)
+        check_sizes(**sizes)
         n_genes, n_labels = len(self.gene_names), len(self.labels)
-        gene_ae = GeneAE(
-            n_genes=n_genes,
-            n_hidden=n_hidden,
-            n_latent=n_latent,
-            n_heads=n_heads,
-            n_layers=n_layers,
-            n_feedforward=n_feedforward,
-            dropout_rate=dropout_rate,
-        )
+        ae_sizes = {name: value for name, value in sizes.items() if name != "classifier_widths"}
+        gene_ae = GeneAE(n_genes=n_genes, dropout_rate=dropout_rate, **ae_sizes)
         se_classifier = None
         if n_labels:
             se_classifier = SEClassifier(
-                n_latent=n_latent, n_labels=n_labels, widths=classifier_widths, dropout_rate=classifier_dropout_rate
+                n_latent=sizes["n_latent"],
+                n_labels=n_labels,
+                widths=sizes["classifier_widths"],
+                dropout_rate=classifier_dropout_rate,
             )
         likelihood = CountLikelihood(n_labels, n_genes) if n_labels and count_likelihood else None
         self.module = self._module_cls(gene_ae, se_classifier, likelihood)
-        self._model_summary_string = (
-            f"HRCA with {n_genes} genes, {n_labels} labels; n_hidden: {n_hidden}, n_latent: {n_latent}, "
-            f"n_heads: {n_heads}, n_layers: {n_layers}, classifier_widths: {classifier_widths}"
-        )
+        self._model_summary_string = f"HRCA with {n_genes} genes, {n_labels} labels; {describe_sizes(sizes)}"
+        if None in given.values():
+            logger.info("Size %r: %s.", size, describe_sizes(sizes))
         self._init_state()
-        self.init_params_ = self._get_init_params(locals())
+        # the numbers and not "auto", which may be another size on the machine that loads the model
+        self.init_params_ = self._get_init_params({**locals(), **sizes})
 
     @classmethod
+    @refuses(SETUP_REFUSALS)
     @docs.dedent
     def setup_anndata(
         cls,
@@ -176,16 +183,19 @@ class HRCA(TrainingMixin, PredictionMixin):
         ------
         %(raises_setup)s
         """
+        check_setup_arguments("setup_anndata", kwargs)
         layer = check_reference(adata, layer, labels_key, adata.obs, unlabeled_category)
         # as parents: a saved model then needs neither columns nor a file
         labels_hierarchy = read_hierarchy(labels_hierarchy, adata.obs, labels_key, unlabeled_category)
-        setup_method_args = cls._get_setup_method_args(**locals())
+        setup_method_args: dict[str, Any] = cls._get_setup_method_args(**locals())
         fields = anndata_fields(layer_to_register(adata, layer), labels_key, unlabeled_category)
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
+        forget_copied_setup(adata, cls._setup_adata_manager_store)
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
 
     @classmethod
+    @refuses(SETUP_REFUSALS)
     @docs.dedent
     def setup_mudata(
         cls,
@@ -221,12 +231,13 @@ class HRCA(TrainingMixin, PredictionMixin):
         ValueError
             If there is no such modality.
         """
+        check_setup_arguments("setup_mudata", kwargs)
         modalities = modalities or {"rna_layer": "rna", "labels_key": "rna"}
         rna = get_modality(mdata, str(modalities.get("rna_layer")))
         labels_modality = modalities.get("labels_key")
         obs = mdata.obs if labels_modality is None else get_modality(mdata, labels_modality).obs
         rna_layer = check_reference(rna, rna_layer, labels_key, obs, unlabeled_category)
-        setup_method_args = cls._get_setup_method_args(
+        setup_method_args: dict[str, Any] = cls._get_setup_method_args(
             cls=cls,
             mdata=mdata,
             labels_key=labels_key,
@@ -240,6 +251,7 @@ class HRCA(TrainingMixin, PredictionMixin):
         layer = layer_to_register(rna, rna_layer)
         fields = mudata_fields(layer, labels_key, unlabeled_category, rna=where.rna_layer, labels=where.labels_key)
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
+        forget_copied_setup(mdata, cls._setup_adata_manager_store)
         manager.register_fields(mdata, **kwargs)
         cls.register_manager(manager)
 
@@ -272,7 +284,7 @@ class HRCA(TrainingMixin, PredictionMixin):
             Column of ``adata.obs`` with the cell types, as strings.
         %(unlabeled_category)s
         %(layer_reference)s
-        %(classifier_widths)s None: those of `pretrained`, or the default of :class:`hrca.HRCA` for a Gene-AE.
+        %(classifier_widths)s None: those of `pretrained`, or of the specification for a Gene-AE.
         %(count_likelihood)s
         %(labels_hierarchy)s
 
@@ -298,7 +310,7 @@ class HRCA(TrainingMixin, PredictionMixin):
         cls.setup_anndata(adata, labels_key, unlabeled_category, layer, labels_hierarchy)
         if classifier_widths is not None:
             sizes["classifier_widths"] = classifier_widths
-        new = cls(adata, count_likelihood=count_likelihood, **sizes)
+        new = cls(adata, size="document", count_likelihood=count_likelihood, **sizes)
         new.module.gene_ae.copy_weights_from(gene_ae, shared, positions[shared])
         new.module.eval()
         new.is_trained_ = True
@@ -311,7 +323,7 @@ class HRCA(TrainingMixin, PredictionMixin):
         cls, gene_names: pd.Index, labels: list[str], load_weights: Callable[[HRCAModule], None], **sizes: Any
     ) -> Self:
         """Make a model without a reference; `load_weights` loads trained weights into its networks."""
-        model = cls(registry=build_registry(cls, gene_names, labels), count_likelihood=False, **sizes)
+        model = cls(registry=build_registry(cls, gene_names, labels), size="document", count_likelihood=False, **sizes)
         load_weights(model.module)
         model.module.eval()
         model.is_trained_ = True

@@ -1,24 +1,25 @@
-"""The prediction methods of HRCA: labels, latent features, reconstruction, scores."""
+"""The prediction methods of HRCA: labels, scores."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from scvi import settings as scvi_settings
 
 from hrca._docs import docs
+from hrca._refusals import PREDICT_REFUSALS, refuses
 from hrca._warnings import warn_user
 from hrca.annotation._labels import assemble_result, most_likely_labels
 from hrca.annotation._options import PredictOptions, check_ontology_terms
 from hrca.annotation._prediction_warnings import prediction_warnings
 from hrca.annotation._result import PredictionResult, cellxgene_columns, to_entries
 from hrca.annotation._write import check_target, write_result
+from hrca.data._cell_selection import CellIndices
 from hrca.data._query import Query, annotate_sample_errors, known_labels
 from hrca.data._sources import QueryInput
-from hrca.prediction._forward import run
 from hrca.prediction._probabilities import CellProbabilities
+from hrca.train._config import resolve_batch_size
 from hrca.uncertainty._novelty import query_novelty, reference_novelty
 
 from ._base import PREDICTION_BATCH_SIZE, HRCABase
@@ -28,13 +29,16 @@ from ._evaluation import evaluation_scores, known_cells
 class PredictionMixin(HRCABase):
     """The prediction methods of :class:`hrca.HRCA`."""
 
+    @refuses(PREDICT_REFUSALS)
     @docs.dedent
     def predict(
         self,
         adata: QueryInput | Sequence[QueryInput] | Mapping[str, QueryInput] | None = None,
+        indices: CellIndices | None = None,
+        soft: bool = False,
+        batch_size: int | None = PREDICTION_BATCH_SIZE,
         *,
         key_added: str | None = "hrca",
-        soft: bool = False,
         coverage: float | None = None,
         class_conditional: bool = False,
         reweight_to_query: bool = False,
@@ -44,7 +48,6 @@ class PredictionMixin(HRCABase):
         platform_correction: bool = True,
         open_set: bool = True,
         layer: str | None = None,
-        batch_size: int = PREDICTION_BATCH_SIZE,
         ontology_terms: Mapping[str, str] | None = None,
         enable_progress_bar: bool = True,
     ) -> pd.Categorical | pd.DataFrame | list | dict:
@@ -57,6 +60,12 @@ class PredictionMixin(HRCABase):
         ----------
         %(query_or_reference)s A list or dict of queries is predicted one by one, after
             all have been checked. Counts that are not in memory are read some thousand cells at a time.
+        %(indices)s These cells are then the whole query: platform factors, novelty and the
+            probability of a novel type are estimated from them. In what is written, the other cells have missing
+            values, also where they had results of an earlier prediction, and no label in their sets.
+        soft
+            If True, return the probabilities and not the labels.
+        %(prediction_batch_size)s
         key_added
             Name of the results. None: nothing is written. With "hrca", these entries are written, into the object or,
             for a path, into the file in one step (docs/decisions/0006):
@@ -70,8 +79,6 @@ class PredictionMixin(HRCABase):
             - ``obsm["hrca_probabilities"]``, the probabilities of all labels, float32, n_obs x n_labels; a row and the
               novel probability sum to 1;
             - ``uns["hrca"]``, version, model, matrix, gene overlap, settings, seed and warnings.
-        soft
-            If True, return the probabilities and not the labels.
         coverage
             Probability with which the prediction set of a cell contains its true label, in (0, 1). The sets are
             written: ``obs["hrca_set_size"]``, the number of labels, and ``obsm["hrca_set"]``, the labels (boolean,
@@ -97,7 +104,6 @@ class PredictionMixin(HRCABase):
         %(platform_correction)s
         %(open_set)s
         %(layer)s
-        %(prediction_batch_size)s
         ontology_terms
             Cell Ontology id, or "unknown", of each label that can be predicted. ``obs["cell_type"]`` and
             ``obs["cell_type_ontology_term_id"]`` of CELLxGENE's schema are also written. Cells of the unlabelled
@@ -107,16 +113,16 @@ class PredictionMixin(HRCABase):
 
         Returns
         -------
-        The label of each cell, in the query's order. With `soft`, the probabilities: n_obs x n_labels, index
-        ``adata.obs_names``. A cell without counts on the model's genes gets the unlabelled category, confidence 0 and
-        probabilities 0. For a list or dict, a list or dict of these.
+        The label of each cell, in the order of the query or of `indices`. With `soft`, the probabilities: n_obs x
+        n_labels, index ``adata.obs_names``. A cell without counts on the model's genes gets the unlabelled category,
+        confidence 0 and probabilities 0. For a list or dict, a list or dict of these.
 
         Raises
         ------
         %(raises_query)s
         ValueError
-            If the model is not fine-tuned; `adata` is None and the model was loaded without its reference; or
-            `batch_size` is below 1.
+            If the model is not fine-tuned; `adata` is None and the model was loaded without its reference;
+            `batch_size` is below 1; or `indices` are given for a list or dict.
         ValueError
             If `coverage` or `novelty_fpr` is not between 0 and 1, or `min_confidence` not in [0, 1]; the model has no
             held-out cells for sets, or no reference cells for novelty (published weights); `class_conditional` or
@@ -143,16 +149,21 @@ class PredictionMixin(HRCABase):
             samples = dict(adata)
         else:
             samples = dict(enumerate(adata if isinstance(adata, list | tuple) else [adata]))
+        if is_collection and indices is not None:
+            raise ValueError(
+                f"`indices` name cells of one query, got a {type(adata).__name__} of {len(samples)}. Predict the "
+                "queries one by one."
+            )
         queries, results = {}, {}
         for name, sample in samples.items():
             with annotate_sample_errors(name if is_collection else None):
-                queries[name] = self._open_query(sample, layer)
+                queries[name] = self._open_query(sample, layer, indices=indices)
                 if key_added is not None:
                     check_target(queries[name])
         settings = {
             "platform_correction": platform_correction,
             "open_set": open_set,
-            "batch_size": batch_size,
+            "batch_size": resolve_batch_size(batch_size),
             "enable_progress_bar": enable_progress_bar,
         }
         for name, query in queries.items():
@@ -164,80 +175,6 @@ class PredictionMixin(HRCABase):
         return list(results.values()) if is_collection else results[0]
 
     @docs.dedent
-    def get_latent_representation(
-        self,
-        adata: QueryInput | None = None,
-        *,
-        layer: str | None = None,
-        batch_size: int = PREDICTION_BATCH_SIZE,
-    ) -> np.ndarray:
-        """Return Gene-AE's latent features of each cell.
-
-        Parameters
-        ----------
-        %(query_or_reference)s
-        %(layer)s
-        %(prediction_batch_size)s
-
-        Returns
-        -------
-        Latent features, shape (n_obs, n_latent), float32.
-
-        Raises
-        ------
-        %(raises_query)s
-        ValueError
-            If no phase has been trained.
-        """
-        self._check_pretrained()
-        query = self._open_query(adata, layer)
-        n_latent = int(self.module.gene_ae.sizes["n_latent"])
-        return self._outputs(self.module.encode, query, n_latent, batch_size)
-
-    @docs.dedent
-    def get_normalized_expression(
-        self,
-        adata: QueryInput | None = None,
-        *,
-        gene_list: list[str] | None = None,
-        layer: str | None = None,
-        batch_size: int = PREDICTION_BATCH_SIZE,
-    ) -> pd.DataFrame:
-        """Return Gene-AE's reconstruction of each cell.
-
-        Parameters
-        ----------
-        %(query_or_reference)s
-        gene_list
-            The genes to return, in this order. None: all genes of the model, a dense table of n_obs x n_genes.
-        %(layer)s
-        %(prediction_batch_size)s
-
-        Returns
-        -------
-        Reconstructed log1p(counts per 10,000), n_obs x len(gene_list), float32, also of genes that the query lacks.
-
-        Raises
-        ------
-        %(raises_query)s
-        ValueError
-            If no phase has been trained, or a gene is not one of the model's.
-        """
-        self._check_pretrained()
-        genes = self.gene_names if gene_list is None else pd.Index(gene_list)
-        positions = self.gene_names.get_indexer(genes)
-        if (positions < 0).any():
-            raise ValueError(
-                f"`gene_list` must hold genes of the model, but it lacks {list(genes[positions < 0][:3])}. "
-                "`model.gene_names` has them all."
-            )
-        query = self._open_query(adata, layer)
-        expression = self._outputs(
-            lambda counts: self.module.reconstruct(counts)[:, positions], query, len(genes), batch_size
-        )
-        return pd.DataFrame(expression, index=query.adata.obs_names, columns=genes)
-
-    @docs.dedent
     def evaluate(
         self,
         adata: QueryInput,
@@ -246,7 +183,7 @@ class PredictionMixin(HRCABase):
         platform_correction: bool = True,
         open_set: bool = True,
         layer: str | None = None,
-        batch_size: int = PREDICTION_BATCH_SIZE,
+        batch_size: int | None = PREDICTION_BATCH_SIZE,
     ) -> pd.Series:
         """Score the predictions of cells whose labels are known. Nothing is written.
 
@@ -277,7 +214,10 @@ class PredictionMixin(HRCABase):
         true_labels = known_labels(query.adata.obs, labels_key, self.unlabeled_category)
         is_known = known_cells(true_labels, self.labels, labels_key)
         cells = self._predict_probabilities(
-            query, batch_size=batch_size, platform_correction=platform_correction, open_set=open_set
+            query,
+            batch_size=resolve_batch_size(batch_size),
+            platform_correction=platform_correction,
+            open_set=open_set,
         )
         label_space = self._label_space()
         predicted, confidence, _ = most_likely_labels(label_space, cells)
@@ -347,14 +287,6 @@ class PredictionMixin(HRCABase):
             return None
         return count_likelihood.log_profiles.double().cpu().numpy()
 
-    def _outputs(
-        self, network: Callable[[torch.Tensor], torch.Tensor], query: Query, n_columns: int, batch_size: int
-    ) -> np.ndarray:
-        outputs = np.zeros((query.n_obs, n_columns), dtype=np.float32)
-        for rows, output, _ in run(network, query.batches(batch_size)):
-            outputs[rows] = output
-        return outputs
-
     def _provenance(
         self,
         query: Query,
@@ -374,6 +306,7 @@ class PredictionMixin(HRCABase):
             "open_set": cells.has_clusters,
             "batch_size": settings["batch_size"],
             "n_folds": self.n_folds_,
+            "n_predicted_cells": None if query.selection is None else query.n_obs,
             "seed": None if scvi_settings.seed is None else int(scvi_settings.seed),
         }
         # h5ad and zarr cannot hold None

@@ -1,6 +1,7 @@
 """Fields of scvi-tools that remember the counts and labels they were registered with."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ DIGEST_KEY = "digest"
 
 # Entry of uns by which scvi-tools knows the last setup of an AnnData.
 LAST_SETUP_KEY = "_scvi_manager_uuid"
+
+# Entries of uns that scvi-tools adds to an AnnData.
+SETUP_KEYS = ("_scvi_uuid", LAST_SETUP_KEY)
 
 
 class CountsField(LayerField):
@@ -92,6 +96,22 @@ class LabelsField(LabelsWithUnlabeledObsField):
 
 MuDataCountsField = MuDataWrapper(CountsField)
 MuDataLabelsField = MuDataWrapper(LabelsField)
+
+
+def forget_copied_setup(adata: AnnData | MuData, managers: Mapping[str, AnnDataManager]) -> None:
+    """Remove the entries by which scvi-tools would take a copy for the AnnData that it was made from.
+
+    Parameters
+    ----------
+    adata
+        An AnnData or MuData that is about to be set up.
+    managers
+        The managers of all that were set up, by their identifiers.
+    """
+    manager = managers.get(adata.uns.get(SETUP_KEYS[0], ""))
+    if manager is not None and manager.adata is not adata:
+        for key in SETUP_KEYS:
+            adata.uns.pop(key, None)
 
 
 def in_gene_order(adata: AnnData | MuData, gene_names: pd.Index) -> AnnData | MuData:

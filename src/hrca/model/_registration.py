@@ -1,6 +1,7 @@
 """Fields and registry of scvi-tools."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from torch import nn
 from hrca.data._alignment import check_unique
 
 from ._reference_fields import CountsField, LabelsField, MuDataCountsField, MuDataLabelsField
+
+# Arguments with which scvi-tools repeats the setup of a reference for a loaded model.
+REPEATED_SETUP_ARGUMENTS = ("allow_missing_labels", "extend_categories", "source_registry")
 
 
 def anndata_fields(layer: str | None, labels_key: str | None, unlabeled_category: str) -> list[BaseAnnDataField]:
@@ -97,6 +101,26 @@ def build_registry(model_cls: type[BaseModelClass], gene_names: pd.Index, labels
     )
     manager.register_fields(stub)
     return manager.registry
+
+
+def check_setup_arguments(method: str, arguments: Mapping[str, Any]) -> None:
+    """Check that further arguments of a setup are those with which scvi-tools repeats it.
+
+    Parameters
+    ----------
+    method
+        Name of the method.
+    arguments
+        Its further arguments by name.
+
+    Raises
+    ------
+    TypeError
+        If there is another one.
+    """
+    unknown = [name for name in arguments if name not in REPEATED_SETUP_ARGUMENTS]
+    if unknown:
+        raise TypeError(f"`{method}` takes no `{unknown[0]}`: a reference has counts, labels and their hierarchy.")
 
 
 def weights_fingerprint(module: nn.Module) -> str:

@@ -15,6 +15,7 @@ from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
 
 from hrca.train._history import framed_history, plain_history
+from hrca.train._random_states import private_generators
 
 from ._model_file import (
     ADATA_FILES,
@@ -146,7 +147,8 @@ class SavingBase(BaseModelClass):
         if adata is not False:
             adata = in_gene_order(adata, _gene_names(registry))
             getattr(cls, method)(adata, source_registry=registry, **registry["setup_args"])
-        model = cls(None if adata is False else adata, registry=registry, **arguments)
+        with private_generators():  # the weights that a new network draws are replaced
+            model = cls(None if adata is False else adata, registry=registry, **arguments)
         check_weights(saved, model.module, folder)
         model.module.load_state_dict(saved.weights)
         model._restore_attributes(saved.attributes)

@@ -9,14 +9,16 @@ import pandas as pd
 from lightning.pytorch.callbacks import Callback
 
 from hrca._docs import docs
+from hrca._refusals import TRAIN_REFUSALS, refuses
 from hrca._warnings import warn_user
 from hrca.data._sources import QueryInput
 from hrca.data._target_genes import TargetGenes
 from hrca.module._transforms import Corruption
 from hrca.train._adaptation import prepare_adaptation, reason_not_to_adapt
-from hrca.train._config import PhaseConfig, configs_for_train
+from hrca.train._config import PhaseConfig, configs_for_train, resolve_batch_size
 from hrca.train._query_matching import summarize_query_match
 from hrca.train._schedule import check_epochs
+from hrca.train._splitting import n_sampled_cells
 from hrca.train._trainingplans import FinetunePlan, LRSchedule, PretrainPlan
 
 from ._base import PREDICTION_BATCH_SIZE
@@ -69,26 +71,30 @@ class TrainingMixin(TrainingSteps):
 
     # The training methods have more than eight parameters: the call in the specification names most of them, and
     # scvi-tools' models have the others.
+    @refuses(TRAIN_REFUSALS)
     @docs.dedent
     def pretrain(
         self,
         max_epochs: int | None = None,
         *,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         lr: float = 1e-3,
         lr_factor: float = 0.1,
         lr_patience: int = PretrainPlan.specified_patience,
         lr_hold_epochs: int = PretrainPlan.specified_hold_epochs,
         lr_schedule: LRSchedule = "plateau",
         corruption: Corruption = "thin",
-        train_size: float = 0.9,
+        train_size: float | None = None,
+        validation_size: float | None = None,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
         checkpoint_dir: str | Path | None = None,
         checkpoint_interval: int = 100,
         resume: bool = False,
         tensorboard: bool = False,
-        num_workers: int = 0,
+        num_workers: int | None = None,
+        plan_kwargs: dict[str, Any] | None = None,
+        datasplitter_kwargs: dict[str, Any] | None = None,
         callbacks: list[Callback] | None = None,
         **trainer_kwargs: Any,
     ) -> None:
@@ -107,6 +113,7 @@ class TrainingMixin(TrainingSteps):
         %(device)s
         %(checkpoints)s
         %(num_workers)s
+        %(scvi_kwargs)s
         %(callbacks)s
         %(trainer_kwargs)s
 
@@ -118,19 +125,22 @@ class TrainingMixin(TrainingSteps):
         self._check_reference()
         self._train_phases([config])
 
+    @refuses(TRAIN_REFUSALS)
     @docs.dedent
     def finetune(
         self,
         max_epochs: int | None = None,
         *,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         lr: float = 1e-3,
         lr_factor: float = 0.1,
         lr_patience: int = FinetunePlan.specified_patience,
         lr_hold_epochs: int = FinetunePlan.specified_hold_epochs,
         lr_schedule: LRSchedule = "plateau",
         corruption: Corruption = "thin",
-        train_size: float = 0.9,
+        train_size: float | None = None,
+        validation_size: float | None = None,
+        n_samples_per_label: int | None = None,
         n_folds: int | None = None,
         freeze_encoder_epochs: int = 0,
         encoder_lr: float | None = None,
@@ -142,7 +152,9 @@ class TrainingMixin(TrainingSteps):
         checkpoint_interval: int = 20,
         resume: bool = False,
         tensorboard: bool = False,
-        num_workers: int = 0,
+        num_workers: int | None = None,
+        plan_kwargs: dict[str, Any] | None = None,
+        datasplitter_kwargs: dict[str, Any] | None = None,
         callbacks: list[Callback] | None = None,
         **trainer_kwargs: Any,
     ) -> None:
@@ -158,6 +170,7 @@ class TrainingMixin(TrainingSteps):
         %(lr_schedule)s
         %(corruption)s
         %(train_size)s
+        %(n_samples_per_label)s
         n_folds
             Number of fold models. Each is fine-tuned without one part of the labelled cells, and scores that part. All
             cells (at most 10,000; for prediction sets 2,000) then fit the pooling weights and the calibration, in place
@@ -182,6 +195,7 @@ class TrainingMixin(TrainingSteps):
         %(device)s
         %(checkpoints)s
         %(num_workers)s
+        %(scvi_kwargs)s
         %(callbacks)s
         %(trainer_kwargs)s
 
@@ -200,18 +214,21 @@ class TrainingMixin(TrainingSteps):
         test_set = None if test_adata is None else self._open_test_set(test_adata, test_labels_key)
         self._train_phases([config], n_folds, test_set)
 
+    @refuses(TRAIN_REFUSALS)
     @docs.dedent
     def train(
         self,
-        pretrain_epochs: int | None = None,
         max_epochs: int | None = None,
         *,
+        pretrain_epochs: int | None = None,
         query: QueryInput | None = None,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         lr: float = 1e-3,
         lr_schedule: LRSchedule = "one_cycle",
         corruption: Corruption = "thin",
-        train_size: float = 0.9,
+        train_size: float | None = None,
+        validation_size: float | None = None,
+        n_samples_per_label: int | None = None,
         n_folds: int | None = None,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
@@ -219,7 +236,9 @@ class TrainingMixin(TrainingSteps):
         checkpoint_interval: int = 20,
         resume: bool = False,
         tensorboard: bool = False,
-        num_workers: int = 0,
+        num_workers: int | None = None,
+        plan_kwargs: dict[str, Any] | None = None,
+        datasplitter_kwargs: dict[str, Any] | None = None,
         callbacks: list[Callback] | None = None,
         **trainer_kwargs: Any,
     ) -> None:
@@ -230,13 +249,13 @@ class TrainingMixin(TrainingSteps):
 
         Parameters
         ----------
-        pretrain_epochs
-            Number of epochs of :meth:`pretrain`; 0: none. None: the number that makes about 400 optimiser steps, at
-            least 10 and at most the 1,000 of the specification.
         max_epochs
             Number of epochs of :meth:`finetune`. None: the number that makes about 700 optimiser steps, at least 10 and
             at most the 200 of the specification. With ``lr_schedule="plateau"``, training then stops early when the
             validation loss stops falling.
+        pretrain_epochs
+            Number of epochs of :meth:`pretrain`; 0: none. None: the number that makes about 400 optimiser steps, at
+            least 10 and at most the 1,000 of the specification; with `max_epochs`, in proportion fewer or more.
         query
             Cells that the model will annotate, in any form that :meth:`predict` takes. Training is matched to their
             genes and depths, see :meth:`match_query`. Their counts are in the place where the reference's were; for
@@ -247,18 +266,18 @@ class TrainingMixin(TrainingSteps):
         %(lr_schedule)s
         %(corruption)s
         %(train_size)s
+        %(n_samples_per_label)s
         n_folds
             Number of fold models, see :meth:`finetune`. Each is also pre-trained without its cells, so that training
             takes `n_folds` + 1 times as long. With ``pretrain_epochs=0`` they share the Gene-AE of the model.
         %(device)s
         %(checkpoints)s
         %(num_workers)s
+        %(scvi_kwargs)s
         callbacks
             Further Lightning callbacks, for fine-tuning only: a callback that reports the end of training would
             otherwise report the end of pre-training.
-        **trainer_kwargs
-            Arguments of the Trainer of scvi-tools and Lightning. `logger` and early stopping are used for fine-tuning
-            only.
+        %(trainer_kwargs)s `logger` and early stopping are for fine-tuning only.
 
         Raises
         ------
@@ -272,13 +291,15 @@ class TrainingMixin(TrainingSteps):
         arguments = locals()
         self._check_reference()
         self._check_has_labels()
-        check_epochs(pretrain_epochs=pretrain_epochs, max_epochs=max_epochs)
+        check_epochs(max_epochs=max_epochs, pretrain_epochs=pretrain_epochs)
+        reference = self._reference_cells()
+        n_labelled = n_sampled_cells(reference.codes[reference.labelled], n_samples_per_label)
+        configs = configs_for_train(arguments, self._plans, n_obs=reference.n_obs, n_labelled=n_labelled)
         if query is not None:
             self.match_query(query)
-        reference = self._reference_cells()
-        configs = configs_for_train(arguments, self._plans, n_obs=reference.n_obs, n_labelled=reference.n_labelled)
         self._train_phases(configs, n_folds)
 
+    @refuses(TRAIN_REFUSALS)
     @docs.dedent
     def adapt(
         self,
@@ -287,7 +308,7 @@ class TrainingMixin(TrainingSteps):
         layer: str | None = None,
         select: bool = True,
         max_steps: int = 200,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         lr: float = 3e-4,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
@@ -312,7 +333,7 @@ class TrainingMixin(TrainingSteps):
         max_steps
             Number of optimiser steps.
         batch_size
-            Number of cells in a batch, half reference and half query; even.
+            Number of cells in a batch, half reference and half query; even. None: ``scvi.settings.batch_size``.
         lr
             Maximum learning rate of Adam; it rises and falls once.
         %(device)s
@@ -333,6 +354,7 @@ class TrainingMixin(TrainingSteps):
         """
         self._check_finetuned()
         self._check_reference()
+        batch_size = resolve_batch_size(batch_size)
         if max_steps < 1 or batch_size < 4 or batch_size % 2:
             raise ValueError(
                 "`max_steps` must be at least 1, and `batch_size` at least 4 and even, got "
@@ -362,11 +384,7 @@ class TrainingMixin(TrainingSteps):
             callbacks=callbacks or (),
             trainer_kwargs=trainer_kwargs,
         )
-        adapted._run(run)
-        # the trainer holds the query's counts and a copy of the reference's
-        adapted.trainer = None
-        adapted.module.is_adapted.fill_(True)
-        adapted._mark_fitted(is_finetuned=True)
+        adapted._run_adaptation(run)
         return self._better_model(adapted, cells, before) if select else adapted
 
     @property

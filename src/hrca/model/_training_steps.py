@@ -1,16 +1,18 @@
 """The steps of a training: folds, phases, runs of scvi-tools' TrainRunner, post-hoc fit."""
 
 import copy
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 import pandas as pd
 from lightning.pytorch.callbacks import Callback
 from scvi import settings as scvi_settings
-from scvi.train import TrainRunner
 
 from hrca._warnings import warn_user
 from hrca.annotation._labels import most_likely_labels
@@ -34,12 +36,13 @@ from hrca.train._phase import (
     PhaseRun,
     choose_epochs,
     end_without_training,
-    log_kept_weights,
+    log_end,
     prepare_phase,
     restrict,
 )
-from hrca.train._random_states import set_random_states
+from hrca.train._random_states import RandomStream, get_random_states, private_generators, set_random_states
 from hrca.train._resume import ResumedState, model_identity, model_state, resume_phase
+from hrca.train._runner import PhaseRunner, interruptible, quiet_libraries
 from hrca.train._splitting import FixedIndexSplitter, Split, split_cells
 from hrca.train._trainingplans import FinetunePlan, PretrainPlan, SpecifiedPlan
 from hrca.uncertainty._cross_fitting import Fold, check_folds, check_no_folds, cross_fit
@@ -50,6 +53,27 @@ from ._base import PREDICTION_BATCH_SIZE, HRCABase
 from ._reference_fields import reference_digest
 
 TestSet = tuple[Query, pd.Series]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
+
+
+def with_own_random_numbers(
+    method: Callable[Concatenate["TrainingSteps", P], R],
+) -> Callable[Concatenate["TrainingSteps", P], R]:
+    """Leave the global generators as a method finds them; the next training of the model continues its numbers."""
+
+    @wraps(method)
+    def wrapper(self: "TrainingSteps", *args: P.args, **kwargs: P.kwargs) -> R:
+        found = get_random_states()
+        with private_generators(self._random_stream):
+            try:
+                return method(self, *args, **kwargs)
+            finally:
+                self._random_stream = RandomStream(found, get_random_states())
+
+    return wrapper
 
 
 class TrainingSteps(HRCABase):
@@ -58,6 +82,7 @@ class TrainingSteps(HRCABase):
     _plans: ClassVar[dict[PhaseName, type[SpecifiedPlan]]] = {"pretrain": PretrainPlan, "finetune": FinetunePlan}
     _data_splitter_cls = FixedIndexSplitter
 
+    @with_own_random_numbers
     def _train_phases(
         self, configs: Sequence[PhaseConfig], n_folds: int | None = None, test_set: TestSet | None = None
     ) -> None:
@@ -85,7 +110,7 @@ class TrainingSteps(HRCABase):
             folder=last.checkpoint_dir,
             resume=last.resume,
         )
-        self.split_ = split = self._split_cells(reference.codes, last.train_size)
+        self.split_ = split = self._split(last)
         # without a choice of epochs, validation cells have no use
         has_validation = last.lr_schedule == "plateau"
 
@@ -95,8 +120,6 @@ class TrainingSteps(HRCABase):
             fold_model.split_ = fold.split
             for config in configs:
                 fold_model._train_phase(config.for_fold(fold.title, fold.folder, has_validation=has_validation))
-            # the trainer refers to the fold model, which would stay in memory; `gc.collect()` takes a second per fold
-            fold_model.trainer = None
             return fold_model.module
 
         return cross_fit(
@@ -112,7 +135,7 @@ class TrainingSteps(HRCABase):
     def _train_phase(self, config: PhaseConfig, test_set: TestSet | None = None) -> Split:
         """Train a phase, or restore it if it has ended. Return the split that it used."""
         reference, plan_cls = self._reference_cells(), self._plans[config.name]
-        self.split_ = split = self._split_cells(reference.codes, config.train_size)
+        self.split_ = split = self._split(config)
         history = EpochHistory()
         monitor = None if test_set is None else self._monitor(config, test_set)
         config = _with_monitoring(config, history, monitor)
@@ -126,9 +149,7 @@ class TrainingSteps(HRCABase):
         elif config.checkpoint_dir is not None:
             check_unused(config.checkpoint_dir, config.name)
         if checkpoint is not None:
-            resumed = resume_phase(
-                checkpoint, config, self._identity(), train_size=split.train_size, max_epochs=max_epochs
-            )
+            resumed = resume_phase(checkpoint, config, self._identity(), split=split, max_epochs=max_epochs)
             self._restore(resumed)
             split, is_complete = resumed.split, resumed.is_complete
         if checkpoint is not None and is_complete:
@@ -140,9 +161,15 @@ class TrainingSteps(HRCABase):
             self.test_scores_ = monitor.evaluations
         return split
 
-    def _split_cells(self, codes: np.ndarray, train_size: float) -> Split:
-        digest = reference_digest(self.adata_manager)
-        return split_cells(self.split_, codes, digest, train_size=train_size, seed=scvi_settings.seed)
+    def _split(self, config: PhaseConfig) -> Split:
+        return split_cells(
+            self.split_,
+            self._reference_cells().codes,
+            reference_digest(self.adata_manager),
+            train_size=config.train_size,
+            validation_size=config.validation_size,
+            seed=scvi_settings.seed,
+        )
 
     def _identity(self) -> dict[str, Any]:
         """Return the properties that the model must share with its checkpoints."""
@@ -185,17 +212,20 @@ class TrainingSteps(HRCABase):
             restrict(split, cell_mask),
             plan_cls=self._plans[config.name],
             splitter_cls=self._data_splitter_cls,
+            codes=self._reference_cells().codes,
             max_epochs=max_epochs,
             history=history,
             model_state=state,
             checkpoint=checkpoint,
         )
         self.module.reset_posthoc()
+        self.conformal_scores_ = self.novelty_reference_ = self.n_folds_ = None
         self._run(run)
-        log_kept_weights(run)
 
     def _run(self, run: PhaseRun) -> None:
         """Train through scvi-tools' TrainRunner, and append the history under the name of the phase.
+
+        After an error or an interruption the model has the weights of a whole epoch, in eval mode.
 
         Of a second run, scvi-tools keeps only the numbers that a first run had logged, and replaces the others
         (scvi-tools 1.4.2, ``TrainRunner._update_history``). The history is therefore HRCA's own.
@@ -205,15 +235,30 @@ class TrainingSteps(HRCABase):
         # the weights are no longer the fine-tuned ones, also if the run fails
         self._invalidate()
         callbacks = [run.history, *run.callbacks]
+        logger.info("%s: %s.", run.title, run.length)
+        start = time.perf_counter()
         try:
-            runner = TrainRunner(
-                self, run.plan, run.cells, max_epochs=run.max_epochs, callbacks=callbacks, **run.trainer_kwargs
-            )
-            runner()
+            with quiet_libraries(), interruptible():
+                PhaseRunner(
+                    self, run.plan, run.cells, max_epochs=run.max_epochs, callbacks=callbacks, **run.trainer_kwargs
+                )()
             was_trained = True
+            log_end(run, time.perf_counter() - start)
+        except BaseException:
+            self._mark_fitted(is_finetuned=False)
+            raise
         finally:
+            self.module.eval()
             self.history_ = framed_history(extended_history(earlier, run.name, run.history.epochs))
             self.is_trained_ = was_trained
+            # Lightning's objects refer to each other, and keep the batches until Python's next collection
+            run.cells.teardown("fit")
+
+    @with_own_random_numbers
+    def _run_adaptation(self, run: PhaseRun) -> None:
+        self._run(run)
+        self.module.is_adapted.fill_(True)
+        self._mark_fitted(is_finetuned=True)
 
     def _fit_posthoc(self, split: Split, fold_scores: list[HeldOutScores] | None) -> None:
         reference = self._reference_cells()

@@ -1,5 +1,6 @@
 """Named sizes of the networks."""
 
+from collections.abc import Mapping
 from typing import Any
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -29,7 +30,7 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }
 
-"""Keyword arguments of :class:`~hrca.HRCA` for three kinds of machine: ``HRCA(adata, **hrca.SIZES["laptop"])``.
+"""Sizes of :class:`~hrca.HRCA` for three kinds of machine, by the name that its argument `size` takes.
 
 "document" is the size of the HRCA Training Document, the specification of the algorithm. Cost at 1,000 / 5,000 / 20,000
 genes on two CPU cores (benchmarks/results/cost/training.csv):
@@ -44,7 +45,50 @@ laptop        1.5 / 5.6 / 21           2.4 / 4.2 / 17                         0.
 """
 
 
-def check_sizes(n_latent: int, n_heads: int, classifier_widths: tuple[int, ...], *others: int) -> None:
+# The size that "auto" stands for, without and with an accelerator: on a CPU, an epoch of the Document's size takes
+# 12 to 23 times as long as one of the laptop's (the table above).
+AUTO_SIZES = ("laptop", "document")
+
+
+def resolve_sizes(size: str, numbers: Mapping[str, Any], *, has_accelerator: bool) -> tuple[str, dict[str, Any]]:
+    """Return the name of a size and its numbers.
+
+    Parameters
+    ----------
+    size
+        "auto", "document", "workstation" or "laptop".
+    numbers
+        Numbers by name that replace those of the size; None: not replaced.
+    has_accelerator
+        Whether an accelerator is at hand, which "auto" depends on.
+
+    Returns
+    -------
+    The name of the size, never "auto", and its numbers by name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such size.
+
+    Examples
+    --------
+    >>> name, sizes = resolve_sizes("auto", {"n_latent": 64, "n_heads": None}, has_accelerator=False)
+    >>> name, sizes["n_latent"], sizes["n_heads"]
+    ('laptop', 64, 8)
+    """
+    name = AUTO_SIZES[has_accelerator] if size == "auto" else size
+    if name not in SIZES:
+        raise ValueError(f"`size` must be one of {list(SIZES)} or 'auto', got {size!r}.")
+    return name, {**SIZES[name], **{key: value for key, value in numbers.items() if value is not None}}
+
+
+def describe_sizes(sizes: Mapping[str, Any]) -> str:
+    """Return sizes as text: ``n_hidden: 512, n_latent: 128, ...``."""
+    return ", ".join(f"{name}: {value}" for name, value in sizes.items())
+
+
+def check_sizes(n_latent: int, n_heads: int, classifier_widths: tuple[int, ...], **others: int) -> None:
     """Raise an error if sizes do not define a network.
 
     Parameters
@@ -55,7 +99,7 @@ def check_sizes(n_latent: int, n_heads: int, classifier_widths: tuple[int, ...],
         Number of attention heads.
     classifier_widths
         Width of each stage of the classifier.
-    *others
+    **others
         Further sizes, each at least 1.
 
     Raises
@@ -64,8 +108,8 @@ def check_sizes(n_latent: int, n_heads: int, classifier_widths: tuple[int, ...],
         If a size is below 1, the classifier has no stage, or `n_latent` is not a multiple of `n_heads`.
     """
     if len(classifier_widths) == 0:
-        raise ValueError("`classifier_widths` must have at least one stage, got none; the default has three.")
-    sizes = (n_latent, n_heads, *classifier_widths, *others)
+        raise ValueError("`classifier_widths` must have at least one stage, got none; the default has two or three.")
+    sizes = (n_latent, n_heads, *classifier_widths, *others.values())
     if min(sizes) < 1:
         raise ValueError(f"Sizes must be at least 1, got {sizes}.")
     if n_latent % n_heads:

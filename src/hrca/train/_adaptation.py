@@ -18,8 +18,8 @@ from hrca.data._row_reader import dense
 from hrca.module._module import TARGETS_KEY, HRCAModule
 from hrca.typing import Batches
 
-from ._callbacks import EpochHistory, PhaseProgress
-from ._phase import PhaseRun
+from ._callbacks import EpochHistory
+from ._phase import PhaseRun, progress_bar
 from ._trainingplans import AdaptPlan
 
 # Maximum number of query cells that adaptation draws from: the default 200 steps of 64 query cells use 12,800.
@@ -62,7 +62,7 @@ class _MixedDataset(IterableDataset):
     def __init__(
         self, reference: SoftLabelledCells, query: SoftLabelledCells, *, batch_size: int, n_steps: int, seed: int
     ):
-        self.sides = (reference, query)
+        self.sides: tuple[SoftLabelledCells, ...] = (reference, query)
         self.batch_size, self.n_steps = batch_size, n_steps
         # continues from epoch to epoch
         self.rng = np.random.default_rng(seed)
@@ -99,6 +99,10 @@ class MixedBatches(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Return the batches as the dataset makes them."""
         return DataLoader(self.batches, batch_size=None)
+
+    def teardown(self, stage: str) -> None:
+        """Drop the cells."""
+        self.batches.sides = ()
 
     def val_dataloader(self) -> list:
         """Return no batches. Without this method Lightning warns that the plan could validate."""
@@ -243,14 +247,15 @@ def prepare_adaptation(
         n_steps=min(max_steps, EPOCH_STEPS),
         seed=seed,
     )
-    trainer = {"simple_progress_bar": False, "log_every_n_steps": 1, "max_steps": max_steps, **trainer_kwargs}
-    bar: list[Callback] = [PhaseProgress("adapt")] if trainer.get("enable_progress_bar", True) else []
+    trainer = {"log_every_n_steps": 1, "max_steps": max_steps, **trainer_kwargs, "simple_progress_bar": False}
     return PhaseRun(
         name="adapt",
+        title="adapt",
+        length=f"{max_steps} steps",
         plan=AdaptPlan(module, corruption="thin", lr=lr, lr_schedule="one_cycle", monitor="train_loss"),
         cells=cells,
         history=EpochHistory(),
-        callbacks=[*bar, *callbacks],
+        callbacks=[*progress_bar("adapt", trainer_kwargs), *callbacks],
         max_epochs=math.ceil(max_steps / EPOCH_STEPS),
         trainer_kwargs=trainer,
     )

@@ -10,9 +10,28 @@ from lightning.pytorch.callbacks import Callback
 from scvi.train._progress import ProgressBar
 
 KeepPolicy = Literal["best", "last"]
+KeepMode = Literal["min", "max"]
 
 
-class KeepWeights(Callback):
+class FreshMetrics(Callback):
+    """Know which of Lightning's numbers belong to this epoch; abstract.
+
+    Lightning keeps the numbers of a validation until the next one, which ``check_val_every_n_epoch`` delays.
+    """
+
+    _validated_epoch: int | None = None
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that this epoch has a validation."""
+        self._validated_epoch = trainer.current_epoch
+
+    def fresh_value(self, trainer: Trainer, name: str) -> float:
+        """Return a number of this epoch; NaN if it has none."""
+        is_stale = name.startswith("validation") and self._validated_epoch != trainer.current_epoch
+        return float("nan") if is_stale else float(trainer.callback_metrics.get(name, float("nan")))
+
+
+class KeepWeights(FreshMetrics):
     """Keep the weights of one epoch, and load them when training ends.
 
     HRCA specification, "Pre-training": "The model at the point where the loss no longer decrease is selected". The copy
@@ -21,10 +40,12 @@ class KeepWeights(Callback):
     Parameters
     ----------
     monitor
-        The loss, by the name under which it is logged.
+        The loss or score, by the name under which it is logged.
     policy
-        "best": the epoch with the lowest loss. "last": the last epoch with a finite loss. Where the learning rate falls
-        to zero, the lowest loss comes before the weights have settled.
+        "best": the epoch with the best value; until one is validated, the last. "last": the last epoch with a finite
+        loss. Where the learning rate falls to zero, the lowest loss comes before the weights have settled.
+    mode
+        "min": a lower value is better. "max": a higher one.
 
     Attributes
     ----------
@@ -32,23 +53,40 @@ class KeepWeights(Callback):
         Index of the epoch whose weights are kept; None before the first.
     """
 
-    def __init__(self, monitor: str, *, policy: KeepPolicy = "best"):
+    def __init__(self, monitor: str, *, policy: KeepPolicy = "best", mode: KeepMode = "min"):
         self.monitor = monitor
         self.policy = policy
+        self.sign = -1.0 if mode == "max" else 1.0
         self.kept_epoch: int | None = None
         self._kept_loss = float("inf")
         self._kept_state: dict[str, torch.Tensor] = {}
 
+    @property
+    def reason(self) -> str:
+        """The reason for the choice of the epoch, in words."""
+        if self.policy == "last" or not math.isfinite(self._kept_loss):
+            return "the last"
+        return f"the {'lowest' if self.sign > 0 else 'highest'} {self.monitor}"
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Copy the weights if the policy selects this epoch."""
-        loss = float(trainer.callback_metrics[self.monitor])
-        if loss < self._kept_loss or (self.policy == "last" and math.isfinite(loss)):
-            self._kept_loss = loss
+        loss = self.sign * self.fresh_value(trainer, self.monitor)
+        # without a validation in this epoch, the training loss says whether the weights are numbers
+        is_finite = math.isfinite(loss if not math.isnan(loss) else self.fresh_value(trainer, "train_loss"))
+        has_best = self.policy == "best" and math.isfinite(self._kept_loss)
+        is_stale = self._validated_epoch != trainer.current_epoch
+        if loss < self._kept_loss or (is_finite and not has_best and (self.policy == "last" or is_stale)):
+            self._kept_loss = float("inf") if math.isnan(loss) else loss
             self.kept_epoch = trainer.current_epoch
             self._kept_state = {
                 name: value.detach().to("cpu", copy=True)
                 for name, value in pl_module.get_submodule("module").state_dict().items()
             }
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Load the kept weights after an interruption: those within an epoch belong to no entry of the history."""
+        if self._kept_state:
+            pl_module.get_submodule("module").load_state_dict(self._kept_state)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Load the kept weights; with several processes those of the first, because batch statistics differ.
@@ -78,7 +116,7 @@ class KeepWeights(Callback):
         self._kept_state = state_dict["weights"]
 
 
-class EpochHistory(Callback):
+class EpochHistory(FreshMetrics):
     """Record every logged number of every epoch, and the learning rate.
 
     scvi-tools reads its history from one kind of logger, which starts anew when training is resumed. This callback
@@ -95,11 +133,11 @@ class EpochHistory(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the numbers of this epoch."""
-        rate = trainer.optimizers[0].param_groups[-1]["lr"]
-        for name, value in {**trainer.callback_metrics, "lr": rate}.items():
+        numbers = {name: self.fresh_value(trainer, name) for name in trainer.callback_metrics}
+        for name, value in {**numbers, "lr": float(trainer.optimizers[0].param_groups[-1]["lr"])}.items():
             values = self.epochs.setdefault(name, [])
             values += [float("nan")] * (trainer.current_epoch - len(values))
-            values.append(float(value))
+            values.append(value)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed training needs: all epochs so far."""

@@ -1,15 +1,20 @@
 """The settings of a training phase."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import inspect
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.callbacks import Callback
+from scvi import settings as scvi_settings
+from scvi.train import Trainer
 
 from hrca.module._transforms import CORRUPTIONS
 
 from ._schedule import check_epochs, default_epochs, scaled_schedule
+from ._splitting import resolve_train_size
 from ._trainingplans import LR_SCHEDULES, SpecifiedPlan
 
 PhaseName = Literal["pretrain", "finetune"]
@@ -26,8 +31,27 @@ PLAN_ARGUMENTS = (
     "freeze_encoder_epochs",
     "encoder_lr",
 )
+# Arguments of the data loaders of scvi-tools and torch that do not change which cells train.
+LOADER_ARGUMENTS = (
+    "drop_dataset_tail",
+    "drop_last",
+    "multiprocessing_context",
+    "num_workers",
+    "persistent_workers",
+    "pin_memory",
+    "prefetch_factor",
+)
+# Arguments of scvi-tools' Trainer and of Lightning's, which it passes on; and those that TrainRunner takes out before.
+TRAINER_ARGUMENTS = {
+    *inspect.signature(Trainer.__init__).parameters,
+    *inspect.signature(LightningTrainer.__init__).parameters,
+    "ckpt_path",
+}
+TRAINER_DEFAULTS = {name: p.default for name, p in inspect.signature(Trainer.__init__).parameters.items()}
 # Beginnings of the names of Trainer arguments that `train` uses for fine-tuning only.
 FINETUNE_ONLY_KWARGS = ("logger", "early_stopping")
+# Arguments of the plan of fine-tuning only.
+FINETUNE_ONLY_PLAN = ("freeze_encoder_epochs", "encoder_lr")
 
 
 @dataclass(frozen=True)
@@ -62,6 +86,12 @@ class PhaseConfig:
         Further Lightning callbacks.
     trainer_kwargs
         Arguments of scvi-tools' TrainRunner and Trainer.
+    validation_size
+        Fraction of the validation cells; None: all cells that do not train.
+    n_samples_per_label
+        Maximum number of cells of a label in an epoch; None: all.
+    loader_kwargs
+        Further arguments of the data loaders.
     """
 
     name: PhaseName
@@ -77,6 +107,9 @@ class PhaseConfig:
     tensorboard: bool
     callbacks: tuple[Callback, ...]
     trainer_kwargs: dict[str, Any]
+    validation_size: float | None = None
+    n_samples_per_label: int | None = None
+    loader_kwargs: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_arguments(cls, name: PhaseName, arguments: Mapping[str, Any], **changes: Any) -> "PhaseConfig":
@@ -90,8 +123,21 @@ class PhaseConfig:
             The arguments of :meth:`hrca.HRCA.pretrain`, :meth:`hrca.HRCA.finetune` or :meth:`hrca.HRCA.train` by name.
         changes
             Arguments that replace these.
+
+        Raises
+        ------
+        TypeError
+            If an argument of the plan, the data loader or the Trainer is unknown.
         """
-        chosen = {**arguments, **changes}
+        plan_kwargs = dict(changes.pop("plan_kwargs", arguments["plan_kwargs"]) or {})
+        loader_kwargs = {"num_workers": arguments["num_workers"], **(arguments["datasplitter_kwargs"] or {})}
+        if loader_kwargs["num_workers"] is None:
+            loader_kwargs["num_workers"] = scvi_settings.dl_num_workers
+        _check_names("plan_kwargs", plan_kwargs, PLAN_ARGUMENTS)
+        _check_names("datasplitter_kwargs", loader_kwargs, LOADER_ARGUMENTS)
+        chosen = {**arguments, **changes, **plan_kwargs}
+        trainer_kwargs = flat_trainer_kwargs(chosen["trainer_kwargs"])
+        _check_names(None, trainer_kwargs, TRAINER_ARGUMENTS)
         folder = chosen["checkpoint_dir"]
         return cls(
             name=name,
@@ -99,20 +145,23 @@ class PhaseConfig:
             plan_kwargs={key: chosen[key] for key in PLAN_ARGUMENTS if key in chosen},
             checkpoint_dir=None if folder is None else Path(folder),
             callbacks=tuple(chosen["callbacks"] or ()),
+            batch_size=resolve_batch_size(chosen["batch_size"]),
+            train_size=resolve_train_size(chosen["train_size"], chosen["validation_size"]),
+            validation_size=chosen["validation_size"],
+            n_samples_per_label=chosen.get("n_samples_per_label"),
+            num_workers=loader_kwargs.pop("num_workers"),
+            loader_kwargs=loader_kwargs,
             trainer_kwargs={
                 "accelerator": chosen["accelerator"],
                 "devices": chosen["devices"],
-                **chosen["trainer_kwargs"],
+                **trainer_kwargs,
             },
             **{
                 key: chosen[key]
                 for key in (
                     "max_epochs",
-                    "batch_size",
-                    "train_size",
                     "checkpoint_interval",
                     "resume",
-                    "num_workers",
                     "tensorboard",
                 )
             },
@@ -179,6 +228,11 @@ class PhaseConfig:
                 "A frozen encoder leaves parameters without gradients, which `strategy` must allow, got "
                 f"{strategy!r}: `strategy='ddp_find_unused_parameters_true'` does."
             )
+        if self.n_samples_per_label is not None and (self.n_samples_per_label < 1 or "ddp" in strategy):
+            raise ValueError(
+                "`n_samples_per_label` must be at least 1, and trains in one process only, got "
+                f"{self.n_samples_per_label} and the `strategy` {strategy!r}."
+            )
         if self.checkpoint_interval < 1:
             raise ValueError(f"`checkpoint_interval` must be at least 1, got {self.checkpoint_interval}.")
         if self.resume and self.checkpoint_dir is None:
@@ -199,27 +253,72 @@ def configs_for_train(
     n_obs
         Number of cells.
     n_labelled
-        Number of labelled cells.
+        Number of labelled cells that an epoch draws.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :meth:`PhaseConfig.check` and :meth:`PhaseConfig.from_arguments`.
     """
-    batch_size, epochs = arguments["batch_size"], arguments["pretrain_epochs"]
+    arguments = {**arguments, "trainer_kwargs": flat_trainer_kwargs(arguments["trainer_kwargs"])}
+    plan_kwargs, epochs = arguments["plan_kwargs"] or {}, arguments["pretrain_epochs"]
+    batch_size, n_cells = resolve_batch_size(arguments["batch_size"]), {"pretrain": n_obs, "finetune": n_labelled}
+    defaults = {name: default_epochs(plans[name], n_cells[name], batch_size) for name in PHASES}
     if epochs is None:
-        epochs = default_epochs(plans["pretrain"], n_obs, batch_size)
+        # fewer epochs than the default are for a shorter training, of both phases alike
+        ratio = 1.0 if arguments["max_epochs"] is None else arguments["max_epochs"] / defaults["finetune"]
+        epochs = max(1, round(ratio * defaults["pretrain"]))
     configs = []
     if epochs != 0:
         changes = {**scaled_schedule(plans["pretrain"], epochs), "max_epochs": epochs, "callbacks": None}
-        trainer_kwargs = drop_prefixed(arguments["trainer_kwargs"], FINETUNE_ONLY_KWARGS)
-        configs.append(PhaseConfig.from_arguments("pretrain", arguments, **changes, trainer_kwargs=trainer_kwargs))
+        changes["trainer_kwargs"] = drop_prefixed(arguments["trainer_kwargs"], FINETUNE_ONLY_KWARGS)
+        changes["plan_kwargs"] = {k: v for k, v in plan_kwargs.items() if k not in FINETUNE_ONLY_PLAN}
+        changes["n_samples_per_label"] = None
+        configs.append(PhaseConfig.from_arguments("pretrain", arguments, **changes))
     epochs, trainer_kwargs = arguments["max_epochs"], arguments["trainer_kwargs"]
-    stops_early = epochs is None and arguments["lr_schedule"] == "plateau" and arguments["train_size"] < 1
+    lr_schedule = plan_kwargs.get("lr_schedule", arguments["lr_schedule"])
+    train_size = resolve_train_size(arguments["train_size"], arguments["validation_size"])
+    stops_early = epochs is None and lr_schedule == "plateau" and train_size < 1
     if epochs is None:
-        epochs = default_epochs(plans["finetune"], n_labelled, batch_size)
+        epochs = defaults["finetune"]
     schedule = scaled_schedule(plans["finetune"], epochs)
     if arguments["max_epochs"] is None:
         # two reductions of the learning rate have had no effect by then, also where a user enables early stopping
         patience = 2 * schedule["lr_patience"] + 1
         trainer_kwargs = {"early_stopping": stops_early, "early_stopping_patience": patience, **trainer_kwargs}
     changes = {**schedule, "max_epochs": epochs, "trainer_kwargs": trainer_kwargs}
-    return [*configs, PhaseConfig.from_arguments("finetune", arguments, **changes)]
+    configs.append(PhaseConfig.from_arguments("finetune", arguments, **changes))
+    for config in configs:
+        config.check()
+    return configs
+
+
+def flat_trainer_kwargs(trainer_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of the Trainer, with those that a `trainer_config` of scvi-tools has set.
+
+    A config has a value for each argument, also for those that were left at the defaults of other models.
+    """
+    config = trainer_kwargs.get("trainer_config") or {}
+    fields = config if isinstance(config, Mapping) else config.to_kwargs()
+    is_set = {name: value for name, value in fields.items() if value != TRAINER_DEFAULTS.get(name)}
+    return {**is_set, **{name: value for name, value in trainer_kwargs.items() if name != "trainer_config"}}
+
+
+def resolve_batch_size(batch_size: int | None) -> int:
+    """Return the number of cells in a batch; None: that of ``scvi.settings``."""
+    return scvi_settings.batch_size if batch_size is None else batch_size
+
+
+def _check_names(argument: str | None, given: Mapping[str, Any], allowed: Collection[str]) -> None:
+    unknown = [name for name in given if name not in allowed]
+    if not unknown:
+        return
+    if argument is None:
+        raise TypeError(
+            f"There is no argument `{unknown[0]}`: it is none of this method, nor of the Trainer of scvi-tools or of "
+            "Lightning."
+        )
+    raise TypeError(f"`{argument}` must hold some of {list(allowed)}, got {unknown}.")
 
 
 def drop_prefixed(trainer_kwargs: Mapping[str, Any], prefixes: str | tuple[str, ...]) -> dict[str, Any]:

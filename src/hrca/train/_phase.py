@@ -36,6 +36,10 @@ class PhaseRun:
     ----------
     name
         "pretrain", "finetune" or "adapt".
+    title
+        Name of the run in messages: that of the phase, after the name of the fold if there is one.
+    length
+        The length of the run in words.
     plan
         The training plan.
     cells
@@ -51,6 +55,8 @@ class PhaseRun:
     """
 
     name: str
+    title: str
+    length: str
     plan: BasePlan
     cells: DataSplitter | LightningDataModule
     history: EpochHistory
@@ -87,6 +93,7 @@ def prepare_phase(
     *,
     plan_cls: type[SpecifiedPlan],
     splitter_cls: type[FixedIndexSplitter],
+    codes: np.ndarray,
     max_epochs: int,
     history: EpochHistory,
     model_state: dict[str, Any],
@@ -108,6 +115,8 @@ def prepare_phase(
         Class of the training plan.
     splitter_cls
         Class of the data splitter.
+    codes
+        Label code of each cell of the reference, shape (n_obs,).
     max_epochs
         Number of epochs.
     history
@@ -134,14 +143,24 @@ def prepare_phase(
         validation_indices=split.validation,
         batch_size=config.batch_size,
         strategy=config.trainer_kwargs.get("strategy", "auto"),
+        codes=codes,
+        n_samples_per_label=config.n_samples_per_label,
         num_workers=config.num_workers,
+        **config.loader_kwargs,
     )
     monitor = "validation_loss" if n_validation else "train_loss"
     plan = plan_cls(module, monitor=monitor, **config.plan_kwargs)
     callbacks = _callbacks(config, monitor, model_state, checkpoint)
-    _warn_if_long(config, module, n_train, max_epochs)
     return PhaseRun(
-        config.name, plan, cells, history, callbacks, max_epochs, _trainer_defaults(config, n_validation, monitor)
+        name=config.name,
+        title=config.title,
+        length=_estimate_length(config, module, n_train, max_epochs),
+        plan=plan,
+        cells=cells,
+        history=history,
+        callbacks=callbacks,
+        max_epochs=max_epochs,
+        trainer_kwargs=_trainer_defaults(config, n_validation, monitor),
     )
 
 
@@ -151,21 +170,29 @@ def restrict(split: Split, cell_mask: np.ndarray) -> Split:
     return replace(split, train=train, validation=validation)
 
 
-def log_kept_weights(run: PhaseRun) -> None:
-    """Log the epoch whose weights a run has kept."""
-    for callback in run.callbacks:
-        if isinstance(callback, KeepWeights):
-            reason = "the last" if callback.policy == "last" else f"the lowest {callback.monitor}"
-            logger.info("%s: kept the weights of epoch %s, %s.", run.name, callback.kept_epoch, reason)
+def log_end(run: PhaseRun, seconds: float) -> None:
+    """Log that a run has ended, with its length and the epoch whose weights it has kept."""
+    n_epochs = max(map(len, run.history.epochs.values()), default=0)
+    kept = [
+        f", kept the weights of epoch {(callback.kept_epoch or 0) + 1}, {callback.reason}"
+        for callback in run.callbacks
+        if isinstance(callback, KeepWeights)
+    ]
+    logger.info("%s: ended after %d epochs in %s%s.", run.title, n_epochs, _duration(seconds), "".join(kept))
 
 
 def _callbacks(
     config: PhaseConfig, monitor: str, model_state: dict[str, Any], checkpoint: dict[str, Any] | None
 ) -> list[Callback]:
-    policy: KeepPolicy = "last" if config.lr_schedule == "one_cycle" else "best"
-    callbacks: list[Callback] = [KeepWeights(monitor, policy=policy), *config.callbacks]
-    if config.trainer_kwargs.get("enable_progress_bar", True):
-        callbacks.append(PhaseProgress(config.title))
+    kwargs = config.trainer_kwargs
+    stops_early = bool(kwargs.get("early_stopping"))
+    # a cycle that is cut short has no last epoch to wait for
+    policy: KeepPolicy = "last" if config.lr_schedule == "one_cycle" and not stops_early else "best"
+    mode = kwargs.get("early_stopping_mode", "min")
+    if stops_early:
+        monitor = kwargs.get("early_stopping_monitor", monitor)
+    kept = KeepWeights(monitor, policy=policy, mode=mode if stops_early else "min")
+    callbacks: list[Callback] = [kept, *config.callbacks, *progress_bar(config.title, kwargs)]
     if config.checkpoint_dir is not None:
         config.checkpoint_dir.mkdir(parents=True, exist_ok=True)
         callbacks.append(
@@ -181,27 +208,56 @@ def _callbacks(
 
 
 def _trainer_defaults(config: PhaseConfig, n_validation: int, monitor: str) -> dict[str, Any]:
-    defaults: dict[str, Any] = {
-        # nothing is logged within an epoch, and Lightning warns where an interval is longer than an epoch
-        "log_every_n_steps": 1,
-        "simple_progress_bar": False,
-    }
+    # nothing is logged within an epoch, and Lightning warns where an interval is longer than an epoch
+    defaults: dict[str, Any] = {"log_every_n_steps": 1}
     if n_validation:
         # the schedule and the kept weights need the validation loss of every epoch
         defaults["check_val_every_n_epoch"] = 1
     if config.trainer_kwargs.get("early_stopping"):
         defaults["early_stopping_monitor"] = monitor
-    return {**defaults, **config.trainer_kwargs}
+    given = {k: v for k, v in config.trainer_kwargs.items() if (k, v) != ("check_val_every_n_epoch", None)}
+    # HRCA's own bar stands in for scvi-tools'
+    return {**defaults, **given, "simple_progress_bar": False}
 
 
-def _warn_if_long(config: PhaseConfig, module: HRCAModule, n_obs: int, max_epochs: int) -> None:
+def progress_bar(title: str, trainer_kwargs: Mapping[str, Any]) -> list[Callback]:
+    """Return HRCA's progress bar; none without a bar, or where Lightning's own, of the batches, is wanted.
+
+    Parameters
+    ----------
+    title
+        Text before the bar.
+    trainer_kwargs
+        Arguments of the Trainer: ``enable_progress_bar`` and ``simple_progress_bar``.
+    """
+    is_wanted = trainer_kwargs.get("enable_progress_bar", True) and trainer_kwargs.get("simple_progress_bar", True)
+    return [PhaseProgress(title)] if is_wanted else []
+
+
+def _estimate_length(config: PhaseConfig, module: HRCAModule, n_obs: int, max_epochs: int) -> str:
+    """Return the length of a phase in words; warn if it takes hours."""
+    length = f"{max_epochs} epochs of {n_obs} cells"
     if uses_accelerator(config.trainer_kwargs["accelerator"]):
-        return
-    hours = max_epochs * estimate_epoch_seconds(module, n_obs=n_obs, batch_size=config.batch_size) / 3600
-    logger.info("%s: %d epochs of %d cells, about %.2g h on this CPU.", config.name, max_epochs, n_obs, hours)
+        return length
+    seconds = max_epochs * estimate_epoch_seconds(module, n_obs=n_obs, batch_size=config.batch_size)
+    hours = seconds / 3600
     if hours > LONG_RUN_HOURS:
         warn_user(
             f"{config.name} of {max_epochs} epochs on {n_obs} cells will take about {hours:.2g} h on this CPU. "
-            'A smaller size (`HRCA(adata, **hrca.SIZES["laptop"])`), fewer genes or epochs, or a GPU '
+            'A smaller size (`HRCA(adata, size="laptop")`), fewer genes or epochs, or a GPU '
             "(`accelerator='gpu'`) shorten it."
         )
+    return f"{length}, about {_duration(seconds)} on this CPU"
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration in words, in its natural unit.
+
+    Examples
+    --------
+    >>> [_duration(seconds) for seconds in (0.01, 7, 300, 20_000)]
+    ['1 s', '7 s', '5 min', '5.6 h']
+    """
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.2g} h"

@@ -1,6 +1,9 @@
 """States of all random generators that training draws from."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -13,13 +16,53 @@ def set_seed(seed: int) -> None:
     scvi.settings.seed = seed
 
 
+@dataclass(frozen=True)
+class RandomStream:
+    """The random numbers of a model, which a later training continues.
+
+    Attributes
+    ----------
+    found
+        States of the generators before the model's last training, and after it.
+    last
+        The states that this training ended with.
+    """
+
+    found: dict[str, Any]
+    last: dict[str, Any]
+
+
+@contextmanager
+def private_generators(stream: RandomStream | None = None) -> Iterator[None]:
+    """Leave the generators as they were found.
+
+    Parameters
+    ----------
+    stream
+        Random numbers to continue if the generators are as its training found them, so that a second phase does not
+        draw the numbers of the first. Where a user has seeded or drawn since, the generators' own are drawn.
+    """
+    had_cuda = torch.cuda.is_initialized()
+    found = get_random_states()
+    if stream is not None and _are_equal(stream.found, found):
+        set_random_states(stream.last)
+    try:
+        yield
+    finally:
+        set_random_states(found)
+        if torch.cuda.is_initialized() and not had_cuda:
+            # a CUDA generator that is not yet there has the seed of the CPU's
+            torch.cuda.manual_seed_all(torch.initial_seed())
+
+
 def get_random_states() -> dict[str, Any]:
     """Return the states of the generators of torch, CUDA, numpy and Python, as plain values."""
     algorithm, keys, position, has_gauss, gauss = cast("tuple", np.random.get_state())
     version, words, next_gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # reading the states of devices that are not in use would initialise them, and forbid forked processes
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         "numpy": [algorithm, keys.tolist(), int(position), int(has_gauss), float(gauss)],
         "python": [version, list(words), next_gauss],
     }
@@ -34,3 +77,10 @@ def set_random_states(states: dict[str, Any]) -> None:
     np.random.set_state((algorithm, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))
     version, words, next_gauss = states["python"]
     random.setstate((version, tuple(words), next_gauss))
+
+
+def _are_equal(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Return whether the generators that training draws from have the same states."""
+    devices = len(first["cuda"]) == len(second["cuda"])
+    states = zip([first["torch"], *first["cuda"]], [second["torch"], *second["cuda"]], strict=False)
+    return devices and first["numpy"] == second["numpy"] and all(torch.equal(one, other) for one, other in states)

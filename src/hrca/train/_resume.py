@@ -78,7 +78,7 @@ def resume_phase(
     config: PhaseConfig,
     identity: Mapping[str, Any],
     *,
-    train_size: float,
+    split: Split,
     max_epochs: int,
 ) -> ResumedState:
     """Return the state from which a phase continues.
@@ -91,8 +91,8 @@ def resume_phase(
         The settings of the phase.
     identity
         Properties of the model, see :func:`model_identity`.
-    train_size
-        The `train_size` of the model's split.
+    split
+        The model's split.
     max_epochs
         Number of epochs of the phase.
 
@@ -104,7 +104,7 @@ def resume_phase(
     """
     folder, state = config.checkpoint_dir, checkpoint["model_state"]
     continues = checkpoint["phase"] == config.name and not checkpoint["complete"]
-    _check_identity(state, identity, train_size, folder)
+    _check_identity(state, identity, split, folder)
     if continues:
         _check_settings(checkpoint, config, max_epochs)
     split = Split.from_dict(state["split"])
@@ -127,19 +127,18 @@ def resume_phase(
     return ResumedState(split, is_complete, history, checkpoint["module"], checkpoint["random_states"])
 
 
-def _check_identity(
-    state: Mapping[str, Any], identity: Mapping[str, Any], train_size: float, folder: Path | None
-) -> None:
+def _check_identity(state: Mapping[str, Any], identity: Mapping[str, Any], split: Split, folder: Path | None) -> None:
     differing = [name for name, value in identity.items() if state.get(name) != value]
     if differing:
         raise ValueError(
             f"The checkpoints in {folder} are of a model with other {' and '.join(differing)}. Give the reference, the "
             "query to match and the sizes that they were trained with, or another `checkpoint_dir`."
         )
-    if state["split"]["train_size"] != train_size:
+    trained = Split.from_dict(state["split"]).fractions
+    if trained != split.fractions:
         raise ValueError(
-            f"The checkpoints in {folder} were trained with `train_size={state['split']['train_size']}`, got "
-            f"{train_size}. Give the same to continue."
+            f"The checkpoints in {folder} were trained with `{trained}`, got `{split.fractions}`. Give the same to "
+            "continue."
         )
 
 

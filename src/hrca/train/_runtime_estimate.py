@@ -17,6 +17,8 @@ OPERATIONS_PER_SCORE = 300
 SECONDS_PER_PARAMETER_STEP = 1.5e-9
 # Width of the square matrix whose product measures the speed: large enough that memory access does not dominate.
 PROBE_WIDTH = 1024
+# Maximum number of rows of the other matrix: a larger batch is not faster for each cell, and may not fit in memory.
+MAX_PROBE_ROWS = 512
 # Number of products, of which the fastest counts: starting threads slows the first.
 N_PROBES = 5
 
@@ -50,10 +52,11 @@ def estimate_epoch_seconds(module: nn.Module, *, n_obs: int, batch_size: int) ->
 
 def _operations_per_second(batch_size: int) -> float:
     # ones, not random numbers: a resumed training must find the generators as they were
-    rows, weights = torch.ones(batch_size, PROBE_WIDTH), torch.ones(PROBE_WIDTH, PROBE_WIDTH)
+    n_rows = min(batch_size, MAX_PROBE_ROWS)
+    rows, weights = torch.ones(n_rows, PROBE_WIDTH), torch.ones(PROBE_WIDTH, PROBE_WIDTH)
     fastest = float("inf")
     for _ in range(N_PROBES):
         start = time.perf_counter()
         torch.mm(rows, weights)
         fastest = min(fastest, time.perf_counter() - start)
-    return 2 * batch_size * PROBE_WIDTH**2 / fastest
+    return 2 * n_rows * PROBE_WIDTH**2 / fastest

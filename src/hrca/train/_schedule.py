@@ -48,7 +48,7 @@ def default_epochs(plan_cls: type[SpecifiedPlan], n_obs: int, batch_size: int) -
     -------
     The number of epochs that make the plan's number of optimiser steps; at least 10, at most that of the specification.
     """
-    epochs = round(plan_cls.default_steps * batch_size / n_obs)
+    epochs = round(plan_cls.default_steps * batch_size / max(n_obs, 1))
     return min(max(epochs, MIN_EPOCHS), plan_cls.specified_epochs)
 
 
@@ -68,7 +68,7 @@ def specified_epochs(plan_cls: type[SpecifiedPlan], phase: str, n_obs: int) -> i
     reason = "the number of the specification"
     if max_epochs < plan_cls.specified_epochs:
         reason += f", {plan_cls.specified_epochs}, scaled down by scvi-tools' rule for {n_obs} cells"
-    logger.info("%s: %d epochs, %s.", phase, max_epochs, reason)
+    logger.debug("%s: %d epochs, %s.", phase, max_epochs, reason)
     return max_epochs
 
 

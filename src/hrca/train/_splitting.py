@@ -1,17 +1,21 @@
 """Training and validation cells."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from scvi.data import AnnDataManager
 from scvi.dataloaders import DataSplitter
 from scvi.model._utils import use_distributed_sampler
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from hrca._warnings import warn_user
+
+# Fraction of the cells that train, as in scvi-tools' DataSplitter.
+DEFAULT_TRAIN_SIZE = 0.9
 
 
 @dataclass(frozen=True)
@@ -28,22 +32,31 @@ class Split:
         Indices of the validation cells, sorted, shape (n_validation,).
     reference_digest
         Digest of the reference that the indices belong to.
+    validation_size
+        Fraction of the validation cells; None: all cells that do not train.
     """
 
     train_size: float
     train: np.ndarray
     validation: np.ndarray
     reference_digest: str
+    validation_size: float | None = None
+
+    @property
+    def fractions(self) -> str:
+        """The arguments that the split was drawn with, as they are written in a call."""
+        validation = "" if self.validation_size is None else f", validation_size={self.validation_size}"
+        return f"train_size={self.train_size}{validation}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, which every version of HRCA can read."""
-        return vars(self).copy()
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Split":
         """Return the split that :meth:`to_dict` wrote."""
         train, validation = (np.asarray(fields[name], dtype=int) for name in ("train", "validation"))
-        return cls(fields["train_size"], train, validation, fields["reference_digest"])
+        return cls(fields["train_size"], train, validation, fields["reference_digest"], fields["validation_size"])
 
     def drop_cells(self, cells: np.ndarray, *, keep_validation: bool) -> "Split":
         """Return the split without some of its cells.
@@ -61,8 +74,21 @@ class Split:
         return replace(self, train=train, validation=validation)
 
 
+def resolve_train_size(train_size: float | None, validation_size: float | None) -> float:
+    """Return the fraction of training cells: 0.9, or what a larger `validation_size` leaves, unless it is given."""
+    if train_size is not None:
+        return train_size
+    return DEFAULT_TRAIN_SIZE if validation_size is None else min(DEFAULT_TRAIN_SIZE, 1 - validation_size)
+
+
 def split_cells(
-    split: Split | None, codes: np.ndarray, reference_digest: str, *, train_size: float, seed: int | None
+    split: Split | None,
+    codes: np.ndarray,
+    reference_digest: str,
+    *,
+    train_size: float,
+    validation_size: float | None = None,
+    seed: int | None,
 ) -> Split:
     """Return the split of the reference: an earlier one, or a new draw.
 
@@ -79,27 +105,41 @@ def split_cells(
         Fraction of the training cells of each label, in (0, 1].
     seed
         Seed of the draw; None: a random one.
+    validation_size
+        Fraction of the validation cells of each label; None: all others. The rest takes no part in training.
 
     Raises
     ------
     ValueError
-        If `train_size` is not in (0, 1], or differs from the `train_size` of the earlier split.
+        If `train_size` is not in (0, 1]; `validation_size` is below 0, or both add up to more than 1; or they differ
+        from those of the earlier split.
     """
     if not 0 < train_size <= 1:
         raise ValueError(f"`train_size` must be above 0 and at most 1, got {train_size}.")
-    is_same_reference = split is not None and split.reference_digest == reference_digest
-    if split is not None and not is_same_reference:
+    # 1 - 0.9 is a little less than 0.1
+    if validation_size is not None and not 0 <= validation_size <= 1 - train_size + 1e-9:
+        raise ValueError(
+            f"`validation_size` must be from 0 to 1 - `train_size`, got {validation_size} and a `train_size` of "
+            f"{train_size}."
+        )
+    if split is not None and split.reference_digest != reference_digest:
         warn_user(
             "The reference is not the one that the model was trained on: training and validation cells are drawn anew. "
             "Validation cells may have been training cells before."
         )
-    if split is None or not is_same_reference:
-        return Split(train_size, *stratified_split(codes, train_size, seed), reference_digest)
-    if split.train_size != train_size:
+        split = None
+    if split is None:
+        train, validation = stratified_split(codes, train_size, seed)
+        if validation_size is not None:
+            fraction = min(validation_size / (1 - train_size), 1.0) if len(validation) else 1.0
+            drawn = pd.Series(validation).groupby(codes[validation]).sample(frac=fraction, random_state=seed)
+            validation = np.sort(drawn.to_numpy())
+        return Split(train_size, train, validation, reference_digest, validation_size)
+    wanted = replace(split, train_size=train_size, validation_size=validation_size).fractions
+    if split.fractions != wanted:
         raise ValueError(
-            "Both phases must train on the same cells, but the first was split with "
-            f"`train_size={split.train_size}` and this one has `train_size={train_size}`. "
-            "Give the same, or make a new model."
+            f"Both phases must train on the same cells, but the first was split with `{split.fractions}` and this one "
+            f"has `{wanted}`. Give the same, or make a new model."
         )
     return split
 
@@ -132,6 +172,37 @@ def stratified_split(codes: np.ndarray, train_size: float, seed: int | None) -> 
     return np.setdiff1d(np.arange(len(codes)), validation), validation
 
 
+def n_sampled_cells(codes: np.ndarray, n_samples_per_label: int | None) -> int:
+    """Return the number of cells that an epoch draws, at most so many of each label; None: all."""
+    counts = np.unique(codes, return_counts=True)[1]
+    return int((counts if n_samples_per_label is None else np.minimum(counts, n_samples_per_label)).sum())
+
+
+class LabelSampler(Sampler[int]):
+    """A new draw of cells in each epoch, of each label at most so many, in random order.
+
+    Parameters
+    ----------
+    codes
+        Label code of each cell, shape (n_obs,).
+    n_samples_per_label
+        Maximum number of cells of a label.
+    """
+
+    def __init__(self, codes: np.ndarray, n_samples_per_label: int):
+        self.labels = [np.flatnonzero(codes == code) for code in np.unique(codes)]
+        self.n_samples_per_label = n_samples_per_label
+
+    def __len__(self) -> int:
+        return sum(min(len(cells), self.n_samples_per_label) for cells in self.labels)
+
+    def __iter__(self) -> Iterator[int]:
+        # torch's generator, whose state a checkpoint has
+        drawn = [cells[torch.randperm(len(cells)).numpy()[: self.n_samples_per_label]] for cells in self.labels]
+        chosen = np.concatenate(drawn)
+        yield from chosen[torch.randperm(len(chosen)).numpy()].tolist()
+
+
 class FixedIndexSplitter(DataSplitter):
     """scvi-tools' data splitter for given cells.
 
@@ -150,8 +221,13 @@ class FixedIndexSplitter(DataSplitter):
         scvi-tools warns of two. The cells are shuffled, so each epoch drops other cells.
     strategy
         Lightning's strategy. With a "ddp" strategy, each process gets a part of the cells.
-    num_workers
-        Number of processes that prepare batches.
+    codes
+        Label code of each cell of the reference, shape (n_obs,); only with `n_samples_per_label`.
+    n_samples_per_label
+        Number of training cells of each label that an epoch draws, without replacement; all of a label with fewer.
+        None: all cells.
+    **loader_kwargs
+        Arguments of the data loader of scvi-tools and torch.
     """
 
     def __init__(
@@ -162,18 +238,33 @@ class FixedIndexSplitter(DataSplitter):
         validation_indices: np.ndarray,
         batch_size: int,
         strategy: str = "auto",
-        num_workers: int = 0,
+        codes: np.ndarray | None = None,
+        n_samples_per_label: int | None = None,
+        **loader_kwargs: Any,
     ):
         n_obs = adata_manager.adata.n_obs
         unused = np.setdiff1d(np.arange(n_obs), np.concatenate([train_indices, validation_indices]))
+        self.cells = None
+        n_train = len(train_indices)
+        if n_samples_per_label is not None and codes is not None:
+            self.cells = LabelSampler(codes[train_indices], n_samples_per_label)
+            n_train = len(self.cells)
+        options = {"drop_last": n_train > batch_size and n_train % batch_size in (1, 2), **loader_kwargs}
         super().__init__(
             adata_manager,
             external_indexing=[train_indices, validation_indices, unused],
             batch_size=batch_size,
-            drop_last=len(train_indices) > batch_size and len(train_indices) % batch_size in (1, 2),
             distributed_sampler=use_distributed_sampler(strategy),
-            num_workers=num_workers,
+            **options,
         )
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the training batches."""
+        loader = super().train_dataloader()
+        if self.cells is not None:
+            # scvi-tools' loader samples batches of indices, and takes no sampler of cells
+            loader.sampler.sampler = self.cells
+        return loader
 
     def val_dataloader(self) -> DataLoader | list:
         """Return the validation batches; an empty list without validation cells."""

@@ -148,10 +148,15 @@ class BasePlan(TrainingPlan):
             rates = [group["lr"] for group in optimizer.param_groups]
             cycle = OneCycleLR(optimizer, max_lr=rates, total_steps=self.trainer.estimated_stepping_batches)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
-        scheduler = ReduceLROnPlateau(optimizer, factor=self.lr_factor, patience=self.lr_patience)
+        interval = 1
+        if self.lr_scheduler_metric.startswith("validation"):
+            # the schedule advances by epochs that have a validation; its patience is in epochs all the same
+            interval = self.trainer.check_val_every_n_epoch or 1
+        patience = -(-self.lr_patience // interval)
+        scheduler = ReduceLROnPlateau(optimizer, factor=self.lr_factor, patience=patience)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "monitor": self.lr_scheduler_metric},
+            "lr_scheduler": {"scheduler": scheduler, "monitor": self.lr_scheduler_metric, "frequency": interval},
         }
 
     def lr_scheduler_step(self, scheduler: LRScheduler, metric: torch.Tensor | None) -> None:

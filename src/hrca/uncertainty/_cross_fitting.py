@@ -163,7 +163,7 @@ def cross_fit(
             split=split.drop_cells(cells, keep_validation=keep_validation),
             folder=None if folder is None else _fold_folder(folder, i),
         )
-        logger.info("Training a fold model: %s.", fold.title)
+        logger.debug("Training a fold model: %s.", fold.title)
         train = np.setdiff1d(labelled, cells)
         _check_same_cells(fold.folder, train, labelled)
         module = fit_fold(fold)
@@ -227,8 +227,8 @@ def _check_untrained(trained_phases: Collection[str], first_phase: PhaseName) ->
     if first_phase in trained_phases:
         raise ValueError(
             "`train(n_folds=)` pre-trains each fold model without the cells that it scores, but this model was "
-            "pre-trained on all of them before. Make a new model, or continue with `train(0, n_folds=)` or "
-            "`finetune(n_folds=)`, whose fold models share its Gene-AE."
+            "pre-trained on all of them before. Make a new model, or continue with "
+            "`train(pretrain_epochs=0, n_folds=)` or `finetune(n_folds=)`, whose fold models share its Gene-AE."
         )
 
 

@@ -90,7 +90,7 @@ def fit_posthoc(
         pool_weights = _fit_pool_weights(scores)
         count_likelihood.pool_weights.copy_(pool_weights)
         at_reference_depth = pool_weights[0].exp().tolist()
-        logger.info(
+        logger.debug(
             "Pooling weights of network and count likelihood at a depth of %d: %s.", REFERENCE_DEPTH, at_reference_depth
         )
         max_depth = (
@@ -150,7 +150,7 @@ def _fit_calibration(
     identity and None.
     """
     calibration, branches = Calibration(n_labels), scores.scores_for_calibration
-    logger.info("Calibrating with %d held-out cells, each at %d depths.", scores.n_cells, N_DEPTHS)
+    logger.debug("Calibrating with %d held-out cells, each at %d depths.", scores.n_cells, N_DEPTHS)
     has_counts = (branches.depth > 0).numpy()
     if not has_counts.any():
         return calibration, None
@@ -168,7 +168,7 @@ def _fit_calibration(
 
 
 def _log_calibration(calibration: Calibration, n_cells: int) -> None:
-    logger.info(
+    logger.debug(
         "Calibrated with %d cells: temperature %.2f at a depth of %d, outlier rate %.3f, label biases %.2f to %.2f.",
         n_cells,
         calibration.temperature_coef[0].exp(),

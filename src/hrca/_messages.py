@@ -1,0 +1,25 @@
+"""Show HRCA's messages where the user has not set up logging."""
+
+import logging
+import sys
+
+
+class LastResortHandler(logging.Handler):
+    """Write messages to stderr as they are, unless the root logger has a handler, which then gets them.
+
+    Python itself shows warnings only. As in scvi-tools and scanpy, a message of the level INFO reaches a user who has
+    never heard of logging; ``logging.getLogger("hrca").setLevel("WARNING")`` hides it.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a message."""
+        if not logging.getLogger().handlers:
+            sys.stderr.write(f"{self.format(record)}\n")
+
+
+def show_messages() -> None:
+    """Show the messages of the logger ``hrca`` from the level INFO on, unless it has a level or a handler."""
+    logger = logging.getLogger("hrca")
+    if logger.level == logging.NOTSET and not logger.handlers:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(LastResortHandler())
