@@ -75,6 +75,23 @@ def test_more_updates_change_no_label(layers, monkeypatch):
     np.testing.assert_array_equal(tl.smooth(layers), labels)
 
 
+def test_cells_of_none_of_the_labels_keep_their_low_probabilities_and_hardly_vote(layers):
+    table = layers.obsm["hrca_probabilities"].to_numpy()
+    links = layers.obsp["spatial_connectivities"]
+    neighbours = sparse.csr_array(links / links.sum(axis=1))
+    is_novel = np.arange(1200) % 3 == 0
+    known = np.where(is_novel, 0.1, 1.0)[:, None] * table
+    smoothed = tl.mean_field_smoothing(known, neighbours, 0.5)
+    np.testing.assert_allclose(smoothed.sum(axis=1), np.where(is_novel, 0.1, 1.0))
+    # a weight of .01 is nearly that of a cell without a label
+    without = tl.mean_field_smoothing(np.where(is_novel[:, None], 0, table), neighbours, 0.5)
+    whole = tl.mean_field_smoothing(table, neighbours, 0.5)
+    assert np.abs(smoothed - without)[~is_novel].max() < 0.2 * np.abs(whole - without)[~is_novel].max()
+    layers.obsm["hrca_probabilities"].iloc[:] = known
+    tl.smooth(layers)
+    assert (layers.obs["hrca_smooth_confidence"][is_novel & (layers.obs["hrca"] != "C/c")] <= 0.1).all()
+
+
 def test_cells_without_a_label_stay_so(layers):
     labels = layers.obs["hrca"].astype(str)
     labels.iloc[:5] = "Unknown"
@@ -139,11 +156,11 @@ def test_novel_cells_are_described_by_cluster(layers, matrix):
     x = rng.random((1200, 4))
     x[:100, 2] += 1
     layers.X = matrix(x)
-    table = tl.novel_clusters(layers, "cluster", n_top=2)
+    table = tl.rejected_clusters(layers, "cluster", n_top=2)
     assert list(table.index) == ["new"]
     assert table.loc["new", "n_obs"] == 120
-    assert table.loc["new", "novel_fraction"] == pytest.approx(100 / 120)
+    assert table.loc["new", "rejected_fraction"] == pytest.approx(100 / 120)
     t = ttest_ind(x[:100], x[100:], equal_var=False).statistic
     assert table.loc["new", "genes"] == [f"{i}" for i in np.argsort(-t)[:2]]
     with pytest.raises(ValueError, match="obs must have 'leiden'"):
-        tl.novel_clusters(layers, "leiden")
+        tl.rejected_clusters(layers, "leiden")

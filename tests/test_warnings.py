@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from hrca import _warnings
-from hrca._warnings import warn_user
+from hrca._warnings import annotate_sample_warnings, warn_user
 
 
 def record(function) -> warnings.WarningMessage:
@@ -22,6 +22,13 @@ def test_a_direct_call_names_its_own_line():
     message = record(lambda: warn_user("text"))
     assert (message.filename, message.lineno, str(message.message)) == (__file__, line, "text")
     assert message.category is UserWarning
+
+
+@pytest.mark.parametrize(("name", "text"), [("a", "In sample 'a': text"), (0, "In sample 0: text"), (None, "text")])
+def test_a_warning_names_its_sample(name, text):
+    with annotate_sample_warnings(name):
+        assert str(record(lambda: warn_user("text")).message) == text
+    assert str(record(lambda: warn_user("text")).message) == "text"
 
 
 def test_frames_of_the_package_are_skipped_also_behind_foreign_ones(monkeypatch):

@@ -61,8 +61,8 @@ platform_correction
 _open_set = """\
 open_set
     If True, estimate for each cell the probability that it is of none of the labels. The probabilities of the labels
-    are multiplied by the rest. It needs a query of some hundred cells, and depends on all of them. False: each cell is
-    taken to be of one of the labels."""
+    are multiplied by 1 minus this probability. It needs a query of at least 160 cells and 20,000 counts, and depends on
+    all of them. False: each cell is taken to be of one of the labels."""
 
 _prediction_batch_size = """\
 batch_size

@@ -1,13 +1,35 @@
-"""Warnings that name the line of the user."""
+"""Warnings that name the line of the user, and the sample."""
 
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
 
 # The separator excludes files beside the package whose path begins alike.
 PACKAGE_DIR = f"{Path(__file__).parent}{os.sep}"
+
+# Name of the sample that the warnings are about; None: there is only one.
+_SAMPLE: ContextVar[object] = ContextVar("_SAMPLE", default=None)
+
+
+@contextmanager
+def annotate_sample_warnings(name: object) -> Iterator[None]:
+    """Add the name of a sample to the warnings of :func:`warn_user`.
+
+    Parameters
+    ----------
+    name
+        Name of the sample; None: there is only one.
+    """
+    token = _SAMPLE.set(name)
+    try:
+        yield
+    finally:
+        _SAMPLE.reset(token)
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
@@ -24,6 +46,9 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     -----
     The line is the caller of the outermost frame of HRCA: callbacks are called by Lightning, which HRCA calls itself.
     """
+    sample = _SAMPLE.get()
+    if sample is not None:
+        message = f"In sample {sample!r}: {message}"
     # stacklevel 1 is this function, 2 its caller
     frame: FrameType | None = sys._getframe(1)
     level = user_level = 2

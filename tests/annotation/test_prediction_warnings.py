@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import QUIET, TINY, synthetic
-from scipy import sparse
+from scipy import sparse, stats
 from simulated import random_profiles
 
 import hrca
 from hrca.annotation._novel_groups import novel_groups
 from hrca.annotation._options import LabelSpace
-from hrca.annotation._prediction_warnings import prediction_warnings
-from hrca.prediction._open_set import CellFits, QueryFit
+from hrca.annotation._prediction_warnings import _divergences, prediction_warnings
+from hrca.prediction._open_set import OpenSetScores, QueryFit
 from hrca.prediction._probabilities import CellProbabilities
 from hrca.prediction._query_clusters import QueryClusters
 
@@ -32,11 +32,18 @@ def cells_of(codes: np.ndarray, *, fractions: np.ndarray | None = None, fit: Que
 def query_fit(sums: np.ndarray, novel: np.ndarray, factors: np.ndarray | None = None) -> QueryFit:
     clusters = QueryClusters(np.zeros(0, dtype=int), np.full(len(sums), 100), sums)
     factors = np.ones(12) if factors is None else factors
-    return QueryFit(factors, PROFILES * (factors > 0), clusters, np.zeros(len(sums), dtype=int), novel)
+    return QueryFit(
+        factors=factors,
+        profiles=PROFILES * (factors > 0),
+        clusters=clusters,
+        nearest_labels=np.zeros(len(sums), dtype=int),
+        misfit_features=np.zeros((len(sums), 3)),
+        novel_probabilities=novel,
+    )
 
 
-def fits_of(clusters: np.ndarray, novel: np.ndarray) -> CellFits:
-    return CellFits(novel, clusters, np.full(len(novel), 50.0), np.ones(len(novel)))
+def fits_of(clusters: np.ndarray, novel: np.ndarray) -> OpenSetScores:
+    return OpenSetScores(novel, clusters, np.full(len(novel), 50.0), np.ones(len(novel)))
 
 
 def cluster_with(*genes: int) -> np.ndarray:
@@ -61,7 +68,7 @@ def test_novel_cells_are_counted_and_described_by_group():
     assert sentence.startswith(
         "40 of 100 cells (40%) are probably of types that the reference lacks: 30 nearest to 'B'"
     )
-    groups = novel_groups(fit, cells.cell_fits, GENES)
+    groups = novel_groups(fit, cells.open_set_scores, GENES)
     assert [group.n_obs for group in groups] == [30, 10]
     assert set(groups[0].genes[:2]) == {"gene5", "gene6"}
     assert groups[1].genes[0] == "gene9"
@@ -102,6 +109,17 @@ def test_a_dominant_label_is_doubtful_if_a_branch_disagrees(fraction, lowest, wa
         assert sentences[0].startswith("'T' is the label of 90% of the cells, but the network or the count likelihood")
 
 
+@pytest.mark.parametrize("log_factor", [0.0, 0.1])
+def test_a_remedy_is_named_only_where_there_is_one(log_factor):
+    branches = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    factors = np.exp(np.tile([-log_factor, log_factor], 6))
+    fit = query_fit(np.stack([cluster_with(0)]), np.zeros(1), factors)
+    (sentence,) = prediction_warnings(
+        cells_of(np.zeros(100, dtype=int), fractions=branches, fit=fit), LABELS, GENES, None
+    )
+    assert ("platform_correction=False" in sentence) == (log_factor > 0)
+
+
 def test_a_label_of_few_cells_is_not_dominant():
     branches = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
     assert prediction_warnings(cells_of(np.zeros(99, dtype=int), fractions=branches), LABELS, GENES, None) == []
@@ -122,6 +140,15 @@ def test_labels_that_differ_only_in_absent_genes_are_named():
     assert prediction_warnings(whole, LABELS, GENES, log_profiles) == []
 
 
+def test_the_divergences_of_many_labels_agree_with_a_loop():
+    log_profiles = np.log(random_profiles(6, 50)) + np.random.default_rng(0).normal(size=(6, 1))
+    expected = np.zeros((6, 6))
+    for one, p in enumerate(np.exp(log_profiles)):
+        for two, q in enumerate(np.exp(log_profiles)):
+            expected[one, two] = (stats.entropy(p, q) + stats.entropy(q, p)) / 2
+    np.testing.assert_allclose(_divergences(log_profiles), expected, atol=1e-12)
+
+
 def test_a_query_without_counts_causes_no_warning():
     cells = CellProbabilities(np.zeros((2, 3), dtype=np.float32), np.zeros(2), np.zeros((2, 3)))
     assert prediction_warnings(cells, LABELS, GENES, None) == []
@@ -137,10 +164,12 @@ def test_predict_warns_and_records_the_warning(tmp_path):
     # a query needs 20,000 counts
     query.X = sparse.csr_matrix(np.random.default_rng(0).poisson(3 * query.X.toarray()).astype(np.float32))
     is_novel = (query.obs["cell_type"] == "type 4").to_numpy()
-    with pytest.warns(UserWarning, match=r"\d+ of 900 cells \(\d+%\) are probably of types that the reference lacks"):
+    with pytest.warns(
+        UserWarning, match=r"\d+ of 900 cells \(\d+%\) are probably of types that the reference lacks"
+    ) as caught:
         model.predict(query, coverage=0.9)
     assert query.uns["hrca"]["open_set"]
-    assert query.uns["hrca"]["warnings"][0].startswith("1")
+    assert list(query.uns["hrca"]["warnings"]) == [str(warning.message) for warning in caught]
     novel_probability = query.obs["hrca_novel_probability"]
     assert (novel_probability[is_novel] > 0.5).mean() > 0.9
     assert (novel_probability[~is_novel] > 0.5).mean() < 0.05
@@ -150,6 +179,8 @@ def test_predict_warns_and_records_the_warning(tmp_path):
     sums = query.obsm["hrca_probabilities"].sum(axis=1) + novel_probability
     np.testing.assert_allclose(sums, 1, atol=1e-5)
     query.write_h5ad(tmp_path / "query.h5ad")
+    with pytest.warns(UserWarning, match="^In sample 'section': "):
+        model.predict({"section": query}, key_added=None)
     model.predict(query, open_set=False)
     assert "hrca_novel_probability" not in query.obs
     assert list(query.uns["hrca"]["warnings"]) == []

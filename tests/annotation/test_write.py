@@ -115,3 +115,10 @@ def test_predicting_again_replaces_its_entries(tiny_model, query):
     tiny_model.predict(query)
     assert list(query.obs.columns) == before
     assert query.uns["hrca"]["platform_correction"]
+
+
+def test_the_correction_is_recorded_only_where_factors_were_fitted(tiny_model, query):
+    few = query[:12].copy()
+    tiny_model.predict(few)
+    assert not few.uns["hrca"]["platform_correction"]
+    assert few.uns["hrca"]["platform_log_sd"] == 0

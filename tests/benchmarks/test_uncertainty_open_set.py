@@ -53,6 +53,7 @@ def labelled_query() -> tuple[AnnData, np.ndarray]:
     query.obs["hrca_novel_probability"] = [0.0, 0.0, 0.1, 0.05, 0.7]
     sets = [[True, False], [True, False], [True, True], [False, True], [False, False]]
     query.obsm["hrca_set"] = pd.DataFrame(sets, index=query.obs_names, columns=["a", "b"])
+    query.uns["hrca"] = {"warnings": np.array(["2 of 5 cells are probably of ...", "The query's genes ..."])}
     return query, types
 
 
@@ -72,6 +73,7 @@ def test_scores_of_a_small_query():
     assert scores["size"] == pytest.approx(4 / 3)
     assert scores["uncovered_empty"] == 0.5
     assert scores["novel_fraction"] == 0.2
+    assert scores["n_warnings"] == 2
     # three cells of .95, of which two are right; .6 and .3 are wrong
     assert scores["calibration_error"] == pytest.approx((3 * abs(0.95 - 2 / 3) + 0.6 + 0.3) / 5)
 
@@ -88,10 +90,40 @@ def test_the_labels_of_blood_stand_for_the_types_of_xenium():
 
 def test_the_published_rows_are_those_of_the_cases():
     rows = Table(RESULTS / "uncertainty" / "open_set.csv", open_set.KEY).keys
+    n_seeds = len({seed for _, _, _, seed, _ in rows})
     expected = {
         (case.spec.name, case.left_out, str(depth), str(case.seed), method)
-        for case in open_set.cases([], 1)
+        for case in open_set.cases([], n_seeds)
         for depth in case.depths
         for method in open_set.METHODS
     }
-    assert expected <= rows
+    assert rows == expected
+
+
+def test_the_f1_of_the_model_that_knows_all_types_decides_which_are_separable():
+    case = open_set.OpenCase(SPEC, "none", 0)
+    types, predicted = np.array(["a"] * 20 + ["b"] * 10), np.array(["a"] * 20 + ["b"] * 5 + ["a"] * 5)
+    type_f1 = open_set.f1_by_type(case, 0.1, types, predicted)
+    assert type_f1 == {
+        (SPEC.name, 0.1, "a"): pytest.approx(40 / 45),
+        (SPEC.name, 0.1, "b"): pytest.approx(10 / 15),
+    }
+    type_f1[SPEC.name, 0.1, "c"] = 0.95
+    found = {name: open_set.is_separable_type(case, 0.1, name, type_f1) for name in ("a", "b", "c", "unscored")}
+    assert found == {"a": False, "b": False, "c": True, "unscored": False}
+    assert not open_set.is_separable_type(case, 1.0, "c", type_f1)
+    xenium = open_set.OpenCase(open_set.XENIUM, "none", 0)
+    assert open_set.is_separable_type(xenium, 1.0, "Tumor", {})
+    assert not open_set.is_separable_type(xenium, 1.0, "B cells", {})
+
+
+def test_the_summary_averages_closed_and_open_pairs_of_both_groups():
+    rows = pd.read_csv(RESULTS / "uncertainty" / "open_set.csv")
+    table = open_set.summary(rows)
+    assert set(table.index.get_level_values("kind")) == {"closed", "open"}
+    chosen = rows[rows["pair"].isin(open_set.CHOSEN_ON) & (rows["method"] == "hrca")]
+    expected = chosen.loc[chosen["left_out"] == "none", "macro_f1"].mean()
+    assert table.loc[("closed", "chosen on", "hrca"), "macro_f1"] == pytest.approx(expected)
+    others = rows[~rows["pair"].isin([*open_set.CHOSEN_ON, open_set.XENIUM.name]) & (rows["method"] == "hrca")]
+    warned = (others.loc[others["left_out"] != "none", "n_warnings"] > 0).mean()
+    assert table.loc[("open", "checked on", "hrca"), "warned"] == pytest.approx(warned)

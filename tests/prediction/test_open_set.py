@@ -8,7 +8,7 @@ from scipy.special import expit
 from simulated import depths_of, likelihood_of, random_profiles
 
 from hrca.module._count_likelihood import CountLikelihood
-from hrca.prediction._open_set import cluster_novelty, fit_query, misfit_features
+from hrca.prediction._open_set import cluster_novel_probabilities, fit_query, misfit_features
 from hrca.prediction._platform_factors import QueryCellSample
 
 N_TYPES, N_TYPE_GENES = 7, 300
@@ -44,7 +44,7 @@ def fit(profiles: np.ndarray, counts: np.ndarray, mask: np.ndarray | None = None
 @pytest.mark.parametrize("platform_correction", [False, True])
 def test_cells_of_an_absent_type_are_probably_novel(novel_fraction, platform_correction):
     profiles, counts, is_novel = query(novel_fraction=novel_fraction)
-    fits = fit(profiles, counts, platform_correction=platform_correction).fit_cells(sparse.csr_array(counts))
+    fits = fit(profiles, counts, platform_correction=platform_correction).score_cells(sparse.csr_array(counts))
     assert (fits.novel_probability[is_novel] > 0.5).mean() > 0.9
     assert (fits.novel_probability[~is_novel] > 0.5).mean() < 0.05
 
@@ -52,7 +52,7 @@ def test_cells_of_an_absent_type_are_probably_novel(novel_fraction, platform_cor
 @pytest.mark.parametrize("log_sd", [0.0, 0.4, 1.0])
 def test_on_any_platform_cells_of_the_labels_are_not_novel(log_sd):
     profiles, counts, _ = query(novel_fraction=0, log_sd=log_sd)
-    fits = fit(profiles, counts).fit_cells(sparse.csr_array(counts))
+    fits = fit(profiles, counts).score_cells(sparse.csr_array(counts))
     assert (fits.novel_probability > 0.5).mean() < 0.02
     assert fits.novel_probability.mean() < 0.1
 
@@ -66,7 +66,7 @@ def test_an_absent_type_does_not_change_the_factors():
 def test_without_open_set_or_with_few_cells_no_cell_is_novel():
     profiles, counts, _ = query(novel_fraction=0.5)
     for fitted in (fit(profiles, counts, open_set=False), fit(profiles, counts[-150:])):
-        fits = fitted.fit_cells(sparse.csr_array(counts))
+        fits = fitted.score_cells(sparse.csr_array(counts))
         assert fitted.clusters is None
         assert not fits.novel_probability.any()
         assert (fits.deviance >= 0).all()
@@ -83,7 +83,7 @@ def test_without_correction_the_factors_are_those_of_the_mask():
 def test_a_cell_without_counts_has_the_mean_of_the_clusters():
     profiles, counts, _ = query(novel_fraction=0.3)
     fitted = fit(profiles, counts)
-    fits = fitted.fit_cells(sparse.csr_array((1, N_TYPE_GENES), dtype=np.float32))
+    fits = fitted.score_cells(sparse.csr_array((1, N_TYPE_GENES), dtype=np.float32))
     weights = fitted.clusters.n_cells / fitted.clusters.n_cells.sum()
     assert fits.novel_probability.item() == pytest.approx(weights @ fitted.novel_probabilities)
     assert fits.depth.item() == fits.deviance.item() == 0
@@ -103,7 +103,7 @@ def test_one_label_alone_has_no_open_set():
 def test_the_probabilities_are_adjusted_to_their_own_mean():
     rng = np.random.default_rng(0)
     misfit, n_cells = rng.lognormal(-1, 1, (12, 5)), rng.integers(20, 200, 12)
-    found = cluster_novelty(misfit_features(misfit, misfit.min(axis=1), n_cells), n_cells)
+    found = cluster_novel_probabilities(misfit_features(misfit, misfit.min(axis=1), n_cells), n_cells)
     log_misfit = np.sort(np.log(misfit + 0.02), axis=1)
     best = log_misfit[:, 0]
     order = np.argsort(best)
@@ -118,10 +118,12 @@ def test_the_probabilities_are_adjusted_to_their_own_mean():
 def test_a_larger_misfit_is_more_novel():
     misfit = np.tile([0.2, 2.0, 2.5], (6, 1))
     misfit[0, 0] = 0.9
-    novel = cluster_novelty(misfit_features(misfit, misfit.min(axis=1), np.full(6, 50)), np.full(6, 50))
+    novel = cluster_novel_probabilities(misfit_features(misfit, misfit.min(axis=1), np.full(6, 50)), np.full(6, 50))
     assert novel[0] > novel[1:].max()
     mixed = misfit.min(axis=1)
     mixed[0] = 0.2
     np.testing.assert_allclose(
-        np.ptp(cluster_novelty(misfit_features(misfit, mixed, np.full(6, 50)), np.full(6, 50))), 0, atol=1e-9
+        np.ptp(cluster_novel_probabilities(misfit_features(misfit, mixed, np.full(6, 50)), np.full(6, 50))),
+        0,
+        atol=1e-9,
     )

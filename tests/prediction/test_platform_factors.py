@@ -10,13 +10,12 @@ from hrca.module._count_likelihood import CountLikelihood
 from hrca.prediction._forward import BranchScores
 from hrca.prediction._platform_factors import (
     QueryCellSample,
-    _between_variance,
-    excess_variance,
     fit_platform,
     normalize_log_likelihood,
     platform_log_likelihood,
     platform_profiles,
 )
+from hrca.prediction._random_effects import between_variance, excess_variance
 
 
 def normalized(count_likelihood: CountLikelihood, counts: np.ndarray, factors: np.ndarray) -> torch.Tensor:
@@ -137,7 +136,7 @@ def test_the_meta_analysis_agrees_with_a_loop():
         w = 1 / v
         q = sum(w * (y - sum(w * y) / sum(w)) ** 2)
         expected.append(max(0.0, (q - 4) / (sum(w) - sum(w**2) / sum(w))))
-    np.testing.assert_allclose(_between_variance(values, variance), expected)
+    np.testing.assert_allclose(between_variance(values, variance), expected)
 
 
 @pytest.mark.parametrize("sd", [0.0, 0.5, 2.0])

@@ -10,7 +10,7 @@ from hrca.module._calibration import Calibration
 from hrca.module._count_likelihood import pool_log_scores
 from hrca.prediction import _probabilities
 from hrca.prediction._forward import score_cells
-from hrca.prediction._open_set import CellFits
+from hrca.prediction._open_set import OpenSetScores
 from hrca.prediction._probabilities import CellProbabilities, PredictionSettings, predict_probabilities
 
 LABEL_SUMS = 1e5 * random_profiles(N_LABELS, N_GENES)
@@ -18,6 +18,7 @@ LABEL_SUMS = 1e5 * random_profiles(N_LABELS, N_GENES)
 
 def predict(module, counts, *, names=None, batch_size=10, label_sums=LABEL_SUMS, **settings):
     names = [str(i) for i in range(len(counts))] if names is None else names
+    settings = {"platform_correction": True, "open_set": True, "calibrated": True} | settings
     return predict_probabilities(
         module, lambda: batched(counts, batch_size), names, PRESENT, label_sums, PredictionSettings(**settings)
     )
@@ -78,9 +79,9 @@ def test_cells_that_were_not_sampled_are_read_again(monkeypatch):
     monkeypatch.setattr(_probabilities, "MAX_SAMPLED_CELLS", 900)
     part = predict(module, counts)
     used = PRESENT & (np.arange(N_GENES) != 7)
-    expected = part.query_fit.fit_cells(sparse.csr_array(counts * used))
-    np.testing.assert_allclose(part.cell_fits.novel_probability, expected.novel_probability)
-    np.testing.assert_array_equal(part.cell_fits.depth, whole.cell_fits.depth)
+    expected = part.query_fit.score_cells(sparse.csr_array(counts * used))
+    np.testing.assert_allclose(part.open_set_scores.novel_probability, expected.novel_probability)
+    np.testing.assert_array_equal(part.open_set_scores.depth, whole.open_set_scores.depth)
 
 
 def test_without_summed_counts_or_likelihood_nothing_is_fitted():
@@ -102,8 +103,8 @@ def test_a_query_without_counts_has_no_fit():
 
 def test_probabilities_and_novel_probability_sum_to_one():
     log_probabilities = np.log(np.full((2, 4), 0.25, dtype=np.float32))
-    fits = CellFits(np.array([0.4, 0.4]), np.zeros(2, dtype=int), np.array([0.0, 3.0]), np.zeros(2))
-    cells = CellProbabilities(log_probabilities, np.array([0.0, 3.0]), np.zeros((2, 4)), cell_fits=fits)
+    fits = OpenSetScores(np.array([0.4, 0.4]), np.zeros(2, dtype=int), np.array([0.0, 3.0]), np.zeros(2))
+    cells = CellProbabilities(log_probabilities, np.array([0.0, 3.0]), np.zeros((2, 4)), open_set_scores=fits)
     np.testing.assert_allclose(cells.probabilities, [[0] * 4, [0.15] * 4], rtol=1e-6)
     np.testing.assert_allclose(cells.known_probabilities, [[0] * 4, [0.25] * 4], rtol=1e-6)
     np.testing.assert_allclose(cells.probabilities[1].sum() + cells.novel_probability[1], 1, rtol=1e-6)

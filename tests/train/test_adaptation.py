@@ -16,10 +16,11 @@ from scvi import REGISTRY_KEYS
 import hrca
 from hrca.data._alignment import GeneAlignment, make_selector
 from hrca.data._batches import aligned_batches
+from hrca.model import _training_steps
 from hrca.module._calibration import Calibration
 from hrca.module._losses import smoothed_cross_entropy
 from hrca.module._module import TARGETS_KEY
-from hrca.prediction._probabilities import CellProbabilities
+from hrca.prediction._probabilities import CellProbabilities, PredictionSettings
 from hrca.train import _adaptation
 from hrca.train._adaptation import (
     MixedBatches,
@@ -457,8 +458,14 @@ def test_an_adaptation_that_fails_leaves_the_original_ready(tiny_model, query, m
 
 
 def test_a_model_is_adapted_unless_a_fifth_of_the_query_is_novel():
-    assert reason_not_to_adapt(0.2) is None
-    assert reason_not_to_adapt(0.45).startswith("The model was not adapted: 45% of the query's cells")
+    assert reason_not_to_adapt(0.2, 0.6) is None
+    assert reason_not_to_adapt(0.45, 0.6).startswith("The model was not adapted: 45% of the query's cells")
+
+
+def test_a_model_is_not_adapted_if_the_agreement_cannot_rise_enough():
+    assert reason_not_to_adapt(0.0, 0.95) is None
+    reason = reason_not_to_adapt(0.0, 0.97)
+    assert "already agree on 97% of the query's cells, so that adaptation cannot add the 5%" in reason
 
 
 def test_an_adapted_model_is_kept_if_the_branches_agree_more():
@@ -467,10 +474,12 @@ def test_an_adapted_model_is_kept_if_the_branches_agree_more():
     assert "agree on 60% of the query's cells, and on 64% after" in reason
 
 
-@pytest.mark.parametrize(("min_gain", "is_kept"), [(-1.0, True), (1.5, False)])
+@pytest.mark.parametrize(("min_gain", "is_kept"), [(-1.0, True), (0.05, False)])
 def test_the_choice_returns_a_copy_of_one_of_both_models(tiny_model, query, min_gain, is_kept, monkeypatch):
     monkeypatch.setattr(_adaptation, "MIN_AGREEMENT_GAIN", min_gain)
-    before, settings = state(tiny_model.module), {**ADAPT, "select": True}
+    # a rate at which no label changes
+    before, settings = state(tiny_model.module), {**ADAPT, "select": True, "lr": 1e-9}
+    query = hard_query(query)
     if is_kept:
         chosen = tiny_model.adapt(query, **settings)
     else:
@@ -485,6 +494,56 @@ def test_the_choice_returns_a_copy_of_one_of_both_models(tiny_model, query, min_
     if not is_kept:
         assert chosen.model_id_ == tiny_model.model_id_
         np.testing.assert_array_equal(soft(chosen, query), soft(tiny_model, query))
+
+
+def hard_query(query: ad.AnnData) -> ad.AnnData:
+    """The same with a third of its cells at random rates, about which the branches disagree."""
+    query = query.copy()
+    counts, rng = query.X.toarray(), np.random.default_rng(0)
+    counts[::3] = rng.poisson(0.4, counts[::3].shape)
+    query.X = sparse.csr_matrix(counts)
+    return query
+
+
+def test_before_and_after_are_compared_under_the_same_platform_factors(tiny_model, monkeypatch):
+    # a sixth of the cells are of a type that the reference lacks, and change the factors of a fit without open set
+    query, rng = synthetic(1200, seed=5), np.random.default_rng(0)
+    counts = rng.binomial(query.X.toarray().astype(int), 0.4)
+    counts[:200] = rng.poisson(np.repeat([0.1, 0.7], 30), (200, 60))
+    query.X = sparse.csr_matrix(counts.astype(np.float32))
+    opened = tiny_model._open_query(query, None)
+    with_open_set, without = (
+        tiny_model._predict_probabilities(
+            opened, PredictionSettings(platform_correction=True, open_set=value, calibrated=False)
+        )
+        for value in (True, False)
+    )
+    assert with_open_set.branch_agreement != without.branch_agreement
+    compared = []
+    monkeypatch.setattr(_training_steps, "reason_to_discard", lambda *values: compared.extend(values))
+    # the "adapted" model is the same model, so that only the factors can differ
+    tiny_model._better_model(tiny_model._copy(), opened, with_open_set)
+    assert compared == [with_open_set.branch_agreement] * 2
+
+
+def test_a_model_of_one_branch_is_adapted_without_a_choice(reference, query):
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    model = hrca.HRCA(reference, count_likelihood=False, **TINY)
+    model.train(1, 2, **QUIET)
+    chosen = model.adapt(query, **{**ADAPT, "select": True})
+    assert chosen.module.is_adapted
+
+
+def test_a_query_on_which_the_branches_agree_is_not_adapted_to(tiny_model, monkeypatch):
+    monkeypatch.setattr(AdaptPlan, "training_step", None)
+    with pytest.warns(UserWarning, match="already agree on 100% of the query's cells"):
+        chosen = tiny_model.adapt(synthetic(60, seed=7), **{**ADAPT, "select": True})
+    assert not chosen.module.is_adapted
+
+
+def test_a_query_without_counts_is_refused_with_the_choice_too(tiny_model, query):
+    with pytest.raises(ValueError, match="must have cells with counts on the model's genes"):
+        tiny_model.adapt(without_counts(query), **{**ADAPT, "select": True})
 
 
 def test_a_query_of_novel_cells_is_not_adapted_to(tiny_model, query, monkeypatch):

@@ -6,7 +6,7 @@ from conftest import QUIET, TINY, synthetic
 from scipy import sparse, stats
 
 import hrca
-from hrca.prediction._open_set import CellFits
+from hrca.prediction._open_set import OpenSetScores
 from hrca.uncertainty._novelty import query_novelty, reference_novelty
 from hrca.uncertainty._novelty_reference import build_novelty_reference
 
@@ -140,8 +140,8 @@ def test_platform_factors_are_not_novel():
     assert (found[novel] >= 0.95).mean() > 0.9
 
 
-def fits_of(novel: np.ndarray, depth: np.ndarray, deviance: np.ndarray) -> CellFits:
-    return CellFits(novel, np.zeros(len(depth), dtype=int), depth, deviance)
+def fits_of(novel: np.ndarray, depth: np.ndarray, deviance: np.ndarray) -> OpenSetScores:
+    return OpenSetScores(novel, np.zeros(len(depth), dtype=int), depth, deviance)
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0])

@@ -98,7 +98,7 @@ def assemble_result(
             class_conditional=options.class_conditional,
             reweight_to_query=options.reweight_to_query,
         )
-        # none of the labels is the most probable answer
+        # a cell with a novel probability of at least .5 has an empty set
         is_in_set &= (cell_probabilities.novel_probability < MIN_NOVEL_PROBABILITY)[:, None]
         sets = pd.DataFrame(is_in_set, index=obs_names, columns=pd.Index(label_space.labels))
     novel_probability = cell_probabilities.novel_probability if cell_probabilities.has_clusters else None
@@ -111,7 +111,7 @@ def _warn_if_many_rejected(is_rejected: np.ndarray, novelty_fpr: float, unlabele
     rejected_fraction = is_rejected.mean() if len(is_rejected) else 0.0
     if rejected_fraction > REJECTED_WARNING_FACTOR * novelty_fpr:
         warn_user(
-            f"{rejected_fraction:.0%} of the cells are rejected as novel and labelled {unlabeled_category!r}, where "
+            f"{rejected_fraction:.0%} of the cells are rejected and labelled {unlabeled_category!r}, where "
             f"{novelty_fpr:.0%} are expected among cells like the reference's. Either the query has types that the "
             "reference lacks, or its platform differs, and cells of known types look novel as well. Compare "
             "`obs['hrca_novelty']` between the predicted labels.",

@@ -8,15 +8,15 @@ from sklearn.cluster import AgglomerativeClustering
 
 from hrca.module._deviance import log_or_zero
 from hrca.module._profiles import normalize_rows
-from hrca.prediction._open_set import CellFits, QueryFit
+from hrca.prediction._open_set import OpenSetScores, QueryFit
 from hrca.prediction._platform_factors import RATIO_PSEUDOCOUNT
 from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
 
 # Clusters whose centred log profiles have a cosine distance of at most this are one group. Not tuned.
 MAX_GROUP_DISTANCE = 0.5
 
-# Number of genes that describe a group.
-N_GENES = 3
+# Number of genes that describe a group. Not tuned.
+N_GROUP_GENES = 3
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class NovelGroup:
     genes: list[str]
 
 
-def novel_groups(query_fit: QueryFit, cell_fits: CellFits, gene_names: pd.Index) -> list[NovelGroup]:
-    """Group the cells whose most probable answer is none of the labels.
+def novel_groups(query_fit: QueryFit, open_set_scores: OpenSetScores, gene_names: pd.Index) -> list[NovelGroup]:
+    """Group the cells with a novel probability of at least .5.
 
     Parameters
     ----------
     query_fit
         The clusters of the query.
-    cell_fits
+    open_set_scores
         Novel probability and cluster of its cells.
     gene_names
         Names of the genes, shape (n_genes,).
@@ -57,8 +57,8 @@ def novel_groups(query_fit: QueryFit, cell_fits: CellFits, gene_names: pd.Index)
     clusters = query_fit.clusters
     if clusters is None:
         return []
-    is_novel = (cell_fits.novel_probability >= MIN_NOVEL_PROBABILITY) & (cell_fits.depth > 0)
-    n_by_cluster = np.bincount(cell_fits.clusters[is_novel], minlength=len(clusters.n_cells))
+    is_novel = (open_set_scores.novel_probability >= MIN_NOVEL_PROBABILITY) & (open_set_scores.depth > 0)
+    n_by_cluster = np.bincount(open_set_scores.clusters[is_novel], minlength=len(clusters.n_cells))
     members = np.flatnonzero(n_by_cluster)
     if not len(members):
         return []
@@ -91,5 +91,5 @@ def _top_genes(counts: np.ndarray, other_counts: np.ndarray, profile: np.ndarray
     fractions, others = normalize_rows(counts + RATIO_PSEUDOCOUNT * used), other_counts + RATIO_PSEUDOCOUNT * used
     log_ratios = [log_or_zero(fractions) - log_or_zero(other) for other in (normalize_rows(others), profile)]
     contributions = fractions * np.minimum(*log_ratios)
-    order = np.argsort(-contributions)[:N_GENES]
+    order = np.argsort(-contributions)[:N_GROUP_GENES]
     return order[contributions[order] > 0]

@@ -29,7 +29,7 @@ def demo(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the annotated cells and the figures.")] = Path("hrca_demo"),
     quick: Annotated[
-        bool, typer.Option("--quick", help="Train for 10 + 18 epochs, then adapt: a test that everything runs.")
+        bool, typer.Option("--quick", help="Train for 10 + 18 epochs: a test that everything runs.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
 ) -> None:

@@ -77,7 +77,8 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
     n_folds_
         Number of folds of a cross-fitting; None without one.
     novelty_reference_
-        Reference cells that novelty is computed from; None before fine-tuning.
+        Reference cells of novelty, and the summed counts that platform factors and clusters are compared with; None
+        before fine-tuning.
     """
 
     _state_classes = STATE_CLASSES
@@ -198,19 +199,18 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
     def _predict_probabilities(
         self,
         query: Query,
+        settings: PredictionSettings,
         *,
         batch_size: int = PREDICTION_BATCH_SIZE,
         enable_progress_bar: bool = False,
-        **settings: bool,
     ) -> CellProbabilities:
-        """Predict probabilities; `settings` are those of :class:`hrca.prediction._probabilities.PredictionSettings`."""
         return predict_probabilities(
             self.module,
             lambda: query.batches(batch_size, bar="labels" if enable_progress_bar else None),
             list(query.adata.obs_names),
             query.alignment.present,
             None if self.novelty_reference_ is None else self.novelty_reference_.sums,
-            PredictionSettings(**settings),
+            settings,
         )
 
     def view_anndata_setup(self, adata: AnnData | MuData | None = None, hide_state_registries: bool = False) -> None:

@@ -9,7 +9,7 @@ from scvi import settings as scvi_settings
 
 from hrca._docs import docs
 from hrca._refusals import PREDICT_REFUSALS, refuses
-from hrca._warnings import warn_user
+from hrca._warnings import annotate_sample_warnings, warn_user
 from hrca.annotation._labels import assemble_result, most_likely_labels
 from hrca.annotation._options import PredictOptions, check_ontology_terms
 from hrca.annotation._prediction_warnings import prediction_warnings
@@ -18,7 +18,7 @@ from hrca.annotation._write import check_target, write_result
 from hrca.data._cell_selection import CellIndices
 from hrca.data._query import Query, annotate_sample_errors, known_labels
 from hrca.data._sources import QueryInput
-from hrca.prediction._probabilities import CellProbabilities
+from hrca.prediction._probabilities import CellProbabilities, PredictionSettings
 from hrca.train._config import resolve_batch_size
 from hrca.uncertainty._novelty import query_novelty, reference_novelty
 
@@ -83,8 +83,8 @@ class PredictionMixin(HRCABase):
             Probability with which the prediction set of a cell contains its true label, in (0, 1). The sets are
             written: ``obs["hrca_set_size"]``, the number of labels, and ``obsm["hrca_set"]``, the labels (boolean,
             n_obs x n_labels). None: no sets. The probability holds for cells like the reference's at the query's depth.
-            It does not hold across platforms, nor for types that the reference lacks. A set is empty if the cell is
-            most probably of none of the labels, and in rare other cases.
+            It does not hold across platforms, nor for types that the reference lacks. A set is empty if the cell
+            has a novel probability of at least .5, and in rare other cases.
         class_conditional
             If True, choose the sets so that `coverage` nearly holds for each label. The sets are larger.
         reweight_to_query
@@ -156,19 +156,25 @@ class PredictionMixin(HRCABase):
             )
         queries, results = {}, {}
         for name, sample in samples.items():
-            with annotate_sample_errors(name if is_collection else None):
+            shown = name if is_collection else None
+            with annotate_sample_errors(shown), annotate_sample_warnings(shown):
                 queries[name] = self._open_query(sample, layer, indices=indices)
                 if key_added is not None:
                     check_target(queries[name])
-        settings = {
-            "platform_correction": platform_correction,
-            "open_set": open_set,
-            "batch_size": resolve_batch_size(batch_size),
-            "enable_progress_bar": enable_progress_bar,
-        }
+        settings = PredictionSettings(platform_correction=platform_correction, open_set=open_set, calibrated=True)
+        batch_size = resolve_batch_size(batch_size)
         for name, query in queries.items():
-            with annotate_sample_errors(name if is_collection else None):
-                result = self._predict_query(query, options, key_added, ontology_terms, **settings)
+            shown = name if is_collection else None
+            with annotate_sample_errors(shown), annotate_sample_warnings(shown):
+                result = self._predict_query(
+                    query,
+                    settings,
+                    options,
+                    key_added,
+                    ontology_terms,
+                    batch_size=batch_size,
+                    enable_progress_bar=enable_progress_bar,
+                )
             results[name] = result.probabilities if soft else result.labels
         if isinstance(adata, Mapping):
             return results
@@ -213,12 +219,8 @@ class PredictionMixin(HRCABase):
         query = self._open_query(adata, layer)
         true_labels = known_labels(query.adata.obs, labels_key, self.unlabeled_category)
         is_known = known_cells(true_labels, self.labels, labels_key)
-        cells = self._predict_probabilities(
-            query,
-            batch_size=resolve_batch_size(batch_size),
-            platform_correction=platform_correction,
-            open_set=open_set,
-        )
+        settings = PredictionSettings(platform_correction=platform_correction, open_set=open_set, calibrated=True)
+        cells = self._predict_probabilities(query, settings, batch_size=resolve_batch_size(batch_size))
         label_space = self._label_space()
         predicted, confidence, _ = most_likely_labels(label_space, cells)
         return evaluation_scores(true_labels, np.asarray(predicted), confidence, is_known, label_space)
@@ -240,19 +242,24 @@ class PredictionMixin(HRCABase):
     def _predict_query(
         self,
         query: Query,
+        settings: PredictionSettings,
         options: PredictOptions,
         key_added: str | None,
         ontology_terms: Mapping[str, str] | None,
-        **settings: Any,
+        *,
+        batch_size: int,
+        enable_progress_bar: bool,
     ) -> PredictionResult:
-        cells = self._predict_probabilities(query, **settings)
+        cells = self._predict_probabilities(
+            query, settings, batch_size=batch_size, enable_progress_bar=enable_progress_bar
+        )
         needs_novelty = key_added is not None or options.novelty_fpr is not None
         result = assemble_result(
             self._label_space(),
             cells,
             query.adata.obs_names,
             options,
-            novelty=self._novelty(query, cells, settings) if needs_novelty else None,
+            novelty=self._novelty(query, cells, batch_size, enable_progress_bar) if needs_novelty else None,
             conformal_scores=self.conformal_scores_,
         )
         notes = prediction_warnings(cells, self._label_space(), self.gene_names, self._log_profiles())
@@ -260,6 +267,7 @@ class PredictionMixin(HRCABase):
             warn_user(note)
         if key_added is not None:
             provenance = self._provenance(query, cells, result, options, settings)
+            provenance["batch_size"] = batch_size
             provenance["warnings"] = np.array(notes, dtype=str)
             entries = to_entries(key_added, result, provenance)
             if ontology_terms is not None:
@@ -267,16 +275,18 @@ class PredictionMixin(HRCABase):
             write_result(query, entries)
         return result
 
-    def _novelty(self, query: Query, cells: CellProbabilities, settings: Mapping[str, Any]) -> np.ndarray | None:
-        if cells.cell_fits is not None and cells.has_clusters:
-            return query_novelty(cells.cell_fits)
+    def _novelty(
+        self, query: Query, cells: CellProbabilities, batch_size: int, enable_progress_bar: bool
+    ) -> np.ndarray | None:
+        if cells.open_set_scores is not None and cells.has_clusters:
+            return query_novelty(cells.open_set_scores)
         if self.novelty_reference_ is None:
             return None
         factors = self.module.gene_mask.cpu().numpy() * query.alignment.present
-        bar = "novelty" if settings["enable_progress_bar"] else None
+        bar = "novelty" if enable_progress_bar else None
         return reference_novelty(
             self.novelty_reference_,
-            lambda: query.batches(settings["batch_size"], bar=bar),
+            lambda: query.batches(batch_size, bar=bar),
             cells.depth,
             factors if cells.query_fit is None else cells.query_fit.factors,
         )
@@ -293,7 +303,7 @@ class PredictionMixin(HRCABase):
         cells: CellProbabilities,
         result: PredictionResult,
         options: PredictOptions,
-        settings: Mapping[str, Any],
+        settings: PredictionSettings,
     ) -> dict[str, Any]:
         """Return the entries of ``uns``: the query, the model, the settings and the seed."""
         provenance = {
@@ -302,9 +312,8 @@ class PredictionMixin(HRCABase):
             "labels": result.probabilities.columns.to_numpy(dtype=str),
             "platform_log_sd": cells.platform_log_sd,
             **options.settings(),
-            "platform_correction": settings["platform_correction"] and self.module.has_fitted_counts,
+            "platform_correction": settings.platform_correction and cells.platform_log_sd > 0,
             "open_set": cells.has_clusters,
-            "batch_size": settings["batch_size"],
             "n_folds": self.n_folds_,
             "n_predicted_cells": None if query.selection is None else query.n_obs,
             "seed": None if scvi_settings.seed is None else int(scvi_settings.seed),

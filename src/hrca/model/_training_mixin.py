@@ -22,7 +22,7 @@ from hrca.train._splitting import n_sampled_cells
 from hrca.train._trainingplans import FinetunePlan, LRSchedule, PretrainPlan
 
 from ._base import PREDICTION_BATCH_SIZE
-from ._training_steps import TrainingSteps
+from ._training_steps import ADAPTATION_SETTINGS, TrainingSteps
 
 logger = logging.getLogger(__name__)
 
@@ -328,8 +328,8 @@ class TrainingMixin(TrainingSteps):
         %(layer)s
         select
             If True, return the model as it was where adaptation is likely to make it worse, with a warning: more than a
-            fifth of the query's cells are probably of none of the labels, or classifier and count likelihood hardly
-            agree more than before. False: return the adapted model.
+            fifth of the query's cells are probably of none of the labels, or classifier and count likelihood do not
+            agree on 5 %% more of the cells than before. False, or without count likelihood: return the adapted model.
         max_steps
             Number of optimiser steps.
         batch_size
@@ -368,15 +368,17 @@ class TrainingMixin(TrainingSteps):
         adapted = self._copy()
         trainer_kwargs = {"accelerator": accelerator, "devices": devices, **trainer_kwargs}
         cells = self._open_query(query, layer)
-        # adaptation was measured with uncalibrated probabilities; calibration would reduce uncertain cells' weights
-        before = self._predict_probabilities(cells, calibrated=False)
-        if select and (reason := reason_not_to_adapt(before.novel_fraction)):
+        before = self._predict_probabilities(cells, ADAPTATION_SETTINGS)
+        labelled = adapted._soft_labelled(cells, before)
+        # with one branch, no agreement tells which model is better
+        select = select and self.module.has_fitted_counts
+        if select and (reason := reason_not_to_adapt(before.novel_fraction, before.branch_agreement)):
             warn_user(reason)
             return adapted
         run = prepare_adaptation(
             adapted.module,
             adapted._reference_cells(),
-            adapted._soft_labelled(cells, before),
+            labelled,
             max_steps=max_steps,
             batch_size=batch_size,
             lr=lr,

@@ -19,7 +19,7 @@ from hrca.annotation._labels import most_likely_labels
 from hrca.data._query import Query, known_labels
 from hrca.data._sources import QueryInput
 from hrca.module._module import HRCAModule
-from hrca.prediction._probabilities import CellProbabilities
+from hrca.prediction._probabilities import CellProbabilities, PredictionSettings
 from hrca.train._adaptation import (
     SoftLabelledCells,
     gather_cells,
@@ -74,6 +74,13 @@ def with_own_random_numbers(
                 self._random_stream = RandomStream(found, get_random_states())
 
     return wrapper
+
+
+# Probabilities that adaptation learns from. It was measured with uncalibrated ones; calibration would reduce the
+# weights of uncertain cells.
+ADAPTATION_SETTINGS = PredictionSettings(platform_correction=True, open_set=True, calibrated=False)
+# Probabilities that are scored while a model trains.
+MONITOR_SETTINGS = PredictionSettings(platform_correction=True, open_set=False, calibrated=True)
 
 
 class TrainingSteps(HRCABase):
@@ -275,7 +282,8 @@ class TrainingSteps(HRCABase):
 
     def _better_model(self, adapted: Self, query: Query, before: CellProbabilities) -> Self:
         """Return the adapted model or a copy of this one; `before` are this model's probabilities of the query."""
-        after = adapted._predict_probabilities(query, calibrated=False, open_set=False)
+        # with the settings of `before`: the platform factors, and so the agreement, depend on them
+        after = adapted._predict_probabilities(query, ADAPTATION_SETTINGS)
         reason = reason_to_discard(before.branch_agreement, after.branch_agreement)
         if reason is None:
             return adapted
@@ -295,7 +303,7 @@ class TrainingSteps(HRCABase):
     def _monitor(self, config: PhaseConfig, test_set: TestSet) -> MonitorTestSet:
         query, true_labels = test_set
         return MonitorTestSet(
-            lambda: most_likely_labels(self._label_space(), self._predict_probabilities(query, open_set=False))[0],
+            lambda: most_likely_labels(self._label_space(), self._predict_probabilities(query, MONITOR_SETTINGS))[0],
             true_labels,
             self.labels,
             interval=config.checkpoint_interval,

@@ -1,6 +1,7 @@
-"""The probability that a query cell is of none of the reference's labels."""
+"""Platform factors of a query, and the probability that its cells are of none of the labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -13,23 +14,24 @@ from hrca.module._profiles import normalize_rows
 from ._platform_factors import QueryCellSample, fit_platform, likelihood_probabilities, platform_profiles
 from ._query_clusters import LabelProfiles, QueryClusters, cluster_cells, cluster_misfit, mixture_misfit
 
-# Log odds that a cluster is of none of the labels: coefficients of its features, and intercept. Logistic regression on
-# clusters of five pairs of data sets with types left out of the reference, without mixtures of labels. A fit with
-# mixtures finds no more (docs/decisions/0007).
+# Log odds that a cluster is of none of the labels: coefficients of its features, and intercept. They were fitted to the
+# clusters of a prototype, without mixtures of labels, on five pairs of data sets with types left out of the reference.
+# A fit to the clusters of this code separates novel clusters as well (docs/decisions/0007).
 FEATURE_COEFS, INTERCEPT = np.array([0.82, 2.28, 1.72]), -1.83
 
 # The clusters that fit best: those below this quantile of the log misfit, over cells. Their log misfit is averaged with
-# a typical one, which counts as three clusters.
+# a typical one, which counts as three clusters. Values of the prototype; not tuned.
 BEST_QUANTILE, TYPICAL_LOG_MISFIT, N_TYPICAL = 0.1, -1.5, 3
 
-# Added to a misfit before its log: below it, differences are errors of estimation.
+# Added to a misfit before its log: below it, differences are errors of estimation. Not tuned.
 MIN_MISFIT = 0.02
 
 # Fraction of such cells in the clusters that the coefficients were fitted to; its prior in a query, and the weight of
-# this prior against the query's cells (docs/decisions/0007).
+# this prior against the query's cells. Not tuned.
 FITTED_FRACTION, PRIOR_FRACTION, PRIOR_WEIGHT = 0.2, 0.15, 0.5
 
-# Number of iterations between fraction and probabilities, and limits of the fraction.
+# Number of iterations between fraction and probabilities, and limits of the fraction: more iterations change no digit,
+# and the limits keep its logit finite. Not tuned.
 FRACTION_ROUNDS, MIN_FRACTION, MAX_FRACTION = 200, 1e-3, 0.95
 
 # Number of fits of the platform factors, each but the first to the cells of the reference's labels alone. A third
@@ -37,8 +39,8 @@ FRACTION_ROUNDS, MIN_FRACTION, MAX_FRACTION = 200, 1e-3, 0.95
 OPEN_SET_ROUNDS = 3
 
 
-@dataclass(frozen=True)
-class CellFits:
+@dataclass
+class OpenSetScores:
     """Deviance of cells from their best label, and probability of none of the labels.
 
     Attributes
@@ -59,14 +61,14 @@ class CellFits:
     deviance: np.ndarray
 
     @staticmethod
-    def empty(n_obs: int) -> "CellFits":
+    def empty(n_obs: int) -> "OpenSetScores":
         """Return zeros, to be filled by :meth:`assign`."""
-        return CellFits(np.zeros(n_obs), np.zeros(n_obs, dtype=np.int64), np.zeros(n_obs), np.zeros(n_obs))
+        return OpenSetScores(np.zeros(n_obs), np.zeros(n_obs, dtype=np.int64), np.zeros(n_obs), np.zeros(n_obs))
 
-    def assign(self, rows: slice | np.ndarray, fits: "CellFits") -> None:
+    def assign(self, rows: slice | np.ndarray, scores: "OpenSetScores") -> None:
         """Set the values of some cells."""
-        for name in ("novel_probability", "clusters", "depth", "deviance"):
-            getattr(self, name)[rows] = getattr(fits, name)
+        for field in fields(self):
+            getattr(self, field.name)[rows] = getattr(scores, field.name)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,15 @@ class QueryFit:
     misfit_features: np.ndarray
     novel_probabilities: np.ndarray
 
-    def fit_cells(self, counts: sparse.csr_array) -> CellFits:
+    @cached_property
+    def _log_profiles(self) -> np.ndarray:
+        return log_or_zero(self.profiles)
+
+    @cached_property
+    def _cluster_log_profiles(self) -> np.ndarray:
+        return self.clusters.log_profiles() if self.clusters is not None else np.zeros((0, len(self.factors)))
+
+    def score_cells(self, counts: sparse.csr_array) -> OpenSetScores:
         r"""Compute the probability of none of the labels, and the deviance, of cells.
 
         Parameters
@@ -106,7 +116,7 @@ class QueryFit:
 
         Returns
         -------
-        The fits of the cells, in order.
+        The scores of the cells, in order.
 
         Notes
         -----
@@ -116,12 +126,12 @@ class QueryFit:
 
         .. math:: \log f_c + \frac{\sum_g x_g \log q_{cg}}{1 + n / 300} .
         """
-        depth, deviance = multinomial_deviance(counts, counts @ log_or_zero(self.profiles).T)
+        depth, deviance = multinomial_deviance(counts, counts @ self._log_profiles.T)
         if self.clusters is None:
-            return CellFits(np.zeros(len(depth)), np.zeros(len(depth), dtype=np.int64), depth, deviance)
-        logits = (counts @ self.clusters.log_profiles().T) / (1 + depth[:, None] / SATURATION_DEPTH)
+            return OpenSetScores(np.zeros(len(depth)), np.zeros(len(depth), dtype=np.int64), depth, deviance)
+        logits = (counts @ self._cluster_log_profiles.T) / (1 + depth[:, None] / SATURATION_DEPTH)
         members = softmax(logits + np.log(self.clusters.n_cells / self.clusters.n_cells.sum()), axis=1)
-        return CellFits(members @ self.novel_probabilities, members.argmax(axis=1), depth, deviance)
+        return OpenSetScores(members @ self.novel_probabilities, members.argmax(axis=1), depth, deviance)
 
 
 def fit_query(
@@ -139,14 +149,8 @@ def fit_query(
 
     Parameters
     ----------
-    count_likelihood
-        The fitted count likelihood.
-    cells
-        Query cells, each with counts.
-    gene_mask
-        1 for a gene that model and query share, 0 for the others, shape (n_genes,).
-    label_sums
-        Summed counts of the reference by label and gene, shape (n_labels, n_genes).
+    count_likelihood, cells, gene_mask, label_sums
+        See :func:`hrca.prediction._platform_factors.fit_platform`.
     platform_correction
         If True, fit platform factors; otherwise they are 1.
     open_set
@@ -169,7 +173,7 @@ def fit_query(
             probabilities = likelihood_probabilities(count_likelihood, cells, factors)
             mixed = mixture_misfit(clusters, _label_fractions(clusters, cells, probabilities), labels)
             nearest, features = misfit.argmin(axis=1), misfit_features(misfit, mixed, clusters.n_cells)
-            novel = cluster_novelty(features, clusters.n_cells)
+            novel = cluster_novel_probabilities(features, clusters.n_cells)
             weights = 1 - novel[clusters.codes]
     return QueryFit(factors, platform_profiles(profiles, factors), clusters, nearest, features, novel)
 
@@ -208,7 +212,7 @@ def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray) 
     return np.stack([best, best - base, best - np.median(log_misfit[:, 1:], axis=1)], axis=1)
 
 
-def cluster_novelty(features: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
+def cluster_novel_probabilities(features: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
     r"""Return the probability of each cluster that it is of none of the labels.
 
     Parameters
@@ -236,7 +240,7 @@ def cluster_novelty(features: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
     --------
     >>> misfit = np.array([[0.2, 2.0, 2.0], [2.0, 0.2, 2.0], [2.0, 2.0, 0.2], [1.5, 2.0, 2.0]])
     >>> n_cells = np.full(4, 100)
-    >>> cluster_novelty(misfit_features(misfit, misfit.min(axis=1), n_cells), n_cells).round(1)
+    >>> cluster_novel_probabilities(misfit_features(misfit, misfit.min(axis=1), n_cells), n_cells).round(1)
     array([0. , 0. , 0. , 0.9])
     """
     fractions = n_cells / n_cells.sum()

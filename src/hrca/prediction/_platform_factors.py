@@ -13,6 +13,8 @@ from torch import Tensor
 from hrca.module._count_likelihood import CountLikelihood, background_weight, pool_log_scores
 from hrca.module._profiles import normalize_rows
 
+from ._random_effects import between_variance, excess_variance
+
 # Multiplier of the log-likelihood's pooling weight while the factors are fitted, without the classifier. 3 was the best
 # of 1 (with the classifier), 2 and 3 on four pairs of real data (docs/decisions/0003).
 PLATFORM_LIKELIHOOD_FACTOR = 3.0
@@ -22,15 +24,15 @@ PLATFORM_LIKELIHOOD_FACTOR = 3.0
 PLATFORM_ROUNDS, NORM_ROUNDS, MAX_LOG_CHANGE = 10, 10, 1e-3
 
 # Minimum numbers of labels, and of cells of a label, that factors are estimated from; and the probability from which a
-# cell counts for its label. Probabilities of 0.5 and 0.9, and of 0 with all cells, gave a macro-F1 of .777, .776 and
-# .776 on 20 queries (docs/decisions/0007).
+# cell counts for its label. Probabilities of 0.5 and 0.9 gave a macro-F1 of .773 and .771 on 19 queries
+# (docs/decisions/0007). The numbers of labels and cells were not tuned.
 MIN_PLATFORM_LABELS, MIN_CELLS_OF_LABEL, MIN_GROUP_PROBABILITY = 3, 10, 0.5
 
 # Counts that are added to observed and expected counts before the log of their ratio, as in Haldane's correction.
 RATIO_PSEUDOCOUNT = 0.5
 
-# Lower bound of a variance, and maximum number of iterations of its estimate.
-MIN_EXCESS_VARIANCE, EXCESS_ROUNDS = 1e-4, 50
+# Lower bound of the norm of a profile, against division by 0.
+MIN_NORM = 1e-12
 
 
 def normalize_log_likelihood(
@@ -159,18 +161,27 @@ def fit_platform(
     Notes
     -----
     Factors and labels are fitted in turn. A cell contributes to its most likely label if the probability of this label
-    is at least one half. The cells of label k have the observed counts :math:`S_{kg}` and the expected counts
-    :math:`E_{kg}`. With the probabilities of the cells, the expectation allows for wrong labels. For each gene,
+    is at least one half. The cells of group k have the observed counts :math:`S_{kg}`, and of these :math:`c_{kl}`
+    belong to label l by their probabilities, which allows for wrong labels. With the profiles :math:`\pi_l`, the
+    factors :math:`f` and the counts :math:`R_{lg}` of the reference, the expected counts and those behind them are
 
     .. math::
-        y_k = \log \frac{S_k + 0.5}{E_k + 0.5}, \qquad v_k = \frac{1}{S_k + 0.5} + \frac{1}{R_k + 0.5},
+        E_{kg} = \sum_l \frac{c_{kl} \pi_{lg}}{\sum_h \pi_{lh} f_h}, \qquad
+        R_{kg} = \frac{\sum_l c_{kl} R_{lg}}{\sum_l c_{kl}} .
 
-    where :math:`R_k` are the counts of the reference. The mean :math:`\mu` over labels has the weights
-    :math:`1 / (v_k + \tau^2)`. The disagreement :math:`\tau^2` is estimated as by DerSimonian and Laird
-    :cite:p:`dersimonian1986meta`. With the variance :math:`\sigma^2` of the log factors over genes and the squared
-    standard error :math:`s^2` of :math:`\mu`,
+    For each gene,
 
-    .. math:: \log \phi = \mu \frac{\sigma^2}{\sigma^2 + s^2 + \tau^2} .
+    .. math::
+        y_k = \log \frac{S_k + 0.5}{E_k + 0.5}, \qquad v_k = \frac{1}{S_k + 0.5} + \frac{1}{R_k + 0.5} .
+
+    The mean :math:`\mu` over groups has the weights :math:`1 / (v_k + \tau^2)`. The disagreement :math:`\tau^2` is
+    estimated as by DerSimonian and Laird :cite:p:`dersimonian1986meta`. With the variance :math:`\sigma^2` of the log
+    factors over genes and the squared standard error :math:`s^2` of :math:`\mu`,
+
+    .. math:: \log f = \mu \frac{\sigma^2}{\sigma^2 + s^2 + \tau^2} .
+
+    That :math:`\tau^2` also shrinks the mean is not part of their method: a gene on which the labels disagree shows a
+    difference between cell types.
     """
     factors = gene_mask.astype(float)
     profiles = count_likelihood.log_profiles.double().exp().cpu().numpy() * factors
@@ -232,9 +243,9 @@ def _meta_analysis(
     label_fractions = normalize_rows(groups.counts_by_label)
     variance = 1 / (groups.observed + RATIO_PSEUDOCOUNT) + 1 / (label_fractions @ label_sums + RATIO_PSEUDOCOUNT)
     for _ in range(NORM_ROUNDS):
-        expected = (groups.counts_by_label / (profiles @ factors).clip(1e-12)) @ profiles
+        expected = (groups.counts_by_label / (profiles @ factors).clip(MIN_NORM)) @ profiles
         log_ratio = np.log((groups.observed + RATIO_PSEUDOCOUNT) / (expected + RATIO_PSEUDOCOUNT))
-        disagreement = _between_variance(log_ratio, variance)
+        disagreement = between_variance(log_ratio, variance)
         weights = 1 / (variance + disagreement)
         squared_error = 1 / weights.sum(axis=0)
         mean = (weights * log_ratio).sum(axis=0) * squared_error
@@ -246,53 +257,6 @@ def _meta_analysis(
         if change < MAX_LOG_CHANGE:
             break
     return factors
-
-
-def _between_variance(values: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Return DerSimonian and Laird's estimate of the variance between rows for each column, at least 0."""
-    weights = 1 / variance
-    total = weights.sum(axis=0)
-    mean = (weights * values).sum(axis=0) / total
-    heterogeneity = (weights * (values - mean) ** 2).sum(axis=0)
-    scale = total - (weights**2).sum(axis=0) / total
-    return ((heterogeneity - (len(values) - 1)) / scale).clip(0)
-
-
-def excess_variance(values: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    r"""Return the variance of values around 0 beyond the variance of their errors.
-
-    Parameters
-    ----------
-    values
-        Values with mean 0, shape (..., n).
-    variance
-        Variance of the error of each, above 0, shape (..., n).
-
-    Returns
-    -------
-    The variance of each row, at least 1e-4, shape (...).
-
-    Notes
-    -----
-    The method of moments, with the weights of the fit itself: the excess :math:`\sigma^2` solves
-
-    .. math:: \sigma^2 = \frac{\sum_i w_i (y_i^2 - v_i)}{\sum_i w_i}, \qquad w_i = (\sigma^2 + v_i)^{-2} .
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> values = rng.normal(0, 2, 1000) + rng.normal(0, 1, 1000)
-    >>> float(excess_variance(values, np.ones(1000)).round())
-    4.0
-    """
-    excess = np.asarray(values.var(axis=-1)).clip(MIN_EXCESS_VARIANCE)
-    for _ in range(EXCESS_ROUNDS):
-        weights = (excess[..., None] + variance) ** -2.0
-        updated = (weights * (values**2 - variance)).sum(axis=-1) / weights.sum(axis=-1)
-        change, excess = np.abs(updated - excess).max(initial=0.0), updated.clip(MIN_EXCESS_VARIANCE)
-        if change < MIN_EXCESS_VARIANCE:
-            break
-    return np.asarray(excess)
 
 
 def platform_profiles(profiles: np.ndarray, factors: np.ndarray) -> np.ndarray:

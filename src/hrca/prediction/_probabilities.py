@@ -12,7 +12,7 @@ from hrca.module._module import HRCAModule
 from hrca.typing import Batches
 
 from ._forward import BranchScores, RawScores, double_precision, score_batches, shared_genes, sparse_counts
-from ._open_set import CellFits, QueryFit, fit_query
+from ._open_set import OpenSetScores, QueryFit, fit_query
 
 # A cell is novel if the probability of none of the labels is at least this.
 MIN_NOVEL_PROBABILITY = 0.5
@@ -38,7 +38,7 @@ class CellProbabilities:
         Fraction of the cells with counts to which both branches assign the same label; 1 with one branch.
     query_fit
         Platform factors and clusters; None without them.
-    cell_fits
+    open_set_scores
         Deviance and novel probability of the cells; None without `query_fit`.
     """
 
@@ -47,7 +47,7 @@ class CellProbabilities:
     label_fractions: np.ndarray
     branch_agreement: float = 1.0
     query_fit: QueryFit | None = None
-    cell_fits: CellFits | None = None
+    open_set_scores: OpenSetScores | None = None
 
     @property
     def has_counts(self) -> np.ndarray:
@@ -62,13 +62,13 @@ class CellProbabilities:
     @property
     def novel_probability(self) -> np.ndarray:
         """Probability that a cell is of none of the labels, shape (n_obs,), float32; 0 if it was not estimated."""
-        if self.cell_fits is None:
+        if self.open_set_scores is None:
             return np.zeros(len(self.depth), dtype=np.float32)
-        return self.cell_fits.novel_probability.astype(np.float32)
+        return self.open_set_scores.novel_probability.astype(np.float32)
 
     @property
     def novel_fraction(self) -> float:
-        """Fraction of the cells with counts whose most probable answer is none of the labels."""
+        """Fraction of the cells with counts that have a novel probability of at least .5."""
         is_novel = self.novel_probability[self.has_counts] >= MIN_NOVEL_PROBABILITY
         return float(is_novel.mean()) if len(is_novel) else 0.0
 
@@ -96,7 +96,7 @@ class CellProbabilities:
         return float(np.log(self.query_fit.factors[self.query_fit.factors > 0]).std())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PredictionSettings:
     """Settings of the probabilities of a query.
 
@@ -110,9 +110,9 @@ class PredictionSettings:
         If True, calibrate the probabilities.
     """
 
-    platform_correction: bool = True
-    open_set: bool = True
-    calibrated: bool = True
+    platform_correction: bool
+    open_set: bool
+    calibrated: bool
 
 
 def predict_probabilities(
@@ -160,7 +160,7 @@ def predict_probabilities(
             open_set=settings.open_set,
         )
     scores = raw.complete(module, gene_mask if query_fit is None else query_fit.factors)
-    fits = _fit_cells(query_fit, raw, batches, gene_mask) if query_fit is not None else None
+    open_set_scores = _score_cells(query_fit, raw, batches, gene_mask) if query_fit is not None else None
     depth = scores.depth
     # frees as much memory as the calibration of a large query needs
     del raw
@@ -180,7 +180,7 @@ def predict_probabilities(
         label_fractions,
         branch_agreement,
         query_fit,
-        fits,
+        open_set_scores,
     )
 
 
@@ -189,17 +189,19 @@ def _sample(obs_names: Sequence[str]) -> np.ndarray:
     return np.argsort(uniform_from_names(obs_names), kind="stable")[:MAX_SAMPLED_CELLS]
 
 
-def _fit_cells(query_fit: QueryFit, raw: RawScores, batches: Callable[[], Batches], gene_mask: np.ndarray) -> CellFits:
-    """Return the fits of all cells. Cells that were not sampled are read again."""
+def _score_cells(
+    query_fit: QueryFit, raw: RawScores, batches: Callable[[], Batches], gene_mask: np.ndarray
+) -> OpenSetScores:
+    """Return the scores of all cells. Cells that were not sampled are read again."""
     n_obs = len(raw.depth)
-    fits = CellFits.empty(n_obs)
+    scores = OpenSetScores.empty(n_obs)
     has_counts = (raw.depth[:, 0] > 0).numpy()
     if raw.cells is not None and len(raw.rows) == has_counts.sum():
-        fits.assign(raw.rows, query_fit.fit_cells(raw.cells.counts))
-        return fits
+        scores.assign(raw.rows, query_fit.score_cells(raw.cells.counts))
+        return scores
     for rows, counts in batches():
-        fits.assign(rows, query_fit.fit_cells(sparse_counts(counts, gene_mask)))
-    return fits
+        scores.assign(rows, query_fit.score_cells(sparse_counts(counts, gene_mask)))
+    return scores
 
 
 def _compare_branches(scores: BranchScores) -> tuple[np.ndarray, float]:

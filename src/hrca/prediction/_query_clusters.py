@@ -11,29 +11,32 @@ from hrca.module._deviance import log_or_zero
 from hrca.module._profiles import class_sums, normalize_rows
 from hrca.module._transforms import log_normalize_sparse
 
-from ._platform_factors import RATIO_PSEUDOCOUNT, excess_variance
+from ._platform_factors import RATIO_PSEUDOCOUNT
+from ._random_effects import excess_variance
 
-# Mean numbers of cells and of counts in a cluster, and limits of the number of clusters. 25 to 60 cells and 5,000 to
+# Numbers of cells and of counts for each cluster, and limits of the number of clusters. 25 to 60 cells and 5,000 to
 # 15,000 counts gave the same results within .02 (docs/decisions/0007).
 CLUSTER_CELLS, CLUSTER_COUNTS, MIN_CLUSTERS, MAX_CLUSTERS = 60, 15_000, 4, 40
 
 # Minimum numbers of cells and of counts of a query. Smaller clusters are too noisy to compare. Not tuned.
 MIN_QUERY_CELLS, MIN_QUERY_COUNTS = 160, 20_000
 
-# Number of components, as of novelty; seed of components and clusters. Any fixed number serves as the seed.
-N_COMPONENTS, CLUSTER_SEED, N_INITS = 20, 0, 3
+# Number of components, as of novelty; seed of components and clusters, and number of starts of k-means. Any fixed
+# number serves as the seed. Not tuned.
+N_CLUSTER_COMPONENTS, CLUSTER_SEED, N_INITS = 20, 0, 3
 
 # Decimals by which coordinates are ordered: the others are rounding errors, which depend on the order of the cells.
 N_DECIMALS = 6
 
-# Pseudocounts of observed and expected counts, as a fraction of the gene's mean over cells. Genes that a label hardly
-# expresses then count less: ambient counts change them most. Chosen among 0, 0.03, 0.1 and 0.3 (docs/decisions/0007).
+# Pseudocounts of observed and expected counts, as a fraction of the gene's mean over the labels and the query. Genes
+# that a label hardly expresses then count less: ambient counts change them most. Chosen among 0, 0.03, 0.1 and 0.3
+# (docs/decisions/0007).
 BACKGROUND_FRACTION = 0.1
 
-# Variance of log ratios in the weights of their mean; of the order of the misfit of known types.
+# Variance of log ratios in the weights of their mean; of the order of the misfit of known types. Not tuned.
 MEAN_VARIANCE = 0.5
 
-# Lower bound of the variance of a log ratio: genes that neither side expresses.
+# Lower bound of the variance of a log ratio: genes that neither side expresses. Not tuned.
 MIN_RATIO_VARIANCE = 1e-6
 
 # Pseudocounts of a cluster's profile, from the mean profile of the query. Not tuned.
@@ -78,12 +81,12 @@ def cluster_cells(counts: sparse.csr_array) -> QueryClusters | None:
 
     Returns
     -------
-    4 to 40 clusters, of 60 cells and 15,000 counts on average. None with fewer than 160 cells or 20,000 counts, or if
-    fewer cells differ than there are clusters.
+    One cluster per 60 cells or 15,000 counts, whichever gives fewer; at least 4, at most 40. None with fewer than 160
+    cells or 20,000 counts, or if fewer cells differ than there are clusters.
     """
     n_cells, n_genes = counts.shape
     depth = counts.sum(axis=1)
-    n_components = min(N_COMPONENTS, n_genes - 1)
+    n_components = min(N_CLUSTER_COMPONENTS, n_genes - 1)
     if n_cells < MIN_QUERY_CELLS or depth.sum() < MIN_QUERY_COUNTS or n_components < 1:
         return None
     components = TruncatedSVD(n_components, random_state=CLUSTER_SEED)
@@ -140,6 +143,7 @@ def mixture_misfit(clusters: QueryClusters, label_fractions: np.ndarray, labels:
     """
     mixtures = label_fractions @ labels.profiles, label_fractions @ labels.sums
     pseudocounts = _pseudocounts(clusters, labels)
+    # one by one: together, the number of iterations of `excess_variance` would depend on the other clusters
     columns = [
         _misfit(clusters.sums[[i], :][:, labels.used], pseudocounts[[i]], profile[labels.used], sums[labels.used])
         for i, (profile, sums) in enumerate(zip(*mixtures, strict=True))
@@ -172,7 +176,8 @@ def cluster_misfit(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray
         v_g = \frac{\max(S_g, E_g)}{(\max(S_g, E_g) + a_g)^2} + \frac{E_g^2}{(E_g + a_g)^2 (R_{kg} + 0.5)},
 
     where :math:`R_{kg}` are the counts of the reference. The misfit is the variance of :math:`y` around its mean beyond
-    :math:`v` (:func:`hrca.prediction._platform_factors.excess_variance`).
+    :math:`v` (:func:`hrca.prediction._random_effects.excess_variance`). The mean has the weights
+    :math:`1 / (v_g + 0.5)`.
     """
     observed, pseudocounts = clusters.sums[:, labels.used], _pseudocounts(clusters, labels)
     columns = [

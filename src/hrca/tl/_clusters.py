@@ -86,10 +86,10 @@ def majority_vote(
     return result
 
 
-def novel_clusters(
+def rejected_clusters(
     adata: AnnData, clusters: str, *, key: str = "hrca", min_novelty: float = 0.95, n_top: int = 5
 ) -> pd.DataFrame:
-    """Describe the novel cells of each cluster: their number, nearest labels and marker genes.
+    """Describe the rejected cells of each cluster: their number, nearest labels and marker genes.
 
     Parameters
     ----------
@@ -100,18 +100,18 @@ def novel_clusters(
     key
         The `key_added` of the prediction.
     min_novelty
-        Minimum novelty, in [0, 1], of a novel cell. ``predict(novelty_fpr=0.05)`` rejects cells from 0.95.
+        Novelty, in [0, 1], from which a cell is rejected: ``predict(novelty_fpr=0.05)`` rejects cells from 0.95.
     n_top
         Number of nearest labels and of genes in the result.
 
     Returns
     -------
-    One row for each cluster with novel cells, in decreasing order of their fraction, with these columns:
+    One row for each cluster with rejected cells, in decreasing order of their fraction, with these columns:
 
     - ``n_obs``, the number of cells in the cluster;
-    - ``novel_fraction``, the fraction of them that are novel;
-    - ``nearest``, the labels with the highest mean probability in the novel cells;
-    - ``genes``, the genes with the highest Welch's t statistic of the novel cells against all other cells.
+    - ``rejected_fraction``, the fraction of them that are rejected;
+    - ``nearest``, the labels with the highest mean probability in the rejected cells;
+    - ``genes``, the genes with the highest Welch's t statistic of the rejected cells against all other cells.
 
     Raises
     ------
@@ -124,24 +124,24 @@ def novel_clusters(
     >>> obs = pd.DataFrame({"leiden": ["0", "0", "1"], "hrca_novelty": [0.99, 0.97, 0.2]}, index=list("abc"))
     >>> adata = AnnData(np.array([[3.0, 0], [3, 1], [0, 1]]), obs=obs, var=pd.DataFrame(index=["MS4A1", "CD3E"]))
     >>> adata.obsm["hrca_probabilities"] = pd.DataFrame({"NK": [0.8, 0.7, 0], "T": [0.2, 0.3, 1]}, index=list("abc"))
-    >>> novel_clusters(adata, "leiden", n_top=1).to_dict("index")
-    {'0': {'n_obs': 2, 'novel_fraction': 1.0, 'nearest': ['NK'], 'genes': ['MS4A1']}}
+    >>> rejected_clusters(adata, "leiden", n_top=1).to_dict("index")
+    {'0': {'n_obs': 2, 'rejected_fraction': 1.0, 'nearest': ['NK'], 'genes': ['MS4A1']}}
     """
     for column in (clusters, f"{key}_novelty"):
         if column not in adata.obs:
             raise ValueError(f"obs must have {column!r}, but has {list(adata.obs)}. `model.predict(adata)` first.")
-    is_novel = (adata.obs[f"{key}_novelty"] >= min_novelty).to_numpy()
+    is_rejected = (adata.obs[f"{key}_novelty"] >= min_novelty).to_numpy()
     rows = {}
     for cluster, members in adata.obs.groupby(clusters, observed=True).indices.items():
-        novel_members = np.zeros(adata.n_obs, dtype=bool)
-        novel_members[members] = is_novel[members]
-        if novel_members.any():
-            nearest = adata.obsm[f"{key}_probabilities"][novel_members].mean().nlargest(n_top)
-            markers = pd.Series(_welch_t(adata.X, novel_members), adata.var_names).nlargest(n_top)
-            fraction = novel_members.sum() / len(members)
+        rejected_members = np.zeros(adata.n_obs, dtype=bool)
+        rejected_members[members] = is_rejected[members]
+        if rejected_members.any():
+            nearest = adata.obsm[f"{key}_probabilities"][rejected_members].mean().nlargest(n_top)
+            markers = pd.Series(_welch_t(adata.X, rejected_members), adata.var_names).nlargest(n_top)
+            fraction = rejected_members.sum() / len(members)
             rows[cluster] = [len(members), fraction, list(nearest.index), list(markers.index)]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["n_obs", "novel_fraction", "nearest", "genes"])
-    return table.sort_values("novel_fraction", ascending=False, kind="stable")
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["n_obs", "rejected_fraction", "nearest", "genes"])
+    return table.sort_values("rejected_fraction", ascending=False, kind="stable")
 
 
 def _welch_t(x: np.ndarray | sparse.spmatrix | sparse.sparray, is_selected: np.ndarray) -> np.ndarray:

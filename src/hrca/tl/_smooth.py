@@ -111,7 +111,8 @@ def mean_field_smoothing(probabilities: np.ndarray, neighbours: sparse.csr_array
 
     Returns
     -------
-    Smoothed probability of each label, shape (n_obs, n_labels). Rows of zeros stay zero.
+    Smoothed probability of each label, shape (n_obs, n_labels). Each row keeps its sum: 1 minus the probability that
+    the cell is of none of the labels. Rows of zeros stay zero.
 
     Notes
     -----
@@ -125,21 +126,22 @@ def mean_field_smoothing(probabilities: np.ndarray, neighbours: sparse.csr_array
         s_j(m) = q_j(m) \max_k q_j(k) .
 
     Two things differ from the usual model. The factor :math:`\max_k q_j(k)` reduces the influence of uncertain
-    neighbours. The compatibilities :math:`A` are estimated from the current probabilities before each update. Let
-    :math:`N_{lm}` be the sum of :math:`s_i(l)\,s_j(m) + s_i(m)\,s_j(l)` over all neighbours :math:`j` of all cells
-    :math:`i`. With the sum :math:`N` of these numbers, the label fractions :math:`f`, and :math:`c = 10 L^2`
-    pseudocounts for :math:`L` labels,
+    neighbours, and of those that are probably of none of the labels. The compatibilities :math:`A` are estimated from
+    the current probabilities before each update. Let :math:`N_{lm}` be the sum of
+    :math:`s_i(l)\,s_j(m) + s_i(m)\,s_j(l)` over all neighbours :math:`j` of all cells :math:`i`. With the sum :math:`N`
+    of these numbers, the label fractions :math:`f`, and :math:`c = 10 L^2` pseudocounts for :math:`L` labels,
 
     .. math:: A_{lm} = \log \frac{N_{lm} + c f_l f_m}{N f_l f_m + c f_l f_m} .
     """
     log_probabilities = np.log(probabilities.clip(EPSILON))
-    has_label = (probabilities.sum(axis=1) > 0)[:, None]
+    # 1 at most: the rows of 32-bit probabilities sum to a little more or less
+    total = probabilities.sum(axis=1, keepdims=True).clip(max=1)
     current = probabilities
     for _ in range(N_UPDATES):
         beliefs = current * current.max(axis=1, keepdims=True)
         logits = log_probabilities + strength * (neighbours @ beliefs) @ _pair_log_odds(beliefs, neighbours).T
-        current = np.exp(logits - logits.max(axis=1, keepdims=True)) * has_label
-        current = current / current.sum(axis=1, keepdims=True).clip(EPSILON)
+        current = np.exp(logits - logits.max(axis=1, keepdims=True))
+        current = total * current / current.sum(axis=1, keepdims=True)
     return current
 
 

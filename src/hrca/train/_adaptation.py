@@ -25,8 +25,8 @@ from ._trainingplans import AdaptPlan
 # Maximum number of query cells that adaptation draws from: the default 200 steps of 64 query cells use 12,800.
 MAX_ADAPTED_CELLS = 20_000
 # A query with a larger fraction of cells that are probably of none of the labels is not adapted to: their labels are
-# wrong, and training would confirm them.
-MAX_NOVEL_FRACTION = 0.2
+# wrong, and training would confirm them. Not tuned.
+MAX_ADAPTED_NOVEL_FRACTION = 0.2
 # An adapted model is kept if the fraction of cells with one label from both branches rises by at least this: the
 # classifier has then learned what the platform factors correct (docs/decisions/0007).
 MIN_AGREEMENT_GAIN = 0.05
@@ -109,20 +109,28 @@ class MixedBatches(LightningDataModule):
         return []
 
 
-def reason_not_to_adapt(novel_fraction: float) -> str | None:
+def reason_not_to_adapt(novel_fraction: float, agreement: float) -> str | None:
     """Return a sentence if a model should not be adapted to a query.
 
     Parameters
     ----------
     novel_fraction
         Fraction of the query's cells that are probably of none of the labels.
+    agreement
+        Fraction of the query's cells to which classifier and count likelihood assign the same label.
     """
-    if novel_fraction <= MAX_NOVEL_FRACTION:
-        return None
-    return (
-        f"The model was not adapted: {novel_fraction:.0%} of the query's cells are probably of types that the "
-        "reference lacks, and training would confirm their labels. `select=False` adapts it."
-    )
+    if novel_fraction > MAX_ADAPTED_NOVEL_FRACTION:
+        return (
+            f"The model was not adapted: {novel_fraction:.0%} of the query's cells are probably of types that the "
+            "reference lacks, and training would confirm their labels. `select=False` adapts it."
+        )
+    if agreement > 1 - MIN_AGREEMENT_GAIN:
+        return (
+            f"The model was not adapted: classifier and count likelihood already agree on {agreement:.0%} of the "
+            f"query's cells, so that adaptation cannot add the {MIN_AGREEMENT_GAIN:.0%} by which a better model is "
+            "recognised. `select=False` adapts it."
+        )
+    return None
 
 
 def reason_to_discard(agreement: float, adapted_agreement: float) -> str | None:

@@ -9,7 +9,7 @@ from scipy.special import logit
 
 from hrca.module._deviance import log_or_zero, multinomial_deviance
 from hrca.module._transforms import thin_to_depth
-from hrca.prediction._open_set import CellFits
+from hrca.prediction._open_set import OpenSetScores
 from hrca.prediction._platform_factors import platform_profiles
 from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
 from hrca.typing import Batches
@@ -25,14 +25,14 @@ MIN_TAIL = 1e-4
 MIN_DEVIANCE = 1e-3
 
 
-def query_novelty(fits: CellFits) -> np.ndarray:
+def query_novelty(cells: OpenSetScores) -> np.ndarray:
     r"""Rank cells by their dissimilarity from the labels, among the cells of the query that are of known types.
 
     The query's own cells of known types show how far its platform moves a cell. Reference cells do not.
 
     Parameters
     ----------
-    fits
+    cells
         Deviance and novel probability of the cells of a query, shape (n_obs,).
 
     Returns
@@ -51,12 +51,12 @@ def query_novelty(fits: CellFits) -> np.ndarray:
     types, about a fraction :math:`\alpha` of them has a novelty above :math:`1 - \alpha`, on any platform
     (docs/decisions/0007).
     """
-    novelty = np.full(len(fits.depth), np.nan, dtype=np.float32)
-    has_counts = fits.depth > 0
+    novelty = np.full(len(cells.depth), np.nan, dtype=np.float32)
+    has_counts = cells.depth > 0
     if not has_counts.any():
         return novelty
-    depth, deviance = fits.depth[has_counts], fits.deviance[has_counts]
-    novel = fits.novel_probability[has_counts].clip(MIN_TAIL, 1 - MIN_TAIL)
+    depth, deviance = cells.depth[has_counts], cells.deviance[has_counts]
+    novel = cells.novel_probability[has_counts].clip(MIN_TAIL, 1 - MIN_TAIL)
     scores = logit(novel) + _deviance_residuals(depth, deviance)
     is_known = novel < MIN_NOVEL_PROBABILITY
     known_scores = np.sort(scores[is_known] if is_known.any() else scores)

@@ -77,7 +77,7 @@ def build_novelty_reference(
 
     Returns
     -------
-    The reference of :func:`hrca.uncertainty._novelty.novelty`.
+    The reference of :func:`hrca.uncertainty._novelty.reference_novelty`.
     """
     sampled = np.flatnonzero(codes < n_labels)
     if len(sampled) > MAX_REFERENCE_CELLS:
