@@ -25,7 +25,7 @@ def entries(obs_names: pd.Index, *, novelty: bool = False):
 
 
 def as_query(target):
-    return SimpleNamespace(target=target, adata=SimpleNamespace(file=None))
+    return SimpleNamespace(selection=None, target=target, adata=SimpleNamespace(file=None))
 
 
 def test_an_object_gets_all_entries_and_a_copy_of_uns():

@@ -222,7 +222,9 @@ def test_a_model_that_knows_the_labels_is_refused():
 def test_copies_of_a_model_that_was_pretrained_share_its_gene_ae(tmp_path, trained_on):
     model = new_model()
     model.pretrain(2, checkpoint_dir=tmp_path, **QUIET)
-    with pytest.raises(ValueError, match=r"was pre-trained on all of them before.*`train\(0, n_folds=\)`"):
+    with pytest.raises(
+        ValueError, match=r"was pre-trained on all of them before.*`train\(pretrain_epochs=0, n_folds=\)`"
+    ):
         model.train(1, pretrain_epochs=1, n_folds=3, **QUIET)
     assert len(trained_on["pretrain"]) == 1
     model.train(1, pretrain_epochs=0, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
