@@ -1,5 +1,7 @@
 """Warnings about predictions, from probabilities that are made up, and of a trained model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from simulated import random_profiles
 import hrca
 from hrca.annotation._novel_groups import novel_groups
 from hrca.annotation._options import LabelSpace
-from hrca.annotation._prediction_warnings import _divergences, prediction_warnings
+from hrca.annotation._prediction_warnings import _divergences, prediction_warnings, rejection_warning
 from hrca.prediction._open_set import OpenSetScores, QueryFit
 from hrca.prediction._probabilities import CellProbabilities
 from hrca.prediction._query_clusters import QueryClusters
@@ -36,7 +38,6 @@ def query_fit(sums: np.ndarray, novel: np.ndarray, factors: np.ndarray | None = 
         factors=factors,
         profiles=PROFILES * (factors > 0),
         clusters=clusters,
-        nearest_labels=np.zeros(len(sums), dtype=int),
         misfit_features=np.zeros((len(sums), 3)),
         novel_probabilities=novel,
     )
@@ -66,9 +67,9 @@ def test_novel_cells_are_counted_and_described_by_group():
     cells = cells_of(np.zeros(100, dtype=int), fit=fit, fits=fits_of(clusters, novel))
     (sentence,) = prediction_warnings(cells, LABELS, GENES, np.log(PROFILES))
     assert sentence.startswith(
-        "40 of 100 cells (40%) are probably of types that the reference lacks: 30 nearest to 'B'"
+        "40 of 100 cells (40%) are probably of types that the reference lacks: 30 most often labelled 'B'"
     )
-    groups = novel_groups(fit, cells.open_set_scores, GENES)
+    groups = novel_groups(fit, cells.open_set_scores, np.zeros(100, dtype=int), GENES)
     assert [group.n_obs for group in groups] == [30, 10]
     assert set(groups[0].genes[:2]) == {"gene5", "gene6"}
     assert groups[1].genes[0] == "gene9"
@@ -87,7 +88,7 @@ def test_genes_that_the_query_lacks_describe_no_group():
     factors = (np.arange(12) != 5).astype(float)
     sums = np.stack([cluster_with(0), cluster_with(5, 6)]) * factors
     fit = query_fit(sums, np.zeros(2), factors)
-    (group,) = novel_groups(fit, fits_of(np.array([0, 1]), np.array([0.1, 0.9])), GENES)
+    (group,) = novel_groups(fit, fits_of(np.array([0, 1]), np.array([0.1, 0.9])), np.array([1, 2]), GENES)
     assert group.genes[0] == "gene6"
     assert "gene5" not in group.genes
 
@@ -154,6 +155,32 @@ def test_a_query_without_counts_causes_no_warning():
     assert prediction_warnings(cells, LABELS, GENES, None) == []
 
 
+def test_many_rejected_cells_are_warned_of():
+    novelty = np.array([0.97, 0.2, 0.1, np.nan])
+    assert "25% of the cells are rejected and labelled 'Unknown', where 4%" in rejection_warning(
+        novelty, 0.04, "Unknown"
+    )
+    assert rejection_warning(novelty, 0.1, "Unknown") is None
+    assert rejection_warning(novelty[:0], 0.1, "Unknown") is None
+
+
+def test_refused_factors_are_warned_of():
+    fit = replace(query_fit(np.stack([cluster_with(0)]), np.zeros(1)), refused_log_sd=2.34)
+    cells = cells_of(np.arange(90) % 3, fit=fit, fits=fits_of(np.zeros(90, dtype=int), np.zeros(90)))
+    (sentence,) = prediction_warnings(cells, LABELS, GENES, np.log(PROFILES))
+    assert sentence.startswith(
+        "No platform factors were used: they would be too large (standard deviation of their logs 2.3)"
+    )
+
+
+def test_all_warnings_of_a_prediction_are_recorded(tiny_model):
+    query = synthetic(100, seed=3)[:, :14].copy()
+    with pytest.warns(UserWarning) as caught:
+        tiny_model.predict(query, novelty_fpr=0.001, open_set=False)
+    assert set(query.uns["hrca"]["warnings"]) == {str(warning.message) for warning in caught}
+    assert any("has 14 of the model's 60 genes" in sentence for sentence in query.uns["hrca"]["warnings"])
+
+
 def test_predict_warns_and_records_the_warning(tmp_path):
     reference = synthetic(400, n_labels=5)
     reference = reference[reference.obs["cell_type"] != "type 4"].copy()
@@ -182,5 +209,5 @@ def test_predict_warns_and_records_the_warning(tmp_path):
     with pytest.warns(UserWarning, match="^In sample 'section': "):
         model.predict({"section": query}, key_added=None)
     model.predict(query, open_set=False)
-    assert "hrca_novel_probability" not in query.obs
+    assert query.obs["hrca_novel_probability"].isna().all()
     assert list(query.uns["hrca"]["warnings"]) == []

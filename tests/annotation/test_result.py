@@ -78,6 +78,7 @@ def test_columns_as_cellxgene_names_them(tiny_model, query):
         "hrca",
         "hrca_confidence",
         "hrca_novelty",
+        "hrca_novel_probability",
         "cell_type",
         "cell_type_ontology_term_id",
     ]

@@ -7,8 +7,9 @@ import pytest
 from conftest import synthetic
 from scipy import sparse
 
+from hrca.data._query import open_query
 from hrca.data._target_genes import TargetGenes
-from hrca.data._validate import check_orientation, validate, warn_low_gene_coverage
+from hrca.data._validate import check_orientation, low_gene_coverage, validate
 
 GENES = TargetGenes(pd.Index([f"gene{i}" for i in range(60)]), np.ones(60))
 
@@ -34,10 +35,11 @@ def test_low_coverage_is_warned_of_at_the_line_of_the_caller(reference):
     with pytest.warns(
         UserWarning, match="has 20 of the model's 60 genes, and only 33% of the information of its genes"
     ) as record:
-        warn_low_gene_coverage(validate(few, GENES, None).report)
+        query = open_query(few, None, GENES)
     assert record[0].filename == __file__
-    warn_low_gene_coverage(validate(reference, GENES, None).report)
-    warn_low_gene_coverage(validate(few, None, None).report)
+    assert low_gene_coverage(query.report) == str(record[0].message)
+    assert low_gene_coverage(validate(reference, GENES, None).report) is None
+    assert low_gene_coverage(validate(few, None, None).report) is None
 
 
 @pytest.mark.parametrize("dense", [False, True])

@@ -8,7 +8,7 @@ from scipy.special import expit
 from simulated import depths_of, likelihood_of, random_profiles
 
 from hrca.module._count_likelihood import CountLikelihood
-from hrca.prediction._open_set import cluster_novel_probabilities, fit_query, misfit_features
+from hrca.prediction._open_set import MAX_PLATFORM_LOG_SD, cluster_novel_probabilities, fit_query, misfit_features
 from hrca.prediction._platform_factors import QueryCellSample
 
 N_TYPES, N_TYPE_GENES = 7, 300
@@ -61,6 +61,26 @@ def test_an_absent_type_does_not_change_the_factors():
     profiles, counts, is_novel = query(novel_fraction=0.5)
     whole, known = (np.log(fit(profiles, x).factors) for x in (counts, counts[~is_novel]))
     assert np.std(whole - known) < 0.3 * np.std(known)
+
+
+def test_factors_stay_where_few_cells_are_of_the_labels():
+    # 40 known cells of six types: fewer than three types have ten
+    profiles, counts, is_novel = query(novel_fraction=0.8, n_cells=200, log_sd=0.8)
+    fitted = fit(profiles, counts)
+    novel = fitted.score_cells(sparse.csr_array(counts)).novel_probability
+    assert np.log(fitted.factors).std() > 0.3
+    assert (novel[is_novel] > 0.5).mean() > 0.9
+    assert (novel[~is_novel] > 0.5).mean() < 0.3
+
+
+def test_factors_beyond_the_limit_are_refused():
+    profiles, counts, _ = query(novel_fraction=0, log_sd=2.5)
+    fitted = fit(profiles, counts)
+    assert fitted.refused_log_sd > MAX_PLATFORM_LOG_SD
+    np.testing.assert_array_equal(fitted.factors, np.ones(N_TYPE_GENES))
+    trusted = fit(profiles, counts, open_set=False)
+    assert trusted.refused_log_sd == 0
+    assert np.log(trusted.factors).std() > MAX_PLATFORM_LOG_SD
 
 
 def test_without_open_set_or_with_few_cells_no_cell_is_novel():

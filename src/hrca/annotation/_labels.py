@@ -3,16 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from hrca._warnings import warn_user
 from hrca.data._name_hash import uniform_from_names
 from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY, CellProbabilities
 from hrca.uncertainty._conformal import ConformalScores, prediction_sets
 
 from ._options import LabelSpace, PredictOptions
 from ._result import PredictionResult
-
-# A warning is given if more than this multiple of the expected fraction, `novelty_fpr`, is rejected.
-REJECTED_WARNING_FACTOR = 3
 
 
 def most_likely_labels(
@@ -84,9 +80,6 @@ def assemble_result(
         # a comparison with NaN is False: a cell without counts is not rejected
         is_rejected = np.asarray(novelty >= 1 - options.novelty_fpr)
         labels[is_rejected] = label_space.unlabeled_category
-        if not cell_probabilities.has_clusters:
-            # with clusters, :func:`hrca.annotation._prediction_warnings.prediction_warnings` names the novel cells
-            _warn_if_many_rejected(is_rejected, options.novelty_fpr, label_space.unlabeled_category)
     sets = None
     if options.coverage is not None and conformal_scores is not None:
         is_in_set = prediction_sets(
@@ -101,18 +94,8 @@ def assemble_result(
         # a cell with a novel probability of at least .5 has an empty set
         is_in_set &= (cell_probabilities.novel_probability < MIN_NOVEL_PROBABILITY)[:, None]
         sets = pd.DataFrame(is_in_set, index=obs_names, columns=pd.Index(label_space.labels))
-    novel_probability = cell_probabilities.novel_probability if cell_probabilities.has_clusters else None
+    is_estimated = cell_probabilities.has_counts & cell_probabilities.has_clusters
+    novel_probability = np.where(is_estimated, cell_probabilities.novel_probability, np.float32(np.nan))
     return PredictionResult(
         labels, confidence, probabilities.set_axis(obs_names), novelty, sets, novel_probability=novel_probability
     )
-
-
-def _warn_if_many_rejected(is_rejected: np.ndarray, novelty_fpr: float, unlabeled_category: str) -> None:
-    rejected_fraction = is_rejected.mean() if len(is_rejected) else 0.0
-    if rejected_fraction > REJECTED_WARNING_FACTOR * novelty_fpr:
-        warn_user(
-            f"{rejected_fraction:.0%} of the cells are rejected and labelled {unlabeled_category!r}, where "
-            f"{novelty_fpr:.0%} are expected among cells like the reference's. Either the query has types that the "
-            "reference lacks, or its platform differs, and cells of known types look novel as well. Compare "
-            "`obs['hrca_novelty']` between the predicted labels.",
-        )

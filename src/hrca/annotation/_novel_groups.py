@@ -27,18 +27,20 @@ class NovelGroup:
     ----------
     n_obs
         Number of cells.
-    nearest_label
-        Index of the label that most of them are nearest to.
+    label
+        Index of the most common label among them.
     genes
         Genes that distinguish them most from this label and from the other cells of the query.
     """
 
     n_obs: int
-    nearest_label: int
+    label: int
     genes: list[str]
 
 
-def novel_groups(query_fit: QueryFit, open_set_scores: OpenSetScores, gene_names: pd.Index) -> list[NovelGroup]:
+def novel_groups(
+    query_fit: QueryFit, open_set_scores: OpenSetScores, codes: np.ndarray, gene_names: pd.Index
+) -> list[NovelGroup]:
     """Group the cells with a novel probability of at least .5.
 
     Parameters
@@ -47,6 +49,8 @@ def novel_groups(query_fit: QueryFit, open_set_scores: OpenSetScores, gene_names
         The clusters of the query.
     open_set_scores
         Novel probability and cluster of its cells.
+    codes
+        Index of the most probable label of each cell, shape (n_obs,).
     gene_names
         Names of the genes, shape (n_genes,).
 
@@ -65,10 +69,11 @@ def novel_groups(query_fit: QueryFit, open_set_scores: OpenSetScores, gene_names
     groups = []
     for group in _group_clusters(clusters.log_profiles()[members], clusters.background):
         rows = members[group]
-        nearest = np.bincount(query_fit.nearest_labels[rows], n_by_cluster[rows]).argmax()
+        is_member = is_novel & np.isin(open_set_scores.clusters, rows)
+        label = np.bincount(codes[is_member]).argmax()
         others = clusters.sums.sum(axis=0) - clusters.sums[rows].sum(axis=0)
-        genes = _top_genes(clusters.sums[rows].sum(axis=0), others, query_fit.profiles[nearest])
-        groups.append(NovelGroup(int(n_by_cluster[rows].sum()), int(nearest), list(gene_names[genes])))
+        genes = _top_genes(clusters.sums[rows].sum(axis=0), others, query_fit.profiles[label])
+        groups.append(NovelGroup(int(n_by_cluster[rows].sum()), int(label), list(gene_names[genes])))
     return sorted(groups, key=lambda group: -group.n_obs)
 
 

@@ -18,7 +18,7 @@ N_NAMED = 3
 
 # A standard deviation of the log platform factors above this causes a warning: a factor of 4.5. That of 19 queries was
 # at most 1.05.
-MAX_PLATFORM_LOG_SD = 1.5
+WARNED_PLATFORM_LOG_SD = 1.5
 
 # Minimum number of cells that a label is called dominant in. Not tuned.
 MIN_DOMINANT_CELLS = 100
@@ -30,6 +30,37 @@ MIN_DOMINANT_FRACTION, MAX_BRANCH_RATIO = 0.7, 0.5
 # Two labels are not told apart if the genes of the query have less than this fraction of their divergence on all genes
 # of the model, and the expected log-likelihood ratio in the median cell is below MIN_LOG_RATIO. Not tuned.
 MIN_DIVERGENCE_FRACTION, MIN_LOG_RATIO = 0.1, 1.0
+
+
+# A fraction of rejected cells above this multiple of `novelty_fpr` causes a warning. Not tuned.
+REJECTED_WARNING_FACTOR = 3
+
+
+def rejection_warning(novelty: np.ndarray, novelty_fpr: float, unlabeled_category: str) -> str | None:
+    """Return a sentence if more cells are rejected than expected, for novelty among reference cells.
+
+    Parameters
+    ----------
+    novelty
+        Novelty of each cell, 0 to 1, shape (n_obs,), NaN for a cell without counts.
+    novelty_fpr
+        Fraction of cells like the reference's that is expected to be rejected.
+    unlabeled_category
+        Label of rejected cells.
+
+    Returns
+    -------
+    The sentence; None if the fraction is at most three times the expected one.
+    """
+    rejected_fraction = (novelty >= 1 - novelty_fpr).mean() if len(novelty) else 0.0
+    if rejected_fraction <= REJECTED_WARNING_FACTOR * novelty_fpr:
+        return None
+    return (
+        f"{rejected_fraction:.0%} of the cells are rejected and labelled {unlabeled_category!r}, where "
+        f"{novelty_fpr:.0%} are expected among cells like the reference's. Either the query has types that the "
+        "reference lacks, or its platform differs, and cells of known types look novel as well. Compare "
+        "`obs['hrca_novelty']` between the predicted labels."
+    )
 
 
 def prediction_warnings(
@@ -54,7 +85,7 @@ def prediction_warnings(
     """
     found = [_dominant_label(cells, label_space.labels)]
     if cells.query_fit is not None:
-        found += [_novel_cells(cells, label_space.labels, gene_names), _large_factors(cells.platform_log_sd)]
+        found += [_novel_cells(cells, label_space.labels, gene_names), _large_factors(cells)]
         if log_profiles is not None:
             present = cells.query_fit.factors > 0
             found.append(_indistinct_labels(cells, label_space.labels, log_profiles, present))
@@ -66,9 +97,10 @@ def _novel_cells(cells: CellProbabilities, labels: list[str], gene_names: pd.Ind
     if cells.query_fit is None or cells.open_set_scores is None or cells.novel_fraction <= WARNED_NOVEL_FRACTION:
         return None
     n_novel = round(cells.novel_fraction * n_obs)
-    groups = novel_groups(cells.query_fit, cells.open_set_scores, gene_names)
+    codes = cells.log_probabilities.argmax(axis=1)
+    groups = novel_groups(cells.query_fit, cells.open_set_scores, codes, gene_names)
     named = [
-        f"{group.n_obs:,} nearest to {labels[group.nearest_label]!r}, with {', '.join(group.genes) or 'no own genes'}"
+        f"{group.n_obs:,} most often labelled {labels[group.label]!r}, with {', '.join(group.genes) or 'no own genes'}"
         for group in groups[:N_NAMED]
     ]
     n_more = len(groups) - len(named)
@@ -76,16 +108,24 @@ def _novel_cells(cells: CellProbabilities, labels: list[str], gene_names: pd.Ind
         named.append(f"{n_more} more group{'s' if n_more > 1 else ''}")
     return (
         f"{n_novel:,} of {n_obs:,} cells ({n_novel / n_obs:.0%}) are probably of types that the reference lacks: "
-        f"{'; '.join(named)}. Their confidence is low, and a reference with these types would label them."
+        f"{'; '.join(named)}. Their novel probability is at least .5 and their confidence low; a reference with these "
+        "types would label them."
     )
 
 
-def _large_factors(platform_log_sd: float) -> str | None:
-    if platform_log_sd <= MAX_PLATFORM_LOG_SD:
+def _large_factors(cells: CellProbabilities) -> str | None:
+    refused = 0.0 if cells.query_fit is None else cells.query_fit.refused_log_sd
+    if refused:
+        return (
+            f"No platform factors were used: they would be too large (standard deviation of their logs {refused:.1f}). "
+            "Either most cells are of types that the reference lacks, or the query is not of its species and tissue."
+        )
+    if cells.platform_log_sd <= WARNED_PLATFORM_LOG_SD:
         return None
     return (
-        f"The platform factors of the genes are large (standard deviation of their logs {platform_log_sd:.1f}): the "
-        "query differs much from the reference. Compare the labels with those of `platform_correction=False`."
+        f"The platform factors of the genes are large (standard deviation of their logs {cells.platform_log_sd:.1f}): "
+        "the query differs much from the reference, or most of its cells are of other types. Compare the labels with "
+        "those of `platform_correction=False`."
     )
 
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import pandas as pd
 
+from hrca._warnings import warn_user
 from hrca.typing import Batches
 
 from ._alignment import GeneAlignment
@@ -16,7 +17,7 @@ from ._count_slots import CountSlot, table_in_memory
 from ._report import ValidationReport
 from ._sources import OutputTarget, QueryCells, QueryInput, open_query_input
 from ._target_genes import TargetGenes
-from ._validate import validate, warn_low_gene_coverage
+from ._validate import low_gene_coverage, validate
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,9 @@ def open_query(
     if indices is not None:
         adata, selection = select_cells(adata, indices)
     validated = validate(adata, target_genes, layer, preferred_layer=preferred_layer, logged=logged)
-    warn_low_gene_coverage(validated.report)
+    sentence = low_gene_coverage(validated.report)
+    if sentence is not None:
+        warn_user(sentence)
     return Query(adata, target, validated.slot, validated.alignment, validated.report, selection)
 
 

@@ -6,8 +6,6 @@ from itertools import chain
 
 import pandas as pd
 
-from hrca._warnings import warn_user
-
 from ._alignment import GeneAlignment
 from ._count_checks import check_counts
 from ._count_selection_errors import explain_no_counts
@@ -151,19 +149,24 @@ def log_report(report: ValidationReport, logged: set[str] | None = None) -> None
         logger.log(logging.WARNING if report.notes else logging.INFO, "%s", line)
 
 
-def warn_low_gene_coverage(report: ValidationReport) -> None:
-    """Warn if a query has little of the model's information about the labels.
+def low_gene_coverage(report: ValidationReport) -> str | None:
+    """Return a sentence if a query has little of the model's information about the labels.
 
     Parameters
     ----------
     report
         Report of the validation.
+
+    Returns
+    -------
+    The sentence; None if the query has at least half of the information.
     """
     fraction = report.gene_weight_fraction
-    if fraction is not None and fraction < MIN_WEIGHT_FRACTION_WITHOUT_WARNING:
-        warn_user(
-            f"The query has {report.n_shared_genes} of the model's {report.n_genes} genes, and only {fraction:.0%} "
-            f"of the information of its {report.gene_weight_of}; the other genes count as absent. "
-            "A model trained on the shared genes is likely to be better: "
-            "`reference[:, reference.var_names.isin(query.var_names)].copy()`, then `HRCA.setup_anndata` on that."
-        )
+    if fraction is None or fraction >= MIN_WEIGHT_FRACTION_WITHOUT_WARNING:
+        return None
+    return (
+        f"The query has {report.n_shared_genes} of the model's {report.n_genes} genes, and only {fraction:.0%} "
+        f"of the information of its {report.gene_weight_of}; the other genes count as absent. "
+        "A model trained on the shared genes is likely to be better: set up and train a new one on "
+        "`reference[:, reference.var_names.isin(query.var_names)].copy()`."
+    )

@@ -1,5 +1,6 @@
 """The prediction methods of HRCA: labels, scores."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,18 +13,21 @@ from hrca._refusals import PREDICT_REFUSALS, refuses
 from hrca._warnings import annotate_sample_warnings, warn_user
 from hrca.annotation._labels import assemble_result, most_likely_labels
 from hrca.annotation._options import PredictOptions, check_ontology_terms
-from hrca.annotation._prediction_warnings import prediction_warnings
+from hrca.annotation._prediction_warnings import prediction_warnings, rejection_warning
 from hrca.annotation._result import PredictionResult, cellxgene_columns, to_entries
 from hrca.annotation._write import check_target, write_result
 from hrca.data._cell_selection import CellIndices
 from hrca.data._query import Query, annotate_sample_errors, known_labels
 from hrca.data._sources import QueryInput
+from hrca.data._validate import low_gene_coverage
 from hrca.prediction._probabilities import CellProbabilities, PredictionSettings
 from hrca.train._config import resolve_batch_size
 from hrca.uncertainty._novelty import query_novelty, reference_novelty
 
 from ._base import PREDICTION_BATCH_SIZE, HRCABase
 from ._evaluation import evaluation_scores, known_cells
+
+logger = logging.getLogger(__name__)
 
 
 class PredictionMixin(HRCABase):
@@ -73,7 +77,7 @@ class PredictionMixin(HRCABase):
             - ``obs["hrca"]``, the label (categorical);
             - ``obs["hrca_confidence"]``, its calibrated probability, float32, 0 to 1;
             - ``obs["hrca_novel_probability"]``, the probability that the cell is of none of the labels, float32, 0 to
-              1, unless the query is too small;
+              1; missing if the query is too small, or the cell has no counts;
             - ``obs["hrca_novelty"]``, the fraction of cells of known types that are less novel than the cell, float32,
               0 to 1: cells of the query or, if it is too small, of the reference;
             - ``obsm["hrca_probabilities"]``, the probabilities of all labels, float32, n_obs x n_labels; a row and the
@@ -262,13 +266,25 @@ class PredictionMixin(HRCABase):
             novelty=self._novelty(query, cells, batch_size, enable_progress_bar) if needs_novelty else None,
             conformal_scores=self.conformal_scores_,
         )
-        notes = prediction_warnings(cells, self._label_space(), self.gene_names, self._log_profiles())
-        for note in notes:
-            warn_user(note)
+        sentences = prediction_warnings(cells, self._label_space(), self.gene_names, self._log_profiles())
+        if options.novelty_fpr is not None and result.novelty is not None and not cells.has_clusters:
+            rejected = rejection_warning(result.novelty, options.novelty_fpr, self.unlabeled_category)
+            sentences += [] if rejected is None else [rejected]
+        if settings.open_set and not cells.has_clusters:
+            logger.info(
+                "%d cells with %d counts: too few to find types that the reference lacks. This needs 160 cells and "
+                "20,000 counts on the model's genes.",
+                cells.has_counts.sum(),
+                cells.depth.sum(),
+            )
+        for sentence in sentences:
+            warn_user(sentence)
         if key_added is not None:
             provenance = self._provenance(query, cells, result, options, settings)
             provenance["batch_size"] = batch_size
-            provenance["warnings"] = np.array(notes, dtype=str)
+            # this one was given when the query was opened
+            coverage = low_gene_coverage(query.report)
+            provenance["warnings"] = np.array([*sentences, *([] if coverage is None else [coverage])], dtype=str)
             entries = to_entries(key_added, result, provenance)
             if ontology_terms is not None:
                 entries = entries.with_columns(cellxgene_columns(result.labels, ontology_terms))

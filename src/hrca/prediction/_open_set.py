@@ -1,6 +1,6 @@
 """Platform factors of a query, and the probability that its cells are of none of the labels."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +11,13 @@ from hrca.module._count_likelihood import SATURATION_DEPTH, CountLikelihood
 from hrca.module._deviance import log_or_zero, multinomial_deviance
 from hrca.module._profiles import normalize_rows
 
-from ._platform_factors import QueryCellSample, fit_platform, likelihood_probabilities, platform_profiles
+from ._platform_factors import (
+    QueryCellSample,
+    fit_platform,
+    likelihood_probabilities,
+    platform_log_sd,
+    platform_profiles,
+)
 from ._query_clusters import LabelProfiles, QueryClusters, cluster_cells, cluster_misfit, mixture_misfit
 
 # Log odds that a cluster is of none of the labels: coefficients of its features, and intercept. They were fitted to the
@@ -37,6 +43,11 @@ FRACTION_ROUNDS, MIN_FRACTION, MAX_FRACTION = 200, 1e-3, 0.95
 # Number of fits of the platform factors, each but the first to the cells of the reference's labels alone. A third
 # changes no score by more than .003 (docs/decisions/0007).
 OPEN_SET_ROUNDS = 3
+
+
+# Factors whose logs have a larger standard deviation are refused. It was at most 1.4 in queries of known types, and 2.0
+# to 2.5 in queries without any, whose factors would turn their types into those of the reference (docs/decisions/0007).
+MAX_PLATFORM_LOG_SD = 1.7
 
 
 @dataclass
@@ -83,20 +94,20 @@ class QueryFit:
         Fraction of counts of each label on the query's platform, shape (n_labels, n_genes).
     clusters
         Clusters of the sampled cells; None for a query that is too small, or without this fit.
-    nearest_labels
-        Index of the label with the lowest misfit, of each cluster, shape (n_clusters,).
     misfit_features
         Features of each cluster, shape (n_clusters, 3); see :func:`misfit_features`.
     novel_probabilities
         Probability of each cluster that it is of none of the labels, shape (n_clusters,).
+    refused_log_sd
+        Standard deviation of the log factors that were refused; 0 if none were.
     """
 
     factors: np.ndarray
     profiles: np.ndarray
     clusters: QueryClusters | None
-    nearest_labels: np.ndarray
     misfit_features: np.ndarray
     novel_probabilities: np.ndarray
+    refused_log_sd: float = 0.0
 
     @cached_property
     def _log_profiles(self) -> np.ndarray:
@@ -145,7 +156,8 @@ def fit_query(
 ) -> QueryFit:
     """Fit platform factors, and find clusters that are of none of the labels.
 
-    Cells of such clusters count less in the next fit of the factors: their genes are not the platform's.
+    Cells of such clusters count less in the next fit of the factors: their genes are not the platform's. If too few
+    cells remain, the last factors stay. Factors that differ too much between genes are refused.
 
     Parameters
     ----------
@@ -160,22 +172,45 @@ def fit_query(
     -------
     The fit of the query.
     """
+    clusters = cluster_cells(cells.counts) if open_set and len(label_sums) > 1 else None
+
+    def fit_under(factors: np.ndarray) -> QueryFit:
+        return _fit_clusters(count_likelihood, cells, clusters, factors, label_sums, gene_mask)
+
+    fit, weights = fit_under(gene_mask.astype(float)), None
+    for _ in range((OPEN_SET_ROUNDS if clusters is not None else 1) if platform_correction else 0):
+        factors = fit_platform(count_likelihood, cells, gene_mask, label_sums, weights)
+        if factors is None:
+            # too few cells are left of the labels: the factors of the last round stay
+            break
+        fit = fit_under(factors)
+        weights = None if clusters is None else 1 - fit.novel_probabilities[clusters.codes]
+    log_sd = platform_log_sd(fit.factors)
+    if open_set and log_sd > MAX_PLATFORM_LOG_SD:
+        return replace(fit_under(gene_mask.astype(float)), refused_log_sd=log_sd)
+    return fit
+
+
+def _fit_clusters(
+    count_likelihood: CountLikelihood,
+    cells: QueryCellSample,
+    clusters: QueryClusters | None,
+    factors: np.ndarray,
+    label_sums: np.ndarray,
+    gene_mask: np.ndarray,
+) -> QueryFit:
+    """Return the fit of a query under platform factors, shape (n_genes,)."""
     profiles = count_likelihood.log_profiles.double().exp().cpu().numpy() * gene_mask
-    clusters = cluster_cells(cells.counts) if open_set and len(profiles) > 1 else None
-    factors, weights = gene_mask.astype(float), None
-    nearest, features, novel = np.zeros(0, dtype=np.int64), np.zeros((0, 3)), np.zeros(0)
-    for _ in range(OPEN_SET_ROUNDS if platform_correction and clusters is not None else 1):
-        if platform_correction:
-            factors = fit_platform(count_likelihood, cells, gene_mask, label_sums, weights)
-        if clusters is not None:
-            labels = LabelProfiles(platform_profiles(profiles, factors), label_sums, gene_mask > 0)
-            misfit = cluster_misfit(clusters, labels)
-            probabilities = likelihood_probabilities(count_likelihood, cells, factors)
-            mixed = mixture_misfit(clusters, _label_fractions(clusters, cells, probabilities), labels)
-            nearest, features = misfit.argmin(axis=1), misfit_features(misfit, mixed, clusters.n_cells)
-            novel = cluster_novel_probabilities(features, clusters.n_cells)
-            weights = 1 - novel[clusters.codes]
-    return QueryFit(factors, platform_profiles(profiles, factors), clusters, nearest, features, novel)
+    corrected = platform_profiles(profiles, factors)
+    if clusters is None:
+        return QueryFit(factors, corrected, None, np.zeros((0, 3)), np.zeros(0))
+    labels = LabelProfiles(corrected, label_sums, gene_mask > 0)
+    misfit = cluster_misfit(clusters, labels)
+    probabilities = likelihood_probabilities(count_likelihood, cells, factors)
+    mixed = mixture_misfit(clusters, _label_fractions(clusters, cells, probabilities), labels)
+    features = misfit_features(misfit, mixed, clusters.n_cells)
+    novel = cluster_novel_probabilities(features, clusters.n_cells)
+    return QueryFit(factors, corrected, clusters, features, novel)
 
 
 def _label_fractions(clusters: QueryClusters, cells: QueryCellSample, probabilities: np.ndarray) -> np.ndarray:

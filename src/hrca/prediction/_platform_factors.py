@@ -134,7 +134,7 @@ def fit_platform(
     gene_mask: np.ndarray,
     label_sums: np.ndarray,
     cell_weights: np.ndarray | None = None,
-) -> np.ndarray:
+) -> np.ndarray | None:
     r"""Fit platform factors to unlabelled cells by a random-effects meta-analysis over the labels.
 
     A platform changes a gene in all labels. A change in one or two labels is a difference between cell types. The log
@@ -155,8 +155,8 @@ def fit_platform(
 
     Returns
     -------
-    Platform factors, shape (n_genes,); 0 for genes that the query lacks. They are 1 for all other genes if fewer than
-    3 labels have at least 10 cells.
+    Platform factors, shape (n_genes,); 0 for genes that the query lacks. None if fewer than 3 labels have at least 10
+    cells.
 
     Notes
     -----
@@ -189,7 +189,7 @@ def fit_platform(
         probabilities = likelihood_probabilities(count_likelihood, cells, factors)
         groups = _group_cells(cells, probabilities, cell_weights)
         if len(groups.observed) < MIN_PLATFORM_LABELS:
-            return gene_mask.astype(float)
+            return None
         factors = _meta_analysis(groups, profiles, label_sums, gene_mask.astype(bool), factors)
     return factors
 
@@ -257,6 +257,11 @@ def _meta_analysis(
         if change < MAX_LOG_CHANGE:
             break
     return factors
+
+
+def platform_log_sd(factors: np.ndarray) -> float:
+    """Return the standard deviation of the log factors above 0, shape (n_genes,); 0 without any."""
+    return float(np.log(factors[factors > 0]).std()) if factors.any() else 0.0
 
 
 def platform_profiles(profiles: np.ndarray, factors: np.ndarray) -> np.ndarray:

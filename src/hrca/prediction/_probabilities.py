@@ -13,6 +13,7 @@ from hrca.typing import Batches
 
 from ._forward import BranchScores, RawScores, double_precision, score_batches, shared_genes, sparse_counts
 from ._open_set import OpenSetScores, QueryFit, fit_query
+from ._platform_factors import platform_log_sd
 
 # A cell is novel if the probability of none of the labels is at least this.
 MIN_NOVEL_PROBABILITY = 0.5
@@ -91,9 +92,7 @@ class CellProbabilities:
     @property
     def platform_log_sd(self) -> float:
         """Standard deviation of the log platform factors over the shared genes; 0 if none were fitted."""
-        if self.query_fit is None or not self.query_fit.factors.any():
-            return 0.0
-        return float(np.log(self.query_fit.factors[self.query_fit.factors > 0]).std())
+        return 0.0 if self.query_fit is None else platform_log_sd(self.query_fit.factors)
 
 
 @dataclass(frozen=True, kw_only=True)
