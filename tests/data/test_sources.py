@@ -191,7 +191,8 @@ def test_no_matrix_of_a_file_is_read_whole(tmp_path):
 
 
 def test_spatialdata_gives_its_table(tiny_model, query, tmp_path):
-    spatialdata = pytest.importorskip("spatialdata")
+    import spatialdata
+
     expected = soft(tiny_model, query.copy())
     sdata = spatialdata.SpatialData(tables={"table": query.copy()})
     np.testing.assert_array_equal(soft(tiny_model, sdata), expected)
@@ -200,7 +201,8 @@ def test_spatialdata_gives_its_table(tiny_model, query, tmp_path):
 
 
 def test_bins_of_several_sizes_must_be_named(tiny_model, query):
-    spatialdata = pytest.importorskip("spatialdata")
+    import spatialdata
+
     sdata = spatialdata.SpatialData(tables={f"square_{size}um": query.copy() for size in ("002", "008")})
     with pytest.raises(
         ValueError, match=r"has 2: \['square_002um', 'square_008um'\].*`sdata.tables\['square_002um'\]`"
@@ -211,7 +213,8 @@ def test_bins_of_several_sizes_must_be_named(tiny_model, query):
 
 
 def test_a_table_of_a_stored_spatialdata_is_a_query(tiny_model, query, tmp_path):
-    spatialdata = pytest.importorskip("spatialdata")
+    import spatialdata
+
     expected = tiny_model.predict(query.copy())
     path = tmp_path / "section.zarr"
     spatialdata.SpatialData(tables={"table": query.copy()}).write(path)

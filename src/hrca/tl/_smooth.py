@@ -37,7 +37,7 @@ def smooth(
         The `key_added` of the prediction.
     graph
         Spatial neighbours: the name of an entry of obsp, or a sparse matrix, shape (n_obs, n_obs). Entry (i, j) is not
-        zero if cell j is a neighbour of cell i. ``squidpy.gr.spatial_neighbors`` writes the default entry.
+        zero if cell j is a neighbour of cell i. ``squidpy.gr.spatial_neighbors_knn`` writes the default entry.
     strength
         Weight of all neighbours together, relative to the cell itself. 0 changes no label.
     rare_fraction
@@ -181,7 +181,7 @@ def _neighbour_weights(adata: AnnData, graph: str | sparse.sparray | sparse.spma
         if graph not in adata.obsp:
             raise ValueError(
                 f"`graph` must name an entry of obsp, got {graph!r}; it has {list(adata.obsp)}. squidpy's "
-                "`gr.spatial_neighbors(adata)` writes 'spatial_connectivities'."
+                "`gr.spatial_neighbors_knn(adata)` writes 'spatial_connectivities'."
             )
         graph = adata.obsp[graph]
     if graph.shape != (adata.n_obs, adata.n_obs):
