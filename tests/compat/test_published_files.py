@@ -84,10 +84,13 @@ def test_a_file_that_is_a_program_raises_and_is_not_run(published, name):
 
 
 class ForgedDtype:
-    """A dtype whose state claims fields that it does not have; numpy 2 ends in a segmentation fault."""
+    """A dtype whose state claims fields that it does not have: numpy would read memory that is not its own."""
+
+    def __init__(self, code="V8"):
+        self.code = code
 
     def __reduce__(self):
-        return (np.dtype, ("V8", False, True), (3, "|", None, ("a",), {"a": (np.dtype("O"), 2**40)}, 8, 1, 16))
+        return (np.dtype, (self.code, False, True), (3, "|", None, ("a",), {"a": (np.dtype("O"), 2**40)}, 8, 1, 16))
 
 
 class ForgedArray:
@@ -105,7 +108,8 @@ def scalar(code, content):
 
     class Scalar:
         def __reduce__(self):
-            return (np._core.multiarray.scalar, (np.dtype(code), content))
+            dtype = np.dtype(code) if isinstance(code, str) else code
+            return (np._core.multiarray.scalar, (dtype, content))
 
     return Scalar()
 
@@ -125,6 +129,7 @@ LONG_HASH = b"".join(bytes([0x68, i, 0x68, i, 0x86, 0x94]) for i in range(60))
 HOSTILE_PICKLES = {
     "forged dtype": ForgedDtype(),
     "forged dtype in a dictionary": {"a": ForgedDtype()},
+    "fields of an integer": {"a": scalar(ForgedDtype("i8"), b"\0" * 8)},
     "short array": ForgedArray((2**40,), ["a"]),
     "array of bytes": ForgedArray((1,), b"\0" * 8),
     "array of numbers": ForgedArray((1,), b"\0" * 8, "i8"),
