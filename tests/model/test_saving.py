@@ -27,6 +27,12 @@ def soft(model, query) -> np.ndarray:
     return model.predict(query, soft=True, key_added=None).to_numpy()
 
 
+def untrained() -> hrca.HRCA:
+    reference = synthetic(100)
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    return hrca.HRCA(reference, **TINY)
+
+
 @pytest.fixture
 def saved(tiny_model, tmp_path):
     """The folder of a saved model."""
@@ -165,8 +171,7 @@ def test_a_folder_is_only_overwritten_on_request(tiny_model, saved):
 
 def test_two_models_in_one_folder_have_prefixes(tiny_model, query, tmp_path):
     tiny_model.save(tmp_path / "both", prefix="one_", pickle=True)
-    untrained = hrca.HRCA(tiny_model.adata, **TINY)
-    untrained.save(tmp_path / "both", prefix="two_", overwrite=True)
+    untrained().save(tmp_path / "both", prefix="two_", overwrite=True)
     assert not hrca.HRCA.load(tmp_path / "both", prefix="two_").is_trained_
     for pickled in (False, True):
         loaded = hrca.HRCA.load(tmp_path / "both", prefix="one_", pickle=pickled)
@@ -272,7 +277,7 @@ def test_a_model_of_another_class_is_refused(tmp_path):
 
 
 def test_weights_that_are_no_numbers_are_refused(tiny_model, tmp_path):
-    model = hrca.HRCA(tiny_model.adata, **TINY)
+    model = untrained()
     for name, broken in (("gene_ae.encoder_input.0.weight", "nan"), ("gene_mask", "nan"), ("output.weight", "inf")):
         weights = {k: v.clone() for k, v in tiny_model.module.state_dict().items()}
         name = next(key for key in weights if key.endswith(name))
@@ -285,7 +290,7 @@ def test_weights_that_are_no_numbers_are_refused(tiny_model, tmp_path):
 
 
 def test_another_models_weights_are_refused(tiny_model, saved, tmp_path):
-    other = hrca.HRCA(tiny_model.adata, **TINY)
+    other = untrained()
     other._mark_fitted(is_finetuned=True)
     other.save(tmp_path / "other")
     shutil.copy(tmp_path / "other" / "model.safetensors", saved)

@@ -52,6 +52,16 @@ def test_modalities_and_layer_are_named(query, tmp_path):
     assert loaded.labels == model.labels
 
 
+def test_a_mudata_that_was_saved_with_its_model_comes_back(query, tmp_path):
+    model = train(as_mudata(synthetic(100)), hrca.HRCA.setup_mudata)
+    model.save(tmp_path / "model", save_anndata=True)
+    loaded = hrca.HRCA.load(tmp_path / "model")
+    assert list(loaded.adata.mod) == ["rna", "protein"]
+    np.testing.assert_array_equal(loaded.adata["rna"].X.toarray(), synthetic(100).X.toarray())
+    np.testing.assert_array_equal(probabilities(loaded, query), probabilities(model, query))
+    loaded.finetune(1, **QUIET)
+
+
 def test_results_are_written_into_the_rna_modality(tiny_model, query):
     mdata = as_mudata(query)
     tiny_model.predict(mdata)

@@ -1,41 +1,21 @@
 """Files of the published code: gene names, labels and state dicts.
 
-No file is executed: state dicts are read with ``weights_only=True``. The dictionary of labels is a pickle inside a .npy
-file, and its unpickler accepts only arrays, strings and numbers.
+No file is executed. State dicts, and the dictionary of labels in its .npy file, are pickles. Their instructions are
+interpreted, and only those for names, integers and tensors are accepted.
 """
 
-import pickle
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
 
+from ._plain_arrays import read_npy, read_state_dict
 from ._state_keys import expand_key_table, rename_keys
-
-# The classes and functions that a pickled dictionary of labels refers to; numpy 2 renamed numpy.core to numpy._core.
-ALLOWED_GLOBALS = {
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-}
 
 # The id of a Hugging Face repository: owner/name.
 REPOSITORY_ID = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-class _RestrictedUnpickler(pickle.Unpickler):
-    """An unpickler that rejects every class and function outside of `ALLOWED_GLOBALS`."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED_GLOBALS:
-            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which a list of labels does not need")
-        return super().find_class(module, name)
 
 
 def find_folder(folder: str | Path) -> Path:
@@ -116,7 +96,10 @@ def read_gene_names(path: Path) -> np.ndarray:
     ValueError
         If the file is not an array of names.
     """
-    return _read_npy(path).astype(str).ravel()
+    content = _read_npy(path)
+    names = content if isinstance(content, list) else [content]
+    _check_names(names, path)
+    return np.array([str(name) for name in names])
 
 
 def read_labels(path: Path) -> list[str]:
@@ -139,13 +122,14 @@ def read_labels(path: Path) -> list[str]:
         If the file is not a dictionary or list of labels, or the codes are not 0, 1, 2, ...
     """
     content = _read_npy(path)
-    labels = content.item() if content.ndim == 0 else dict(enumerate(content.ravel()))
+    labels = dict(enumerate(content)) if isinstance(content, list) else content
     if not isinstance(labels, dict):
         raise ValueError(f"{path.name} must hold labels and their codes, but holds a {type(labels).__name__}.")
-    is_by_code = all(isinstance(key, int | np.integer) for key in labels)
-    by_code = labels if is_by_code else {code: label for label, code in labels.items()}
-    if sorted(by_code) != list(range(len(by_code))):
-        raise ValueError(f"{path.name} must number its labels 0, 1, 2, ..., got {sorted(by_code)[:5]}.")
+    is_by_code = all(isinstance(key, int) for key in labels)
+    by_code = labels if is_by_code else {code: label for label, code in labels.items() if isinstance(code, int)}
+    if len(by_code) != len(labels) or set(by_code) != set(range(len(by_code))):
+        raise ValueError(f"{path.name} must number its labels 0, 1, 2, ..., got {str(list(by_code)[:5])[:80]}.")
+    _check_names(list(by_code.values()), path)
     return [str(by_code[code]) for code in range(len(by_code))]
 
 
@@ -169,11 +153,12 @@ def read_state(path: Path, table: dict[str, str]) -> dict[str, torch.Tensor]:
         If the file is not a state dict, or its keys are not those of the network.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        state = read_state_dict(path)
+    except ValueError as error:
         raise ValueError(f"{path} must be a state dict and nothing else, but cannot be read as one: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(f"{path} must be a state dict, tensors by name, but holds a {type(state).__name__}.")
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise ValueError(f"The weights of {path} must be numbers, but are NaN or infinite: {broken[:3]}.")
     return rename_keys(state, expand_key_table(table, state), path.name)
 
 
@@ -194,18 +179,21 @@ def write_state(network: torch.nn.Module, table: dict[str, str], path: Path) -> 
     torch.save(rename_keys(state, published, path.name), path)
 
 
-def _read_npy(path: Path) -> np.ndarray:
+def _read_npy(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} must exist: a published model has features.npy, dictionary.npy, AE_*.pth and predictor_*.pth."
         )
     try:
-        with path.open("rb") as file:
-            read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-            shape, _, dtype = read_header[npy.read_magic(file)](file)
-            if not dtype.hasobject:
-                file.seek(0)
-                return np.load(file, allow_pickle=False)
-            return np.asarray(_RestrictedUnpickler(file).load(), dtype=object).reshape(shape)
-    except (pickle.UnpicklingError, ValueError, EOFError, KeyError) as error:
+        return read_npy(path)
+    except ValueError as error:
         raise ValueError(f"{path} must be a numpy array of names or labels, but is not: {error}") from error
+
+
+def _check_names(names: list[Any], path: Path) -> None:
+    if not all(isinstance(name, str | int) for name in names):
+        raise ValueError(f"{path.name} must hold names, but holds other values.")
+    try:
+        "".join(str(name) for name in names).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{path.name} must hold names, but holds characters that no text has: {error}") from error

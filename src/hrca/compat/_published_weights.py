@@ -4,6 +4,7 @@ The published code keeps a model in four files: ``features.npy`` (gene names), `
 ``AE_<epoch>.pth`` and ``predictor_<epoch>.pth`` (state dicts of the Gene-AE and of the SE-Classifier).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from hrca.model._model import HRCA
 from hrca.module._module import HRCAModule
 from hrca.module._networks import GeneAE, SEClassifier
+from hrca.module._presets import check_sizes
 
 from ._published_files import find_folder, newest_epoch, read_gene_names, read_labels, read_state, write_state
 from ._state_keys import GENE_AE_KEYS, SE_CLASSIFIER_KEYS
@@ -63,18 +65,23 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
     epoch = newest_epoch(folder)
     gene_ae = read_state(folder / f"AE_{epoch}.pth", GENE_AE_KEYS)
     classifier = read_state(folder / f"predictor_{epoch}.pth", SE_CLASSIFIER_KEYS)
-    sizes = _sizes(gene_ae, classifier)
-    _check_n_entries("features.npy", len(gene_names), gene_ae["encoder_input.0.weight"].shape[1])
-    _check_n_entries("dictionary.npy", len(labels), classifier["output.weight"].shape[0])
+    try:
+        sizes: dict[str, Any] = {"n_heads": n_heads, **_sizes(gene_ae, classifier)}
+        n_genes, n_labels = gene_ae["encoder_input.0.weight"].shape[1], classifier["output.weight"].shape[0]
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"The weights in {folder} must have those of all layers, but lack {error}.") from error
+    _check_n_entries("features.npy", len(gene_names), n_genes)
+    _check_n_entries("dictionary.npy", len(labels), n_labels)
+    _check_shapes(gene_ae, classifier, sizes)
     if n_heads == 1:
         _set_output_layers_to_identity(gene_ae)
 
     def load_weights(module: HRCAModule) -> None:
-        _load_state(module.gene_ae, gene_ae, "AE")
+        module.gene_ae.load_state_dict(gene_ae)
         if module.se_classifier is not None:
-            _load_state(module.se_classifier, classifier, "predictor")
+            module.se_classifier.load_state_dict(classifier)
 
-    return HRCA._from_networks(gene_names, labels, load_weights, n_heads=n_heads, **sizes)
+    return HRCA._from_networks(gene_names, labels, load_weights, **sizes)
 
 
 def save_published(model: HRCA, folder: str | Path, *, epoch: int = 0) -> None:
@@ -232,7 +239,20 @@ def _set_output_layers_to_identity(gene_ae: State) -> None:
             value.copy_(torch.eye(*value.shape) if value.ndim == 2 else torch.zeros_like(value))
 
 
-def _load_state(network: torch.nn.Module, state: State, file: str) -> None:
+def _check_shapes(gene_ae: State, classifier: State, sizes: Mapping[str, Any]) -> None:
+    """Check both state dicts before memory is taken: shapes that do not fit each other can imply huge networks."""
+    gene_ae_sizes = {name: value for name, value in sizes.items() if name != "classifier_widths"}
+    check_sizes(classifier_widths=sizes["classifier_widths"], n_latent=sizes["n_latent"], n_heads=sizes["n_heads"])
+    n_genes, n_labels = gene_ae["encoder_input.0.weight"].shape[1], classifier["output.weight"].shape[0]
+    with torch.device("meta"):
+        expected = GeneAE(n_genes=n_genes, dropout_rate=0.0, **gene_ae_sizes)
+        widths, n_latent = sizes["classifier_widths"], sizes["n_latent"]
+        expected_classifier = SEClassifier(n_latent=n_latent, n_labels=n_labels, widths=widths, dropout_rate=0.0)
+    _check_state(expected, gene_ae, "AE")
+    _check_state(expected_classifier, classifier, "predictor")
+
+
+def _check_state(network: torch.nn.Module, state: State, file: str) -> None:
     expected = network.state_dict()
     differing = [key for key in expected if key in state and state[key].shape != expected[key].shape]
     on_one_side = sorted(set(expected) ^ set(state))
@@ -242,4 +262,3 @@ def _load_state(network: torch.nn.Module, state: State, file: str) -> None:
             f"The weights of {file} must have the shapes that the other files imply, but these differ (by HRCA's "
             f"keys): {shapes}; keys on one side only: {on_one_side[:3]}. Are AE and predictor of the same run?"
         )
-    network.load_state_dict(state)

@@ -68,6 +68,7 @@ def expand_key_table(table: dict[str, str], keys: Iterable[str]) -> dict[str, st
     """
     keys = list(keys)
     n_blocks = max((int(match[2]) for match in map(BLOCK_INDEX.match, keys) if match), default=-1) + 1
+    n_blocks = min(n_blocks, len(keys))  # a key may have any number
     is_classifier = table is SE_CLASSIFIER_KEYS
     if is_classifier and any(key.startswith("SEres.") for key in keys):
         n_blocks -= 1  # in the published code the output layer counts as one more stage

@@ -237,7 +237,8 @@ def _check_same_cells(folder: Path | None, train: np.ndarray, labelled: np.ndarr
     if checkpoint is None:
         return
     split = checkpoint["model_state"]["split"]
-    if not np.array_equal(np.intersect1d(split["train"] + split["validation"], labelled), train):
+    cells = np.concatenate([split["train"], split["validation"]])
+    if not np.array_equal(np.intersect1d(cells, labelled), train):
         raise ValueError(
             f"The checkpoints in {folder} are of other folds. Give the `n_folds` and the seed (`scvi.settings.seed`) "
             "that they were trained with, or another `checkpoint_dir`."
