@@ -106,10 +106,10 @@ class _Machine:
         """Run an instruction that makes an object."""
         stack = self.stack
         if name == "GLOBAL":
-            stack.append(self._named(argument.replace(" ", ".")))
+            stack.append(self._look_up(argument.replace(" ", ".")))
         elif name == "STACK_GLOBAL":
             module, attribute = stack.pop(-2), stack.pop()
-            stack.append(self._named(f"{module}.{attribute}"))
+            stack.append(self._look_up(f"{module}.{attribute}"))
         elif name == "REDUCE":
             function, arguments = stack.pop(-2), stack.pop()
             if not callable(function) or not isinstance(arguments, tuple):
@@ -126,7 +126,7 @@ class _Machine:
         else:
             raise ValueError(f"it has the instruction {name}, which plain values do not need")
 
-    def _named(self, name: str) -> Any:
+    def _look_up(self, name: str) -> Any:
         if name not in self.names:
             raise ValueError(f"it refers to {name[:80]}, which plain values do not need")
         return self.names[name]
