@@ -250,7 +250,7 @@ def read_hierarchy(
     children = set(parents) if isinstance(hierarchy, Mapping) else nodes & set(parents)
     if not nodes & children:
         raise ValueError(
-            f"`labels_hierarchy` must give some label a parent, but gives none. The labels are {_first_names(labels)}. "
+            f"`labels_hierarchy` must give some label a parent, but gives none. The labels are {first_names(labels)}. "
             f"{remedy}"
         )
     return {node: parents[node] for node in sorted(children)}
@@ -262,7 +262,7 @@ def _read_parents(
     """Return the parents of a hierarchy of any kind, and the remedy if no label has one."""
     if isinstance(hierarchy, Mapping):
         parents = _parents_from_mapping(hierarchy)
-        names = _first_names(sorted(parents))
+        names = first_names(sorted(parents))
         return parents, f"It has parents for {names}: these must be spelled like the labels, {{child: parent}}."
     if isinstance(hierarchy, Path):
         return _parents_from_ontology(hierarchy, labels), "No term of the ontology is an ancestor of two of them."
@@ -274,7 +274,7 @@ def _read_parents(
     return _parents_from_columns(obs, columns, labels_key, unlabeled_category), remedy
 
 
-def _first_names(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """Return at most three names, and the number of all."""
     return f"{list(names[:3])} (of {len(names)})" if len(names) > 3 else str(list(names))
 

@@ -22,7 +22,7 @@ def test_cells_are_noted_that_are_empty_repeated_or_of_one_name():
     assert 0 < n_repeated <= 100
     assert list(note_cells(pd.Index(["a", "a"]), double)) == [
         "`adata.obs_names` are not unique; labels are in the order of the cells.",
-        "2 of 202 sampled cells have no counts: no label can be predicted.",
+        "2 of 202 sampled cells have no counts and get no label.",
         f"{n_repeated} of 202 sampled cells have exactly the counts of another cell.",
     ]
 

@@ -29,7 +29,7 @@ def note_cells(cell_names: pd.Index, sample: sparse.csr_array) -> Iterator[str]:
         yield "`adata.obs_names` are not unique; labels are in the order of the cells."
     n_empty, n_repeated = int((np.diff(sample.indptr) == 0).sum()), count_repeated(sample)
     if n_empty:
-        yield f"{n_empty:,} of {sample.shape[0]:,} sampled cells have no counts: no label can be predicted."
+        yield f"{n_empty:,} of {sample.shape[0]:,} sampled cells have no counts and get no label."
     if n_repeated:
         yield f"{n_repeated:,} of {sample.shape[0]:,} sampled cells have exactly the counts of another cell."
 
