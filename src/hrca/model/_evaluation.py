@@ -40,8 +40,8 @@ def known_cells(true_labels: pd.Series, labels: list[str], labels_key: str) -> n
     if not is_known.any():
         raise ValueError(
             f"Some cells must have a label that the model knows, but obs[{labels_key!r}] has "
-            f"{first_names(list(true_labels.dropna().unique()))} and the model {first_names(labels)}. Rename the one kind "
-            "to the other."
+            f"{first_names(list(true_labels.dropna().unique()))} and the model {first_names(labels)}. "
+            "Rename the one kind to the other."
         )
     return is_known
 
@@ -91,7 +91,7 @@ def evaluation_scores(
     if is_unseen.sum() > UNSEEN_WARNING_FRACTION * is_labelled.sum():
         warn_user(
             f"{is_unseen.sum()} of {is_labelled.sum()} labelled cells are not scored: the model does not know "
-            f"{first_names(list(true_labels[is_unseen].unique()))}; it knows {first_names(label_space.labels)}. Check the "
-            "spelling of the labels."
+            f"{first_names(list(true_labels[is_unseen].unique()))}; it knows {first_names(label_space.labels)}. "
+            "Check the spelling of the labels."
         )
     return scores
