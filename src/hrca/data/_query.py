@@ -11,7 +11,8 @@ from hrca.typing import Batches
 
 from ._alignment import GeneAlignment
 from ._batches import aligned_batches, with_progress
-from ._count_slots import CountSlot, table_in_memory
+from ._count_slots import CountSlot, check_single_column, table_in_memory
+from ._gene_map import GeneMap
 from ._report import ValidationReport
 from ._sources import OutputTarget, QueryCells, QueryInput, open_query_input
 from ._target_genes import TargetGenes
@@ -81,6 +82,7 @@ def open_query(
     *,
     modality: str = "rna",
     preferred_layer: str | None = None,
+    gene_map: GeneMap | None = None,
 ) -> Query:
     """Open a query, validate it, and warn if it has little of the model's information.
 
@@ -96,6 +98,8 @@ def open_query(
         See :func:`hrca.data._sources.open_query_input`.
     preferred_layer
         See :func:`hrca.data._select_counts.select_counts`.
+    gene_map
+        See :func:`hrca.data._validate.validate`.
 
     Raises
     ------
@@ -107,7 +111,7 @@ def open_query(
         If `source` has another type than :data:`hrca.data._sources.QueryInput`.
     """
     adata, target = open_query_input(source, modality)
-    validated = validate(adata, target_genes, layer, preferred_layer=preferred_layer)
+    validated = validate(adata, target_genes, layer, preferred_layer=preferred_layer, gene_map=gene_map)
     warn_low_gene_coverage(validated.report)
     return Query(adata, target, validated.slot, validated.alignment, validated.report)
 
@@ -148,11 +152,13 @@ def known_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
     Raises
     ------
     ValueError
-        If there is no such column.
+        If there is no such column, or more than one.
     """
     if labels_key not in obs:
         raise ValueError(
             f"`labels_key` must name a column of the query's obs, got {labels_key!r}; it has {list(obs.columns)}."
         )
-    labels = table_in_memory(obs)[labels_key].astype(object)
+    table = table_in_memory(obs)
+    check_single_column(table, labels_key, "adata.obs")
+    labels = table[labels_key].astype(object)
     return labels.where(labels != unlabeled_category)

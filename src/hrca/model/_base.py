@@ -12,6 +12,7 @@ from scvi import settings as scvi_settings
 from scvi.model.base import BaseModelClass
 
 from hrca.annotation._options import LabelSpace
+from hrca.data._gene_map import GeneMap, GeneMapInput, read_gene_map
 from hrca.data._query import Query, open_query
 from hrca.data._reference_cells import ReferenceCells
 from hrca.data._sources import QueryInput
@@ -205,7 +206,13 @@ class HRCABase(BaseModelClass):
             self.gene_names, gene_mask * is_informative, "informative genes", gene_mask * profiles.mean(axis=0)
         )
 
-    def _open_query(self, adata: QueryInput | None, layer: str | None, genes: TargetGenes | None = None) -> Query:
+    def _open_query(
+        self,
+        adata: QueryInput | None,
+        layer: str | None,
+        genes: TargetGenes | None = None,
+        gene_map: GeneMapInput | GeneMap | None = None,
+    ) -> Query:
         adata = self.adata if adata is None else adata
         if adata is None:
             raise ValueError("A query must be given: `adata=`. This model was loaded without its reference.")
@@ -213,7 +220,10 @@ class HRCABase(BaseModelClass):
         modality = (setup_args.get("modalities") or {"rna_layer": "rna"})["rna_layer"]
         preferred_layer = setup_args.get("layer", setup_args.get("rna_layer"))
         genes = genes or self._target_genes()
-        return open_query(adata, layer, genes, modality=modality, preferred_layer=preferred_layer)
+        # the table of the setup also finds the genes of queries
+        gene_map = setup_args.get("gene_map") if gene_map is None else gene_map
+        table = None if gene_map is None else read_gene_map(gene_map)
+        return open_query(adata, layer, genes, modality=modality, preferred_layer=preferred_layer, gene_map=table)
 
     def _predict_probabilities(
         self,

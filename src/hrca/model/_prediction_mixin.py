@@ -15,6 +15,7 @@ from hrca.annotation._options import PredictOptions, check_ontology_terms
 from hrca.annotation._prediction_warnings import prediction_warnings
 from hrca.annotation._result import PredictionResult, cellxgene_columns, to_entries
 from hrca.annotation._write import check_target, write_result
+from hrca.data._gene_map import GeneMapInput, read_gene_map
 from hrca.data._query import Query, annotate_sample_errors, known_labels
 from hrca.data._sources import QueryInput
 from hrca.prediction._forward import run
@@ -46,6 +47,7 @@ class PredictionMixin(HRCABase):
         layer: str | None = None,
         batch_size: int = PREDICTION_BATCH_SIZE,
         ontology_terms: Mapping[str, str] | None = None,
+        gene_map: GeneMapInput | None = None,
         enable_progress_bar: bool = True,
     ) -> pd.Categorical | pd.DataFrame | list | dict:
         """Label each cell of a query, with a confidence.
@@ -102,6 +104,7 @@ class PredictionMixin(HRCABase):
             Cell Ontology id, or "unknown", of each label that can be predicted. ``obs["cell_type"]`` and
             ``obs["cell_type_ontology_term_id"]`` of CELLxGENE's schema are also written. Cells of the unlabelled
             category are "unknown". None: neither is written.
+        %(gene_map)s
         enable_progress_bar
             If True, show a progress bar when prediction takes more than some seconds.
 
@@ -143,10 +146,11 @@ class PredictionMixin(HRCABase):
             samples = dict(adata)
         else:
             samples = dict(enumerate(adata if isinstance(adata, list | tuple) else [adata]))
+        table = None if gene_map is None else read_gene_map(gene_map)
         queries, results = {}, {}
         for name, sample in samples.items():
             with annotate_sample_errors(name if is_collection else None):
-                queries[name] = self._open_query(sample, layer)
+                queries[name] = self._open_query(sample, layer, gene_map=table)
                 if key_added is not None:
                     check_target(queries[name])
         settings = {

@@ -14,15 +14,52 @@ from scvi.data.fields import (
     LabelsWithUnlabeledObsField,
     LayerField,
     MuDataLabelsWithUnlabeledObsField,
-    MuDataLayerField,
+    MuDataWrapper,
 )
 from scvi.model.base import BaseModelClass
 from torch import nn
 
 from hrca.data._alignment import check_unique
+from hrca.data._gene_map import GeneMap
 
 
-def anndata_fields(layer: str | None, labels_key: str | None, unlabeled_category: str) -> list[BaseAnnDataField]:
+class CountsField(LayerField):
+    """The counts, with names of the genes that are strings, whatever the index of the reference holds.
+
+    Parameters
+    ----------
+    registry_key
+        Key of scvi-tools' registry.
+    layer
+        Layer with the counts; None: X.
+    gene_map
+        Table of other names of the genes, which replace theirs; None: none.
+    """
+
+    def __init__(self, registry_key: str, layer: str | None, gene_map: GeneMap | None = None):
+        # HRCA has checked the counts, and leaves their format
+        super().__init__(registry_key, layer, is_count_data=False, correct_data_format=False)
+        self._gene_map = gene_map
+
+    def register_field(self, adata: AnnData) -> dict:
+        """Register the counts and the names of the genes.
+
+        Parameters
+        ----------
+        adata
+            The reference.
+        """
+        names = adata.var_names.astype(str)
+        names = names if self._gene_map is None else self._gene_map.rename(names)
+        return {**super().register_field(adata), self.COLUMN_NAMES_KEY: names.to_numpy(dtype=object)}
+
+
+MuDataCountsField = MuDataWrapper(CountsField)
+
+
+def anndata_fields(
+    layer: str | None, labels_key: str | None, unlabeled_category: str, gene_map: GeneMap | None = None
+) -> list[BaseAnnDataField]:
     """Return the fields of an AnnData that scvi-tools registers: the counts, and the labels if there are any.
 
     Parameters
@@ -33,15 +70,23 @@ def anndata_fields(layer: str | None, labels_key: str | None, unlabeled_category
         Column of obs with the labels; None: there are none.
     unlabeled_category
         The label of cells without one.
+    gene_map
+        Table of other names of the genes; None: none.
     """
-    fields = [LayerField(REGISTRY_KEYS.X_KEY, layer, is_count_data=False, correct_data_format=False)]
+    fields = [CountsField(REGISTRY_KEYS.X_KEY, layer, gene_map)]
     if labels_key is not None:
         fields.append(LabelsWithUnlabeledObsField(REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category))
     return fields
 
 
 def mudata_fields(
-    layer: str | None, labels_key: str | None, unlabeled_category: str, *, rna: str, labels: str | None
+    layer: str | None,
+    labels_key: str | None,
+    unlabeled_category: str,
+    gene_map: GeneMap | None = None,
+    *,
+    rna: str,
+    labels: str | None,
 ) -> list[BaseAnnDataField]:
     """Return the fields of a MuData that scvi-tools registers, as :func:`anndata_fields`.
 
@@ -53,13 +98,14 @@ def mudata_fields(
         Column with the labels; None: there are none.
     unlabeled_category
         The label of cells without one.
+    gene_map
+        Table of other names of the genes; None: none.
     rna
         Modality with the counts.
     labels
         Modality whose obs has the labels; None: obs of the MuData.
     """
-    counts = {"is_count_data": False, "correct_data_format": False, "mod_required": True}
-    fields = [MuDataLayerField(REGISTRY_KEYS.X_KEY, layer, mod_key=rna, **counts)]
+    fields = [MuDataCountsField(REGISTRY_KEYS.X_KEY, layer, gene_map, mod_key=rna, mod_required=True)]
     if labels_key is not None:
         key = REGISTRY_KEYS.LABELS_KEY
         fields.append(MuDataLabelsWithUnlabeledObsField(key, labels_key, unlabeled_category, mod_key=labels))
@@ -95,6 +141,7 @@ def build_registry(model_cls: type[BaseModelClass], gene_names: pd.Index, labels
         "unlabeled_category": "Unknown",
         "layer": None,
         "labels_hierarchy": None,
+        "gene_map": None,
     }
     # not by `setup_anndata`, which raises an error for cells without counts
     manager = AnnDataManager(
