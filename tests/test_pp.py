@@ -46,6 +46,16 @@ def test_check_raises_as_predict_does(tiny_model, query):
     assert str(by_check.value) == str(by_predict.value)
 
 
+def test_counts_are_recovered_from_entries_that_are_not_summed():
+    adata = hrca.datasets.pbmc68k()
+    counts = adata.X.toarray()
+    log_normalised(adata)
+    halves = adata.X / 2
+    indices, data = np.repeat(halves.indices, 2), np.repeat(halves.data, 2)
+    adata.X = sparse.csr_matrix((data, indices, 2 * halves.indptr), adata.shape)
+    np.testing.assert_array_equal(hrca.pp.recover_counts(adata).toarray(), counts)
+
+
 @pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csc_array, np.asarray])
 def test_counts_are_recovered_exactly_and_in_their_container(container):
     adata = hrca.datasets.pbmc68k()

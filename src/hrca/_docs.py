@@ -20,6 +20,21 @@ labels_hierarchy
     "T/CD4"); columns of obs from coarse to fine, the last one `labels_key`; or the path of a Cell Ontology file in OBO
     format (a :class:`~pathlib.Path`; needs the extra ``ontology``), whose ids are the labels. None: no tree."""
 
+_GENE_MAP_FORMS = """a dict, Series or two-column DataFrame; a DataFrame with the columns ``gene_id`` and ``gene_name``
+    of a GTF file; or the path of a csv, tsv or GTF file."""
+
+_gene_map_reference = f"""\
+gene_map
+    Table of two names of each gene, such as Ensembl ids and symbols: {_GENE_MAP_FORMS}
+    The model's genes have the names that :func:`hrca.pp.map_genes` returns, and later queries are searched by this
+    table, too. ``adata.var_names`` stays. None: the genes have the names in ``adata.var_names``."""
+
+_gene_map = f"""\
+gene_map
+    Table of two names of each gene, such as Ensembl ids and symbols: {_GENE_MAP_FORMS}
+    Genes of the model that are not found by their names are searched by this table, in either direction. None: the
+    table of the setup, if there was one."""
+
 _classifier_widths = """\
 classifier_widths
     Width of each stage of the classifier."""
@@ -153,13 +168,16 @@ _trainer_kwargs = """\
 
 _raises_setup = """\
 ValueError
-    If there is no cell or no gene; no place, or more than one, holds raw counts; a gene name is duplicated; the object
-    is a view; the label column is missing, has missing values, values that are not strings, unused categories, words
-    such as "nan" or "unassigned", or fewer than two labels; or `labels_hierarchy` is not a tree of these labels.
-TypeError
-    If an argument is unknown, such as a `batch_key`: the networks have no covariates.
+    If there is no cell or no gene; no place, or more than one, holds raw counts; a gene name is duplicated, or the
+    names are positions; the object is a view, is read lazily, or has a sparse dask array; the label column is missing
+    or there twice, has missing values, values that are not strings, unused categories, words such as "nan" or
+    "unassigned", or fewer than two labels; `gene_map` has none of the genes; or `labels_hierarchy` is not a tree of
+    these labels.
 FileNotFoundError
-    If `labels_hierarchy` is the path of a file that does not exist.
+    If `labels_hierarchy` or `gene_map` is the path of a file that does not exist.
+TypeError
+    If the reference or `gene_map` has another type; or an argument is unknown, such as a `batch_key`: the networks have
+    no covariates.
 ImportError
     If `labels_hierarchy` is a path and the extra ``ontology`` is not installed."""
 
@@ -195,6 +213,8 @@ docs = DocstringProcessor(
     unlabeled_category=_unlabeled_category,
     layer_reference=_layer_reference,
     labels_hierarchy=_labels_hierarchy,
+    gene_map_reference=_gene_map_reference,
+    gene_map=_gene_map,
     classifier_widths=_classifier_widths,
     count_likelihood=_count_likelihood,
     query=_query,

@@ -1,10 +1,14 @@
-"""Check cells before training or prediction, and recover raw counts from normalised values."""
+"""Check cells before training or prediction, map gene names, and recover raw counts from normalised values."""
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from hrca._docs import docs
+from hrca.data._alignment import check_unique
 from hrca.data._count_slots import find_slot
+from hrca.data._gene_map import GeneMapInput, read_gene_map
 from hrca.data._inverses import invert_to_counts
 from hrca.data._report import ValidationReport
 from hrca.data._row_reader import in_memory, read_rows, sample_cells
@@ -14,15 +18,18 @@ from hrca.data._value_scale import classify_values
 from hrca.model._model import HRCA
 from hrca.typing import StoredMatrix
 
-__all__ = ["ValidationReport", "check", "recover_counts"]
+__all__ = ["ValidationReport", "check", "map_genes", "recover_counts"]
 
 
-def check(adata: QueryInput, model: HRCA | None = None, *, layer: str | None = None) -> ValidationReport:
+@docs.dedent
+def check(
+    adata: QueryInput, model: HRCA | None = None, *, layer: str | None = None, gene_map: GeneMapInput | None = None
+) -> ValidationReport:
     """Find the raw counts and the genes of cells, and report everything that may give wrong labels.
 
     :meth:`hrca.HRCA.setup_anndata` and :meth:`hrca.HRCA.predict` run the same checks. X, each layer and raw are
     classified from a sample of at most 1,000 cells. The matrix that is selected is then checked completely if it is in
-    memory. Nothing is changed.
+    memory, or if there is no model. Nothing is changed.
 
     Parameters
     ----------
@@ -30,10 +37,11 @@ def check(adata: QueryInput, model: HRCA | None = None, *, layer: str | None = N
         The cells: an AnnData, MuData, SpatialData or AnnCollection, or the path of an h5ad file or zarr folder. Without
         a model, the modality "rna" of a MuData is checked.
     model
-        The model that is to label the cells; None: genes are not matched.
+        The model that is to label the cells. None: the cells are checked as a reference, and genes are not matched.
     layer
         Place of the raw counts: a layer, "X" or "raw". It is selected if it holds integers, 0 or more. None: X or the
         layer of the model's reference, if it holds raw counts; otherwise the only other place that does.
+    %(gene_map)s
 
     Returns
     -------
@@ -44,10 +52,11 @@ def check(adata: QueryInput, model: HRCA | None = None, *, layer: str | None = N
     TypeError
         If `model` is not an :class:`hrca.HRCA`, or `adata` is of another type.
     ValueError
-        If no place or more than one place holds raw counts; values are NaN, infinite, negative or not integers; rows
-        and columns are exchanged; the genes are of two species, or of another case than the model's; a gene of the
-        model is found twice; zeros were filled in for absent genes; or the cells have fewer than 50 of the model's
-        genes, and less than 5 % of its informative genes by weight.
+        If no place or more than one place holds raw counts; values are NaN, infinite, negative, not integers or larger
+        than any count; rows and columns are exchanged; genes have positions for names; the genes are of two species, or
+        of another case than the model's; a gene of the model is found twice; zeros were filled in for absent genes;
+        `gene_map` has none of the genes; or the cells have fewer than 50 of the model's genes, and less than 5 %% of
+        its informative genes by weight.
     FileNotFoundError
         If there is no such file.
 
@@ -64,8 +73,52 @@ def check(adata: QueryInput, model: HRCA | None = None, *, layer: str | None = N
             "`check(query, model)`."
         )
     if model is None:
-        return validate(open_query_input(adata, "rna")[0], None, layer).report
-    return model._open_query(adata, layer).report
+        table = None if gene_map is None else read_gene_map(gene_map)
+        return validate(open_query_input(adata, "rna")[0], None, layer, gene_map=table).report
+    return model._open_query(adata, layer, gene_map=gene_map).report
+
+
+def map_genes(adata: AnnData, gene_map: GeneMapInput) -> pd.Series:
+    """Map the names of genes by a table, such as Ensembl ids to symbols.
+
+    :meth:`hrca.HRCA.setup_anndata`, :meth:`hrca.HRCA.predict` and :func:`check` do the same with ``gene_map=``. A
+    query can also get the names as a column of var, where they are found: ``adata.var["gene"] = map_genes(...)``.
+
+    Parameters
+    ----------
+    adata
+        The cells. They are not changed.
+    gene_map
+        Table of two names of each gene, without regard to Ensembl's versions. A dict or Series from one name to the
+        other; a DataFrame of two columns, or of one column and its index; a DataFrame with the columns ``gene_id`` and
+        ``gene_name`` of a GTF file; or the path of a csv, tsv or GTF file, also compressed, such as 10x's
+        ``features.tsv.gz``. Names of the first column become those of the second; the reverse if the columns hold ids
+        of two kinds and the genes have those of the second.
+
+    Returns
+    -------
+    The new name of each gene, index ``adata.var_names``. A gene keeps its own name if the table has none or more than
+    one for it, or if another gene has the new name.
+
+    Raises
+    ------
+    ValueError
+        If ``adata.var_names`` are not unique, the table has none of them, or it does not have two columns of names.
+    FileNotFoundError
+        If there is no such file.
+    TypeError
+        If `gene_map` has another type.
+
+    Examples
+    --------
+    >>> import hrca
+    >>> adata = hrca.datasets.pbmc68k()[:, ["CD8A", "MS4A1"]]
+    >>> hrca.pp.map_genes(adata, {"CD8A": "ENSG00000153563"}).to_list()
+    ['ENSG00000153563', 'MS4A1']
+    """
+    check_unique(adata.var_names, "`adata.var_names`")
+    names = adata.var_names.astype(str)
+    return pd.Series(read_gene_map(gene_map).rename(names), index=adata.var_names, name="gene")
 
 
 def recover_counts(adata: AnnData, *, layer: str | None = None) -> sparse.csr_array | np.ndarray:
@@ -121,5 +174,6 @@ def _without_stored_zeros(x: StoredMatrix) -> sparse.csr_array:
     values = sparse.csr_array(x if in_memory(x) else read_rows(x, slice(0, x.shape[0])))
     # a file can hold the two arrays of indices in different types, which the constructor unifies
     values = sparse.csr_array((values.data, values.indices, values.indptr), shape=values.shape, copy=True)
+    values.sum_duplicates()
     values.eliminate_zeros()
     return values

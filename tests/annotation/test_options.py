@@ -46,7 +46,7 @@ def test_valid_options_pass(options):
         ({"coverage": 0}, FLAT, None, "`coverage` must be between 0 and 1, got 0"),
         ({"coverage": 1}, FLAT, None, "`coverage` must be between 0 and 1, got 1"),
         ({"coverage": 0.9}, FLAT, "writes_results", "`coverage` needs a `key_added`, got None"),
-        ({"coverage": 0.9}, FLAT, "has_conformal_scores", "`train_size` below 1"),
+        ({"coverage": 0.9}, FLAT, "has_conformal_scores", "a smaller `train_size`"),
         ({"class_conditional": True}, FLAT, None, "`class_conditional` is .* needs a `coverage`, got None"),
         ({"reweight_to_query": True}, FLAT, None, "`reweight_to_query` is .* needs a `coverage`, got None"),
         ({"coverage": 0.9, "class_conditional": True, "reweight_to_query": True}, FLAT, None, "got both"),

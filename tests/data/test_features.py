@@ -3,7 +3,7 @@
 import anndata as ad
 import pandas as pd
 
-from hrca.data._features import flag_non_gene_features, is_gene_feature, type_column
+from hrca.data._features import flag_non_gene_features, gene_type, is_gene_feature, type_column
 
 
 def test_control_probes_and_proteins_are_flagged_by_name():
@@ -30,6 +30,15 @@ def test_feature_types_tell_genes():
     assert is_gene_feature(var).tolist() == [True, False]
     assert is_gene_feature(var[1:]).tolist() == [True]
     assert is_gene_feature(var[[]]).tolist() == [True, True]
+    for word in ("GEX", "RNA", "gene_expression", " Gene Expression"):
+        var = pd.DataFrame({"feature_types": [word, "ATAC"]})
+        assert is_gene_feature(var).tolist() == [True, False]
+        assert gene_type(var, "feature_types") == word
+
+
+def test_a_doubled_column_of_types_tells_nothing():
+    var = pd.DataFrame([["Gene Expression", "Peaks"]] * 2, columns=["feature_types"] * 2)
+    assert is_gene_feature(var).tolist() == [True, True]
 
 
 def test_a_column_without_any_gene_is_not_the_one_with_types():

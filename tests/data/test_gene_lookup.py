@@ -15,7 +15,10 @@ def look_up(names, model_genes, *, ignore_case=False, is_gene=None):
 def test_names_are_matched_exactly_then_normalized_then_in_any_case():
     lookup = look_up(["x", "ENSG00000000002.4", "b", " C", "a"], ["a", "B", "C", "ENSG00000000002.1"], ignore_case=True)
     assert lookup.positions.tolist() == [4, 2, 3, 1]
-    assert (lookup.n_normalized, lookup.n_case_folded) == (2, 1)
+    assert [(match.n_names, match.name, match.gene) for match in lookup.key_matches] == [
+        (2, " C", "C"),
+        (1, "b", "B"),
+    ]
     assert look_up(["b"], ["B"]).positions.tolist() == [-1]
 
 

@@ -63,8 +63,19 @@ def test_of_a_name_twice_in_a_column_the_first_is_used_with_a_note():
 @pytest.mark.parametrize(
     ("names", "note"),
     [
-        ([f" {name}" for name in GENES], "60 names were matched without their version, genome or blanks."),
-        ([*GENES[:-1].str.replace("GENEA1", "GENEa1"), GENES[-1]], "11 names were matched in another case."),
+        (
+            [f" {name}" for name in GENES],
+            "60 names were matched without their version, genome or blanks, such as ' GENEA0' as 'GENEA0'.",
+        ),
+        (
+            [*GENES[:-1].str.replace("GENEA1", "GENEa1"), GENES[-1]],
+            "11 names were matched in another case, such as 'GENEa1' as 'GENEA1'.",
+        ),
+        (
+            [*GENES[:-1], "1-Mar"],
+            "1 names in `adata.var_names` are dates, such as '1-Mar', as spreadsheets make of MARCH1 or SEPT2: take "
+            "the names from the original file.",
+        ),
     ],
 )
 def test_names_that_were_changed_are_noted(names, note):

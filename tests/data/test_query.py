@@ -110,3 +110,9 @@ def test_a_sample_whose_values_fail_during_prediction_is_named(tiny_model, query
         tiny_model.predict({"first": query, "second": tmp_path / "bad.h5ad"})
     assert error.value.__notes__ == ["The error is in sample 'second'."]
     assert "hrca" in query.obs
+
+
+def test_a_column_of_labels_that_is_there_twice_is_refused():
+    obs = pd.DataFrame([["a", "b"]] * 3, columns=["cell_type"] * 2)
+    with pytest.raises(ValueError, match="`adata.obs` has 2 columns 'cell_type'"):
+        known_labels(obs, "cell_type", "Unknown")

@@ -5,12 +5,12 @@ import pytest
 
 from hrca.data._count_selection_errors import explain_no_counts
 from hrca.data._count_slots import list_slots
-from hrca.data._select_counts import sample_slots, select_counts, select_named, summarize_matrix
+from hrca.data._select_counts import select_counts, select_named, summarize_matrix
 
 
 def summaries_of(adata, layer=None):
-    samples = sample_slots(adata, list_slots(adata, layer))
-    return tuple(summarize_matrix(slot, sample, is_named=layer is not None) for slot, sample in samples)
+    slots = list_slots(adata, layer)
+    return tuple(summarize_matrix(slot, slot.matrix(adata), is_named=layer is not None) for slot in slots)
 
 
 def select(adata, preferred_layer=None, *, with_raw=True):

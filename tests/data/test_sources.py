@@ -5,10 +5,12 @@ import weakref
 
 import anndata as ad
 import dask.array as da
+import h5py
 import mudata
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from anndata.experimental import AnnCollection, read_lazy
 from conftest import synthetic
 from scipy import sparse
@@ -252,8 +254,6 @@ def test_objects_without_genes_and_cells_are_rejected(tiny_model, query, wrong):
 
 
 def test_files_of_other_formats_are_rejected(tiny_model, query, tmp_path):
-    import h5py
-
     with pytest.raises(FileNotFoundError, match="no file '.*nothing.h5ad'"):
         tiny_model.predict(tmp_path / "nothing.h5ad")
     (tmp_path / "counts.csv").write_text("gene,cell\n")
@@ -268,6 +268,20 @@ def test_files_of_other_formats_are_rejected(tiny_model, query, tmp_path):
         file.create_group("matrix")
     with pytest.raises(ValueError, match="10x Genomics.*scanpy.read_10x_h5"):
         tiny_model.predict(tmp_path / "ten_x.h5")
+    zarr.open_group(tmp_path / "other.zarr", mode="w").create_array("X", data=np.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"has no obs and no var, but \['X'\]: it is no AnnData"):
+        tiny_model.predict(tmp_path / "other.zarr")
+
+
+def test_the_reader_of_an_old_file_is_the_one_of_its_format(tiny_model, tmp_path):
+    for name in ("obs", "var"):
+        zarr.open_group(tmp_path / "old.zarr").create_array(name, data=np.ones(3))
+    with h5py.File(tmp_path / "old.h5ad", "w") as file:
+        file["obs"] = file["var"] = np.ones(3)
+    with pytest.raises(ValueError, match=r"before 0.7: `anndata.read_zarr\(path\)`"):
+        tiny_model.predict(tmp_path / "old.zarr")
+    with pytest.raises(ValueError, match=r"before 0.7: `anndata.read_h5ad\(path\)`"):
+        tiny_model.predict(tmp_path / "old.h5ad")
 
 
 def test_a_query_is_not_kept_alive(tiny_model, query):

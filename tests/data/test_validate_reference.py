@@ -1,12 +1,18 @@
 """References that cannot be learned from, and the errors that they get."""
 
+import re
+
 import anndata as ad
+import dask.array as dask_array
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY, synthetic
+from mudata import MuData
+from scipy import sparse
 
 import hrca
+from hrca.data._row_reader import MAX_SAMPLED_CELLS, _sampled_blocks
 
 setup = hrca.HRCA.setup_anndata
 
@@ -24,6 +30,7 @@ def labelled(values) -> ad.AnnData:
         pytest.param(["a", " ", "b"] * 3, "is missing or empty for 3 of 9 cells", id="empty"),
         pytest.param(["a"] * 9, r"at least two labels.*\['a'\]", id="one label"),
         pytest.param(["a", "Unknown", "a"] * 3, "at least two labels", id="one label beside the unlabelled"),
+        pytest.param(["a", "b", 3] * 3, r"Labels must be strings.*such as 3\.", id="an integer among strings"),
         pytest.param([1, 2, 3] * 3, r"Labels must be strings.*astype\(str\)", id="integers"),
         pytest.param(
             pd.Categorical(["a", "b", "a"] * 3, categories=["a", "b", "c"]),
@@ -50,6 +57,125 @@ def test_the_way_out_of_words_for_no_label_works():
     adata.obs["cell_type"] = adata.obs["cell_type"].astype(object).replace(["nan", "NA"], "Unknown")
     setup(adata, labels_key="cell_type")
     assert set(hrca.HRCA(adata, **TINY).labels) == {"a", "b"}
+
+
+@pytest.mark.parametrize("values", [["a", "  ", "b"] * 30, ["a", None, "b"] * 30, ["a", 3, "b"] * 30])
+def test_the_way_out_of_an_error_leads_out(values):
+    adata = labelled(pd.Series(values, dtype=object).to_numpy())
+    with pytest.raises(ValueError) as error:
+        setup(adata, labels_key="cell_type")
+    (remedy,) = re.findall(r"`(adata\.obs\['cell_type'\] = .*?)`[. ]", str(error.value))
+    exec(remedy, {"adata": adata})
+    setup(adata, labels_key="cell_type")
+    assert set(adata.obs["cell_type"]) in ({"a", "b", "Unknown"}, {"a", "b", "3"})
+
+
+def test_a_column_that_is_there_twice(reference):
+    reference._obs = pd.concat([reference.obs, reference.obs], axis=1)
+    with pytest.raises(ValueError, match="`adata.obs` has 2 columns 'cell_type'") as error:
+        setup(reference, labels_key="cell_type")
+    (remedy,) = re.findall(r"`(adata\.obs = .*?)`", str(error.value))
+    exec(remedy, {"adata": reference})
+    setup(reference, labels_key="cell_type")
+
+
+@pytest.mark.parametrize("first", ["0", "V1"])
+def test_positions_are_refused_and_the_column_with_names_is_named(reference, first):
+    reference.var["chromosome"], reference.var["features"] = "chr1", reference.var_names.to_numpy()
+    names = [f"{first[:-1]}{int(first[-1]) + i}" for i in range(reference.n_vars)]
+    reference.var_names = names
+    words = rf"`adata.var_names` has positions: \['{first}'.*`adata.var\['features'\]` has names"
+    for check in (lambda: setup(reference, labels_key="cell_type"), lambda: hrca.pp.check(reference)):
+        with pytest.raises(ValueError, match=words) as error:
+            check()
+    (remedy,) = re.findall(r"`(adata\.var_names = .*?)`", str(error.value))
+    exec(remedy, {"adata": reference})
+    setup(reference, labels_key="cell_type")
+
+
+def test_transcripts_are_refused(reference):
+    reference.var_names = [f"ENST{i:011}" for i in range(reference.n_vars)]
+    with pytest.raises(ValueError, match=r"Ensembl transcript ids \(human\).*Sum them by gene"):
+        setup(reference, labels_key="cell_type")
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        pytest.param(lambda x: x.toarray().astype(object), id="objects"),
+        pytest.param(lambda x: x.toarray().astype(str), id="text"),
+        pytest.param(lambda x: x.toarray().astype(np.float16), id="half precision"),
+        pytest.param(lambda x: x.toarray().astype(">i2"), id="byte order, dense"),
+        pytest.param(
+            lambda x: sparse.csr_matrix((x.data.astype(">f4"), x.indices, x.indptr), x.shape), id="byte order, sparse"
+        ),
+        pytest.param(lambda x: np.ma.array(x.toarray()), id="masked"),
+    ],
+)
+def test_values_that_training_cannot_read_are_refused_with_a_way_out(reference, convert):
+    counts = reference.X.toarray()
+    reference.X = convert(reference.X)
+    with pytest.raises(ValueError, match="`adata.X`") as error:
+        setup(reference, labels_key="cell_type")
+    (remedy,) = re.findall(r"`(adata\.X = .*?)`", str(error.value))
+    exec(remedy, {"adata": reference, "np": np})
+    setup(reference, labels_key="cell_type")
+    x = reference.X
+    np.testing.assert_array_equal(x.toarray() if sparse.issparse(x) else x, counts)
+
+
+@pytest.mark.filterwarnings("ignore:.*pull_on_update:FutureWarning")
+def test_a_reference_that_is_read_lazily_or_of_another_type(reference, tmp_path):
+    path = tmp_path / "reference.h5ad"
+    reference.write_h5ad(path)
+    with pytest.raises(ValueError, match=r"read lazily. `adata = adata.to_memory\(\)`"):
+        setup(ad.experimental.read_lazy(path), labels_key="cell_type")
+    with pytest.raises(TypeError, match=r"must be an AnnData, got PosixPath.*read_h5ad"):
+        setup(path, labels_key="cell_type")
+    with pytest.raises(TypeError, match="`setup_mudata` takes a MuData"):
+        setup(MuData({"rna": reference}), labels_key="cell_type")
+    with pytest.raises(TypeError, match="must be a MuData, got AnnData. `setup_anndata`"):
+        hrca.HRCA.setup_mudata(reference, labels_key="cell_type")
+    reference.X = dask_array.from_array(reference.X.toarray(), chunks=(50, 60))
+    setup(reference, labels_key="cell_type")
+    reference.X = reference.X.map_blocks(sparse.csr_matrix)
+    with pytest.raises(ValueError, match=r"is a sparse dask array. `adata = adata.to_memory\(\)`"):
+        setup(reference, labels_key="cell_type")
+
+
+@pytest.mark.parametrize("value", [0.5, 1e30, -1.0, np.nan])
+@pytest.mark.parametrize("stored", ["csr", "csc", "dense", "layer"])
+def test_all_values_of_a_reference_in_a_file_are_checked(tmp_path, value, stored):
+    adata = synthetic(3_000)
+    row = 2_990  # the sample has no cell of the end
+    assert not np.isin(row, np.concatenate([np.arange(*b.indices(3_000)) for b in sampled_rows(3_000)]))
+    x = adata.X.toarray()
+    x[row, 7] = value
+    x = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix, "dense": np.asarray, "layer": sparse.csr_matrix}[stored](x)
+    if stored == "layer":
+        adata.layers["counts"] = x
+    else:
+        adata.X = x
+    adata.write_h5ad(tmp_path / "reference.h5ad")
+    backed = ad.read_h5ad(tmp_path / "reference.h5ad", backed="r")
+    with pytest.raises(ValueError, match="must hold raw counts"):
+        setup(backed, labels_key="cell_type", layer="counts" if stored == "layer" else None)
+    backed.file.close()
+
+
+def sampled_rows(n_obs: int) -> list[slice]:
+    return _sampled_blocks(n_obs, MAX_SAMPLED_CELLS, on_disk=True)
+
+
+def test_a_value_larger_than_any_count_is_refused_in_memory(reference):
+    reference.X.data[3] = 1e30
+    with pytest.raises(ValueError, match="1e\\+30, which is larger than any count"):
+        setup(reference, labels_key="cell_type")
+    reference.X.data[3] = 0
+    reference.X = reference.X.astype(np.int64)
+    reference.X.data[3] = 2**32 - 1  # -1 as an unsigned integer
+    with pytest.raises(ValueError, match="larger than any count"):
+        setup(reference, labels_key="cell_type")
 
 
 def test_no_such_column_lists_those_that_are_there(reference):

@@ -39,6 +39,44 @@ def _(adata):
     adata.X = sparse.coo_matrix((data, where), shape=adata.shape).tocsr()
 
 
+@case("sparse, with an entry for each molecule", right=True)
+def _(adata):
+    times = adata.X.data.astype(int)
+    ends = np.cumsum(np.asarray(adata.X.sum(axis=1)).ravel()).astype(int)
+    ones = np.ones(times.sum(), dtype=np.float32)
+    adata.X = sparse.csr_matrix((ones, np.repeat(adata.X.indices, times), np.r_[0, ends]), adata.shape)
+
+
+@case("the other byte order, sparse", right=True)
+def _(adata):
+    adata.X = sparse.csr_matrix((adata.X.data.astype(">f4"), adata.X.indices, adata.X.indptr), adata.shape)
+
+
+@case("the other byte order, dense", right=True)
+def _(adata):
+    adata.X = adata.X.toarray().astype(">i4")
+
+
+@case("numbers as Python objects", right=True)
+def _(adata):
+    adata.X = adata.X.toarray().astype(int).astype(object)
+
+
+@case("numbers as text")
+def _(adata):
+    adata.X = adata.X.toarray().astype(int).astype(str)
+
+
+@case("counts, and a layer of text", right=True)
+def _(adata):
+    adata.layers["text"] = adata.X.toarray().astype(str)
+
+
+@case("one value of 1e30 (a missing one)")
+def _(adata):
+    adata.X.data[0] = 1e30
+
+
 @case("on disk (backed)", right=True)
 def _(adata, folder):
     adata.write_h5ad(folder / "query.h5ad")

@@ -61,7 +61,7 @@ def _(adata):
 @case("Entrez numbers")
 def _(adata):
     del adata.var["ensembl"]
-    adata.var_names = [str(1000 + 7 * i) for i in range(adata.n_vars)]
+    adata.var_names = [str(1000 + 7_919 * i) for i in range(adata.n_vars)]
 
 
 @case("numbers in var_names, symbols in a column", right=True)
@@ -112,6 +112,45 @@ def _(adata, folder):
 @case("the genome before each name (GRCh38_ACTB)", right=True)
 def _(adata):
     adata.var_names = "GRCh38_" + adata.var_names
+
+
+@case("the genome before each name, by Seurat (GRCh38-ACTB)", right=True)
+def _(adata):
+    adata.var_names = "GRCh38-" + adata.var_names
+
+
+@case("names by R (HLA.DRA)", right=True)
+def _(adata):
+    adata.var_names = adata.var_names.str.replace("-", ".")
+
+
+@case("dates by a spreadsheet (1-Mar) in place of genes that the model does not have", right=True)
+def _(adata):
+    return with_features(adata, ["1-Mar", "2-Sep", "1-Dec"])
+
+
+@case("positions in a shuffled table, symbols in a column", right=True)
+def _(adata):
+    adata = adata[:, np.random.default_rng(0).permutation(adata.n_vars)].copy()
+    adata.var = pd.DataFrame({"features": adata.var_names.to_numpy()}, index=[f"V{i + 1}" for i in range(adata.n_vars)])
+    return adata
+
+
+@case("genes as a categorical index", right=True)
+def _(adata):
+    adata.var.index = pd.CategoricalIndex(adata.var_names)
+
+
+@case("genes as nullable strings", right=True)
+def _(adata):
+    adata.var.index = pd.Index(adata.var_names.astype("string"))
+
+
+@case("types of features with the word GEX", right=True)
+def _(adata):
+    peaks = with_features(adata, ["chr1-10109-10357", "chr1-180730-181630"])
+    peaks.var["feature_types"] = ["GEX"] * adata.n_vars + ["ATAC"] * 2
+    return peaks
 
 
 @case("blanks around the names", right=True)

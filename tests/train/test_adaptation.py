@@ -529,7 +529,7 @@ def test_before_and_after_are_compared_under_the_same_platform_factors(tiny_mode
 def test_a_model_of_one_branch_is_adapted_without_a_choice(reference, query):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, count_likelihood=False, **TINY)
-    model.train(1, 2, **QUIET)
+    model.train(2, pretrain_epochs=1, **QUIET)
     chosen = model.adapt(query, **{**ADAPT, "select": True})
     assert chosen.module.is_adapted
 

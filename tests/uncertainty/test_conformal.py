@@ -275,6 +275,6 @@ def test_without_held_out_cells_there_are_no_sets(reference):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
     model.train(1, pretrain_epochs=1, train_size=1.0, **QUIET)
-    with pytest.raises(ValueError, match="`train_size` below 1"):
+    with pytest.raises(ValueError, match="a smaller `train_size`"):
         model.predict(reference, coverage=0.9)
     model.predict(reference)

@@ -150,8 +150,9 @@ def _check_coverage(coverage: float, writes_results: bool, has_conformal_scores:
         raise ValueError("Prediction sets are written to the query: `coverage` needs a `key_added`, got None.")
     if not has_conformal_scores:
         raise ValueError(
-            "Prediction sets need cells that were held out from training, but this model has none. Train it with "
-            "`train_size` below 1; published weights have no sets."
+            "Prediction sets need cells that were held out from training, but this model has none: no label had enough "
+            "cells to hold one out, `train_size` was 1, or its weights are the published ones. Train it with more "
+            "cells of each label, or with a smaller `train_size`."
         )
 
 

@@ -54,7 +54,7 @@ def _suggest_fix(summaries: Sequence[MatrixSummary], preferred_layer: str | None
             f"If these are the counts, name them: `layer={preferred.slot.name!r}`. If not, put the counts into "
             "`adata.layers['counts']`, from the file that they came in."
         )
-    return _suggest_source(preferred)
+    return _suggest_source(preferred or summaries[0])
 
 
 def _suggest_recovery(summary: MatrixSummary) -> str:
@@ -66,19 +66,19 @@ def _suggest_recovery(summary: MatrixSummary) -> str:
     )
 
 
-def _suggest_source(preferred: MatrixSummary | None) -> str:
+def _suggest_source(preferred: MatrixSummary) -> str:
     """Suggest to mend the values, or to take the counts from the file that they came in."""
-    if preferred is not None and preferred.scale.text == "NaN":
+    name = str(preferred.slot)[1:-1]
+    if preferred.scale.is_text:
+        return f"If these are the counts, make numbers of them: `{name} = {name}.astype(np.float32)`."
+    if preferred.scale.text == "NaN":
         return (
             "NaN results from joining samples with different genes: `anndata.concat(..., join='inner')` keeps the "
-            "genes that all have. If NaN means no counts: `adata.X = np.nan_to_num(adata.X)`, or of its `data` if "
-            "sparse."
+            "genes that all have. If NaN means no counts: "
+            f"`{name} = np.nan_to_num({name})`, or of its `data` if sparse."
         )
-    if preferred is not None and preferred.scale.is_mostly_integer:
-        return (
-            "If they are counts except for these fractions, round them: "
-            f"`adata.layers['counts'] = np.rint({str(preferred.slot)[1:-1]})`."
-        )
+    if preferred.scale.is_mostly_integer:
+        return f"If they are counts except for these fractions, round them: `adata.layers['counts'] = np.rint({name})`."
     return (
         "Put the counts into a layer, from the file that they came in: `adata.layers['counts'] = ...`, before "
         "normalising."

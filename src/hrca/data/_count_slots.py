@@ -123,3 +123,28 @@ def layer_names(adata: QueryCells) -> list[str]:
 def table_in_memory(table: Any) -> pd.DataFrame:
     """Return obs or var as a table; read one of a lazy AnnData."""
     return table if isinstance(table, pd.DataFrame) else table.to_memory()
+
+
+def check_single_column(table: pd.DataFrame, name: str, owner: str) -> None:
+    """Check that a table has one column of a name.
+
+    Parameters
+    ----------
+    table
+        The table.
+    name
+        Name of one of its columns.
+    owner
+        Expression of the table in an error, e.g. "adata.obs".
+
+    Raises
+    ------
+    ValueError
+        If more than one column has the name.
+    """
+    n_columns = int((table.columns == name).sum())
+    if n_columns > 1:
+        raise ValueError(
+            f"Names of columns must be unique, but `{owner}` has {n_columns} columns {name!r}. "
+            f"`{owner} = {owner}.loc[:, ~{owner}.columns.duplicated()]` keeps the first of each name."
+        )

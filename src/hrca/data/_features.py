@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pandas as pd
 
-# Value of 10x's column for a gene; antibodies and guides have others.
-GENE_TYPE = "Gene Expression"
+# Values of 10x's column for a gene, in lower case; antibodies, guides and peaks have others. "GEX" and "RNA" are the
+# words of joined data sets, such as that of the NeurIPS 2021 competition.
+GENE_TYPES = ("gene expression", "gene_expression", "gex", "rna")
 
 # Columns of 10x with the type of a feature.
 TYPE_COLUMNS = ("feature_types", "feature_type")
@@ -29,7 +30,13 @@ def is_gene_feature(var: pd.DataFrame) -> np.ndarray:
 
 def type_column(var: pd.DataFrame) -> str | None:
     """Return 10x's column with the types of features; None if there is none."""
-    return next((name for name in TYPE_COLUMNS if name in var and _is_gene_type(var[name]).any()), None)
+    columns = [name for name in TYPE_COLUMNS if name in var and isinstance(var[name], pd.Series)]
+    return next((name for name in columns if _is_gene_type(var[name]).any()), None)
+
+
+def gene_type(var: pd.DataFrame, column: str) -> str:
+    """Return the word for a gene in a column with the types of features."""
+    return str(var[column][_is_gene_type(var[column])].iloc[0])
 
 
 def flag_non_gene_features(names: pd.Index) -> dict[str, list[str]]:
@@ -47,4 +54,4 @@ def flag_non_gene_features(names: pd.Index) -> dict[str, list[str]]:
 
 
 def _is_gene_type(types: pd.Series) -> np.ndarray:
-    return (types.astype(str) == GENE_TYPE).to_numpy()
+    return types.astype(str).str.strip().str.lower().isin(GENE_TYPES).to_numpy()

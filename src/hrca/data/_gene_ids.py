@@ -1,6 +1,7 @@
 """The format of gene ids: symbols, Ensembl ids or others, with their species and case."""
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,10 +27,14 @@ SPECIES = {
 CASE_OF_SPECIES = {"human": "upper", "mouse": "title", "rat": "title"}
 
 # Prefix of genes in a reference of more than one genome, as Cell Ranger writes them: "GRCh38_ACTB", "mm10___Actb".
-GENOME = re.compile(r"(GRCh3[78]|hg19|hg38|GRCm3[89]|mm9|mm10|mm39|Rnor_6\.0|mRatBN7[._]2)_+")
+# Seurat writes "-" for "_", and R ".".
+GENOME = re.compile(r"(GRCh3[78]|hg19|hg38|GRCm3[89]|mm9|mm10|mm39|Rnor[-_.]6\.0|mRatBN7[-_.]2)[-_.]+")
 
 # Version of an Ensembl id. "ENSG00000182378.15_PAR_Y" keeps its version, since it is another gene.
 VERSION = r"^(ENS[A-Z]*\d{11})\.\d+$"
+
+# Blanks around a line.
+BLANKS = r"^[^\S\n]+|[^\S\n]+$"
 
 # Barcodes of cells, and ids of cells of imaging platforms ("cell_12", Xenium's "aaaadpbp-1").
 BARCODE = re.compile(r"([ACGT]{12,}|cell[_-]?\d+|[a-p]{8})(-\d+)?")
@@ -153,6 +158,26 @@ def normalize_gene_ids(names: pd.Index) -> pd.Index:
     >>> normalize_gene_ids(pd.Index(["GRCh38_ACTB", "ENSG00000141510.18", " TP53"])).to_list()
     ['ACTB', 'ENSG00000141510', 'TP53']
     """
+    return replace_in_names(names, {BLANKS: "", f"^{GENOME.pattern}": "", VERSION: r"\1"})
+
+
+def replace_in_names(names: pd.Index, replacements: Mapping[str, str | Callable[[re.Match], str]]) -> pd.Index:
+    """Replace patterns in names, one pattern after the other.
+
+    All names are searched as the lines of one text, which takes a tenth of the time of a search in each.
+
+    Parameters
+    ----------
+    names
+        Shape (n_vars,).
+    replacements
+        Replacement of each pattern, as :func:`re.sub` takes them; "^" and "$" are the ends of a name.
+    """
     if not len(names):
         return names
-    return names.str.strip().str.replace(f"^{GENOME.pattern}", "", regex=True).str.replace(VERSION, r"\1", regex=True)
+    text = "\n".join(names)
+    if text.count("\n") >= len(names):  # a line break in a name would make two of it
+        text = "\n".join(names.str.replace("\n", " "))
+    for pattern, replacement in replacements.items():
+        text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
+    return pd.Index(text.split("\n"), dtype=object)

@@ -9,11 +9,16 @@ import pandas as pd
 from ._alignment import GeneAlignment, make_selector
 from ._features import is_gene_feature
 from ._gene_ids import IdFormat, describe_ids, same_case_convention
-from ._gene_lookup import GeneLookup, lookup_genes
+from ._gene_lookup import GeneLookup, KeyMatches, lookup_genes
+from ._gene_map import GeneMap
+from ._name_keys import are_positions, find_dates
 from ._target_genes import TargetGenes
 
 # Name of the index in a report.
 VAR_NAMES = "var_names"
+
+# Words that complete "names were matched".
+BY_GENE_MAP = "by `gene_map`"
 
 # If the index covers this fraction of the model's information, no column is read.
 MIN_COVERAGE = 0.9
@@ -70,7 +75,7 @@ class GeneMatchResult:
         return int(self.lookup.present.sum())
 
 
-def match_genes(var: pd.DataFrame, target_genes: TargetGenes) -> GeneMatchResult:
+def match_genes(var: pd.DataFrame, target_genes: TargetGenes, gene_map: GeneMap | None = None) -> GeneMatchResult:
     """Find the model's genes in a table of genes.
 
     Parameters
@@ -79,6 +84,8 @@ def match_genes(var: pd.DataFrame, target_genes: TargetGenes) -> GeneMatchResult
         Table of the query's genes.
     target_genes
         Genes to find.
+    gene_map
+        Table of other names of the genes; None: none.
 
     Returns
     -------
@@ -86,26 +93,36 @@ def match_genes(var: pd.DataFrame, target_genes: TargetGenes) -> GeneMatchResult
     """
     is_gene = is_gene_feature(var)
     columns = {VAR_NAMES: var.index.astype(str)}
-    lookups = _look_up_columns(columns, target_genes, is_gene)
+    lookups = _look_up_columns(columns, target_genes, is_gene, gene_map)
     fractions = _covered_fractions(lookups, target_genes)
     if fractions[VAR_NAMES] < MIN_COVERAGE:
         columns = name_columns(var)
-        lookups = _look_up_columns(columns, target_genes, is_gene)
+        lookups = _look_up_columns(columns, target_genes, is_gene, gene_map)
         fractions = _covered_fractions(lookups, target_genes)
     column = max(fractions, key=lambda name: fractions[name] * (INDEX_PREFERENCE if name == VAR_NAMES else 1))
     return GeneMatchResult(column, columns[column], describe_ids(columns[column]), lookups[column], fractions[column])
 
 
-def own_genes(var: pd.DataFrame) -> GeneMatchResult:
+def own_genes(var: pd.DataFrame, gene_map: GeneMap | None = None) -> GeneMatchResult:
     """Return the match of a table of genes to itself, for cells that are not searched for a model's genes.
 
     Parameters
     ----------
     var
         Table of the genes.
+    gene_map
+        Table of other names of the genes, which replace theirs; None: none.
+
+    Raises
+    ------
+    ValueError
+        If `gene_map` has none of the names.
     """
-    names = var.index.astype(str)
-    lookup = GeneLookup(np.arange(len(names)), n_normalized=0, n_case_folded=0, duplicated=[])
+    old_names = var.index.astype(str)
+    names = old_names if gene_map is None else gene_map.rename(old_names)
+    renamed = np.flatnonzero(names != old_names)
+    matches = [KeyMatches(BY_GENE_MAP, len(renamed), old_names[row], names[row]) for row in renamed[:1]]
+    lookup = GeneLookup(np.arange(len(names)), key_matches=tuple(matches), duplicated=[])
     return GeneMatchResult(VAR_NAMES, names, describe_ids(names), lookup, gene_weight_fraction=1.0)
 
 
@@ -199,14 +216,17 @@ def note_gene_match(result: GeneMatchResult, owner: str) -> Iterator[str]:
         if lookup.duplicated:
             example = lookup.duplicated[0]
             yield f"{column} names {len(lookup.duplicated)} genes twice, e.g. {example}: the first was taken."
-    if lookup.n_normalized:
-        yield f"{lookup.n_normalized:,} names were matched without their version, genome or blanks."
-    if lookup.n_case_folded:
-        yield f"{lookup.n_case_folded:,} names were matched in another case."
+    for match in lookup.key_matches:
+        yield f"{match.n_names:,} names were matched {match.how}, such as {match.name!r} as {match.gene!r}."
+    if dates := find_dates(result.names):
+        yield (
+            f"{len(dates):,} names in {column} are dates, such as {dates[0]!r}, as spreadsheets make of MARCH1 or "
+            "SEPT2: take the names from the original file."
+        )
 
 
 def _look_up_columns(
-    columns: dict[str, pd.Index], target_genes: TargetGenes, is_gene: np.ndarray
+    columns: dict[str, pd.Index], target_genes: TargetGenes, is_gene: np.ndarray, gene_map: GeneMap | None
 ) -> dict[str, GeneLookup]:
     """Look up the model's genes in each column; shape of `is_gene` (n_vars,)."""
     model_format = describe_ids(target_genes.names)
@@ -216,8 +236,10 @@ def _look_up_columns(
         name: lookup_genes(
             names,
             target_genes.names,
-            is_gene,
+            # the same position in two tables is not the same gene
+            is_gene & (not are_positions(names)),
             ignore_case=same_case_convention(formats[name], model_format, species),
+            other_keys=None if gene_map is None else {BY_GENE_MAP: gene_map.common_names},
         )
         for name, names in columns.items()
     }

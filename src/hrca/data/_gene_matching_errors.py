@@ -10,10 +10,15 @@ from ._gene_matching import (
     count_any_case,
     has_enough_genes,
     is_case_mismatch,
+    name_columns,
     name_of,
 )
+from ._name_keys import are_positions
 from ._species import check_single_species
 from ._target_genes import TargetGenes
+
+# Kinds of ids of which a gene has several.
+NOT_GENES = ("transcripts", "proteins")
 
 # More names than this fraction are the majority.
 MAJORITY = 0.5
@@ -44,20 +49,56 @@ def check_gene_match(
     Raises
     ------
     ValueError
-        If genes are of two species; too few of the model's genes are there; or one of them is there more than once.
+        If genes have no names; are of two species; too few of the model's genes are there; or one of them is there more
+        than once.
     """
+    if target_genes is None and are_positions(result.names):
+        raise ValueError(explain_positions(result, var, owner))
+    if target_genes is None and result.id_format.kind in NOT_GENES:
+        raise ValueError(
+            f"The names of genes must be of genes, but {name_of(result.column, owner)} has {result.id_format}: "
+            f"{list(result.names[:3])}. Sum them by gene, and name the sums by the genes."
+        )
     index = var.index.astype(str)
     genes = index if target_genes is None else index[is_gene_feature(var)]
     check_single_species(genes, name_of(VAR_NAMES, owner))
     if target_genes is None:
         return
     if not has_enough_genes(result, target_genes):
-        raise ValueError(explain_few_genes(result, target_genes, cell_names, owner))
+        raise ValueError(explain_few_genes(result, target_genes, var, cell_names, owner))
     if result.lookup.duplicated and result.column == VAR_NAMES:
         raise ValueError(explain_duplicated(result, var, owner))
 
 
-def explain_few_genes(result: GeneMatchResult, target_genes: TargetGenes, cell_names: pd.Index, owner: str) -> str:
+def explain_positions(result: GeneMatchResult, var: pd.DataFrame, owner: str) -> str:
+    """Say that genes have positions in place of names, and name the column that has names.
+
+    Parameters
+    ----------
+    result
+        The match.
+    var
+        Table of the genes.
+    owner
+        Object that holds the gene table, as an expression: "adata" or "adata.raw".
+    """
+    columns = {name: names for name, names in name_columns(var).items() if name != VAR_NAMES}
+    with_names = [name for name, names in columns.items() if not are_positions(names)]
+    with_names.sort(key=lambda name: not columns[name].is_unique)
+    before = "`adata = adata.raw.to_adata()`, then " if owner != "adata" else ""
+    remedy = (
+        f"{name_of(with_names[0], owner)} has names: {before}`adata.var_names = adata.var[{with_names[0]!r}]`."
+        if with_names
+        else f"Set names, from the file that the counts came in: {before}`adata.var_names = ...`."
+    )
+    return (
+        f"Genes must have names, but {name_of(result.column, owner)} has positions: {list(result.names[:3])}. {remedy}"
+    )
+
+
+def explain_few_genes(
+    result: GeneMatchResult, target_genes: TargetGenes, var: pd.DataFrame, cell_names: pd.Index, owner: str
+) -> str:
     """Describe the genes that a query shares with the model, the likely reason, and the remedy.
 
     Parameters
@@ -66,6 +107,8 @@ def explain_few_genes(result: GeneMatchResult, target_genes: TargetGenes, cell_n
         The match.
     target_genes
         The model's genes.
+    var
+        Table of the query's genes.
     cell_names
         Names of the cells, shape (n_obs,).
     owner
@@ -82,6 +125,7 @@ def explain_few_genes(result: GeneMatchResult, target_genes: TargetGenes, cell_n
     column = name_of(result.column, owner).strip("`")
     reasons = (
         _explain_transposed(result, target_genes, cell_names),
+        explain_positions(result, var, owner) if are_positions(result.names) else "",
         _explain_case(result, target_genes, column),
         _explain_features(result),
         _explain_format(result.id_format, describe_ids(target_genes.names)),
@@ -144,7 +188,10 @@ def _explain_case(result: GeneMatchResult, target_genes: TargetGenes, column: st
 def _explain_features(result: GeneMatchResult) -> str:
     """Return the reason if the names are not of genes, else ""."""
     if result.id_format.kind == "numbers":
-        return "These are numbers: where are the names? `adata.var_names = adata.var['...']` sets them."
+        return (
+            "These are numbers, such as NCBI's: a table of them and the model's names maps them, "
+            "`gene_map=` (see `hrca.pp.map_genes`)."
+        )
     flagged = flag_non_gene_features(result.names)
     kind = max(flagged, key=lambda name: len(flagged[name]))
     if len(flagged[kind]) > MAJORITY * len(result.names):
@@ -161,9 +208,9 @@ def _explain_format(query: IdFormat, model: IdFormat) -> str:
     if query.kind != model.kind:
         ids = "symbols" if model.kind == "symbols" else str(model)
         return (
-            f"These are {query}, the model's are {model}. Put {ids} into a column of var, where they are "
-            "found: `adata.var['gene'] = ...`, from the file that the counts came in, or from "
-            "`scanpy.queries.biomart_annotations`."
+            f"These are {query}, the model's are {model}. A table of both maps them: `gene_map=`, from "
+            "`scanpy.queries.biomart_annotations` or a GTF file (see `hrca.pp.map_genes`). Or put "
+            f"{ids} into a column of var, where they are found: `adata.var['gene'] = ...`."
         )
     if query.case != model.case and query.case and model.case:
         return (

@@ -13,7 +13,8 @@ from hrca.typing import Batches
 from ._alignment import GeneAlignment
 from ._batches import aligned_batches, with_progress
 from ._cell_selection import CellIndices, CellSelection, select_cells
-from ._count_slots import CountSlot, table_in_memory
+from ._count_slots import CountSlot, check_single_column, table_in_memory
+from ._gene_map import GeneMap
 from ._report import ValidationReport
 from ._sources import OutputTarget, QueryCells, QueryInput, open_query_input
 from ._target_genes import TargetGenes
@@ -88,6 +89,7 @@ def open_query(
     preferred_layer: str | None = None,
     indices: CellIndices | None = None,
     logged: set[str] | None = None,
+    gene_map: GeneMap | None = None,
 ) -> Query:
     """Open a query, validate it, and warn if it has little of the model's information.
 
@@ -107,6 +109,8 @@ def open_query(
         See :func:`hrca.data._cell_selection.select_cells`; None: all cells.
     logged
         See :func:`hrca.data._validate.log_report`.
+    gene_map
+        See :func:`hrca.data._validate.validate`.
 
     Raises
     ------
@@ -122,7 +126,7 @@ def open_query(
     selection = None
     if indices is not None:
         adata, selection = select_cells(adata, indices)
-    validated = validate(adata, target_genes, layer, preferred_layer=preferred_layer, logged=logged)
+    validated = validate(adata, target_genes, layer, preferred_layer=preferred_layer, gene_map=gene_map, logged=logged)
     sentence = low_gene_coverage(validated.report)
     if sentence is not None:
         warn_user(sentence)
@@ -165,11 +169,13 @@ def known_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
     Raises
     ------
     ValueError
-        If there is no such column.
+        If there is no such column, or more than one.
     """
     if labels_key not in obs:
         raise ValueError(
             f"`labels_key` must name a column of the query's obs, got {labels_key!r}; it has {list(obs.columns)}."
         )
-    labels = table_in_memory(obs)[labels_key].astype(object)
+    table = table_in_memory(obs)
+    check_single_column(table, labels_key, "adata.obs")
+    labels = table[labels_key].astype(object)
     return labels.where(labels != unlabeled_category)

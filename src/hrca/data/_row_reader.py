@@ -104,7 +104,10 @@ def read_rows(x: StoredMatrix, rows: slice | np.ndarray) -> CountMatrix:
     if isinstance(x, CSCDataset):
         return _read_rows_by_column(x, rows)
     block = x[rows].compute() if is_dask(x) else x[rows]
-    return block.tocsr() if sparse.issparse(block) else np.asarray(block)
+    if not sparse.issparse(block):
+        return np.asarray(block)
+    # a file may have the other byte order
+    return block.tocsr() if block.dtype.isnative else block.astype(block.dtype.newbyteorder("=")).tocsr()
 
 
 def row_batches(x: StoredMatrix, batch_size: int) -> Iterator[CountMatrix]:
@@ -123,8 +126,7 @@ def row_batches(x: StoredMatrix, batch_size: int) -> Iterator[CountMatrix]:
     ------
     Shape (`batch_size`, n_vars), in memory; the last batch may be smaller.
     """
-    if isinstance(x, sparse.spmatrix | sparse.sparray) and x.format != "csr":
-        x = x.tocsr()
+    x = _with_fast_rows(x, ("csr",))
     rest: CountMatrix | None = None
     for start, stop in pairwise(_read_bounds(x, batch_size)):
         block = read_rows(x, slice(start, stop))
@@ -186,11 +188,10 @@ def sample_cells(x: StoredMatrix) -> sparse.csr_array:
 
     Returns
     -------
-    Shape (n_sampled_cells, n_vars), float64, with sorted indices and without stored zeros.
+    Shape (n_sampled_cells, n_vars), float64, with sorted indices, one entry for each value and no stored zeros.
     """
     n_obs, n_vars = x.shape
-    if isinstance(x, sparse.spmatrix | sparse.sparray) and x.format not in ("csr", "csc"):
-        x = x.tocsr()
+    x = _with_fast_rows(x, ("csr", "csc"))
     n_cells = min(n_obs, MAX_SAMPLED_CELLS)
     if is_dense(x):
         n_cells = min(n_cells, max(MIN_SAMPLED_DENSE_CELLS, MAX_BLOCK_VALUES // max(1, n_vars)))
@@ -201,9 +202,19 @@ def sample_cells(x: StoredMatrix) -> sparse.csr_array:
         # each read of a matrix that is stored by column reads the whole file
         blocks = [np.concatenate([np.arange(n_obs)[block] for block in blocks])]
     sample = sparse.vstack([sparse.csr_array(read_rows(x, block), dtype=np.float64) for block in blocks], format="csr")
+    # a matrix with an entry for each molecule has several for a count
+    sample.sum_duplicates()
     sample.eliminate_zeros()
     sample.sort_indices()
     return sample
+
+
+def _with_fast_rows(x: StoredMatrix, formats: tuple[str, ...]) -> StoredMatrix:
+    """Return a matrix in memory in one of the formats and in this machine's byte order, which scipy needs for rows."""
+    if not in_memory(x) or isinstance(x, np.ndarray):
+        return x
+    native = x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+    return native if native.format in formats else native.tocsr()
 
 
 def _sampled_blocks(n_obs: int, n_cells: int, *, on_disk: bool) -> list[slice | np.ndarray]:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from scipy import sparse
 
+from hrca.typing import StoredMatrix
+
+from ._count_checks import describe_non_numbers
 from ._count_slots import CountSlot, X
 from ._row_reader import sample_cells
-from ._sources import QueryCells
 from ._value_scale import ValueScale, classify_values
 
 # Layers of RNA velocity hold counts of some of the molecules.
@@ -65,48 +67,40 @@ class CountSelection:
     notes: tuple[str, ...] = ()
 
 
-def sample_slots(adata: QueryCells, slots: Sequence[CountSlot]) -> Iterator[tuple[CountSlot, sparse.csr_array]]:
-    """Read one sample of cells from each slot, one slot at a time.
-
-    Parameters
-    ----------
-    adata
-        The cells.
-    slots
-        Slots to read.
-
-    Yields
-    ------
-    The slot, and the sample, shape (n_sampled_cells, n_vars).
-    """
-    for slot in slots:
-        yield slot, sample_cells(slot.matrix(adata))
-
-
-def summarize_matrix(slot: CountSlot, sample: sparse.csr_array, *, is_named: bool) -> MatrixSummary:
-    """Classify the values of a sample, and keep the sample if the matrix can be selected.
+def summarize_matrix(slot: CountSlot, matrix: StoredMatrix, *, is_named: bool) -> MatrixSummary:
+    """Classify the values of some cells of a matrix, and keep these cells if the matrix can be selected.
 
     Parameters
     ----------
     slot
         Slot of the matrix.
-    sample
-        Some of its cells, shape (n_sampled_cells, n_vars).
+    matrix
+        The matrix, shape (n_obs, n_vars).
     is_named
         Whether the user named the slot, so that it is selected in any case.
     """
+    text = describe_non_numbers(matrix)
+    if text is not None:
+        return MatrixSummary(slot, ValueScale(text, is_text=True), sparse.csr_array((0, matrix.shape[1])))
+    sample = sample_cells(matrix)
     scale = classify_values(sample)
     return MatrixSummary(slot, scale, sample if is_named or scale.is_counts else sample[:0])
 
 
-def select_named(summary: MatrixSummary) -> CountSelection:
+def select_named(summary: MatrixSummary) -> CountSelection | None:
     """Select the matrix that the user named, with a note if it does not look like raw counts.
 
     Parameters
     ----------
     summary
         Its summary.
+
+    Returns
+    -------
+    The selection; None if the matrix does not hold numbers.
     """
+    if summary.scale.is_text:
+        return None
     note = f"{summary.slot} was named, so it is taken for counts, but it holds {summary.scale.text}."
     return CountSelection(summary, (summary,), (note,) if summary.scale.is_suspicious else ())
 

@@ -245,7 +245,11 @@ def _describe_other_format(root: StoredGroup, path: Path) -> str:
         return f"holds a SpatialData with the tables {names}: pass the path of one, {str(table)!r}."
     if "matrix" in root:
         return "has 10x Genomics' own format: `scanpy.read_10x_h5(path)` reads it; pass that."
-    return "lacks obs or var, or was written by anndata before 0.7: `anndata.read_h5ad(path)` reads that; pass that."
+    missing = [name for name in ("obs", "var") if name not in root]
+    if missing:
+        return f"has no {' and no '.join(missing)}, but {list(root)}: it is no AnnData."
+    reader = "read_zarr" if path.is_dir() else "read_h5ad"
+    return f"was written by anndata before 0.7: `anndata.{reader}(path)` reads that; pass that."
 
 
 def _stored_matrix(element: StoredGroup) -> StoredMatrix | None:

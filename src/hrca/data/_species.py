@@ -75,7 +75,7 @@ def _species_of(prefix: str) -> str:
     """Return the species of an Ensembl prefix, or the genome of a Cell Ranger prefix."""
     if prefix.startswith("ENS"):
         return SPECIES.get(prefix.removeprefix("ENS")[:-1], prefix)
-    return prefix.strip("_")
+    return prefix.strip("_-.")
 
 
 def _by_case(names: pd.Index, sample: list[str]) -> dict[str, str]:

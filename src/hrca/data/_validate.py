@@ -11,11 +11,12 @@ from ._count_checks import check_counts
 from ._count_selection_errors import explain_no_counts
 from ._count_slots import CountSlot, list_slots
 from ._gene_ids import describe_ids
+from ._gene_map import GeneMap
 from ._gene_matching import match_genes, note_gene_match, own_genes
 from ._gene_matching_errors import check_gene_match
 from ._report import ValidationReport, make_report
 from ._row_reader import in_memory
-from ._select_counts import sample_slots, select_counts, select_named, summarize_matrix
+from ._select_counts import select_counts, select_named, summarize_matrix
 from ._sources import QueryCells
 from ._target_genes import TargetGenes
 from ._validation_notes import note_cells, note_features
@@ -55,18 +56,20 @@ def validate(
     preferred_layer: str | None = None,
     with_raw: bool = True,
     logged: set[str] | None = None,
+    gene_map: GeneMap | None = None,
 ) -> ValidatedCells:
     """Find the counts and the genes of cells, and check both.
 
-    Each step uses the results of the steps before it. One sample of cells is read from each matrix; a selected matrix
-    in memory is then checked whole.
+    Each step uses the results of the steps before it. One sample of cells is read from each matrix. The selected matrix
+    of a reference is then checked whole, and that of a query if it is in memory: the batches of another are checked
+    when they are read.
 
     Parameters
     ----------
     adata
         The cells; they are not changed.
     target_genes
-        Genes to search for; None: none.
+        Genes to search for; None: none, as for a reference.
     layer
         Matrix with the counts: a layer, "X" or "raw"; None: search all matrices.
     preferred_layer
@@ -75,27 +78,30 @@ def validate(
         Whether raw can be selected.
     logged
         See :func:`log_report`.
+    gene_map
+        Table of other names of the genes; None: none.
 
     Raises
     ------
     ValueError
         If rows and columns are swapped; there is no such layer; no matrix, or more than one, holds raw counts; genes
-        are of two species; too few of the genes searched for are there, or one of them is there more than once; values
-        are not raw counts; or zeros were filled in for absent genes.
+        have positions for names, or are of two species; `gene_map` has none of their names; too few of the genes
+        searched for are there, or one of them is there more than once; values are not raw counts; or zeros were filled
+        in for absent genes.
     """
     check_orientation(adata.obs_names, adata.var_names)
     is_named = layer is not None
     slots = list_slots(adata, layer, with_raw=with_raw)
-    summaries = tuple(summarize_matrix(slot, sample, is_named=is_named) for slot, sample in sample_slots(adata, slots))
+    summaries = tuple(summarize_matrix(slot, slot.matrix(adata), is_named=is_named) for slot in slots)
     selection = select_named(summaries[0]) if is_named else select_counts(summaries, preferred_layer, with_raw=with_raw)
     if selection is None:
         raise ValueError(explain_no_counts(summaries, preferred_layer, with_raw=with_raw))
     slot, sample = selection.summary.slot, selection.summary.sample
     var, matrix = slot.var(adata), slot.matrix(adata)
-    match_result = own_genes(var) if target_genes is None else match_genes(var, target_genes)
+    match_result = own_genes(var, gene_map) if target_genes is None else match_genes(var, target_genes, gene_map)
     alignment = match_result.alignment
     check_gene_match(match_result, target_genes, var, adata.obs_names, slot.owner)
-    check_counts(matrix if in_memory(matrix) else sample, str(slot))
+    check_counts(matrix if target_genes is None or in_memory(matrix) else sample, str(slot))
     if target_genes is not None:
         check_zero_filled(sample, alignment, target_genes)
     notes = chain(

@@ -2,13 +2,17 @@
 
 import logging
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from hrca._hierarchy import is_word_for_no_label
+from hrca.typing import StoredMatrix
 
 from ._alignment import check_unique
-from ._count_slots import layer_names
+from ._count_slots import check_single_column, layer_names
+from ._gene_map import GeneMap
+from ._row_reader import in_memory, is_dask, is_dense
 from ._validate import validate
 
 logger = logging.getLogger(__name__)
@@ -19,7 +23,12 @@ RECOMMENDED_CELLS_PER_LABEL = 300
 
 
 def check_reference(
-    adata: AnnData, layer: str | None, labels_key: str | None, obs: pd.DataFrame, unlabeled_category: str
+    adata: AnnData,
+    layer: str | None,
+    labels_key: str | None,
+    obs: pd.DataFrame,
+    unlabeled_category: str,
+    gene_map: GeneMap | None = None,
 ) -> str | None:
     """Check that a reference has genes, counts and labels that can be learned.
 
@@ -35,6 +44,8 @@ def check_reference(
         Table of the cells that has this column.
     unlabeled_category
         Label of cells without a label.
+    gene_map
+        Table of other names of the genes; None: none.
 
     Returns
     -------
@@ -43,8 +54,8 @@ def check_reference(
     Raises
     ------
     ValueError
-        If there are no cells or no genes; gene names are not unique; or as for :func:`check_labels` and
-        :func:`hrca.data._validate.validate`.
+        If there are no cells or no genes; gene names are not unique; the counts are of a type that cannot be learned;
+        or as for :func:`check_labels` and :func:`hrca.data._validate.validate`.
     """
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise ValueError(
@@ -54,8 +65,59 @@ def check_reference(
     if labels_key is not None:
         check_labels(obs, labels_key, unlabeled_category)
     check_unique(adata.var_names, "`adata.var_names`")
-    slot = validate(adata, None, layer, with_raw=False).slot
+    slot = validate(adata, None, layer, with_raw=False, gene_map=gene_map).slot
+    _check_container(slot.matrix(adata), str(slot))
     return slot.name if layer is None and slot.place == "layers" else layer
+
+
+def check_reference_type(adata: object) -> None:
+    """Check that a reference is an AnnData with tables in memory.
+
+    Parameters
+    ----------
+    adata
+        The reference, as the user passed it.
+
+    Raises
+    ------
+    TypeError
+        If it has another type.
+    ValueError
+        If its tables are read lazily.
+    """
+    if not isinstance(adata, AnnData):
+        remedy = (
+            "`setup_mudata` takes a MuData."
+            if type(adata).__name__ == "MuData"
+            else "`anndata.read_h5ad(path, backed='r')` opens a file."
+        )
+        raise TypeError(f"`adata` must be an AnnData, got {type(adata).__name__}. {remedy}")
+    if not isinstance(adata.obs, pd.DataFrame) or not isinstance(adata.var, pd.DataFrame):
+        raise ValueError(
+            "`adata.obs` and `adata.var` of a reference must be in memory, but they are read lazily. "
+            "`adata = adata.to_memory()` reads all; `anndata.read_h5ad(path, backed='r')` leaves the counts there."
+        )
+
+
+def _check_container(x: StoredMatrix, source: str) -> None:
+    """Check that training can read a matrix of counts: its numbers, their byte order, and where they are stored."""
+    dtype = getattr(x, "dtype", None)
+    if is_dask(x) and not is_dense(x):
+        raise ValueError(
+            f"{source} of a reference must be in memory or in a file, but it is a sparse dask array. "
+            "`adata = adata.to_memory()` computes it; `anndata.read_h5ad(path, backed='r')` leaves it in the file."
+        )
+    if isinstance(x, np.ma.MaskedArray):
+        raise ValueError(
+            f"{source} of a reference must be an array of all values, but some may be masked. "
+            f"`{source[1:-1]} = np.ma.filled({source[1:-1]}, 0)` makes zeros of these."
+        )
+    if dtype is not None and (dtype.kind == "O" or dtype == np.float16 or not dtype.isnative):
+        before = "" if in_memory(x) else "`adata = adata.to_memory()`, then "
+        raise ValueError(
+            f"{source} of a reference must hold numbers that scipy and torch read, but it holds {dtype}. "
+            f"{before}`{source[1:-1]} = {source[1:-1]}.astype(np.float32)` converts them."
+        )
 
 
 def layer_to_register(adata: AnnData, layer: str | None) -> str | None:
@@ -86,8 +148,8 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
     Raises
     ------
     ValueError
-        If there is no such column, or it holds missing values, values that are not strings, unused categories, words
-        that mean that a cell has no label, or fewer than two labels beside `unlabeled_category`.
+        If there is no such column, or more than one, or it holds missing values, values that are not strings, unused
+        categories, words that mean that a cell has no label, or fewer than two labels beside `unlabeled_category`.
     """
     if labels_key not in obs:
         own_columns = [name for name in obs.columns if not name.startswith("_scvi")]
@@ -96,6 +158,7 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
             "Name one of these, or None to pre-train without labels."
         )
     column = f"`adata.obs[{labels_key!r}]`"
+    check_single_column(obs, labels_key, "adata.obs")
     n_cells = obs[labels_key].value_counts()
     _check_label_values(obs[labels_key], n_cells, column, unlabeled_category)
     _check_words(n_cells.index, column, unlabeled_category)
@@ -154,11 +217,12 @@ def _check_label_values(labels: pd.Series, n_cells: pd.Series, column: str, unla
         raise ValueError(
             f"Every cell must have a label or {unlabeled_category!r}, but {column} is missing or empty for "
             f"{is_missing.sum()} of {len(labels)} cells. To use them in pre-training: `{name} = "
-            f"{name}.astype(object).replace('', None).fillna({unlabeled_category!r})`."
+            f"{name}.astype(object).where({name}.astype(str).str.strip() != '').fillna({unlabeled_category!r})`."
         )
-    if not all(isinstance(label, str) for label in n_cells.index):
+    wrong = next((label for label in n_cells.index if not isinstance(label, str)), None)
+    if wrong is not None:
         raise ValueError(
-            f"Labels must be strings, but {column} holds {labels.dtype} values such as {n_cells.index[0]!r}. "
+            f"Labels must be strings, but {column} holds {labels.dtype} values such as {wrong!r}. "
             f"`{name} = {name}.astype(str)` makes strings of them."
         )
     if (n_cells == 0).any():

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import sparse
 
 from ._alignment import GeneAlignment
-from ._features import GENE_TYPE, flag_non_gene_features, is_gene_feature, type_column
+from ._features import flag_non_gene_features, gene_type, is_gene_feature, type_column
 from ._value_scale import MIN_DETECTED_GENES
 
 
@@ -50,7 +50,8 @@ def note_features(var: pd.DataFrame, alignment: GeneAlignment | None) -> Iterato
     """
     is_gene = is_gene_feature(var)
     if not is_gene.all():
-        genes_alone = f"`adata = adata[:, adata.var[{type_column(var)!r}] == {GENE_TYPE!r}].copy()`"
+        column = type_column(var) or ""
+        genes_alone = f"`adata = adata[:, adata.var[{column!r}] == {gene_type(var, column)!r}].copy()`"
         effect = "are ignored" if alignment else f"would be learned as genes: {genes_alone} drops them"
         yield f"{(~is_gene).sum():,} features are not genes by their type, and {effect}."
     is_used = np.zeros(len(var), dtype=bool) if alignment is None else alignment.used(len(var))

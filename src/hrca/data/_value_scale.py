@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from ._count_checks import describe_values
+from ._count_checks import MAX_COUNT, describe_values
 from ._inverses import INVERSES, invert_to_counts, is_invertible, is_near_integer
 
 # A cell with this many detected genes has a count of 1 among its counts, and some of such cells have a 2. This holds
@@ -50,6 +50,8 @@ class ValueScale:
         Whether most values are integers, 0 or more, and the others fractions.
     inverse
         Key of :data:`hrca.data._inverses.INVERSES` that recovers the counts exactly; None if no inverse does.
+    is_text
+        Whether the values are no numbers.
     """
 
     text: str
@@ -57,6 +59,7 @@ class ValueScale:
     is_suspicious: bool = False
     is_mostly_integer: bool = False
     inverse: str | None = None
+    is_text: bool = False
 
 
 def classify_values(sample: sparse.csr_array) -> ValueScale:
@@ -75,6 +78,8 @@ def classify_values(sample: sparse.csr_array) -> ValueScale:
     values = sample.data
     if not np.isfinite(values).all():
         return ValueScale("NaN" if np.isnan(values).any() else "infinite values")
+    if len(values) and values.max() > MAX_COUNT:
+        return ValueScale(describe_values(values, values[values > MAX_COUNT]))
     for classify in (_classify_integers, _classify_negative, _classify_normalised, _classify_transformed):
         scale = classify(sample)
         if scale is not None:

@@ -14,6 +14,7 @@ from scvi.model.base import BaseModelClass
 from hrca._refusals import missing_attribute
 from hrca.annotation._options import LabelSpace
 from hrca.data._cell_selection import CellIndices
+from hrca.data._gene_map import GeneMap, GeneMapInput, read_gene_map
 from hrca.data._query import Query, open_query
 from hrca.data._reference_cells import ReferenceCells
 from hrca.data._sources import QueryInput
@@ -178,6 +179,7 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         layer: str | None,
         genes: TargetGenes | None = None,
         indices: CellIndices | None = None,
+        gene_map: GeneMapInput | GeneMap | None = None,
     ) -> Query:
         adata = self.adata if adata is None else adata
         if adata is None:
@@ -186,6 +188,8 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         modality = (setup_args.get("modalities") or {"rna_layer": "rna"})["rna_layer"]
         preferred_layer = setup_args.get("layer", setup_args.get("rna_layer"))
         genes = genes or self._target_genes()
+        # the table of the setup also finds the genes of queries
+        gene_map = setup_args.get("gene_map") if gene_map is None else gene_map
         return open_query(
             adata,
             layer,
@@ -193,6 +197,7 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
             modality=modality,
             preferred_layer=preferred_layer,
             indices=indices,
+            gene_map=None if gene_map is None else read_gene_map(gene_map),
             logged=self._logged_checks,
         )
 

@@ -15,8 +15,10 @@ from hrca._docs import docs
 from hrca._hierarchy import Hierarchy, read_hierarchy
 from hrca._refusals import SETUP_REFUSALS, refuses
 from hrca.data._alignment import check_shared
+from hrca.data._gene_lookup import lookup_genes
+from hrca.data._gene_map import GeneMapInput, read_gene_map
 from hrca.data._sources import get_modality
-from hrca.data._validate_reference import check_reference, layer_to_register
+from hrca.data._validate_reference import check_reference, check_reference_type, layer_to_register
 from hrca.module._count_likelihood import CountLikelihood
 from hrca.module._module import HRCAModule
 from hrca.module._networks import GeneAE, SEClassifier
@@ -162,6 +164,7 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
         unlabeled_category: str = "Unknown",
         layer: str | None = None,
         labels_hierarchy: Hierarchy | None = None,
+        gene_map: GeneMapInput | None = None,
         **kwargs: Any,
     ) -> None:
         """Register an AnnData as the reference of a model.
@@ -176,6 +179,7 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
         %(unlabeled_category)s
         %(layer_reference)s
         %(labels_hierarchy)s
+        %(gene_map_reference)s
         **kwargs
             Arguments of scvi-tools, when it repeats the setup of a loaded model.
 
@@ -184,11 +188,23 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
         %(raises_setup)s
         """
         check_setup_arguments("setup_anndata", kwargs)
-        layer = check_reference(adata, layer, labels_key, adata.obs, unlabeled_category)
+        check_reference_type(adata)
+        table = None if gene_map is None else read_gene_map(gene_map)
+        layer = check_reference(adata, layer, labels_key, adata.obs, unlabeled_category, table)
+        # as a dict of the reference's genes: a saved model then needs no file, and can apply it to a query
+        gene_map = None if table is None else table.of(adata.var_names.astype(str))
         # as parents: a saved model then needs neither columns nor a file
         labels_hierarchy = read_hierarchy(labels_hierarchy, adata.obs, labels_key, unlabeled_category)
-        setup_method_args: dict[str, Any] = cls._get_setup_method_args(**locals())
-        fields = anndata_fields(layer_to_register(adata, layer), labels_key, unlabeled_category)
+        setup_method_args: dict[str, Any] = cls._get_setup_method_args(
+            cls=cls,
+            adata=adata,
+            labels_key=labels_key,
+            unlabeled_category=unlabeled_category,
+            layer=layer,
+            labels_hierarchy=labels_hierarchy,
+            gene_map=gene_map,
+        )
+        fields = anndata_fields(layer_to_register(adata, layer), labels_key, unlabeled_category, table)
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
         forget_copied_setup(adata, cls._setup_adata_manager_store)
         manager.register_fields(adata, **kwargs)
@@ -205,6 +221,7 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
         rna_layer: str | None = None,
         modalities: dict[str, str] | None = None,
         labels_hierarchy: Hierarchy | None = None,
+        gene_map: GeneMapInput | None = None,
         **kwargs: Any,
     ) -> None:
         """Register a MuData as the reference of a model.
@@ -222,6 +239,7 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
             Name of the modality that has ``rna_layer``, and of the one that has ``labels_key``. Without
             ``labels_key``, the labels are in ``mdata.obs``. None: both are in the modality "rna".
         %(labels_hierarchy)s
+        %(gene_map_reference)s
         **kwargs
             Arguments of scvi-tools, when it repeats the setup of a loaded model.
 
@@ -232,11 +250,15 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
             If there is no such modality.
         """
         check_setup_arguments("setup_mudata", kwargs)
+        if not isinstance(mdata, MuData):
+            raise TypeError(f"`mdata` must be a MuData, got {type(mdata).__name__}. `setup_anndata` takes an AnnData.")
         modalities = modalities or {"rna_layer": "rna", "labels_key": "rna"}
         rna = get_modality(mdata, str(modalities.get("rna_layer")))
         labels_modality = modalities.get("labels_key")
+        check_reference_type(rna)
         obs = mdata.obs if labels_modality is None else get_modality(mdata, labels_modality).obs
-        rna_layer = check_reference(rna, rna_layer, labels_key, obs, unlabeled_category)
+        table = None if gene_map is None else read_gene_map(gene_map)
+        rna_layer = check_reference(rna, rna_layer, labels_key, obs, unlabeled_category, table)
         setup_method_args: dict[str, Any] = cls._get_setup_method_args(
             cls=cls,
             mdata=mdata,
@@ -244,12 +266,15 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
             unlabeled_category=unlabeled_category,
             rna_layer=rna_layer,
             modalities=modalities,
+            gene_map=None if table is None else table.of(rna.var_names.astype(str)),
         )
         where = cls._create_modalities_attr_dict(modalities, setup_method_args)
         parents = read_hierarchy(labels_hierarchy, obs, labels_key, unlabeled_category)
         setup_method_args["setup_args"]["labels_hierarchy"] = parents
         layer = layer_to_register(rna, rna_layer)
-        fields = mudata_fields(layer, labels_key, unlabeled_category, rna=where.rna_layer, labels=where.labels_key)
+        fields = mudata_fields(
+            layer, labels_key, unlabeled_category, table, rna=where.rna_layer, labels=where.labels_key
+        )
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
         forget_copied_setup(mdata, cls._setup_adata_manager_store)
         manager.register_fields(mdata, **kwargs)
@@ -304,7 +329,8 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
             gene_ae, gene_names, sizes = model.module.gene_ae, model.gene_names, network_sizes(model.module)
         else:
             gene_ae, gene_names, sizes = model, pd.Index(model.gene_names), dict(model.sizes)
-        positions = gene_names.get_indexer(adata.var_names)
+        is_gene = np.ones(len(gene_names), dtype=bool)
+        positions = lookup_genes(gene_names, adata.var_names.astype(str), is_gene, ignore_case=False).positions
         shared = np.flatnonzero(positions >= 0)
         check_shared(len(shared), adata.var_names, gene_names)
         cls.setup_anndata(adata, labels_key, unlabeled_category, layer, labels_hierarchy)

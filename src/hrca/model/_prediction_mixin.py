@@ -17,6 +17,7 @@ from hrca.annotation._prediction_warnings import prediction_warnings, rejection_
 from hrca.annotation._result import PredictionResult, cellxgene_columns, to_entries
 from hrca.annotation._write import check_target, write_result
 from hrca.data._cell_selection import CellIndices
+from hrca.data._gene_map import GeneMapInput, read_gene_map
 from hrca.data._query import Query, annotate_sample_errors, known_labels
 from hrca.data._sources import QueryInput
 from hrca.data._validate import low_gene_coverage
@@ -53,6 +54,7 @@ class PredictionMixin(HRCABase):
         open_set: bool = True,
         layer: str | None = None,
         ontology_terms: Mapping[str, str] | None = None,
+        gene_map: GeneMapInput | None = None,
         enable_progress_bar: bool = True,
     ) -> pd.Categorical | pd.DataFrame | list | dict:
         """Label each cell of a query, with a confidence.
@@ -112,6 +114,7 @@ class PredictionMixin(HRCABase):
             Cell Ontology id, or "unknown", of each label that can be predicted. ``obs["cell_type"]`` and
             ``obs["cell_type_ontology_term_id"]`` of CELLxGENE's schema are also written. Cells of the unlabelled
             category are "unknown". None: neither is written.
+        %(gene_map)s
         enable_progress_bar
             If True, show a progress bar when prediction takes more than some seconds.
 
@@ -158,11 +161,12 @@ class PredictionMixin(HRCABase):
                 f"`indices` name cells of one query, got a {type(adata).__name__} of {len(samples)}. Predict the "
                 "queries one by one."
             )
+        table = None if gene_map is None else read_gene_map(gene_map)
         queries, results = {}, {}
         for name, sample in samples.items():
             shown = name if is_collection else None
             with annotate_sample_errors(shown), annotate_sample_warnings(shown):
-                queries[name] = self._open_query(sample, layer, indices=indices)
+                queries[name] = self._open_query(sample, layer, indices=indices, gene_map=table)
                 if key_added is not None:
                     check_target(queries[name])
         settings = PredictionSettings(platform_correction=platform_correction, open_set=open_set, calibrated=True)

@@ -13,6 +13,7 @@ from scvi.data.fields import LabelsWithUnlabeledObsField, LayerField
 from scvi.data.fields._mudata import MuDataWrapper
 
 from hrca.data._digest import counts_digest, names_digest
+from hrca.data._gene_map import GeneMap
 
 logger = logging.getLogger(__name__)
 
@@ -27,15 +28,28 @@ SETUP_KEYS = ("_scvi_uuid", LAST_SETUP_KEY)
 
 
 class CountsField(LayerField):
-    """The raw counts of a reference, with a digest of them."""
+    """The raw counts of a reference, with a digest of them and names of the genes that are strings.
 
-    def __init__(self, registry_key: str, layer: str | None):
+    Parameters
+    ----------
+    registry_key
+        Key of scvi-tools' registry.
+    layer
+        Layer with the counts; None: X.
+    gene_map
+        Table of other names of the genes, which replace theirs; None: none.
+    """
+
+    def __init__(self, registry_key: str, layer: str | None, gene_map: GeneMap | None = None):
         # the counts are checked by `check_reference`, for all formats
         super().__init__(registry_key, layer, is_count_data=False, correct_data_format=False)
+        self._gene_map = gene_map
 
     def register_field(self, adata: AnnData) -> dict[str, Any]:
         """Return the state of the field."""
-        return {**super().register_field(adata), DIGEST_KEY: counts_digest(self.get_field_data(adata))}
+        names = model_gene_names(adata.var_names, self._gene_map).to_numpy(dtype=object)
+        digest = counts_digest(self.get_field_data(adata))
+        return {**super().register_field(adata), self.COLUMN_NAMES_KEY: names, DIGEST_KEY: digest}
 
     def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs: Any) -> dict[str, Any]:
         """Return the state of the field for another reference.
@@ -45,9 +59,9 @@ class CountsField(LayerField):
         ValueError
             If its genes are not those of the state, in the same order.
         """
-        names = pd.Index(state_registry[self.COLUMN_NAMES_KEY])
-        if not names.equals(pd.Index(adata_target.var_names.astype(str))):
-            raise ValueError(explain_other_genes(adata_target.var_names, names))
+        names, own_names = pd.Index(state_registry[self.COLUMN_NAMES_KEY]), adata_target.var_names
+        if not names.equals(model_gene_names(own_names, self._gene_map)):
+            raise ValueError(explain_other_genes(model_gene_names(own_names, self._gene_map), names))
         return super().transfer_field(state_registry, adata_target, **kwargs)
 
     def changes(self, adata: AnnData, state: dict[str, Any]) -> list[str]:
@@ -55,7 +69,7 @@ class CountsField(LayerField):
         names = state[self.COLUMN_NAMES_KEY]
         if adata.n_obs != state[self.N_OBS_KEY] or adata.n_vars != len(names):
             return [f"{adata.n_obs} cells x {adata.n_vars} genes and not {state[self.N_OBS_KEY]} x {len(names)}"]
-        if not np.array_equal(np.asarray(adata.var_names), names):
+        if not model_gene_names(adata.var_names, self._gene_map).equals(pd.Index(names)):
             return ["other gene names"]
         return ["other counts"] if counts_digest(self.get_field_data(adata)) != state[DIGEST_KEY] else []
 
@@ -114,7 +128,13 @@ def forget_copied_setup(adata: AnnData | MuData, managers: Mapping[str, AnnDataM
             adata.uns.pop(key, None)
 
 
-def in_gene_order(adata: AnnData | MuData, gene_names: pd.Index) -> AnnData | MuData:
+def model_gene_names(var_names: pd.Index, gene_map: GeneMap | None) -> pd.Index:
+    """Return the names of a reference's genes that its model uses: strings, from the table if there is one."""
+    names = var_names.astype(str)
+    return names if gene_map is None else gene_map.rename(names)
+
+
+def in_gene_order(adata: AnnData | MuData, gene_names: pd.Index, gene_map: GeneMap | None) -> AnnData | MuData:
     """Return a reference with its genes in the order of a model.
 
     Parameters
@@ -123,6 +143,8 @@ def in_gene_order(adata: AnnData | MuData, gene_names: pd.Index) -> AnnData | Mu
         The reference.
     gene_names
         Names of the model's genes, shape (n_genes,).
+    gene_map
+        Table of other names of the genes; None: none.
 
     Returns
     -------
@@ -133,12 +155,15 @@ def in_gene_order(adata: AnnData | MuData, gene_names: pd.Index) -> AnnData | Mu
     ValueError
         If an AnnData has other genes.
     """
-    if isinstance(adata, MuData) or gene_names.equals(adata.var_names) or adata.isbacked:
+    if isinstance(adata, MuData):
         return adata
-    if len(adata.var_names) != len(gene_names) or set(adata.var_names) != set(gene_names):
-        raise ValueError(explain_other_genes(adata.var_names, gene_names))
+    names = model_gene_names(adata.var_names, gene_map)
+    if gene_names.equals(names) or adata.isbacked:
+        return adata
+    if len(names) != len(gene_names) or set(names) != set(gene_names):
+        raise ValueError(explain_other_genes(names, gene_names))
     logger.info("The genes of the reference were put into the order of the model, in a copy.")
-    return adata[:, gene_names].copy()
+    return adata[:, names.get_indexer(gene_names)].copy()
 
 
 def explain_other_genes(var_names: pd.Index, gene_names: pd.Index) -> str:

@@ -15,6 +15,7 @@ from scvi.model.base import BaseModelClass
 from torch import nn
 
 from hrca.data._alignment import check_unique
+from hrca.data._gene_map import GeneMap
 
 from ._reference_fields import CountsField, LabelsField, MuDataCountsField, MuDataLabelsField
 
@@ -22,7 +23,9 @@ from ._reference_fields import CountsField, LabelsField, MuDataCountsField, MuDa
 REPEATED_SETUP_ARGUMENTS = ("allow_missing_labels", "extend_categories", "source_registry")
 
 
-def anndata_fields(layer: str | None, labels_key: str | None, unlabeled_category: str) -> list[BaseAnnDataField]:
+def anndata_fields(
+    layer: str | None, labels_key: str | None, unlabeled_category: str, gene_map: GeneMap | None = None
+) -> list[BaseAnnDataField]:
     """Return the fields of an AnnData that scvi-tools registers: the counts, and the labels if there are any.
 
     Parameters
@@ -33,15 +36,23 @@ def anndata_fields(layer: str | None, labels_key: str | None, unlabeled_category
         Column of obs with the labels; None: there are none.
     unlabeled_category
         The label of cells without one.
+    gene_map
+        Table of other names of the genes; None: none.
     """
-    fields: list[BaseAnnDataField] = [CountsField(REGISTRY_KEYS.X_KEY, layer)]
+    fields: list[BaseAnnDataField] = [CountsField(REGISTRY_KEYS.X_KEY, layer, gene_map)]
     if labels_key is not None:
         fields.append(LabelsField(REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category))
     return fields
 
 
 def mudata_fields(
-    layer: str | None, labels_key: str | None, unlabeled_category: str, *, rna: str, labels: str | None
+    layer: str | None,
+    labels_key: str | None,
+    unlabeled_category: str,
+    gene_map: GeneMap | None = None,
+    *,
+    rna: str,
+    labels: str | None,
 ) -> list[BaseAnnDataField]:
     """Return the fields of a MuData that scvi-tools registers, as :func:`anndata_fields`.
 
@@ -53,12 +64,16 @@ def mudata_fields(
         Column with the labels; None: there are none.
     unlabeled_category
         The label of cells without one.
+    gene_map
+        Table of other names of the genes; None: none.
     rna
         Modality with the counts.
     labels
         Modality whose obs has the labels; None: obs of the MuData.
     """
-    fields: list[BaseAnnDataField] = [MuDataCountsField(REGISTRY_KEYS.X_KEY, layer, mod_key=rna, mod_required=True)]
+    fields: list[BaseAnnDataField] = [
+        MuDataCountsField(REGISTRY_KEYS.X_KEY, layer, gene_map, mod_key=rna, mod_required=True)
+    ]
     if labels_key is not None:
         fields.append(MuDataLabelsField(REGISTRY_KEYS.LABELS_KEY, labels_key, unlabeled_category, mod_key=labels))
     return fields
@@ -93,6 +108,7 @@ def build_registry(model_cls: type[BaseModelClass], gene_names: pd.Index, labels
         "unlabeled_category": "Unknown",
         "layer": None,
         "labels_hierarchy": None,
+        "gene_map": None,
     }
     # not by `setup_anndata`, which raises an error for cells without counts
     manager = AnnDataManager(

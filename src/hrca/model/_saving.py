@@ -14,6 +14,7 @@ from scvi.data import AnnDataManager
 from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
 
+from hrca.data._gene_map import read_gene_map
 from hrca.train._history import framed_history, plain_history
 from hrca.train._random_states import private_generators
 
@@ -145,7 +146,9 @@ class SavingBase(BaseModelClass):
         if adata is None:
             adata = read_adata(saved, method, folder, prefix)
         if adata is not False:
-            adata = in_gene_order(adata, _gene_names(registry))
+            gene_map = registry["setup_args"].get("gene_map")
+            table = None if gene_map is None else read_gene_map(gene_map)
+            adata = in_gene_order(adata, _gene_names(registry), table)
             getattr(cls, method)(adata, source_registry=registry, **registry["setup_args"])
         with private_generators():  # the weights that a new network draws are replaced
             model = cls(None if adata is False else adata, registry=registry, **arguments)
