@@ -61,6 +61,22 @@ class Query:
         batches = aligned_batches(counts, self.alignment, batch_size=batch_size, source=str(self.slot))
         return batches if bar is None else with_progress(batches, self.n_obs, bar)
 
+    def check_all_cells(self, batch_size: int) -> None:
+        """Read all cells once, as a prediction does, and raise an error if a batch does not hold raw counts.
+
+        Parameters
+        ----------
+        batch_size
+            Number of cells in a batch.
+
+        Raises
+        ------
+        ValueError
+            As for :func:`hrca.data._batches.aligned_batches`.
+        """
+        for _ in self.batches(batch_size):
+            pass
+
     def provenance(self) -> dict:
         """Return the entries of uns that describe the query, in types that h5ad and zarr can hold."""
         return {

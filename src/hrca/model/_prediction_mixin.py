@@ -121,9 +121,11 @@ class PredictionMixin(HRCABase):
             If `coverage` or `novelty_fpr` is not between 0 and 1, or `min_confidence` not in [0, 1]; the model has no
             held-out cells for sets, or no reference cells for novelty (published weights); `class_conditional` or
             `reweight_to_query` is True without `coverage`, or both are; `level` is not a level of the hierarchy;
-            `ontology_terms` lacks a label or has an invalid id; or `key_added` is None where results must be written.
+            `ontology_terms` lacks a label or has an invalid id; or `key_added` is None where results must be written, or
+            a name that files cannot hold.
         OSError
-            If the results cannot be written into the file, or it was changed meanwhile.
+            If the results cannot be written into the file: it or its folder is read-only, it is open for writing in
+            another program, or the disk is too small.
 
         Warns
         -----
@@ -134,7 +136,8 @@ class PredictionMixin(HRCABase):
 
         Notes
         -----
-        In the columns of ``obsm``, "|" replaces "/": h5ad and zarr files cannot hold a name with a slash.
+        In the columns of ``obsm``, "|" replaces "/": h5ad and zarr files cannot hold a name with a slash. With more than
+        4,000 labels, or if cells are named by numbers, entries of ``obsm`` are arrays (docs/decisions/0002).
         """
         options = PredictOptions(level, min_confidence, novelty_fpr, coverage, class_conditional, reweight_to_query)
         self._check_options(options, ontology_terms, writes_results=key_added is not None)
@@ -148,13 +151,17 @@ class PredictionMixin(HRCABase):
             with annotate_sample_errors(name if is_collection else None):
                 queries[name] = self._open_query(sample, layer)
                 if key_added is not None:
-                    check_target(queries[name])
+                    check_target(queries[name], key_added, self._label_space(), options)
         settings = {
             "platform_correction": platform_correction,
             "open_set": open_set,
             "batch_size": batch_size,
             "enable_progress_bar": enable_progress_bar,
         }
+        if key_added is not None and len(queries) > 1:
+            for name, query in queries.items():
+                with annotate_sample_errors(name):
+                    query.check_all_cells(batch_size)
         for name, query in queries.items():
             with annotate_sample_errors(name if is_collection else None):
                 result = self._predict_query(query, options, key_added, ontology_terms, **settings)
