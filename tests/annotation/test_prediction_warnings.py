@@ -10,7 +10,7 @@ from simulated import random_profiles
 import hrca
 from hrca.annotation._novel_groups import novel_groups
 from hrca.annotation._options import LabelSpace
-from hrca.annotation._prediction_warnings import prediction_warnings
+from hrca.annotation._prediction_warnings import _divergences, _indistinct_labels, prediction_warnings
 from hrca.prediction._open_set import CellFits, QueryFit
 from hrca.prediction._probabilities import CellProbabilities
 from hrca.prediction._query_clusters import QueryClusters
@@ -32,7 +32,9 @@ def cells_of(codes: np.ndarray, *, fractions: np.ndarray | None = None, fit: Que
 def query_fit(sums: np.ndarray, novel: np.ndarray, factors: np.ndarray | None = None) -> QueryFit:
     clusters = QueryClusters(np.zeros(0, dtype=int), np.full(len(sums), 100), sums)
     factors = np.ones(12) if factors is None else factors
-    return QueryFit(factors, PROFILES * (factors > 0), clusters, np.zeros(len(sums), dtype=int), novel)
+    return QueryFit(
+        factors, PROFILES * (factors > 0), clusters, np.zeros(len(sums), dtype=int), np.zeros((len(sums), 3)), novel
+    )
 
 
 def fits_of(clusters: np.ndarray, novel: np.ndarray) -> CellFits:
@@ -120,6 +122,24 @@ def test_labels_that_differ_only_in_absent_genes_are_named():
     )
     whole = cells_of(np.arange(90) % 3, fit=query_fit(np.stack([cluster_with(0)]), np.zeros(1)))
     assert prediction_warnings(whole, LABELS, GENES, log_profiles) == []
+
+
+def test_pairs_among_many_labels_are_found_and_equal_profiles_are_none():
+    n_labels = 600
+    log_profiles = np.log(np.random.default_rng(0).gamma(0.3, 1, (n_labels, 40)) + 1e-3)
+    for one, two in ((0, 599), (255, 256), (300, 301)):
+        log_profiles[two] = log_profiles[one]
+    log_profiles[[599, 256], 3] += 5
+    cells = cells_of(np.zeros(9, dtype=int))
+    labels = [str(i) for i in range(n_labels)]
+    sentence = _indistinct_labels(cells, labels, log_profiles, np.arange(40) != 3)
+    assert sentence.startswith("The query's genes hardly tell apart '0' and '599', '255' and '256': the genes")
+
+
+def test_divergences_are_symmetric_and_those_of_kullback_and_leibler():
+    profiles = random_profiles(5, 12)
+    expected = [[((p - q) * np.log(p / q)).sum() / 2 for q in profiles] for p in profiles]
+    np.testing.assert_allclose(_divergences(np.log(profiles), slice(1, 4)), expected[1:4], atol=1e-14)
 
 
 def test_a_query_without_counts_causes_no_warning():

@@ -249,11 +249,11 @@ def _open_root(path: Path) -> StoredGroup:
 
 
 def _describe_moved_store(path: Path) -> str:
-    """Name the complete copies of a store whose writer was killed between two renames (docs/decisions/0006)."""
-    copies = sorted(path.parent.glob(f".{glob.escape(path.name)}.*.tmp/{glob.escape(path.name)}.old"))
-    if not copies:
+    """Name what is left of a store whose writer was killed between two renames (docs/decisions/0006)."""
+    left = sorted(path.parent.glob(f".{glob.escape(path.name)}.*.tmp/{glob.escape(path.name)}.old"))
+    if not left:
         return ""
-    return f" A process that was killed while it wrote results left its content in {str(copies[0])!r}: move it back."
+    return f" A process that was killed while it wrote results left its content in {str(left[0])!r}: move it back."
 
 
 def _describe_other_format(root: StoredGroup, path: Path) -> str:

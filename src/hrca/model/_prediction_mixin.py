@@ -121,8 +121,8 @@ class PredictionMixin(HRCABase):
             If `coverage` or `novelty_fpr` is not between 0 and 1, or `min_confidence` not in [0, 1]; the model has no
             held-out cells for sets, or no reference cells for novelty (published weights); `class_conditional` or
             `reweight_to_query` is True without `coverage`, or both are; `level` is not a level of the hierarchy;
-            `ontology_terms` lacks a label or has an invalid id; or `key_added` is None where results must be written, or
-            a name that files cannot hold.
+            `ontology_terms` lacks a label or has an invalid id; or `key_added` is None where results must be written,
+            or a name that files cannot hold.
         OSError
             If the results cannot be written into the file: it or its folder is read-only, it is open for writing in
             another program, or the disk is too small.
@@ -136,8 +136,8 @@ class PredictionMixin(HRCABase):
 
         Notes
         -----
-        In the columns of ``obsm``, "|" replaces "/": h5ad and zarr files cannot hold a name with a slash. With more than
-        4,000 labels, or if cells are named by numbers, entries of ``obsm`` are arrays (docs/decisions/0002).
+        In the columns of ``obsm``, "|" replaces "/": h5ad and zarr files cannot hold a name with a slash. With more
+        than 4,000 labels, or if cells are named by numbers, entries of ``obsm`` are arrays (docs/decisions/0002).
         """
         options = PredictOptions(level, min_confidence, novelty_fpr, coverage, class_conditional, reweight_to_query)
         self._check_options(options, ontology_terms, writes_results=key_added is not None)
