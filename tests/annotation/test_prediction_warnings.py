@@ -6,13 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import QUIET, TINY, synthetic
-from scipy import sparse, stats
+from scipy import sparse
 from simulated import random_profiles
 
 import hrca
 from hrca.annotation._novel_groups import novel_groups
 from hrca.annotation._options import LabelSpace
-from hrca.annotation._prediction_warnings import _divergences, prediction_warnings, rejection_warning
+from hrca.annotation._prediction_warnings import (
+    _divergences,
+    _indistinct_labels,
+    prediction_warnings,
+    rejection_warning,
+)
 from hrca.prediction._open_set import OpenSetScores, QueryFit
 from hrca.prediction._probabilities import CellProbabilities
 from hrca.prediction._query_clusters import QueryClusters
@@ -141,13 +146,22 @@ def test_labels_that_differ_only_in_absent_genes_are_named():
     assert prediction_warnings(whole, LABELS, GENES, log_profiles) == []
 
 
-def test_the_divergences_of_many_labels_agree_with_a_loop():
-    log_profiles = np.log(random_profiles(6, 50)) + np.random.default_rng(0).normal(size=(6, 1))
-    expected = np.zeros((6, 6))
-    for one, p in enumerate(np.exp(log_profiles)):
-        for two, q in enumerate(np.exp(log_profiles)):
-            expected[one, two] = (stats.entropy(p, q) + stats.entropy(q, p)) / 2
-    np.testing.assert_allclose(_divergences(log_profiles), expected, atol=1e-12)
+def test_pairs_among_many_labels_are_found_and_equal_profiles_are_none():
+    n_labels = 600
+    log_profiles = np.log(np.random.default_rng(0).gamma(0.3, 1, (n_labels, 40)) + 1e-3)
+    for one, two in ((0, 599), (255, 256), (300, 301)):
+        log_profiles[two] = log_profiles[one]
+    log_profiles[[599, 256], 3] += 5
+    cells = cells_of(np.zeros(9, dtype=int))
+    labels = [str(i) for i in range(n_labels)]
+    sentence = _indistinct_labels(cells, labels, log_profiles, np.arange(40) != 3)
+    assert sentence.startswith("The query's genes hardly tell apart '0' and '599', '255' and '256': the genes")
+
+
+def test_divergences_are_symmetric_and_those_of_kullback_and_leibler():
+    profiles = random_profiles(5, 12)
+    expected = [[((p - q) * np.log(p / q)).sum() / 2 for q in profiles] for p in profiles]
+    np.testing.assert_allclose(_divergences(np.log(profiles), slice(1, 4)), expected[1:4], atol=1e-14)
 
 
 def test_a_query_without_counts_causes_no_warning():

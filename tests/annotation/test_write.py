@@ -10,8 +10,10 @@ from anndata.experimental import AnnCollection
 from conftest import synthetic
 
 import hrca
+from hrca.annotation._options import LabelSpace, PredictOptions
 from hrca.annotation._result import PredictionResult, to_entries
 from hrca.annotation._write import check_target, check_writable, write_result, write_to_object
+from hrca.data._row_reader import _sampled_blocks
 
 
 def entries(obs_names: pd.Index, *, novelty: bool = False):
@@ -25,7 +27,8 @@ def entries(obs_names: pd.Index, *, novelty: bool = False):
 
 
 def as_query(target):
-    return SimpleNamespace(selection=None, target=target, adata=SimpleNamespace(file=None))
+    adata = SimpleNamespace(file=None, obs_names=target.obs_names)
+    return SimpleNamespace(selection=None, target=target, adata=adata)
 
 
 def test_an_object_gets_all_entries_and_a_copy_of_uns():
@@ -72,7 +75,7 @@ def test_a_collection_and_each_of_its_objects_are_written():
 def test_a_view_of_an_object_on_disk_raises(tmp_path):
     synthetic(10).write_h5ad(tmp_path / "cells.h5ad")
     backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
-    check_target(as_query(backed))
+    check_target(as_query(backed), "key", LabelSpace(["a"], {}, "Unknown"), PredictOptions())
     view = backed[:5]
     for target in (view, AnnCollection([view, synthetic(10)[5:]], join_obs="inner")):
         with pytest.raises(ValueError, match=r"view of a backed AnnData.*adata.to_memory\(\).*`key_added=None`"):
@@ -122,3 +125,54 @@ def test_the_correction_is_recorded_only_where_factors_were_fitted(tiny_model, q
     tiny_model.predict(few)
     assert not few.uns["hrca"]["platform_correction"]
     assert few.uns["hrca"]["platform_log_sd"] == 0
+
+
+@pytest.mark.parametrize("key", ["a/b", ".", "_index", "", "x\0", 5])
+def test_a_key_that_no_file_can_hold_raises_before_any_work(tiny_model, query, key, monkeypatch):
+    monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
+    with pytest.raises(ValueError, match="`key_added` must be a name that files can hold"):
+        tiny_model.predict(query, key_added=key)
+
+
+@pytest.mark.parametrize("name", ["hrca", "hrca_confidence"])
+def test_a_column_with_the_name_of_the_index_raises_before_any_work(tiny_model, query, name, monkeypatch):
+    monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
+    query.obs.index.name = name
+    with pytest.raises(ValueError, match=f"would have a column '{name}'. Choose another `key_added`"):
+        tiny_model.predict(query)
+
+
+@pytest.mark.parametrize("label", ["T\0", "T\ud800"])
+def test_labels_that_no_file_can_hold_raise(tmp_path, label):
+    adata = synthetic(10)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    query = SimpleNamespace(target=tmp_path / "cells.h5ad", adata=adata)
+    check_target(query, "key", LabelSpace(["B"], {}, "Unknown"), PredictOptions())
+    for label_space in (LabelSpace(["B", label], {}, "Unknown"), LabelSpace(["B"], {}, label)):
+        with pytest.raises(ValueError, match=r"Unicode text without NUL.* has 'T\\.*`key_added=None`"):
+            check_target(query, "key", label_space, PredictOptions())
+
+
+def with_one_bad_cell(n_obs: int = 3_000) -> ad.AnnData:
+    """Counts, but for one cell outside the cells from which the content of a matrix is classified."""
+    adata = synthetic(n_obs)
+    rows = {row for block in _sampled_blocks(n_obs, 1_000, on_disk=True) for row in range(block.start, block.stop)}
+    rows |= {row for block in _sampled_blocks(n_obs, 1_000, on_disk=False) for row in range(block.start, block.stop)}
+    cell = next(row for row in range(n_obs - 1, 0, -1) if row not in rows)
+    adata.X.data[adata.X.indptr[cell]] = 0.5
+    return adata
+
+
+@pytest.mark.parametrize("where", ["object", "h5ad", "zarr"])
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+def test_a_bad_second_sample_is_found_before_the_first_is_written(tiny_model, where, tmp_path):
+    samples = {"good": synthetic(30), "bad": with_one_bad_cell()}
+    if where != "object":
+        for name, adata in samples.items():
+            getattr(adata, f"write_{where}")(tmp_path / name)
+        samples = {name: tmp_path / name for name in samples}
+    with pytest.raises(ValueError, match="must hold raw counts.*fractions such as 0.5") as raised:
+        tiny_model.predict(samples, enable_progress_bar=False)
+    assert raised.value.__notes__ == ["The error is in sample 'bad'."]
+    good = samples["good"] if where == "object" else getattr(ad, f"read_{where}")(samples["good"])
+    assert list(good.obs) == ["cell_type"]

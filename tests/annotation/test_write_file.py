@@ -18,7 +18,7 @@ import pytest
 from conftest import synthetic
 
 from hrca.annotation._result import AnnDataEntries, PredictionResult, to_entries
-from hrca.annotation._write_file import write_to_file
+from hrca.annotation._write_file import check_file, write_to_file
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Consolidated metadata"),
@@ -128,7 +128,7 @@ def test_too_little_space_or_no_permission_raises_before_any_work(tmp_path, form
     monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
     if format == "h5ad":
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
-        with pytest.raises(OSError, match="needs 0.0 GB in .* but 0.0 GB are free. `key_added=None`"):
+        with pytest.raises(OSError, match=r"needs \d+\.\d MB in .* but 0.0 MB are free. `key_added=None`"):
             tiny_model.predict(path)
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(PermissionError, match="cannot be written to. `key_added=None`"):
@@ -231,9 +231,10 @@ def test_a_kill_at_any_step_leaves_the_file_unchanged_or_complete(tmp_path, form
         step += 1 if format == "h5ad" else 41  # a prime number: writing a store takes some hundred calls
     assert step > 8
     assert n_complete >= 1
-    # the copies that the killed processes left do not disturb the next one
+    # the next writer removes the copies that the killed processes left
     write_to_file(path, entries(original.obs_names))
     assert_only_annotated(path, original)
+    assert os.listdir(tmp_path) == [path.name]
 
 
 PREDICTS = """
@@ -264,3 +265,18 @@ def test_a_killed_prediction_leaves_a_readable_file(tmp_path, tiny_model, format
     after = read(path)
     assert list(after.obs) == list(original.obs)
     assert (after.X != original.X).nnz == 0
+
+
+@pytest.mark.parametrize(("n_columns", "fits"), [(3_992, True), (4_080, False), (5_001, True)])
+def test_columns_that_do_not_fit_into_obs_raise_before_any_work(tmp_path, n_columns, fits):
+    adata = ad.AnnData(np.ones((2, 2), dtype=np.float32), obs=pd.DataFrame(index=["x", "y"]))
+    adata.obs = pd.DataFrame(np.ones((2, n_columns)), index=["x", "y"], columns=[f"c{i}" for i in range(n_columns)])
+    path = tmp_path / "cells.h5ad"
+    adata.write_h5ad(path)
+    if not fits:
+        with pytest.raises(ValueError, match=r"at most 4,000 columns of obs, but .* has 4,080"):
+            check_file(path, 1_000, n_columns)
+        return
+    check_file(path, 1_000, n_columns)
+    write_to_file(path, entries(adata.obs_names))
+    assert read(path).obs.shape == (2, n_columns + 2)

@@ -100,16 +100,16 @@ def test_all_samples_are_checked_before_any_is_predicted(tiny_model, query):
     assert "hrca" not in query.obs
 
 
-def test_a_sample_whose_values_fail_during_prediction_is_named(tiny_model, query, tmp_path):
-    # a fraction between the cells of a file that are sampled
+@pytest.mark.parametrize("key_added", ["hrca", None])
+def test_a_sample_with_a_bad_cell_between_the_sampled_ones_is_named(tiny_model, query, tmp_path, key_added):
     bad = synthetic(3_000, seed=5)
     bad.X[2_999, 0] = 1
     bad.X.data[-1] = 0.5
     bad.write_h5ad(tmp_path / "bad.h5ad")
     with pytest.raises(ValueError, match="fractions such as 0.5") as error:
-        tiny_model.predict({"first": query, "second": tmp_path / "bad.h5ad"})
+        tiny_model.predict({"first": query, "second": tmp_path / "bad.h5ad"}, key_added=key_added)
     assert error.value.__notes__ == ["The error is in sample 'second'."]
-    assert "hrca" in query.obs
+    assert "hrca" not in query.obs
 
 
 def test_a_column_of_labels_that_is_there_twice_is_refused():

@@ -1,6 +1,8 @@
 """Equal labels from every container of a query, in memory or not; other objects are rejected."""
 
 import gc
+import subprocess
+import sys
 import weakref
 
 import anndata as ad
@@ -292,3 +294,23 @@ def test_a_query_is_not_kept_alive(tiny_model, query):
     # the fixture's own reference is the last one
     holders = [holder for holder in gc.get_referrers(alive()) if type(holder).__module__.startswith("hrca")]
     assert not holders
+
+
+def test_a_file_that_another_program_writes_to_raises(tmp_path):
+    path = tmp_path / "cells.h5ad"
+    synthetic(10).write_h5ad(path)
+    program = "import h5py, sys; file = h5py.File(sys.argv[1], 'r+'); print('open', flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], **pipes) as other:
+        assert other.stdout.readline().strip() == b"open"
+        with pytest.raises(OSError, match=r"cells.h5ad' is open for writing in another program. Close it there"):
+            open_file(path)
+        other.stdin.close()
+    assert open_file(path).n_obs == 10
+
+
+def test_a_store_whose_writer_was_killed_is_named(tmp_path):
+    left = tmp_path / ".cells.zarr.abcd1234.tmp" / "cells.zarr.old"
+    left.mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"no file .*cells.zarr'.*cells.zarr.old': move it back"):
+        open_file(tmp_path / "cells.zarr")

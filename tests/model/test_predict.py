@@ -147,7 +147,8 @@ def test_probabilities_are_the_networks_on_an_aligned_matrix(tiny_networks, quer
 def test_what_is_written(tiny_model, query):
     x, var = query.X.copy(), query.var.copy()
     labels = tiny_model.predict(query)
-    assert list(query.obs.columns) == ["hrca", "hrca_confidence", "hrca_novelty"]
+    assert list(query.obs.columns) == ["hrca", "hrca_confidence", "hrca_novelty", "hrca_novel_probability"]
+    assert query.obs["hrca_novel_probability"].isna().all()  # the query is too small
     assert list(query.obsm) == ["hrca_probabilities"]
     assert list(query.uns) == ["hrca"]
     assert not list(query.layers) or list(query.layers) == [None]

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from scipy.special import logsumexp
 
 from hrca.prediction._probabilities import CellProbabilities
 
@@ -30,6 +29,12 @@ MIN_DOMINANT_FRACTION, MAX_BRANCH_RATIO = 0.7, 0.5
 # Two labels are not told apart if the genes of the query have less than this fraction of their divergence on all genes
 # of the model, and the expected log-likelihood ratio in the median cell is below MIN_LOG_RATIO. Not tuned.
 MIN_DIVERGENCE_FRACTION, MIN_LOG_RATIO = 0.1, 1.0
+
+# Labels of a smaller divergence in nats have the same profile: it is a difference of sums, with errors of about 1e-15.
+MIN_DIVERGENCE = 1e-9
+
+# Labels whose divergences from all labels are computed at once, so that 5,000 labels need no more than 10 MB.
+BLOCK_LABELS = 256
 
 
 # A fraction of rejected cells above this multiple of `novelty_fpr` causes a warning. Not tuned.
@@ -150,20 +155,42 @@ def _indistinct_labels(
     cells: CellProbabilities, labels: list[str], log_profiles: np.ndarray, present: np.ndarray
 ) -> str | None:
     depth = float(np.median(cells.depth[cells.has_counts])) if cells.has_counts.any() else 0.0
-    everywhere, on_panel = _divergences(log_profiles), _divergences(log_profiles[:, present])
-    is_indistinct = (on_panel < MIN_DIVERGENCE_FRACTION * everywhere) & (depth * on_panel < MIN_LOG_RATIO)
-    pairs = [f"{labels[one]!r} and {labels[two]!r}" for one, two in np.argwhere(np.triu(is_indistinct, k=1))]
+    model, panel = (_normalised(profiles) for profiles in (log_profiles, log_profiles[:, present]))
+    pairs: list[tuple[int, int]] = []
+    for start in range(0, len(labels), BLOCK_LABELS):
+        rows = slice(start, start + BLOCK_LABELS)
+        everywhere = _divergences(model, rows)
+        on_panel = _divergences(panel, rows)
+        is_lost = (on_panel < MIN_DIVERGENCE_FRACTION * everywhere) & (depth * on_panel < MIN_LOG_RATIO)
+        is_lost &= everywhere > MIN_DIVERGENCE
+        ones, twos = np.nonzero(np.triu(is_lost, k=start + 1))
+        pairs += zip(ones + start, twos, strict=True)
     if not pairs:
         return None
     more = f" and {len(pairs) - N_NAMED} more pairs" if len(pairs) > N_NAMED else ""
-    named = ", ".join(pairs[:N_NAMED])
+    named = ", ".join(f"{labels[one]!r} and {labels[two]!r}" for one, two in pairs[:N_NAMED])
     return f"The query's genes hardly tell apart {named}{more}: the genes that do are not in the query."
 
 
-def _divergences(log_profiles: np.ndarray) -> np.ndarray:
-    """Return the symmetric Kullback-Leibler divergence of each pair of profiles, each normalised, in nats."""
-    log_profiles = log_profiles - logsumexp(log_profiles, axis=1, keepdims=True)
-    # sum of p log q over the genes, for profiles p (rows) and q (columns)
-    cross = np.exp(log_profiles) @ log_profiles.T
-    negative_entropy = np.diag(cross)
-    return (negative_entropy[:, None] + negative_entropy - cross - cross.T) / 2
+def _normalised(log_profiles: np.ndarray) -> np.ndarray:
+    return log_profiles - np.logaddexp.reduce(log_profiles, axis=1, keepdims=True)
+
+
+def _divergences(log_profiles: np.ndarray, rows: slice) -> np.ndarray:
+    """Return the symmetric Kullback-Leibler divergences of some profiles from all, in nats.
+
+    Parameters
+    ----------
+    log_profiles
+        Log of normalised profiles, shape (n_labels, n_genes).
+    rows
+        The first profiles of the pairs.
+
+    Returns
+    -------
+    Shape (number of rows, n_labels).
+    """
+    profiles = np.exp(log_profiles)
+    negative_entropy = (profiles * log_profiles).sum(axis=1)
+    crossed = profiles[rows] @ log_profiles.T + log_profiles[rows] @ profiles.T
+    return np.maximum(negative_entropy[rows, None] + negative_entropy - crossed, 0) / 2

@@ -6,15 +6,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from anndata.utils import make_index_unique
 
 from hrca.data._cell_selection import CellSelection
+
+from ._tables import writable_columns
 
 # Cell type, and Cell Ontology id, of a cell whose type is not known (CELLxGENE schema 5.2.0, `obs`).
 UNKNOWN = "unknown"
 
 # An id of the Cell Ontology, as the same schema has it.
 TERM_ID = re.compile(r"CL:\d{7}")
+
+# What is appended to the name of the results in obs.
+OBS_SUFFIXES = ("confidence", "novelty", "novel_probability", "set_size")
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class AnnDataEntries:
     obs
         Columns of obs, shape (n_obs, n_columns); the index holds the cells' names.
     obsm
-        Tables of obsm by name, each of shape (n_obs, n_labels), with the same index.
+        Tables of obsm by name, each of shape (n_obs, n_labels), with the same index and columns that files can hold.
     uns
         Provenance of the prediction, by name.
     stale
@@ -120,12 +124,12 @@ def to_entries(key_added: str, result: PredictionResult, provenance: dict) -> An
     else:
         obs[f"{key_added}_set_size"] = result.sets.to_numpy().sum(axis=1)
         obsm[f"{key_added}_set"] = _with_writable_columns(result.sets)
+        provenance = {**provenance, "set_labels": result.sets.columns.to_numpy(dtype=str)}
     return AnnDataEntries(obs, obsm, {key_added: provenance}, tuple(stale))
 
 
 def _with_writable_columns(table: pd.DataFrame) -> pd.DataFrame:
-    # anndata 0.13 cannot write a column whose name has a "/" (docs/decisions/0002)
-    return table.set_axis(make_index_unique(table.columns.str.replace("/", "|")), axis=1)
+    return table.set_axis(writable_columns(table.columns), axis=1)
 
 
 def check_terms(terms: Mapping[str, str], labels: list[str]) -> None:

@@ -3,34 +3,72 @@
 import copy
 from pathlib import Path
 
+import pandas as pd
 from anndata import AnnData
 from anndata.experimental import AnnCollection
 
 from hrca.data._query import Query
 
-from ._result import AnnDataEntries, column_values
-from ._write_file import check_disk_space, write_to_file
+from ._disk_space import expected_bytes
+from ._options import LabelSpace, PredictOptions
+from ._result import OBS_SUFFIXES, AnnDataEntries, column_values
+from ._tables import table_in_object, writable_columns
+from ._write_file import check_file, write_to_file
 
 
-def check_target(query: Query) -> None:
+def check_target(query: Query, key_added: str, label_space: LabelSpace, options: PredictOptions) -> None:
     """Raise an error if results could not be written into the query.
 
     Parameters
     ----------
     query
         The query, before the prediction.
+    key_added
+        Name of the results.
+    label_space
+        The labels that can be predicted.
+    options
+        Options of the prediction, of which `coverage` is used.
 
     Raises
     ------
     ValueError
-        If the query is a view of an AnnData on disk, or a collection of such views.
+        If `key_added` is no name of a column, or is the name of the index; if the query is a view of an AnnData on
+        disk, or a collection of such views; or if it is a file, and a label is no text that files can hold.
     OSError
-        If the query is a file whose folder is not writable, or has no space for a copy.
+        If the query is a file that cannot be replaced, see :func:`hrca.annotation._write_file.check_file`.
     """
-    if isinstance(query.target, Path):
-        check_disk_space(query.target)
-    else:
+    _check_key(key_added, query.adata.obs_names.name)
+    if not isinstance(query.target, Path):
         check_writable(query.target)
+        return
+    names = [*label_space.tree.nodes, label_space.unlabeled_category]
+    _check_labels(names)
+    n_tables = 1 if options.coverage is None else 2
+    result_bytes = expected_bytes(query.adata.obs_names, names, n_tables)
+    check_file(query.target, result_bytes, query.adata.obs.shape[1])
+
+
+def _check_key(key_added: str, index_name: object) -> None:
+    if not isinstance(key_added, str) or list(writable_columns(pd.Index([key_added]))) != [key_added]:
+        raise ValueError(
+            f"`key_added` must be a name that files can hold, without '/', got {key_added!r}. A usual name is 'hrca'."
+        )
+    if isinstance(index_name, str) and index_name in {key_added, *(f"{key_added}_{name}" for name in OBS_SUFFIXES)}:
+        raise ValueError(
+            f"`key_added` must differ from the name of obs' index, but the results would have a column {index_name!r}. "
+            "Choose another `key_added`, or rename the index: `adata.obs.index.name = None`."
+        )
+
+
+def _check_labels(labels: list[str]) -> None:
+    for label in labels:
+        if "\0" in label or label != label.encode(errors="replace").decode():
+            raise ValueError(
+                f"Labels must be Unicode text without NUL to be written into a file, but the model has {label!r}. "
+                "Train it on labels without such characters; or use `key_added=None`, which writes nothing and returns "
+                "the labels."
+            )
 
 
 def write_result(query: Query, entries: AnnDataEntries) -> None:
@@ -121,5 +159,5 @@ def _write_to_adata(adata: AnnData, entries: AnnDataEntries) -> None:
     for column in entries.obs:
         adata.obs[column] = column_values(entries.obs[column])
     for name, table in entries.obsm.items():
-        adata.obsm[name] = table.set_axis(adata.obs_names)
+        adata.obsm[name] = table_in_object(table, adata.obs_names)
     adata.uns.update(copy.deepcopy(entries.uns))

@@ -1,9 +1,10 @@
 """A query that has been opened and validated."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import pandas as pd
 
@@ -66,6 +67,22 @@ class Query:
         counts = self.slot.matrix(self.adata)
         batches = aligned_batches(counts, self.alignment, batch_size=batch_size, source=str(self.slot))
         return batches if bar is None else with_progress(batches, self.n_obs, bar)
+
+    def check_all_cells(self, batch_size: int) -> None:
+        """Read all cells once, as a prediction does, and raise an error if a batch does not hold raw counts.
+
+        Parameters
+        ----------
+        batch_size
+            Number of cells in a batch.
+
+        Raises
+        ------
+        ValueError
+            As for :func:`hrca.data._batches.aligned_batches`.
+        """
+        for _ in self.batches(batch_size):
+            pass
 
     def provenance(self) -> dict:
         """Return the entries of uns that describe the query, in types that h5ad and zarr can hold."""
@@ -148,6 +165,26 @@ def annotate_sample_errors(name: object) -> Iterator[None]:
         if name is not None:
             error.add_note(f"The error is in sample {name!r}.")
         raise
+
+
+def check_all_cells(queries: Mapping[Any, Query], batch_size: int) -> None:
+    """Check all cells of several samples, before results of the first are written.
+
+    Parameters
+    ----------
+    queries
+        The samples by name.
+    batch_size
+        Number of cells that are read at a time.
+
+    Raises
+    ------
+    ValueError
+        If a cell has values that are not raw counts. A note names the sample.
+    """
+    for name, query in queries.items():
+        with annotate_sample_errors(name):
+            query.check_all_cells(batch_size)
 
 
 def known_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) -> pd.Series:

@@ -1,6 +1,8 @@
 """Open every kind of query, AnnData, MuData, SpatialData, AnnCollection or file, with the fields of an AnnData."""
 
+import glob
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +20,9 @@ from mudata import MuData
 from hrca.typing import CountMatrix, StoredMatrix
 
 from ._row_reader import SlicedMatrix
+
+# Seconds between the attempts to open an h5ad file: a writer's test whether others have it open locks it for a moment.
+LOCK_WAITS_S = (0.01, 0.1, 0.5, 0.0)
 
 
 @dataclass(frozen=True)
@@ -221,7 +226,7 @@ def open_file(path: Path) -> LazyAnnData:
 def _open_root(path: Path) -> StoredGroup:
     """Open the file's root group for reading."""
     if not path.exists():
-        raise FileNotFoundError(f"There is no file {str(path)!r}.")
+        raise FileNotFoundError(f"There is no file {str(path)!r}.{_describe_moved_store(path)}")
     if path.is_dir():
         try:
             return zarr.open_group(path, mode="r")
@@ -232,7 +237,23 @@ def _open_root(path: Path) -> StoredGroup:
             f"A file must be an h5ad file or a zarr folder, but {str(path)!r} is neither. Read it with the function "
             "for its format, e.g. `scanpy.read_10x_mtx`, `scanpy.read_csv` or `scanpy.read_loom`, and pass the AnnData."
         )
-    return h5py.File(path, "r")
+    for wait in LOCK_WAITS_S:
+        try:
+            return h5py.File(path, "r")
+        except BlockingIOError:
+            time.sleep(wait)
+    raise OSError(
+        f"A file must not be written to while it is read, but {str(path)!r} is open for writing in another program. "
+        "Close it there."
+    )
+
+
+def _describe_moved_store(path: Path) -> str:
+    """Name what is left of a store whose writer was killed between two renames (docs/decisions/0006)."""
+    left = sorted(path.parent.glob(f".{glob.escape(path.name)}.*.tmp/{glob.escape(path.name)}.old"))
+    if not left:
+        return ""
+    return f" A process that was killed while it wrote results left its content in {str(left[0])!r}: move it back."
 
 
 def _describe_other_format(root: StoredGroup, path: Path) -> str:

@@ -18,10 +18,11 @@ from hrca.annotation._result import PredictionResult, cellxgene_columns, to_entr
 from hrca.annotation._write import check_target, write_result
 from hrca.data._cell_selection import CellIndices
 from hrca.data._gene_map import GeneMapInput, read_gene_map
-from hrca.data._query import Query, annotate_sample_errors, known_labels
+from hrca.data._query import Query, annotate_sample_errors, check_all_cells, known_labels
 from hrca.data._sources import QueryInput
 from hrca.data._validate import low_gene_coverage
 from hrca.prediction._probabilities import CellProbabilities, PredictionSettings
+from hrca.prediction._query_clusters import MIN_QUERY_CELLS, MIN_QUERY_COUNTS
 from hrca.train._config import resolve_batch_size
 from hrca.uncertainty._novelty import query_novelty, reference_novelty
 
@@ -134,9 +135,11 @@ class PredictionMixin(HRCABase):
             If `coverage` or `novelty_fpr` is not between 0 and 1, or `min_confidence` not in [0, 1]; the model has no
             held-out cells for sets, or no reference cells for novelty (published weights); `class_conditional` or
             `reweight_to_query` is True without `coverage`, or both are; `level` is not a level of the hierarchy;
-            `ontology_terms` lacks a label or has an invalid id; or `key_added` is None where results must be written.
+            `ontology_terms` lacks a label or has an invalid id; or `key_added` is None where results must be written,
+            or a name that files cannot hold.
         OSError
-            If the results cannot be written into the file, or it was changed meanwhile.
+            If the results cannot be written into the file: it or its folder is read-only, it is open for writing in
+            another program, or the disk is too small.
 
         Warns
         -----
@@ -147,7 +150,8 @@ class PredictionMixin(HRCABase):
 
         Notes
         -----
-        In the columns of ``obsm``, "|" replaces "/": h5ad and zarr files cannot hold a name with a slash.
+        In the columns of ``obsm``, "|" replaces "/": h5ad and zarr files cannot hold a name with a slash. With more
+        than 4,000 labels, or if cells are named by numbers, entries of ``obsm`` are arrays (docs/decisions/0002).
         """
         options = PredictOptions(level, min_confidence, novelty_fpr, coverage, class_conditional, reweight_to_query)
         self._check_options(options, ontology_terms, writes_results=key_added is not None)
@@ -168,9 +172,11 @@ class PredictionMixin(HRCABase):
             with annotate_sample_errors(shown), annotate_sample_warnings(shown):
                 queries[name] = self._open_query(sample, layer, indices=indices, gene_map=table)
                 if key_added is not None:
-                    check_target(queries[name])
+                    check_target(queries[name], key_added, self._label_space(), options)
         settings = PredictionSettings(platform_correction=platform_correction, open_set=open_set, calibrated=True)
         batch_size = resolve_batch_size(batch_size)
+        if key_added is not None and len(queries) > 1:
+            check_all_cells(queries, batch_size)
         for name, query in queries.items():
             shown = name if is_collection else None
             with annotate_sample_errors(shown), annotate_sample_warnings(shown):
@@ -275,12 +281,7 @@ class PredictionMixin(HRCABase):
             rejected = rejection_warning(result.novelty, options.novelty_fpr, self.unlabeled_category)
             sentences += [] if rejected is None else [rejected]
         if settings.open_set and not cells.has_clusters:
-            logger.info(
-                "%d cells with %d counts: too few to find types that the reference lacks. This needs 160 cells and "
-                "20,000 counts on the model's genes.",
-                cells.has_counts.sum(),
-                cells.depth.sum(),
-            )
+            self._log_small_query(int(cells.has_counts.sum()), int(cells.depth.sum()))
         for sentence in sentences:
             warn_user(sentence)
         if key_added is not None:
@@ -294,6 +295,15 @@ class PredictionMixin(HRCABase):
                 entries = entries.with_columns(cellxgene_columns(result.labels, ontology_terms))
             write_result(query, entries)
         return result
+
+    def _log_small_query(self, n_cells: int, n_counts: int) -> None:
+        line = (
+            f"{n_cells:,} cells with {n_counts:,} counts are too few to find types that the reference lacks. This needs "
+            f"{MIN_QUERY_CELLS} cells and {MIN_QUERY_COUNTS:,} counts on the model's genes."
+        )
+        if line not in self._logged_checks:
+            self._logged_checks.add(line)
+            logger.info("%s", line)
 
     def _novelty(
         self, query: Query, cells: CellProbabilities, batch_size: int, enable_progress_bar: bool

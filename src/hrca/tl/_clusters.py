@@ -131,12 +131,15 @@ def rejected_clusters(
         if column not in adata.obs:
             raise ValueError(f"obs must have {column!r}, but has {list(adata.obs)}. `model.predict(adata)` first.")
     is_rejected = (adata.obs[f"{key}_novelty"] >= min_novelty).to_numpy()
+    probabilities = adata.obsm[f"{key}_probabilities"]
+    if not isinstance(probabilities, pd.DataFrame):  # see :func:`hrca.annotation._tables.table_in_object`
+        probabilities = pd.DataFrame(probabilities, columns=adata.uns[key]["labels"])
     rows = {}
     for cluster, members in adata.obs.groupby(clusters, observed=True).indices.items():
         rejected_members = np.zeros(adata.n_obs, dtype=bool)
         rejected_members[members] = is_rejected[members]
         if rejected_members.any():
-            nearest = adata.obsm[f"{key}_probabilities"][rejected_members].mean().nlargest(n_top)
+            nearest = probabilities[rejected_members].mean().nlargest(n_top)
             markers = pd.Series(_welch_t(adata.X, rejected_members), adata.var_names).nlargest(n_top)
             fraction = rejected_members.sum() / len(members)
             rows[cluster] = [len(members), fraction, list(nearest.index), list(markers.index)]

@@ -79,7 +79,7 @@ def smooth(
         raise ValueError(f"`strength` must be 0 or more, got {strength}.")
     neighbours = _neighbour_weights(adata, graph)
     names = np.asarray(adata.uns[key]["labels"], dtype=object)
-    probabilities = adata.obsm[f"{key}_probabilities"].to_numpy(dtype=float)
+    probabilities = np.asarray(adata.obsm[f"{key}_probabilities"], dtype=float)
     labels = np.asarray(adata.obs[key], dtype=object)
     has_label = np.isin(labels, names) & (probabilities.sum(axis=1) > 0)
     smoothed = mean_field_smoothing(probabilities * has_label[:, None], neighbours, strength)
