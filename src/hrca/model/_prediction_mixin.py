@@ -298,8 +298,8 @@ class PredictionMixin(HRCABase):
 
     def _log_small_query(self, n_cells: int, n_counts: int) -> None:
         line = (
-            f"{n_cells:,} cells with {n_counts:,} counts are too few to find types that the reference lacks. This needs "
-            f"{MIN_QUERY_CELLS} cells and {MIN_QUERY_COUNTS:,} counts on the model's genes."
+            f"{n_cells:,} cells with {n_counts:,} counts are too few to find types that the reference lacks. "
+            f"This needs {MIN_QUERY_CELLS} cells and {MIN_QUERY_COUNTS:,} counts on the model's genes."
         )
         if line not in self._logged_checks:
             self._logged_checks.add(line)
