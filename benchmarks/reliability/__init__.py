@@ -1,0 +1,1 @@
+"""Attacks on inputs, files and processes."""
