@@ -14,7 +14,6 @@ The attacks fork the process, and therefore need Linux or macOS.
 """
 
 import argparse
-import copy
 import multiprocessing
 import os
 import resource
@@ -89,7 +88,7 @@ def odd_query(setting: Setting, seed: int) -> str:
         # anndata does not hold such a query
         return odd_query(setting, seed + 10**6)
     # a copy of the AnnData would turn other names of cells into strings
-    names, x = query.obs_names.copy(), copy.deepcopy(query.X)
+    names, x = query.obs_names.copy(), None if query.X is None else query.X.copy()
     labels = setting.model.predict(query, **QUIET)
     if len(labels) != len(names) or not query.obs_names.equals(names) or labels.isna().any():
         return f"{len(labels)} labels for {len(names)} cells, or other names"
