@@ -191,6 +191,8 @@ def _state_of(setting: Setting, path: Path, keys: set[str]) -> str:
         found = (f"{key}_confidence" in written.obs, f"{key}_probabilities" in written.obsm, key in written.uns)
         if key not in keys or not all(found) or written.obs[key].isna().any():
             return f"a part of the results of {key!r} is there"
+        if not np.array_equal(written.obsm[f"{key}_probabilities"].to_numpy(), setting.answers):
+            return "other answers"
     return RIGHT
 
 
@@ -212,7 +214,7 @@ def outcome(attack: Attack, setting: Setting, seed: int) -> str:
             return attack(setting, seed)
     except (ValueError, TypeError, OSError) as error:
         frames = traceback.extract_tb(error.__traceback__)
-        is_ours = "/hrca/" in frames[-1].filename
+        is_ours = Path(frames[-1].filename).is_relative_to(Path(hrca.__file__).parent)
         return REFUSED if is_ours else f"{type(error).__name__} of {frames[-1].filename}: {error}"
     except Exception as error:  # noqa: BLE001  # any other error is a fault, which the row names
         return f"{type(error).__name__}: {error}"

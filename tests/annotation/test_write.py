@@ -146,7 +146,7 @@ def test_a_column_with_the_name_of_the_index_raises_before_any_work(tiny_model, 
 def test_labels_that_no_file_can_hold_raise(tmp_path, label):
     adata = synthetic(10)
     adata.write_h5ad(tmp_path / "cells.h5ad")
-    query = SimpleNamespace(target=tmp_path / "cells.h5ad", adata=adata)
+    query = SimpleNamespace(target=tmp_path / "cells.h5ad", adata=adata, selection=None)
     check_target(query, "key", LabelSpace(["B"], {}, "Unknown"), PredictOptions())
     for label_space in (LabelSpace(["B", label], {}, "Unknown"), LabelSpace(["B"], {}, label)):
         with pytest.raises(ValueError, match=r"Unicode text without NUL.* has 'T\\.*`key_added=None`"):

@@ -75,7 +75,7 @@ def test_results_of_some_cells_are_written_into_a_collection(query, tiny_model, 
     [
         ([], "must be positions of the query's 37 cells|at least one cell"),
         ([0, 0], "each once, got 2 positions of 1 cells"),
-        ([0, -37], "each once"),
+        ([0, -37], "must be 0 or more, got -37"),
         ([37], "positions of the query's 37 cells or a mask"),
         ([0.5], "positions of the query's 37 cells or a mask"),
         (["cell1"], "get_indexer"),
@@ -96,5 +96,8 @@ def test_the_order_of_the_indices_holds(query):
     assert list(cells.obs_names) == list(query.obs_names[ROWS])
     np.testing.assert_array_equal(cells.X.toarray(), query.X[ROWS].toarray())
     assert list(selection.obs_names) == list(query.obs_names)
-    _, negative = select_cells(query, np.array([-1, 0]))
-    assert negative.rows.tolist() == [36, 0]
+
+
+def test_a_name_that_is_not_there_is_no_last_cell(query):
+    with pytest.raises(ValueError, match="must be 0 or more, got -1.*a name that is not there"):
+        select_cells(query, query.obs_names.get_indexer(["cell3", "no cell"]))

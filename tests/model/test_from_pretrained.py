@@ -116,3 +116,19 @@ def test_the_encoder_has_a_learning_rate_of_its_own():
     rates = Rates()
     hrca.HRCA(adata, **TINY).finetune(1, lr=1e-2, encoder_lr=1e-4, callbacks=[rates], **QUIET)
     assert rates.rates == [1e-4, 1e-2]
+
+
+def test_genes_are_found_by_the_table_of_the_pretrained_model(reference):
+    table = {name: f"ENSG{i:011}" for i, name in enumerate(reference.var_names)}
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type", gene_map=table)
+    pretrained = hrca.HRCA(reference, **TINY)
+    pretrained.pretrain(1, **QUIET)
+    assert list(pretrained.gene_names) == list(table.values())
+    again = hrca.HRCA.from_pretrained(pretrained, reference.copy(), "cell_type")
+    assert again.gene_names.equals(pretrained.gene_names)
+    by_id = reference.copy()
+    by_id.var_names = list(table.values())
+    other = hrca.HRCA.from_pretrained(pretrained, by_id, "cell_type")
+    for new in (again, other):
+        for name, value in new.module.gene_ae.state_dict().items():
+            torch.testing.assert_close(value, pretrained.module.gene_ae.state_dict()[name])

@@ -176,5 +176,5 @@ def test_a_reference_with_other_genes_is_not_loaded(tmp_path, genes):
     model.train(1, pretrain_epochs=1, **QUIET)
     model.save(tmp_path / "model")
     other = synthetic(90, n_genes=65)[:, genes].copy()
-    with pytest.raises(ValueError, match=f"must have the 60 genes of the model in its order, but it has {len(genes)}"):
+    with pytest.raises(ValueError, match=f"must have the 60 genes of the model, but it has {len(genes)}"):
         hrca.HRCA.load(tmp_path / "model", other)

@@ -45,7 +45,9 @@ def check_target(query: Query, key_added: str, label_space: LabelSpace, options:
     names = [*label_space.tree.nodes, label_space.unlabeled_category]
     _check_labels(names)
     n_tables = 1 if options.coverage is None else 2
-    result_bytes = expected_bytes(query.adata.obs_names, names, n_tables)
+    # cells that were not chosen get missing values
+    obs_names = query.adata.obs_names if query.selection is None else query.selection.obs_names
+    result_bytes = expected_bytes(obs_names, names, n_tables)
     check_file(query.target, result_bytes, query.adata.obs.shape[1])
 
 

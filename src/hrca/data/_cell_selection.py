@@ -53,6 +53,12 @@ def select_cells(adata: QueryCells, indices: CellIndices) -> tuple[QueryCells, C
         If the indices are none, are no whole numbers, name a cell that is not there, or name one twice.
     """
     n_obs = adata.n_obs
+    given = np.zeros(0) if isinstance(indices, slice) else np.asarray(indices)
+    if given.dtype.kind == "i" and (given < 0).any():
+        raise ValueError(
+            f"`indices` must be 0 or more, got {given.min()}. `adata.obs_names.get_indexer(names)` returns -1 for a "
+            "name that is not there: check the names."
+        )
     try:
         rows = np.arange(n_obs)[indices if isinstance(indices, slice) else np.asarray(indices)]
     except IndexError as error:

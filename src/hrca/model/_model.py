@@ -27,7 +27,7 @@ from hrca.train._resume import network_sizes
 from hrca.train._runtime_estimate import uses_accelerator
 
 from ._prediction_mixin import PredictionMixin
-from ._reference_fields import forget_copied_setup
+from ._reference_fields import forget_copied_setup, model_gene_names
 from ._registration import anndata_fields, build_registry, check_setup_arguments, mudata_fields
 from ._representation_mixin import RepresentationMixin
 from ._training_mixin import TrainingMixin
@@ -293,6 +293,7 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
         classifier_widths: tuple[int, ...] | None = None,
         count_likelihood: bool = True,
         labels_hierarchy: Hierarchy | None = None,
+        gene_map: GeneMapInput | None = None,
     ) -> Self:
         """Make a model with a trained Gene-AE and a new classifier, for the labels of a new reference.
 
@@ -312,6 +313,9 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
         %(classifier_widths)s None: those of `pretrained`, or of the specification for a Gene-AE.
         %(count_likelihood)s
         %(labels_hierarchy)s
+        gene_map
+            Table of other names of the genes, see :meth:`setup_anndata`. None: that of `pretrained`, if it has one and
+            names genes of `adata`.
 
         Returns
         -------
@@ -327,13 +331,20 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
         if isinstance(model, HRCA):
             model._check_pretrained()
             gene_ae, gene_names, sizes = model.module.gene_ae, model.gene_names, network_sizes(model.module)
+            gene_map = model.registry["setup_args"].get("gene_map") if gene_map is None else gene_map
         else:
             gene_ae, gene_names, sizes = model, pd.Index(model.gene_names), dict(model.sizes)
+        names = adata.var_names.astype(str)
+        if gene_map is not None:
+            renamed = model_gene_names(names, read_gene_map(gene_map))
+            # a reference that has the names of the model already needs no table
+            is_needed = renamed.isin(gene_names).sum() > names.isin(gene_names).sum()
+            names, gene_map = (renamed, gene_map) if is_needed else (names, None)
         is_gene = np.ones(len(gene_names), dtype=bool)
-        positions = lookup_genes(gene_names, adata.var_names.astype(str), is_gene, ignore_case=False).positions
+        positions = lookup_genes(gene_names, names, is_gene, ignore_case=False).positions
         shared = np.flatnonzero(positions >= 0)
         check_shared(len(shared), adata.var_names, gene_names)
-        cls.setup_anndata(adata, labels_key, unlabeled_category, layer, labels_hierarchy)
+        cls.setup_anndata(adata, labels_key, unlabeled_category, layer, labels_hierarchy, gene_map=gene_map)
         if classifier_widths is not None:
             sizes["classifier_widths"] = classifier_widths
         new = cls(adata, size="document", count_likelihood=count_likelihood, **sizes)

@@ -169,11 +169,15 @@ def in_gene_order(adata: AnnData | MuData, gene_names: pd.Index, gene_map: GeneM
 def explain_other_genes(var_names: pd.Index, gene_names: pd.Index) -> str:
     """Return the sentences of an error: a reference has other genes than the model, or another order of them."""
     n_shared = int(gene_names.isin(var_names).sum())
-    found = "another order" if n_shared == len(gene_names) == len(var_names) else f"{len(var_names)} genes"
+    if n_shared == len(gene_names) == len(var_names):
+        return (
+            "The reference must have its genes in the order of the model, but it has another order. `HRCA.load(path, "
+            "adata)` reorders an AnnData in memory; read it by `adata.to_memory()`."
+        )
     return (
-        f"The reference must have the {len(gene_names)} genes of the model in its order, but it has {found}, "
-        f"{n_shared} of them shared. `adata[:, model.gene_names].copy()` has them in order, where "
-        "`model = HRCA.load(path)`; for other genes, train a new model, or `HRCA.from_pretrained(path, adata, ...)`."
+        f"The reference must have the {len(gene_names)} genes of the model, but it has {len(var_names)} genes, "
+        f"{n_shared} of them shared. `adata[:, model.gene_names].copy()`, where `model = HRCA.load(path)`, drops "
+        "others; for other genes, train a new model, or `HRCA.from_pretrained(path, adata, ...)`."
     )
 
 

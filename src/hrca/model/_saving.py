@@ -68,7 +68,7 @@ class SavingBase(BaseModelClass):
         pickle
             If True, ``model.pt`` is also written: the pickle that scvi-tools' ``HubModel`` and ``HubMetadata`` read.
         **anndata_write_kwargs
-            Arguments of :meth:`anndata.AnnData.write_h5ad` for the reference, such as ``compression="gzip"``.
+            Arguments of ``AnnData.write_h5ad`` for the reference, such as ``compression="gzip"``.
 
         Raises
         ------

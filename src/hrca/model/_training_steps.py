@@ -43,7 +43,7 @@ from hrca.train._phase import (
 from hrca.train._random_states import RandomStream, get_random_states, private_generators, set_random_states
 from hrca.train._resume import ResumedState, model_identity, model_state, resume_phase
 from hrca.train._runner import PhaseRunner, interruptible, quiet_libraries
-from hrca.train._splitting import FixedIndexSplitter, Split, split_cells
+from hrca.train._splitting import FixedIndexSplitter, Split, n_sampled_cells, split_cells
 from hrca.train._trainingplans import FinetunePlan, PretrainPlan, SpecifiedPlan
 from hrca.uncertainty._cross_fitting import Fold, check_folds, check_no_folds, cross_fit
 from hrca.uncertainty._held_out import HeldOutScores
@@ -119,7 +119,7 @@ class TrainingSteps(HRCABase):
         )
         self.split_ = split = self._split(last)
         # without a choice of epochs, validation cells have no use
-        has_validation = last.lr_schedule == "plateau"
+        has_validation = last.lr_schedule == "plateau" or bool(last.trainer_kwargs.get("early_stopping"))
 
         def fit_fold(fold: Fold) -> HRCAModule:
             fold_model = copy.copy(self)
@@ -149,7 +149,8 @@ class TrainingSteps(HRCABase):
         config.check()
         is_labelled = reference.codes < reference.n_labels
         cell_mask = np.full(reference.n_obs, True) if config.name == "pretrain" else is_labelled
-        max_epochs = choose_epochs(config, plan_cls, int(cell_mask.sum()))
+        n_cells = n_sampled_cells(reference.codes[cell_mask], config.n_samples_per_label)
+        max_epochs = choose_epochs(config, plan_cls, n_cells)
         checkpoint, is_complete = None, False
         if config.checkpoint_dir is not None and config.resume:
             checkpoint = newest_checkpoint(config.checkpoint_dir)

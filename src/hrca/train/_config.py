@@ -201,7 +201,12 @@ class PhaseConfig:
 
         Hold and patience are left out: they follow the number of epochs, which may grow.
         """
-        settings = {"lr_schedule": self.lr_schedule, "batch_size": self.batch_size, **self.plan_kwargs}
+        settings = {
+            "lr_schedule": self.lr_schedule,
+            "batch_size": self.batch_size,
+            "n_samples_per_label": self.n_samples_per_label,
+            **self.plan_kwargs,
+        }
         return {name: value for name, value in settings.items() if name not in ("lr_hold_epochs", "lr_patience")}
 
     def check(self) -> None:

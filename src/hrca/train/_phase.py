@@ -19,7 +19,7 @@ from ._checkpoints import Checkpoints, restore_callbacks
 from ._config import PhaseConfig
 from ._runtime_estimate import estimate_epoch_seconds, uses_accelerator
 from ._schedule import specified_epochs
-from ._splitting import FixedIndexSplitter, Split
+from ._splitting import FixedIndexSplitter, Split, n_sampled_cells
 from ._trainingplans import BasePlan, SpecifiedPlan
 
 logger = logging.getLogger(__name__)
@@ -148,13 +148,14 @@ def prepare_phase(
         num_workers=config.num_workers,
         **config.loader_kwargs,
     )
+    n_drawn = n_sampled_cells(codes[split.train], config.n_samples_per_label)
     monitor = "validation_loss" if n_validation else "train_loss"
     plan = plan_cls(module, monitor=monitor, **config.plan_kwargs)
     callbacks = _callbacks(config, monitor, model_state, checkpoint)
     return PhaseRun(
         name=config.name,
         title=config.title,
-        length=_estimate_length(config, module, n_train, max_epochs),
+        length=_estimate_length(config, module, n_drawn, max_epochs),
         plan=plan,
         cells=cells,
         history=history,
