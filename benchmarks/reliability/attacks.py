@@ -1,6 +1,6 @@
 """Attacks on a model: odd queries, damaged files, kills, full disks, several writers. Each must end well.
 
-    python -m benchmarks.reliability.attacks [--fraction 1] [--out FOLDER]
+    OMP_NUM_THREADS=1 python -m benchmarks.reliability.attacks [--fraction 1] [--out FOLDER]
 
 The reference is the 700 blood cells that scanpy ships; the model is tiny. It writes
 ``benchmarks/results/reliability/attacks.csv``, a row for each attack, and ``docs/benchmarks/reliability.csv``:
@@ -229,8 +229,15 @@ ATTACKS: dict[str, tuple[Attack, int]] = {
 }
 
 
+def check_threads() -> None:
+    """Exit unless there is one thread: a fork would wait for the others for ever."""
+    if os.environ.get("OMP_NUM_THREADS") != "1":
+        raise SystemExit("The attacks fork the process, which needs OMP_NUM_THREADS=1.")
+
+
 def main() -> None:
     """Run the attacks that the results lack."""
+    check_threads()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fraction", type=float, default=1.0, help="fraction of the attempts")
     parser.add_argument("--out", type=Path, default=RESULTS / "reliability", help="folder of the results")
