@@ -26,8 +26,8 @@ _GENE_MAP_FORMS = """a dict, Series or two-column DataFrame; a DataFrame with th
 _gene_map_reference = f"""\
 gene_map
     Table of two names of each gene, such as Ensembl ids and symbols: {_GENE_MAP_FORMS}
-    The model's genes have the names that :func:`hrca.pp.map_genes` returns, and later queries are searched by this
-    table, too. ``adata.var_names`` stays. None: the genes have the names in ``adata.var_names``."""
+    The model's genes have the names that :func:`hrca.pp.map_genes` returns. The table also finds the genes of later
+    queries. ``adata.var_names`` does not change. None: the genes have the names in ``adata.var_names``."""
 
 _gene_map = f"""\
 gene_map

@@ -17,7 +17,7 @@ UNKNOWN = "unknown"
 # An id of the Cell Ontology, as the same schema has it.
 TERM_ID = re.compile(r"CL:\d{7}")
 
-# What is appended to the name of the results in obs.
+# Endings of the names of the results in obs.
 OBS_SUFFIXES = ("confidence", "novelty", "novel_probability", "set_size")
 
 

@@ -1,6 +1,6 @@
 """Read .npy files of names and .pth files of weights as plain values; nothing in them is executed.
 
-numpy and torch read such files, too. But numpy can read objects only by running a pickle, and both take memory for the
+numpy and torch also read such files. But numpy can read objects only by running a pickle, and both take memory for the
 sizes that a file claims before they look at what it has.
 """
 
@@ -146,6 +146,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     try:
         with zipfile.ZipFile(path) as archive:
             return _StateDictReader(archive, path.stat().st_size).read()
+    # zipfile raises NotImplementedError for a compression that it lacks, and RuntimeError for an encrypted part
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise ValueError(str(error)) from error
 

@@ -6,6 +6,7 @@ gives.
 """
 
 import pickletools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,12 +19,12 @@ CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-class StandIn:
-    """What a pickle would build as an object of another library; `set_state` takes its state in place of BUILD."""
+class StandIn(ABC):
+    """A plain value in place of an object of another library. The instruction BUILD gives its state to `set_state`."""
 
+    @abstractmethod
     def set_state(self, state: Any) -> None:
-        """Take the state, and refuse one that is not plain."""
-        raise NotImplementedError
+        """Take the state; raise a ValueError if it is not plain."""
 
 
 def read_plain_pickle(

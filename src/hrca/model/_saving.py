@@ -64,7 +64,7 @@ class SavingBase(BaseModelClass):
         overwrite
             If True, the folder may exist. Its model is replaced.
         save_anndata
-            If True, the reference is written, too. :meth:`load` then restores the model with it.
+            If True, the reference is also written, and :meth:`load` restores the model with it.
         pickle
             If True, ``model.pt`` is also written: the pickle that scvi-tools' ``HubModel`` and ``HubMetadata`` read.
         **anndata_write_kwargs
