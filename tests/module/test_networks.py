@@ -22,9 +22,9 @@ def tiny_gene_ae(n_genes: int) -> GeneAE:
     return GeneAE(n_genes=n_genes, n_hidden=7, n_latent=4, n_heads=2, n_layers=1, n_feedforward=5, dropout_rate=0.1)
 
 
-def test_classifier_has_the_documents_shape_by_default():
+def test_classifier_has_the_specified_shape_by_default():
     network = SEClassifier(n_latent=1024, n_labels=36, widths=(512, 256, 128), dropout_rate=0.5)
-    # counted in the published code with its n_layers=2, which makes the Document's three stages
+    # counted in the published code with its n_layers=2, which makes the specification's three stages
     assert sum(parameter.numel() for parameter in network.parameters()) == 2_778_916
     assert [stage.plain[1].out_features for stage in network.stages] == [512, 256, 128]
     assert [stage.plain[0].p for stage in network.stages] == [0.0, 0.5, 0.5]

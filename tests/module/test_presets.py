@@ -10,7 +10,7 @@ import hrca
 from hrca.module._presets import SIZES, check_sizes, resolve_sizes
 
 
-@pytest.mark.parametrize(("has_accelerator", "expected"), [(True, "document"), (False, "laptop")])
+@pytest.mark.parametrize(("has_accelerator", "expected"), [(True, "specification"), (False, "laptop")])
 def test_auto_is_the_specifications_size_where_an_accelerator_is_at_hand(has_accelerator, expected):
     assert resolve_sizes("auto", {}, has_accelerator=has_accelerator) == (expected, SIZES[expected])
 
@@ -23,7 +23,7 @@ def test_single_numbers_replace_those_of_the_size():
 
 @pytest.mark.parametrize("size", ["tablet", "Laptop", ""])
 def test_an_unknown_size_is_an_error_that_lists_the_known(size):
-    with pytest.raises(ValueError, match=r"one of \['document', 'workstation', 'laptop'\] or 'auto', got"):
+    with pytest.raises(ValueError, match=r"one of \['specification', 'workstation', 'laptop'\] or 'auto', got"):
         resolve_sizes(size, {}, has_accelerator=False)
 
 
@@ -49,7 +49,7 @@ def test_a_model_keeps_the_numbers_of_its_size_on_another_machine(reference, tmp
 
 @pytest.mark.parametrize("name", SIZES)
 def test_every_preset_has_all_sizes_and_is_valid(name):
-    assert set(SIZES[name]) == set(SIZES["document"])
+    assert set(SIZES[name]) == set(SIZES["specification"])
     first = ("n_latent", "n_heads", "classifier_widths")
     others = {key: size for key, size in SIZES[name].items() if key not in first}
     check_sizes(*(SIZES[name][key] for key in first), **others)

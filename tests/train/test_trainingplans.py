@@ -1,4 +1,4 @@
-"""Optimiser and learning-rate schedule, against torch's own defaults and the Document's rule written out."""
+"""Optimiser and learning-rate schedule, against torch's own defaults and the specification's rule written out."""
 
 import inspect
 
@@ -27,7 +27,7 @@ class Trace(Callback):
 
 
 def written_out_rates(losses: list[float], *, lr: float, factor: float, patience: int, hold: int) -> list[float]:
-    """The Document's rule: after `hold` epochs, divide when the loss has not fallen for more than `patience` epochs."""
+    """The specification's rule: after `hold` epochs, divide when the loss has not fallen for over `patience` epochs."""
     rates, best, bad = [], float("inf"), 0
     for epoch, loss in enumerate(losses):
         rates.append(lr)
@@ -44,7 +44,7 @@ def written_out_rates(losses: list[float], *, lr: float, factor: float, patience
 
 @pytest.mark.parametrize("phase", ["pretrain", "finetune"])
 @pytest.mark.parametrize("train_size", [0.8, 1.0], ids=["monitors validation", "monitors training"])
-def test_learning_rate_follows_the_documents_rule(reference, phase, train_size):
+def test_learning_rate_follows_the_specified_rule(reference, phase, train_size):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
     trace = Trace("validation_loss" if train_size < 1 else "train_loss")
@@ -66,21 +66,21 @@ def test_learning_rate_follows_the_documents_rule(reference, phase, train_size):
         (FinetunePlan, 1, 0, 1),
     ],
 )
-def test_train_scales_the_documents_schedule(plan_cls, max_epochs, hold, patience):
+def test_train_scales_the_specified_schedule(plan_cls, max_epochs, hold, patience):
     schedule = scaled_schedule(plan_cls, max_epochs)
     assert schedule == {"lr_hold_epochs": hold, "lr_patience": patience}
 
 
 @pytest.mark.parametrize(
     ("plan_cls", "n_obs", "epochs"),
-    # 400 and 700 steps of 128 cells; at least 10 epochs, at most the Document's
+    # 400 and 700 steps of 128 cells; at least 10 epochs, at most the specification's
     [(PretrainPlan, 2560, 20), (FinetunePlan, 4480, 20), (FinetunePlan, 300, 200), (PretrainPlan, 1_000_000, 10)],
 )
 def test_a_training_without_a_number_of_epochs_takes_enough_steps(plan_cls, n_obs, epochs):
     assert default_epochs(plan_cls, n_obs, 128) == epochs
 
 
-def test_the_documents_numbers_are_the_defaults():
+def test_the_specified_numbers_are_the_defaults():
     for method, numbers in (("pretrain", (50, 200)), ("finetune", (10, 20))):
         parameters = inspect.signature(getattr(hrca.HRCA, method)).parameters
         assert (parameters["lr_patience"].default, parameters["lr_hold_epochs"].default) == numbers

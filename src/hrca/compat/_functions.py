@@ -95,7 +95,7 @@ def pretrain(
     reference = _shallow_copy(train)
     HRCA.setup_anndata(reference)
     # the specification has no count likelihood
-    model = HRCA(reference, size="document", n_heads=head_num, n_layers=n_layers, count_likelihood=False)
+    model = HRCA(reference, size="specification", n_heads=head_num, n_layers=n_layers, count_likelihood=False)
     folder = Path(save_path)
     model.pretrain(
         n_epochs,

@@ -49,8 +49,8 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
     registry
         The registry that scvi-tools made of a reference. :meth:`load` uses it in place of `adata`.
     size
-        Size of the networks: "document", that of the specification; "workstation"; or "laptop", see
-        :data:`hrca.SIZES`. "auto": "document" where an accelerator is at hand, else "laptop".
+        Size of the networks: "specification", "workstation" or "laptop", see :data:`hrca.SIZES`. "auto":
+        "specification" on a machine with an accelerator, else "laptop".
     n_hidden
         Width between genes and latent features. None here and in the next five parameters: the number of `size`.
     n_latent
@@ -130,7 +130,7 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
                 f"`registry` must be scvi-tools' registry of a reference, got {registry!r}. A size is given by its "
                 'name: `HRCA(adata, size="laptop")`.'
             )
-        given = {name: value for name, value in locals().items() if name in SIZES["document"]}
+        given = {name: value for name, value in locals().items() if name in SIZES["specification"]}
         size, sizes = resolve_sizes(size, given, has_accelerator=uses_accelerator("auto"))
         super().__init__(adata, registry)
         check_sizes(**sizes)
@@ -347,7 +347,7 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
         cls.setup_anndata(adata, labels_key, unlabeled_category, layer, labels_hierarchy, gene_map=gene_map)
         if classifier_widths is not None:
             sizes["classifier_widths"] = classifier_widths
-        new = cls(adata, size="document", count_likelihood=count_likelihood, **sizes)
+        new = cls(adata, size="specification", count_likelihood=count_likelihood, **sizes)
         new.module.gene_ae.copy_weights_from(gene_ae, shared, positions[shared])
         new.module.eval()
         new.is_trained_ = True
@@ -360,7 +360,8 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
         cls, gene_names: pd.Index, labels: list[str], load_weights: Callable[[HRCAModule], None], **sizes: Any
     ) -> Self:
         """Make a model without a reference; `load_weights` loads trained weights into its networks."""
-        model = cls(registry=build_registry(cls, gene_names, labels), size="document", count_likelihood=False, **sizes)
+        registry = build_registry(cls, gene_names, labels)
+        model = cls(registry=registry, size="specification", count_likelihood=False, **sizes)
         load_weights(model.module)
         model.module.eval()
         model.is_trained_ = True

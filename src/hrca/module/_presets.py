@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 SIZES: dict[str, dict[str, Any]] = {
-    "document": {
+    "specification": {
         "n_hidden": 5000,
         "n_latent": 1024,
         "n_heads": 8,
@@ -32,22 +32,22 @@ SIZES: dict[str, dict[str, Any]] = {
 
 """Sizes of :class:`~hrca.HRCA` for three kinds of machine, by the name that its argument `size` takes.
 
-"document" is the size of the HRCA Training Document, the specification of the algorithm. Cost at 1,000 / 5,000 / 20,000
-genes on two CPU cores (benchmarks/results/cost/training.csv):
+"specification" is the size of the networks in the HRCA Training Document, the specification of the algorithm. Cost at
+1,000 / 5,000 / 20,000 genes on two CPU cores (benchmarks/results/cost/training.csv):
 
-============  =======================  =====================================  =========================
-size          parameters (millions)    seconds per epoch of 10,000 cells      memory in training (GB)
-============  =======================  =====================================  =========================
-document      90 / 130 / 280           55 / 85 / 197                          2.5 / 3.5 / 7.4
-workstation   15 / 32 / 93             19 / 20 / 59                           0.4 / 0.9 / 2.5
-laptop        1.5 / 5.6 / 21           2.4 / 4.2 / 17                         0.1 / 0.2 / 0.6
-============  =======================  =====================================  =========================
+=============  =======================  =====================================  =========================
+size           parameters (millions)    seconds per epoch of 10,000 cells      memory in training (GB)
+=============  =======================  =====================================  =========================
+specification  90 / 130 / 280           55 / 85 / 197                          2.5 / 3.5 / 7.4
+workstation    15 / 32 / 93             19 / 20 / 59                           0.4 / 0.9 / 2.5
+laptop         1.5 / 5.6 / 21           2.4 / 4.2 / 17                         0.1 / 0.2 / 0.6
+=============  =======================  =====================================  =========================
 """
 
 
-# The size that "auto" stands for, without and with an accelerator: on a CPU, an epoch of the Document's size takes
-# 12 to 23 times as long as one of the laptop's (the table above).
-AUTO_SIZES = ("laptop", "document")
+# The size that "auto" stands for, without and with an accelerator: on a CPU, an epoch takes 12 to 23 times as long
+# with the size "specification" as with the size "laptop" (the table above).
+AUTO_SIZES = ("laptop", "specification")
 
 
 def resolve_sizes(size: str, numbers: Mapping[str, Any], *, has_accelerator: bool) -> tuple[str, dict[str, Any]]:
@@ -56,11 +56,11 @@ def resolve_sizes(size: str, numbers: Mapping[str, Any], *, has_accelerator: boo
     Parameters
     ----------
     size
-        "auto", "document", "workstation" or "laptop".
+        "auto", "specification", "workstation" or "laptop".
     numbers
         Numbers by name that replace those of the size; None: not replaced.
     has_accelerator
-        Whether an accelerator is at hand, which "auto" depends on.
+        Whether there is an accelerator, which "auto" depends on.
 
     Returns
     -------
