@@ -7,13 +7,14 @@ The reference is the 700 blood cells that scanpy ships; the model is tiny. It wr
 
 - ``tried``, the number of attempts, and ``right``, those that ended as if nothing had happened: the same answers, all
   cells in order, a whole file;
-- ``refused``, those that ended in an error of HRCA that names the problem, with the file as it was;
+- ``raised``, those that ended in an error of HRCA that names the problem, with the file as it was;
 - ``faults``, all others. ``example`` has the first of them.
 
 The attacks fork the process, and therefore need Linux or macOS.
 """
 
 import argparse
+import errno
 import multiprocessing
 import os
 import resource
@@ -38,7 +39,7 @@ from .queries import CHANGES
 
 TINY = {"n_hidden": 32, "n_latent": 16, "n_heads": 4, "n_layers": 1, "n_feedforward": 32, "classifier_widths": (16, 8)}
 QUIET = {"enable_progress_bar": False}
-RIGHT, REFUSED = "right", "refused"
+RIGHT, RAISED = "right", "raised"
 # Number of attempts of each attack.
 N_QUERIES, N_DAMAGED, N_KILLS, N_LIMITS, N_WRITERS = 500, 150, 80, 40, 20
 # Largest number of changes of one query.
@@ -47,8 +48,8 @@ MAX_CHANGES = 3
 WRITERS = 3
 # The largest limit of a full disk, in sizes of the file: copy and results fit into it.
 MAX_GROWTH = 4
-# Exit status of a child that ended in an OSError or a ValueError.
-REFUSED_STATUS = 3
+# Exit status of a child that ended in the error of a full disk.
+NO_SPACE_STATUS = 3
 FORK = multiprocessing.get_context("fork")
 
 Attack = Callable[["Setting", int], str]
@@ -141,10 +142,10 @@ def full_disk(setting: Setting, seed: int) -> str:
     child = FORK.Process(target=_predict_file, args=(setting.model, path, "hrca", limit))
     child.start()
     child.join()
-    if child.exitcode not in (0, REFUSED_STATUS):
+    if child.exitcode not in (0, NO_SPACE_STATUS):
         return f"exit status {child.exitcode}"
     state = _state_of(setting, path, {"hrca"} if child.exitcode == 0 else set())
-    return state if state != RIGHT or child.exitcode == 0 else REFUSED
+    return state if state != RIGHT or child.exitcode == 0 else RAISED
 
 
 def several_writers(setting: Setting, seed: int) -> str:
@@ -170,8 +171,11 @@ def _predict_file(model: hrca.HRCA, path: Path, key: str, limit: int | None = No
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
         model.predict(path, key_added=key, **QUIET)
-    except (OSError, ValueError):
-        os._exit(REFUSED_STATUS)
+    except OSError as error:
+        # HRCA's error of a full disk, which names the space that is needed; any other is a fault
+        if error.errno != errno.ENOSPC or "The results are written into a copy" not in str(error):
+            raise
+        os._exit(NO_SPACE_STATUS)
     os._exit(0)
 
 
@@ -207,7 +211,7 @@ def _seconds_of_a_write(setting: Setting) -> float:
 
 
 def outcome(attack: Attack, setting: Setting, seed: int) -> str:
-    """Return "right", "refused" for an error that HRCA raises on purpose, or what went wrong."""
+    """Return "right", "raised" for an error that HRCA raises on purpose, or what went wrong."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -215,7 +219,7 @@ def outcome(attack: Attack, setting: Setting, seed: int) -> str:
     except (ValueError, TypeError, OSError) as error:
         frames = traceback.extract_tb(error.__traceback__)
         is_ours = Path(frames[-1].filename).is_relative_to(Path(hrca.__file__).parent)
-        return REFUSED if is_ours else f"{type(error).__name__} of {frames[-1].filename}: {error}"
+        return RAISED if is_ours else f"{type(error).__name__} of {frames[-1].filename}: {error}"
     except Exception as error:  # noqa: BLE001  # any other error is a fault, which the row names
         return f"{type(error).__name__}: {error}"
 
@@ -251,15 +255,15 @@ def main() -> None:
             n_tried = max(1, round(arguments.fraction * n_attempts))
             outcomes = pd.Series([outcome(attack, setting, seed) for seed in range(n_tried)])
             counts = outcomes.value_counts()
-            faults = outcomes[~outcomes.isin([RIGHT, REFUSED])]
-            row = {"attack": name, "tried": n_tried, **{kind: int(counts.get(kind, 0)) for kind in (RIGHT, REFUSED)}}
+            faults = outcomes[~outcomes.isin([RIGHT, RAISED])]
+            row = {"attack": name, "tried": n_tried, **{kind: int(counts.get(kind, 0)) for kind in (RIGHT, RAISED)}}
             row |= {"faults": len(faults), "example": "" if faults.empty else faults.iloc[0][:200]}
             table.append([row])
             print(row, flush=True)
             for seed, fault in faults.items():
                 print(f"  seed {seed}: {fault[:300]}", flush=True)
     if arguments.out == RESULTS / "reliability":
-        columns = ["attack", "tried", RIGHT, REFUSED, "faults"]
+        columns = ["attack", "tried", RIGHT, RAISED, "faults"]
         pd.read_csv(table.path)[columns].to_csv(DOCS / "benchmarks" / "reliability.csv", index=False)
 
 

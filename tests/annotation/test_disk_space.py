@@ -1,7 +1,9 @@
 """The space for results is counted and reserved, and a full disk leaves the file and the process whole."""
 
+import errno
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, synthetic
 
-from hrca.annotation._disk_space import check_disk_space, entries_bytes, expected_bytes, reserve
+from hrca.annotation._disk_space import check_disk_space, entries_bytes, expected_bytes, full_disk_errors, reserve
 from hrca.annotation._result import AnnDataEntries, PredictionResult, cellxgene_columns, to_entries
 from hrca.annotation._write_file import _write_entries, write_to_file
 
@@ -71,10 +73,43 @@ def test_space_is_reserved_by_zeros_where_the_system_cannot(tmp_path, monkeypatc
     assert path.read_bytes()[:8] == b"content\0"
 
 
+def full_disk(code: int):
+    """Return a function of the system that always fails."""
+
+    def fail(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_raises_one_error_with_the_space_that_is_needed(tmp_path, monkeypatch, code):
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    monkeypatch.setattr(os, "posix_fallocate", full_disk(code), raising=False)
+    with pytest.raises(OSError, match=rf"needs 2.5 MB in .* the system says: {os.strerror(code)}. Free") as raised:
+        reserve(path, 2_500_000)
+    assert raised.value.errno == errno.ENOSPC
+
+
+def test_a_full_disk_is_named_also_among_the_errors_of_a_folder(tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "file").write_bytes(b"content")
+    copy = {"copy_function": full_disk(errno.EDQUOT)}
+    with pytest.raises(OSError, match="needs 2.5 MB") as raised, full_disk_errors(tmp_path, 2_500_000):
+        shutil.copytree(tmp_path / "store", tmp_path / "copy", **copy)
+    assert raised.value.errno == errno.ENOSPC
+
+
+def test_other_errors_of_the_system_stay_as_they_are(tmp_path):
+    with pytest.raises(PermissionError, match="not yours"), full_disk_errors(tmp_path, 10):
+        raise PermissionError(errno.EACCES, "not yours")
+
+
 def test_a_file_without_space_for_copy_and_results_raises(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2_000_000_000))
     check_disk_space(tmp_path, 2_000_000_000)
-    with pytest.raises(OSError, match=r"needs 2.1 GB in .*, but 2.0 GB are free. `key_added=None`"):
+    with pytest.raises(OSError, match=r"needs 2.1 GB in .*, but 2.0 GB are free. Free space, or use `key_added=None`"):
         check_disk_space(tmp_path, 2_100_000_000)
 
 
@@ -88,9 +123,9 @@ def test_predict_counts_the_results_before_any_work(tmp_path, tiny_model, monkey
         tiny_model.predict(path)
 
 
-# The process writes, is refused, and then goes on to use HDF5: there, one that had closed a file on a full disk dies.
+# The process gets an error, and then goes on to use HDF5: there, one that had closed a file on a full disk dies.
 WRITES = """
-import resource, sys
+import errno, resource, sys
 from pathlib import Path
 import anndata as ad
 from test_disk_space import entries
@@ -103,7 +138,7 @@ if limit:
 try:
     write_to_file(path, made)
 except OSError as error:
-    print("refused:", error)
+    print("no space:", error.errno == errno.ENOSPC and error)
 print("reads", ad.read_h5ad(path).n_obs, "cells")
 """
 
@@ -119,9 +154,9 @@ def write_in_a_process(path: Path, limit: int = 0) -> subprocess.CompletedProces
     )
 
 
-def assert_refused(done: subprocess.CompletedProcess, path: Path, digest: str) -> None:
+def assert_no_space(done: subprocess.CompletedProcess, path: Path, digest: str) -> None:
     assert done.returncode == 0, done.stderr[-4_000:]
-    assert "refused" in done.stdout
+    assert re.search(r"no space: .* needs \d\.\d MB in .* are free, and the system says: File too large", done.stdout)
     assert "reads 4000 cells" in done.stdout
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
     assert os.listdir(path.parent) == [path.name]
@@ -132,8 +167,9 @@ def test_a_limit_in_the_middle_of_a_write_leaves_file_and_process_whole(tmp_path
     path = tmp_path / "cells.h5ad"
     synthetic(4_000).write_h5ad(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    # space for the copy and a part of the results
-    assert_refused(write_in_a_process(path, path.stat().st_size + 200_000), path, digest)
+    # space for the copy and a part of the results; space for a part of the copy
+    for limit in (path.stat().st_size + 200_000, path.stat().st_size // 2):
+        assert_no_space(write_in_a_process(path, limit), path, digest)
 
 
 @pytest.fixture
@@ -158,8 +194,9 @@ def test_a_full_disk_leaves_the_file_whole(small_disk, format):
     made = entries(adata.obs_names, [f"label {i}" for i in range(60)])
     rng = np.random.default_rng(0)
     made.obsm["hrca_probabilities"][:] = rng.random((4_000, 60), dtype=np.float32)  # which no compression makes small
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"needs \d\.\d MB in .* are free.*: No space left.*`key_added=None`") as raised:
         write_to_file(path, made)
+    assert raised.value.errno == errno.ENOSPC
     assert set(os.listdir(small_disk)) == {path.name, "other"}
     after = getattr(ad, f"read_{format}")(path)
     assert list(after.obs) == ["cell_type"]

@@ -29,7 +29,7 @@ def test_attacks_end_well(tmp_path):
     subprocess.run(command, env=environment, check=True, timeout=300, capture_output=True)
     rows = pd.read_csv(tmp_path / "attacks.csv")
     assert list(rows["attack"]) == list(attacks.ATTACKS)
-    assert (rows["right"] + rows["refused"] == rows["tried"]).all()
+    assert (rows["right"] + rows["raised"] == rows["tried"]).all()
 
 
 def test_forks_need_one_thread(monkeypatch):
@@ -39,7 +39,7 @@ def test_forks_need_one_thread(monkeypatch):
 
 
 def test_other_answers_and_errors_are_faults(setting, monkeypatch):
-    assert attacks.outcome(attacks.odd_query, setting, 0) in (attacks.RIGHT, attacks.REFUSED)
+    assert attacks.outcome(attacks.odd_query, setting, 0) in (attacks.RIGHT, attacks.RAISED)
     monkeypatch.setattr(hrca.HRCA, "load", lambda folder: setting.model)
     monkeypatch.setattr(setting, "answers", np.zeros_like(setting.answers))
     assert attacks.outcome(attacks.damaged_model, setting, 0) == "other answers"

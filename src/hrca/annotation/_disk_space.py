@@ -4,8 +4,11 @@ HDF5 cannot recover from a full disk: it keeps the file open, and a later call e
 counted before the prediction, and reserved before HDF5 opens the copy.
 """
 
+import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +32,9 @@ OTHER_BYTES = 1_000_000
 
 # Relative margin for HDF5's heaps and trees.
 MARGIN = 1.1
+
+# Errors of a system that has no more space for a file: on the disk, in a quota, or below a limit of the size of a file.
+FULL_DISK_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # Bytes that are written at once where the system cannot reserve space.
 BLOCK_BYTES = 1_000_000
@@ -93,19 +99,78 @@ def check_disk_space(folder: Path, needed: int) -> None:
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise OSError(
-            f"The results are written into a copy beside the file, which needs {_size(needed)} in "
-            f"{str(folder)!r}, but {_size(free)} are free. `key_added=None` writes nothing, and returns the "
-            "labels."
-        )
+        raise _no_space(folder, needed, f"{_size(free)} are free")
+
+
+@contextmanager
+def full_disk_errors(folder: Path, needed: int) -> Iterator[None]:
+    """Name the space that a copy with results needs if the system has too little.
+
+    Parameters
+    ----------
+    folder
+        The folder of the copy.
+    needed
+        Bytes of the copy.
+
+    Raises
+    ------
+    OSError
+        ENOSPC, if the disk or a quota lacks the space, or the copy would exceed a limit of the size of a file.
+    """
+    free = shutil.disk_usage(folder).free
+    try:
+        yield
+    except OSError as error:
+        code = _full_disk_code(error)
+        if code is None:
+            raise
+        raise _no_space(folder, needed, f"{_size(free)} are free, and the system says: {os.strerror(code)}") from error
+
+
+def _full_disk_code(error: OSError) -> int | None:
+    if isinstance(error, shutil.Error):  # of a folder: the errors of its files, as texts
+        reasons = str(error)
+        return next((code for code in FULL_DISK_CODES if f"[Errno {code}]" in reasons), None)
+    return error.errno if error.errno in FULL_DISK_CODES else None
+
+
+def _no_space(folder: Path, needed: int, available: str) -> OSError:
+    return OSError(
+        errno.ENOSPC,
+        f"The results are written into a copy beside the file, which needs {_size(needed)} in {str(folder)!r}, but "
+        f"{available}. Free space, or use `key_added=None`, which writes nothing and returns the labels.",
+    )
 
 
 def _size(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
 
 
+def copy_with_space(path: Path, copy: Path, n_bytes: int) -> None:
+    """Copy a file, and reserve space at the end of the copy.
+
+    Parameters
+    ----------
+    path
+        The file.
+    copy
+        The copy.
+    n_bytes
+        Number of bytes to reserve.
+
+    Raises
+    ------
+    OSError
+        ENOSPC, if there is too little space for both; any other, if the file cannot be copied.
+    """
+    with full_disk_errors(copy.parent, path.stat().st_size + n_bytes):
+        shutil.copyfile(path, copy)
+    reserve(copy, n_bytes)
+
+
 def reserve(path: Path, n_bytes: int) -> None:
-    """Reserve space at the end of a file, in which HDF5 can write. HDF5 gives back what it did not need.
+    """Reserve space at the end of a file, in which HDF5 can write. HDF5 gives back the space that it did not need.
 
     Parameters
     ----------
@@ -117,13 +182,14 @@ def reserve(path: Path, n_bytes: int) -> None:
     Raises
     ------
     OSError
-        If the disk or a quota lacks this space, or the file would exceed a limit of its size.
+        ENOSPC, if the disk or a quota lacks this space, or the file would exceed a limit of its size.
     """
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
+    size = path.stat().st_size
+    with full_disk_errors(path.parent, size + n_bytes), path.open("r+b") as file:
         if hasattr(os, "posix_fallocate"):
             # from the first byte: HDF5 may also write into holes of the file
             os.posix_fallocate(file.fileno(), 0, size + n_bytes)
             return
+        file.seek(0, os.SEEK_END)
         for start in range(0, n_bytes, BLOCK_BYTES):  # macOS and Windows
             file.write(bytes(min(BLOCK_BYTES, n_bytes - start)))

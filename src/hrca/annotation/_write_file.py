@@ -20,7 +20,7 @@ import h5py
 import pandas as pd
 import zarr
 
-from ._disk_space import N_OBS_COLUMNS, check_disk_space, entries_bytes, reserve
+from ._disk_space import N_OBS_COLUMNS, check_disk_space, copy_with_space, entries_bytes, full_disk_errors
 from ._file_attributes import check_not_read_only, file_state, keep_attributes
 from ._file_lock import check_no_writer, no_other_writer, remove_leftovers, write_lock
 from ._result import AnnDataEntries, column_values
@@ -128,8 +128,8 @@ def write_to_file(path: Path, entries: AnnDataEntries) -> None:
     ValueError
         If the cells in the file are not those of the entries, or another program goes on writing into the file.
     OSError
-        If the copy cannot be written, e.g. on a full disk; the file is open for writing; or another process of HRCA
-        does not finish to write into it.
+        If the copy cannot be written; the file is open for writing; or another process of HRCA is still writing into
+        it. On a full disk: ENOSPC.
     """
     target, write = (_store_root(path), _write_zarr) if path.is_dir() else (path, _write_h5ad)
     with write_lock(target):
@@ -150,8 +150,7 @@ def _write_h5ad(path: Path, entries: AnnDataEntries) -> bool:
         copy = Path(name)
         try:
             state = file_state(path)
-            shutil.copyfile(path, copy)
-            reserve(copy, entries_bytes(entries))
+            copy_with_space(path, copy, entries_bytes(entries))
             with h5py.File(copy, "r+") as file:
                 _write_entries(file, entries)
             keep_attributes(path, copy)
@@ -172,18 +171,8 @@ def _write_zarr(path: Path, entries: AnnDataEntries) -> bool:
     copy = folder / store.name
     try:
         state = file_state(store)
-        shutil.copytree(store, copy, copy_function=_link_or_copy(path))
-        with warnings.catch_warnings():
-            # anndata announces its next version, and zarr the limits of its format 3
-            warnings.filterwarnings("ignore", "zarr v3 autosharding|Consolidated metadata", UserWarning)
-            group = zarr.open_group(copy / path.relative_to(store), mode="r+", use_consolidated=False)
-            _write_entries(group, entries)
-            for parent in _consolidated_groups(store, path):
-                zarr.consolidate_metadata(str(copy / parent.relative_to(store)))
-        keep_attributes(store, copy)
-        for file in copy.rglob("*"):
-            if file.is_file() and file.stat().st_nlink == 1:  # a hard link is on the disk already
-                _sync_to_disk(file)
+        with full_disk_errors(store.parent, _copied_bytes(path, store) + entries_bytes(entries)):
+            _write_store(copy, store, path, entries)
         if file_state(store) != state:
             return False
         _swap_folders(copy, store)
@@ -191,6 +180,22 @@ def _write_zarr(path: Path, entries: AnnDataEntries) -> bool:
         shutil.rmtree(folder, ignore_errors=True)
     _sync_to_disk(store.parent)
     return True
+
+
+def _write_store(copy: Path, store: Path, path: Path, entries: AnnDataEntries) -> None:
+    """Make a copy of a store with the entries in the AnnData at `path`, and flush it to the disk."""
+    shutil.copytree(store, copy, copy_function=_link_or_copy(path))
+    with warnings.catch_warnings():
+        # anndata announces its next version, and zarr the limits of its format 3
+        warnings.filterwarnings("ignore", "zarr v3 autosharding|Consolidated metadata", UserWarning)
+        group = zarr.open_group(copy / path.relative_to(store), mode="r+", use_consolidated=False)
+        _write_entries(group, entries)
+        for parent in _consolidated_groups(store, path):
+            zarr.consolidate_metadata(str(copy / parent.relative_to(store)))
+    keep_attributes(store, copy)
+    for file in copy.rglob("*"):
+        if file.is_file() and file.stat().st_nlink == 1:  # a hard link is on the disk already
+            _sync_to_disk(file)
 
 
 def _write_entries(root: h5py.File | zarr.Group, entries: AnnDataEntries) -> None:
