@@ -10,10 +10,11 @@ import pandas as pd
 from ._gene_ids import normalize_gene_ids
 from ._name_keys import fold_case, respell, update_symbols
 
-# A function that turns names into keys; names with equal keys are the same gene.
+# A function that returns a key for each name. Names with equal keys are names of the same gene.
 NameKey: TypeAlias = Callable[[pd.Index], pd.Index]
 
-# Keys in the order in which they are tried, each of the one before, by the words that complete "names were matched".
+# Functions of keys in the order in which they are tried, by the words that complete "names were matched". Each is
+# applied to the keys of the one before.
 NAME_KEYS: dict[str, NameKey] = {
     "without their version, genome or blanks": normalize_gene_ids,
     "by R's or Seurat's spelling": respell,
@@ -25,7 +26,7 @@ IN_ANOTHER_CASE: dict[str, NameKey] = {"in another case": fold_case}
 
 @dataclass(frozen=True)
 class KeyMatches:
-    """Names that were matched by a key.
+    """Names that were matched by equal keys of one function.
 
     Attributes
     ----------
@@ -34,7 +35,7 @@ class KeyMatches:
     n_names
         Number of these names.
     name, gene
-        One of them, and the model's gene.
+        One of these names, and the model's gene that it was matched to.
     """
 
     how: str
@@ -52,7 +53,7 @@ class GeneLookup:
     positions
         Position of each of the model's genes, shape (n_genes,); -1 for an absent gene.
     key_matches
-        Genes that were not found by their exact name, by the key that found them.
+        Matches of genes that were not found by their exact name, for each function of keys that found any.
     duplicated
         Names of the model's genes that occur more than once; the first of each is used.
     """
@@ -75,7 +76,7 @@ def lookup_genes(
     ignore_case: bool,
     other_keys: Mapping[str, NameKey] | None = None,
 ) -> GeneLookup:
-    """Look up the model's genes: by their exact names, then by one key after the other.
+    """Look up the model's genes by their exact names, then the absent ones by one function of keys after another.
 
     Parameters
     ----------
@@ -88,8 +89,8 @@ def lookup_genes(
     ignore_case
         Whether names that differ in case alone are the same gene.
     other_keys
-        Keys of the names themselves, to try after all others, by the words that complete "names were matched"; None:
-        none.
+        Further functions of keys, by the words that complete "names were matched". They are tried after all others, and
+        each is applied to the names themselves. None: no others.
     """
     genes = np.flatnonzero(is_gene)
     is_repeated = names[genes].duplicated()
@@ -115,18 +116,18 @@ def lookup_genes(
 
 
 def _look_up_absent(positions: np.ndarray, keys: pd.Index, candidates: np.ndarray, gene_keys: pd.Index) -> np.ndarray:
-    """Look up the genes that are still absent among the names that are still free, by keys.
+    """Look up the absent genes among the names that no gene has taken yet: genes and names with equal keys match.
 
     Parameters
     ----------
     positions
         Position of each of the model's genes so far, shape (n_genes,); -1 for an absent gene.
     keys
-        Keys of the names of features, shape (n_vars,).
+        Key of the name of each feature, shape (n_vars,).
     candidates
         Positions of the names that may be a gene.
     gene_keys
-        Keys of the model's genes, shape (n_genes,); genes with equal keys are the same gene.
+        Key of each of the model's genes, shape (n_genes,). A key that two genes share matches neither.
 
     Returns
     -------
