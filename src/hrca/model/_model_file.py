@@ -30,7 +30,7 @@ from hrca.module._stored_state import (
 
 # Number of the file format. It rises when an earlier version cannot read what this version writes, or the reverse.
 MODEL_FORMAT = 1
-# The names of tensors that are no weights begin with this. Names of weights have no slash.
+# Start of the names of all tensors that are no weights. Names of weights have no slash.
 STATE_PREFIX = "state/"
 # Names of scvi-tools for the files beside `model.pt`, by the method that set up the reference.
 ADATA_FILES = {"setup_anndata": "adata.h5ad", "setup_mudata": "mdata.h5mu"}
@@ -62,7 +62,7 @@ class SavedModel:
     adata_digest: str | None = None
 
 
-def write_model(saved: SavedModel, folder: Path, prefix: str) -> None:
+def write_model(saved: SavedModel, folder: Path, name_prefix: str) -> None:
     """Write both files; earlier ones stay until both are complete.
 
     Parameters
@@ -71,8 +71,8 @@ def write_model(saved: SavedModel, folder: Path, prefix: str) -> None:
         The model.
     folder
         An existing folder.
-    prefix
-        What the names of the files begin with.
+    name_prefix
+        Text at the start of both file names; may be "".
 
     Raises
     ------
@@ -86,31 +86,31 @@ def write_model(saved: SavedModel, folder: Path, prefix: str) -> None:
     state = encode_state(fields, STATE_PREFIX.removesuffix("/"), tensors)
     document = {"format": MODEL_FORMAT, "saved_by": saved.saved_by, "state": state}
     document["digest"] = content_digest(canonical_json(document), tensors)
-    with unfinished(folder / f"{prefix}model.safetensors") as weights_path:
+    with unfinished(folder / f"{name_prefix}model.safetensors") as weights_path:
         write_tensors(tensors, weights_path)
-        with unfinished(folder / f"{prefix}model.json") as state_path:
+        with unfinished(folder / f"{name_prefix}model.json") as state_path:
             state_path.write_text(canonical_json(document), encoding="utf-8")
 
 
-def read_model(folder: Path, prefix: str) -> SavedModel:
+def read_model(folder: Path, name_prefix: str) -> SavedModel:
     """Read both files and verify their digest.
 
     Parameters
     ----------
     folder
         The folder.
-    prefix
-        What the names of the files begin with.
+    name_prefix
+        Text at the start of both file names; may be "".
 
     Raises
     ------
     ValueError
         If a file is missing, damaged, or of another format.
     """
-    state_path, weights_path = folder / f"{prefix}model.json", folder / f"{prefix}model.safetensors"
+    state_path, weights_path = folder / f"{name_prefix}model.json", folder / f"{name_prefix}model.safetensors"
     for path in (state_path, weights_path):
         if not path.is_file():
-            raise ValueError(_missing_file(folder, path.name, prefix))
+            raise ValueError(_missing_file(folder, path.name, name_prefix))
     document = _read_document(state_path)
     try:
         tensors, _ = read_tensors(weights_path)
@@ -127,14 +127,14 @@ def read_model(folder: Path, prefix: str) -> SavedModel:
         ) from error
 
 
-def _missing_file(folder: Path, name: str, prefix: str) -> str:
+def _missing_file(folder: Path, name: str, name_prefix: str) -> str:
     message = f"There must be a saved model in {str(folder)!r}, but {name} is not there."
-    if (folder / f"{prefix}{PICKLE_FILE}").is_file():
+    if (folder / f"{name_prefix}{PICKLE_FILE}").is_file():
         return (
-            f"{message} {prefix}{PICKLE_FILE} is a pickle, of scvi-tools or of an earlier version of HRCA. A pickle "
-            "can run any program. If you trust its origin, `HRCA.load(folder, pickle=True)` reads it."
+            f"{message} {name_prefix}{PICKLE_FILE} is a pickle, of scvi-tools or of an earlier version of HRCA. A "
+            "pickle can run any program. If you trust its origin, `HRCA.load(folder, pickle=True)` reads it."
         )
-    return f"{message} Name the folder that `model.save` was given, and the `prefix` if there was one."
+    return f"{message} Name the folder that `model.save` wrote, and its `prefix` if it had one."
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def read_pickle(path: Path) -> SavedModel:
         raise ValueError(f"{path} must be a model of HRCA as scvi-tools saves it, but is not: {error}") from error
 
 
-def write_adata(adata: AnnData | MuData, folder: Path, prefix: str, **kwargs: Any) -> str:
+def write_adata(adata: AnnData | MuData, folder: Path, name_prefix: str, **kwargs: Any) -> str:
     """Write the reference beside a model, under the name of scvi-tools.
 
     Parameters
@@ -212,8 +212,8 @@ def write_adata(adata: AnnData | MuData, folder: Path, prefix: str, **kwargs: An
         The reference.
     folder
         The folder of the model.
-    prefix
-        What the name of the file begins with.
+    name_prefix
+        Text at the start of the file name; may be "".
     **kwargs
         Arguments of :meth:`anndata.AnnData.write_h5ad`.
 
@@ -222,7 +222,7 @@ def write_adata(adata: AnnData | MuData, folder: Path, prefix: str, **kwargs: An
     The SHA-256 of the file.
     """
     is_mudata = isinstance(adata, MuData)
-    path = folder / f"{prefix}{ADATA_FILES['setup_mudata' if is_mudata else 'setup_anndata']}"
+    path = folder / f"{name_prefix}{ADATA_FILES['setup_mudata' if is_mudata else 'setup_anndata']}"
     with unfinished(path) as temporary:
         if is_mudata:
             adata.write_h5mu(temporary, **kwargs)
@@ -231,7 +231,7 @@ def write_adata(adata: AnnData | MuData, folder: Path, prefix: str, **kwargs: An
     return _file_digest(path)
 
 
-def read_adata(saved: SavedModel, method: str, folder: Path, prefix: str) -> AnnData | MuData | Literal[False]:
+def read_adata(saved: SavedModel, method: str, folder: Path, name_prefix: str) -> AnnData | MuData | Literal[False]:
     """Read the reference that was saved with a model.
 
     Parameters
@@ -242,8 +242,8 @@ def read_adata(saved: SavedModel, method: str, folder: Path, prefix: str) -> Ann
         The method that set up the reference.
     folder
         The folder of the model.
-    prefix
-        What the name of the file begins with.
+    name_prefix
+        Text at the start of the file name; may be "".
 
     Returns
     -------
@@ -254,7 +254,7 @@ def read_adata(saved: SavedModel, method: str, folder: Path, prefix: str) -> Ann
     ValueError
         If the file is not the one that was saved.
     """
-    path = folder / f"{prefix}{ADATA_FILES[method]}"
+    path = folder / f"{name_prefix}{ADATA_FILES[method]}"
     if saved.adata_digest is None or not path.is_file():
         return False
     if saved.adata_digest not in ("", _file_digest(path)):
@@ -271,7 +271,7 @@ def _file_digest(path: Path) -> str:
 
 
 def check_weights(saved: SavedModel, module: nn.Module, folder: Path) -> None:
-    """Check that weights are those of a module, and numbers.
+    """Check that a module can load the weights of a saved model, and that they are numbers.
 
     Parameters
     ----------
@@ -292,8 +292,9 @@ def check_weights(saved: SavedModel, module: nn.Module, folder: Path) -> None:
     differing += [name for name, value in expected.items() if name in weights and weights[name].shape != value.shape]
     if differing:
         raise ValueError(
-            f"The model in {str(folder)!r} must have the weights of HRCA {version('hrca')}, but was saved by another "
-            f"version ({saved.saved_by}): {differing[:3]} differ. Train it again, or load it with that version."
+            f"The weights of a saved model must fit the networks of HRCA {version('hrca')}, but in {str(folder)!r}, "
+            f"saved by {saved.saved_by}, some are missing, unknown or of another shape: {differing[:3]}. Load the "
+            "model with the version that saved it, or train it again."
         )
     parameters = {name for name, _ in module.named_parameters()}
     broken = [
@@ -303,6 +304,6 @@ def check_weights(saved: SavedModel, module: nn.Module, folder: Path) -> None:
     ]
     if broken:
         raise ValueError(
-            f"The weights of a model must be numbers, but those in {str(folder)!r} are NaN or infinite: {broken[:3]}. "
-            "Its training has diverged: train it again with a lower `lr`."
+            f"The weights of a saved model must be numbers, but some in {str(folder)!r} are NaN or infinite: "
+            f"{broken[:3]}. The training of the model diverged: train it again with a lower `lr`."
         )

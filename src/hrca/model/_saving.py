@@ -60,7 +60,7 @@ class SavingBase(BaseModelClass):
         dir_path
             The folder.
         prefix
-            What the names of the files begin with.
+            Text at the start of the file names, so that a folder can hold several models; None: "".
         overwrite
             If True, the folder may exist. Its model is replaced.
         save_anndata
@@ -123,7 +123,7 @@ class SavingBase(BaseModelClass):
         device
             Number of the device.
         prefix
-            What the names of the files begin with.
+            The `prefix` of :meth:`save`.
         pickle
             If True, ``model.pt`` is read, the pickle that scvi-tools' ``HubModel`` downloads. It can run any program:
             load only a pickle whose origin you trust.
@@ -156,7 +156,10 @@ class SavingBase(BaseModelClass):
         model.module.load_state_dict(saved.weights)
         model._restore_attributes(saved.attributes)
         if model.model_id_ and model.model_id_ != weights_fingerprint(model.module):
-            raise ValueError(f"The weights in {str(folder)!r} are not those of its model {model.model_id_}.")
+            raise ValueError(
+                f"A saved model must have the weights that it was saved with, but the weights in {str(folder)!r} are "
+                f"not those of its model {model.model_id_}. Copy the folder from its origin again."
+            )
         model.to_device(target)
         model.module.eval()
         if adata is not False:
@@ -170,14 +173,16 @@ class SavingBase(BaseModelClass):
         if registry.get("model_name") != cls.__name__ or registry.get("setup_method_name") not in ADATA_FILES:
             raise ValueError(
                 f"The model in {str(folder)!r} must be of the class {cls.__name__}, but is of the class "
-                f"{registry.get('model_name')}, set up by {registry.get('setup_method_name')}."
+                f"{registry.get('model_name')}, set up by {registry.get('setup_method_name')}. Name a folder that "
+                f"`{cls.__name__}.save` wrote."
             )
         arguments = saved.attributes.get("init_params_", {}).get("non_kwargs", {})
         unknown = sorted(set(arguments) - set(inspect.signature(cls).parameters))
         if unknown:
             raise ValueError(
-                f"The model in {str(folder)!r} was saved by another version ({saved.saved_by}), with parameters that "
-                f"this version does not have: {unknown}. Train it again, or load it with that version."
+                f"A saved model must have only parameters of this version of {cls.__name__}, but the model in "
+                f"{str(folder)!r}, saved by {saved.saved_by}, also has {unknown}. Load it with the version that saved "
+                "it, or train it again."
             )
         return registry, arguments
 
@@ -208,7 +213,7 @@ class SavingBase(BaseModelClass):
         dir_path
             The folder of the model.
         prefix
-            What the names of its files begin with.
+            The `prefix` of :meth:`save`.
 
         Returns
         -------
@@ -230,15 +235,20 @@ class SavingBase(BaseModelClass):
         dir_path
             The folder of the model.
         prefix
-            What the names of its files begin with.
+            The `prefix` of :meth:`save`.
 
         Raises
         ------
         ValueError
             If the folder has no model, or its files are damaged or of another version.
         """
-        import_module("rich.pretty")  # scvi-tools uses it without importing it
+        prepare_view()
         AnnDataManager.view_setup_method_args(SavingBase.load_registry(dir_path, prefix))
+
+
+def prepare_view() -> None:
+    """Import the module of rich that scvi-tools 1.4.2 shows a setup with, and does not import."""
+    import_module("rich.pretty")
 
 
 def _gene_names(registry: Mapping[str, Any]) -> pd.Index:
