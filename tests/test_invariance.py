@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The query has .* genes, and only"),
 ]
 MODEL_GENES = [f"gene{i}" for i in range(60)]
-# what each cell adds to what is drawn, so that no draw is refused for looking like what is no counts
+# what each cell adds to what is drawn, so that no draw raises an error for looking like what is no counts
 PLAIN = np.arange(60) % 3
 
 HELD = {

@@ -51,7 +51,7 @@ def test_a_confusion_figure_leaves_nothing_to_close(tmp_path):
 
 
 @pytest.mark.parametrize("draw", [confusion, confusion_figure])
-def test_confusion_rejects_no_cells(draw):
+def test_confusion_of_no_cells_raises(draw):
     with pytest.raises(ValueError, match="at least one"):
         draw([], [])
 

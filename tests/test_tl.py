@@ -109,7 +109,7 @@ def test_cells_without_a_label_stay_so(layers):
         ({"strength": -1}, "0 or more, got -1"),
     ],
 )
-def test_impossible_arguments_of_smooth_are_rejected(layers, arguments, words):
+def test_impossible_arguments_of_smooth_raise(layers, arguments, words):
     with pytest.raises(ValueError, match=words):
         tl.smooth(layers, **arguments)
 
@@ -135,7 +135,7 @@ def test_over_clusters_come_from_leiden(layers):
     assert list(layers.obs["hrca_majority"].cat.categories) == list(layers.obs["hrca"].cat.categories)
 
 
-def test_impossible_arguments_of_majority_vote_are_rejected(layers):
+def test_impossible_arguments_of_majority_vote_raise(layers):
     with pytest.raises(ValueError, match="obsp must have 'connectivities'"):
         tl.majority_vote(layers)
     with pytest.raises(ValueError, match="got 'leiden'"):

@@ -178,8 +178,8 @@ def test_many_rejected_cells_are_warned_of():
     assert rejection_warning(novelty[:0], 0.1, "Unknown") is None
 
 
-def test_refused_factors_are_warned_of():
-    fit = replace(query_fit(np.stack([cluster_with(0)]), np.zeros(1)), refused_log_sd=2.34)
+def test_discarded_factors_are_warned_of():
+    fit = replace(query_fit(np.stack([cluster_with(0)]), np.zeros(1)), discarded_log_sd=2.34)
     cells = cells_of(np.arange(90) % 3, fit=fit, fits=fits_of(np.zeros(90, dtype=int), np.zeros(90)))
     (sentence,) = prediction_warnings(cells, LABELS, GENES, np.log(PROFILES))
     assert sentence.startswith(

@@ -308,7 +308,7 @@ def test_every_changed_byte_of_weights_is_found_or_harmless(published):
         assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
-def test_weights_that_imply_a_huge_network_are_refused_before_it_is_made(published):
+def test_weights_that_imply_a_huge_network_raise_before_it_is_made(published):
     # every single matrix is small, but one of `n_hidden` by `n_latent` would be a million times a million
     state = torch.load(published / "AE_200.pth", weights_only=True)
     state["input_layer.0.layer.weight"] = torch.zeros(1_000_000, 60)
@@ -318,7 +318,7 @@ def test_weights_that_imply_a_huge_network_are_refused_before_it_is_made(publish
         load_published(published, n_heads=4)
 
 
-def test_a_huge_number_in_a_key_is_refused(published):
+def test_a_huge_number_in_a_key_raises(published):
     state = torch.load(published / "AE_200.pth", weights_only=True)
     state["enc.999999999999.norm.weight"] = torch.zeros(1)
     torch.save(state, published / "AE_200.pth")
@@ -339,7 +339,7 @@ def test_a_huge_number_in_a_key_is_refused(published):
         ),
     ],
 )
-def test_weights_that_are_none_are_refused(published, key, value, words):
+def test_weights_that_are_none_raise(published, key, value, words):
     state = torch.load(published / "AE_200.pth", weights_only=True)
     if value is None:
         del state[key]
@@ -350,7 +350,7 @@ def test_weights_that_are_none_are_refused(published, key, value, words):
         load_published(published, n_heads=4)
 
 
-def test_a_changed_byte_of_labels_is_read_or_refused(published):
+def test_a_changed_byte_of_labels_is_read_or_raises(published):
     path, rng = published / "dictionary.npy", np.random.default_rng(0)
     written = path.read_bytes()
     for position in rng.integers(0, len(written), 500):

@@ -58,6 +58,6 @@ def test_no_shared_gene_shows_three_names_of_each_side():
         check_shared(0, pd.Index([f"ENSG{i}" for i in range(5)]), MODEL_GENES)
 
 
-def test_duplicated_genes_are_rejected_by_name():
+def test_duplicated_genes_raise_by_name():
     with pytest.raises(ValueError, match=r"`adata.var_names` has 1 duplicated: \['b'\]"):
         check_unique(pd.Index(["a", "b", "b", "b"]), "`adata.var_names`")

@@ -85,7 +85,7 @@ def test_results_of_some_cells_are_written_into_a_collection(query, tiny_model, 
         (3, "at least one cell"),
     ],
 )
-def test_indices_that_name_no_cells_are_refused(query, indices, words):
+def test_indices_that_name_no_cells_raise(query, indices, words):
     adata, _ = open_query_input(query, "rna")
     with pytest.raises(ValueError, match=words):
         select_cells(adata, np.array(indices) if isinstance(indices, list) else indices)

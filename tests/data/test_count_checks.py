@@ -24,7 +24,7 @@ def test_counts_pass(container, dtype):
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("case", BAD)
-def test_other_values_are_rejected(container, case):
+def test_other_values_raise(container, case):
     value, words = BAD[case]
     x = GOOD.astype(np.float32)
     x[1, 2] = value
@@ -37,7 +37,7 @@ def test_large_fractions_are_not_called_logs():
         check_counts(np.array([[250.5, 3.0]]), "`adata.X`")
 
 
-def test_negative_integers_are_rejected():
+def test_negative_integers_raise():
     with pytest.raises(ValueError, match="negative"):
         check_counts(np.array([[-1, 3]]), "`adata.X`")
 

@@ -16,7 +16,7 @@ def test_a_missing_layer_lists_those_that_are_there():
     assert find_slot(adata, "raw_counts").matrix(adata).sum() == 4
 
 
-def test_an_empty_x_is_rejected():
+def test_an_empty_x_raises():
     adata = ad.AnnData(obs={"a": [1, 2]}, layers={})
     with pytest.raises(ValueError, match="it is empty"):
         find_slot(adata, None)

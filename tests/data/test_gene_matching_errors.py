@@ -18,7 +18,7 @@ def check(names, target=TARGET, cells=CELLS, owner="adata", **columns):
     check_gene_match(match_genes(var, target), target, var, cells, owner)
 
 
-def test_a_name_twice_in_the_index_is_rejected_if_the_model_knows_it():
+def test_a_name_twice_in_the_index_raises_if_the_model_knows_it():
     with pytest.raises(
         ValueError, match=r"1 of the model's genes duplicated: \['GENEA0'\].*make_unique.*its columns\.$"
     ):
@@ -78,7 +78,7 @@ def test_cells_with_the_names_of_genes_are_a_transposed_matrix():
         check(["cell0", "cell1"], cells=GENES)
 
 
-def test_two_species_are_rejected_with_and_without_target_genes():
+def test_two_species_raise_with_and_without_target_genes():
     var = pd.DataFrame(index=["GRCh38_ACTB", "mm10___Actb"])
     for target in (None, TARGET):
         with pytest.raises(ValueError, match="must be of one species"):

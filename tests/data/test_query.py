@@ -112,7 +112,7 @@ def test_a_sample_with_a_bad_cell_between_the_sampled_ones_is_named(tiny_model, 
     assert "hrca" not in query.obs
 
 
-def test_a_column_of_labels_that_is_there_twice_is_refused():
+def test_a_column_of_labels_that_is_there_twice_raises():
     obs = pd.DataFrame([["a", "b"]] * 3, columns=["cell_type"] * 2)
     with pytest.raises(ValueError, match="`adata.obs` has 2 columns 'cell_type'"):
         known_labels(obs, "cell_type", "Unknown")

@@ -250,12 +250,12 @@ def test_samples_are_predicted_one_by_one(tiny_model, query, several):
         lambda query: [[query]],
     ],
 )
-def test_objects_without_genes_and_cells_are_rejected(tiny_model, query, wrong):
+def test_objects_without_genes_and_cells_raise(tiny_model, query, wrong):
     with pytest.raises(TypeError, match=r"A query must be an AnnData.*`anndata.AnnData\(counts"):
         tiny_model.predict(wrong(query))
 
 
-def test_files_of_other_formats_are_rejected(tiny_model, query, tmp_path):
+def test_files_of_other_formats_raise(tiny_model, query, tmp_path):
     with pytest.raises(FileNotFoundError, match="no file '.*nothing.h5ad'"):
         tiny_model.predict(tmp_path / "nothing.h5ad")
     (tmp_path / "counts.csv").write_text("gene,cell\n")

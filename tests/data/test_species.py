@@ -32,7 +32,7 @@ def test_two_species(names, species):
         (("", ""), "Keep the genes, and the cells"),
     ],
 )
-def test_two_species_are_rejected_with_a_remedy(prefixes, remedy):
+def test_two_species_raise_with_a_remedy(prefixes, remedy):
     names = [*(prefixes[0] + name for name in HUMAN), *(prefixes[1] + name for name in MOUSE[:2])]
     with pytest.raises(ValueError, match=rf"one species, but `adata.var_names` has those of two.*{remedy}"):
         check_single_species(pd.Index(names), "`adata.var_names`")

@@ -94,7 +94,7 @@ def test_one_sample_is_read_of_each_matrix(reference, monkeypatch):
     [(["ENSG00000075624"], ["cell1"]), (["ACTB"], ["AAACCTGAGAAACCAT-1"])],
     ids=["Ensembl ids in rows", "barcodes in columns"],
 )
-def test_a_transposed_matrix_is_rejected(rows, columns):
+def test_a_transposed_matrix_raises(rows, columns):
     with pytest.raises(ValueError, match=r"Rows must be cells.*adata = adata.T"):
         check_orientation(pd.Index(rows), pd.Index(columns))
     check_orientation(pd.Index(columns), pd.Index(rows))

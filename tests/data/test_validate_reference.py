@@ -80,7 +80,7 @@ def test_a_column_that_is_there_twice(reference):
 
 
 @pytest.mark.parametrize("first", ["0", "V1"])
-def test_positions_are_refused_and_the_column_with_names_is_named(reference, first):
+def test_positions_raise_and_the_column_with_names_is_named(reference, first):
     reference.var["chromosome"], reference.var["features"] = "chr1", reference.var_names.to_numpy()
     names = [f"{first[:-1]}{int(first[-1]) + i}" for i in range(reference.n_vars)]
     reference.var_names = names
@@ -93,7 +93,7 @@ def test_positions_are_refused_and_the_column_with_names_is_named(reference, fir
     setup(reference, labels_key="cell_type")
 
 
-def test_transcripts_are_refused(reference):
+def test_transcripts_raise(reference):
     reference.var_names = [f"ENST{i:011}" for i in range(reference.n_vars)]
     with pytest.raises(ValueError, match=r"Ensembl transcript ids \(human\).*Sum them by gene"):
         setup(reference, labels_key="cell_type")
@@ -112,7 +112,7 @@ def test_transcripts_are_refused(reference):
         pytest.param(lambda x: np.ma.array(x.toarray()), id="masked"),
     ],
 )
-def test_values_that_training_cannot_read_are_refused_with_a_way_out(reference, convert):
+def test_values_that_training_cannot_read_raise_with_a_way_out(reference, convert):
     counts = reference.X.toarray()
     reference.X = convert(reference.X)
     with pytest.raises(ValueError, match="`adata.X`") as error:
@@ -167,7 +167,7 @@ def sampled_rows(n_obs: int) -> list[slice]:
     return _sampled_blocks(n_obs, MAX_SAMPLED_CELLS, on_disk=True)
 
 
-def test_a_value_larger_than_any_count_is_refused_in_memory(reference):
+def test_a_value_larger_than_any_count_raises_in_memory(reference):
     reference.X.data[3] = 1e30
     with pytest.raises(ValueError, match="1e\\+30, which is larger than any count"):
         setup(reference, labels_key="cell_type")
@@ -204,7 +204,7 @@ def test_values_that_are_not_counts(reference, value):
         setup(reference, labels_key="cell_type")
 
 
-def test_a_rejected_reference_is_not_changed():
+def test_a_reference_that_raises_is_not_changed():
     adata = labelled([1, 2, 3] * 3)
     before = adata.copy()
     with pytest.raises(ValueError, match="strings"):
@@ -230,14 +230,14 @@ def test_counts_in_a_layer_are_found_and_registered(reference, query):
     assert (model.adata_manager.get_from_registry("X") != expected).nnz == 0
 
 
-def test_counts_in_raw_alone_are_rejected_with_a_remedy(reference):
+def test_counts_in_raw_alone_raise_with_a_remedy(reference):
     reference.raw = reference
     reference.X = reference.X.log1p()
     with pytest.raises(ValueError, match=r"`adata.layers\['counts'\] = adata.raw\[:, adata.var_names\].X.copy\(\)`"):
         setup(reference, labels_key="cell_type")
 
 
-def test_raw_that_is_named_is_rejected_with_a_remedy(reference):
+def test_raw_that_is_named_raises_with_a_remedy(reference):
     reference.raw = reference
     reference.X = reference.X.log1p()
     with pytest.raises(ValueError, match=r"`adata.raw` was named, but cannot be registered.*adata.raw.to_adata\(\)`"):
@@ -253,7 +253,7 @@ def test_x_can_be_named(reference):
     setup(reference, labels_key="cell_type", layer="X")
 
 
-def test_genes_as_rows_are_rejected(reference):
+def test_genes_as_rows_raise(reference):
     reference.obs_names = [f"ENSG{i:011}" for i in range(100)]
     with pytest.raises(ValueError, match=r"Rows must be cells.*adata = adata.T"):
         setup(reference, labels_key="cell_type")

@@ -12,7 +12,7 @@ from hrca.data._zero_filled import check_zero_filled
 GENES = pd.Index([f"GENE{letter}{i}" for letter in "AB" for i in range(30)])
 
 
-def test_zeros_for_absent_genes_are_rejected_from_enough_cells_and_counts():
+def test_zeros_for_absent_genes_raise_from_enough_cells_and_counts():
     counts = np.random.default_rng(0).poisson(1.0, (60, 60)).astype(float)
     alignment = GeneAlignment(make_selector(np.arange(60), 60), np.ones(60, dtype=bool))
     genes = TargetGenes(GENES, np.ones(60), profile=np.full(60, 1 / 60))

@@ -37,11 +37,11 @@ def n_epochs(model: hrca.HRCA, phase: str) -> int:
     ],
 )
 @pytest.mark.parametrize("method", ["setup_anndata", "setup_mudata"])
-def test_a_setup_refuses_what_hrca_lacks_and_says_why(reference, method, arguments, reason):
+def test_a_setup_raises_for_what_hrca_lacks_and_says_why(reference, method, arguments, reason):
     (name,) = arguments
-    with pytest.raises(TypeError, match=rf"`{method}` takes no `{name}`: .*{reason}") as refusal:
+    with pytest.raises(TypeError, match=rf"`{method}` takes no `{name}`: .*{reason}") as raised:
         getattr(hrca.HRCA, method)(reference, labels_key="cell_type", **arguments)
-    assert str(refusal.value).count(". ") == 0
+    assert str(raised.value).count(". ") == 0
     assert not any(name.startswith("_scvi") for name in reference.obs)
 
 
@@ -61,7 +61,7 @@ def test_cells_of_a_query_in_the_reference_stay_unlabelled(reference):
     assert len(model.predict(key_added=None)) == 100
 
 
-def test_sizes_of_scvi_are_refused_with_one_that_would_do(reference):
+def test_sizes_of_scvi_raise_with_one_that_would_do(reference):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     with pytest.raises(ValueError, match="multiple of `n_heads`, got 10 and 8; 8 would do"):
         hrca.HRCA(reference, n_hidden=128, n_latent=10, n_layers=2)
@@ -141,14 +141,14 @@ def test_a_given_length_of_pretraining_holds():
 
 
 @pytest.mark.parametrize("arguments", [{"max_epochs": 0}, {"max_epochs": -1}])
-def test_no_epochs_are_refused_before_pretraining(arguments):
+def test_no_epochs_raise_before_pretraining(arguments):
     model = new_model()
     with pytest.raises(ValueError, match="`max_epochs` must be at least 1"):
         model.train(**arguments, **QUIET)
     assert not model.history
 
 
-def test_a_query_in_the_first_position_is_refused(query):
+def test_a_query_in_the_first_position_raises(query):
     with pytest.raises(TypeError, match=r"`max_epochs` must be .*got AnnData.*`train\(query=adata\)`"):
         new_model().train(query)
 
@@ -162,7 +162,7 @@ def test_plan_kwargs_reach_both_phases():
     assert [float(model.history[f"{phase}_lr"].iloc[0, 0]) for phase in ("pretrain", "finetune")] == [1e-2, 1e-2]
 
 
-def test_an_unknown_plan_argument_is_refused_with_the_known_ones():
+def test_an_unknown_plan_argument_raises_with_the_known_ones():
     with pytest.raises(TypeError, match=r"`plan_kwargs` must hold some of .*'lr'.*got \['weight_decay'\]"):
         new_model().train(1, plan_kwargs={"weight_decay": 0.1}, **QUIET)
 
@@ -245,7 +245,7 @@ def test_early_stopping_follows_another_monitor(caplog):
     assert f"kept the weights of epoch {scores.idxmax() + 1}, the highest validation_accuracy" in caplog.text
 
 
-def test_an_unknown_monitor_is_refused_with_the_known_ones():
+def test_an_unknown_monitor_raises_with_the_known_ones():
     with pytest.raises(RuntimeError, match="validation_loss"):
         new_model().train(2, pretrain_epochs=1, early_stopping=True, early_stopping_monitor="elbo_validation", **QUIET)
 
@@ -271,12 +271,12 @@ def test_samples_of_each_label_are_drawn_anew_in_each_epoch():
     ],
 )
 @pytest.mark.parametrize("method", ["train", "pretrain", "finetune"])
-def test_training_refuses_what_hrca_lacks_and_says_why(method, name, value, reason):
+def test_training_raises_for_what_hrca_lacks_and_says_why(method, name, value, reason):
     with pytest.raises(TypeError, match=rf"`{method}` takes no `{name}`: .*{reason}"):
         getattr(new_model(), method)(1, **{name: value})
 
 
-def test_an_unknown_argument_is_refused_before_pretraining():
+def test_an_unknown_argument_raises_before_pretraining():
     model = new_model()
     with pytest.raises(TypeError, match="no argument `early_stoping`"):
         model.train(1, early_stoping=True, **QUIET)
@@ -341,7 +341,7 @@ def test_cells_outside_the_indices_have_missing_values(tiny_model, query):
     assert query.uns["hrca"]["n_predicted_cells"] == 3
 
 
-def test_indices_of_a_list_are_refused(tiny_model, query):
+def test_indices_of_a_list_raise(tiny_model, query):
     with pytest.raises(ValueError, match="`indices` name cells of one query, got a list of 2"):
         tiny_model.predict([query, query.copy()], indices=[0])
 
@@ -384,7 +384,7 @@ def test_normalized_expression_is_on_scvi_tools_scale(tiny_model, query):
         ("get_normalized_expression", "return_mean", "no distribution"),
     ],
 )
-def test_prediction_refuses_what_hrca_lacks_and_says_why(tiny_model, query, method, name, reason):
+def test_prediction_raises_for_what_hrca_lacks_and_says_why(tiny_model, query, method, name, reason):
     with pytest.raises(TypeError, match=rf"`{method}` takes no `{name}`: .*{reason}"):
         getattr(tiny_model, method)(query, **{name: True})
 

@@ -26,7 +26,7 @@ def test_a_label_that_is_only_predicted_does_not_enter_the_mean():
 
 
 @pytest.mark.parametrize(("labels", "predicted"), [(["a"], ["a", "b"]), ([], [])])
-def test_unequal_lengths_and_no_cells_are_rejected(labels, predicted):
+def test_unequal_lengths_and_no_cells_raise(labels, predicted):
     with pytest.raises(ValueError, match=f"got {len(labels)} and {len(predicted)}"):
         annotation_scores(labels, predicted)
 

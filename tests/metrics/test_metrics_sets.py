@@ -28,6 +28,6 @@ def test_a_slash_in_a_label_is_found_in_obsm():
     assert set_scores(["L2/3"], pd.DataFrame({"L2|3": [True]})).loc["all", "coverage"] == 1
 
 
-def test_sets_of_other_cells_are_rejected():
+def test_sets_of_other_cells_raise():
     with pytest.raises(ValueError, match="got 1 and 2"):
         set_scores(["a"], pd.DataFrame({"a": [True, False]}))

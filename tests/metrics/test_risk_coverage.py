@@ -30,6 +30,6 @@ def test_the_order_alone_counts():
     assert risk_coverage_area(LABELS, PREDICTED, perfect) < area < risk_coverage_area(LABELS, PREDICTED, worst)
 
 
-def test_a_confidence_of_nan_is_rejected():
+def test_a_confidence_of_nan_raises():
     with pytest.raises(ValueError, match="1 that are NaN"):
         risk_coverage(["a", "b"], ["a", "b"], [0.5, np.nan])

@@ -69,7 +69,7 @@ def test_a_folder_serves_as_well(source, tmp_path):
     np.testing.assert_array_equal(first.get_latent_representation(cells), source.get_latent_representation(cells))
 
 
-def test_an_untrained_model_and_foreign_genes_are_refused(source):
+def test_an_untrained_model_and_foreign_genes_raise(source):
     reference = new_reference()
     reference.var_names = "ENSG" + reference.var_names
     with pytest.raises(ValueError, match="share none"):

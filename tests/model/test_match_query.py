@@ -273,7 +273,7 @@ def break_query(query, case):
     ],
 )
 @pytest.mark.parametrize("method", ["match", "train"])
-def test_a_query_that_cannot_be_matched_is_refused_before_any_work(deep_reference, sparse_query, case, words, method):
+def test_a_query_that_cannot_be_matched_raises_before_any_work(deep_reference, sparse_query, case, words, method):
     model, query = new_model(deep_reference), break_query(sparse_query, case)
     with pytest.raises(ValueError, match=words):
         model.match_query(query) if method == "match" else model.train(1, pretrain_epochs=1, query=query, **QUIET)
@@ -452,7 +452,7 @@ def test_matching_the_platform_is_told_and_changes_the_probabilities(matched_mod
     assert np.abs(probabilities[0] - probabilities[1]).max() > 0.01
 
 
-def test_a_query_without_the_matched_genes_is_refused(matched_model):
+def test_a_query_without_the_matched_genes_raises(matched_model):
     # genes that the model has, but did not use
     with pytest.raises(ValueError, match=r"15 of its 60 genes, and 0 \(0.0%\) of the 30 informative ones"):
         matched_model.predict(synthetic(10)[:, N_SHARED:].copy())

@@ -1,4 +1,4 @@
-"""Prediction: the same answer whatever the query's container, order or company; what is written; what is refused."""
+"""Prediction: the same answer whatever the query's container, order or company; what is written; what raises."""
 
 import anndata as ad
 import mudata
@@ -197,7 +197,7 @@ def test_a_view_becomes_actual_and_its_parent_stays(tiny_model, query):
     assert "hrca" not in query.obs
 
 
-def test_a_view_of_a_backed_query_is_refused_before_any_work(tiny_model, query, tmp_path, monkeypatch):
+def test_a_view_of_a_backed_query_raises_before_any_work(tiny_model, query, tmp_path, monkeypatch):
     part = backed_view(query, tmp_path)
     whole = AnnCollection([part, query])
     in_memory = part.to_memory()
@@ -287,7 +287,7 @@ def test_many_unseen_cells_are_not_passed_over(tiny_model):
     ("column", "words"),
     [("nothing", r"got 'nothing'; it has \['cell_type', 'other'\]"), ("other", r"\['x'\].*the model \['type 0'")],
 )
-def test_evaluate_refuses_labels_it_cannot_compare(tiny_model, column, words):
+def test_evaluate_raises_for_labels_it_cannot_compare(tiny_model, column, words):
     cells = synthetic(6)
     cells.obs["other"] = "x"
     with pytest.raises(ValueError, match=words):
@@ -319,7 +319,7 @@ def break_query(query, case):
         ("no shared genes", r"it has 0 of its 60 genes.*ENSMUSG.*'gene0', 'gene1', 'gene2'"),
     ],
 )
-def test_a_bad_query_is_refused_before_any_work_and_left_alone(tiny_model, query, case, words, monkeypatch):
+def test_a_bad_query_raises_before_any_work_and_is_left_alone(tiny_model, query, case, words, monkeypatch):
     query = break_query(query, case)
     before = query.copy()
     monkeypatch.setattr(type(tiny_model.module), "classify", lambda *_: pytest.fail("work had started"))
@@ -329,23 +329,23 @@ def test_a_bad_query_is_refused_before_any_work_and_left_alone(tiny_model, query
     np.testing.assert_array_equal(query.X.toarray(), before.X.toarray())
 
 
-def test_a_missing_layer_is_refused(tiny_model, query):
+def test_a_missing_layer_raises(tiny_model, query):
     with pytest.raises(ValueError, match="got 'counts'"):
         tiny_model.predict(query, layer="counts")
 
 
-def test_unknown_genes_are_refused(tiny_model, query):
+def test_unknown_genes_raise(tiny_model, query):
     with pytest.raises(ValueError, match=r"lacks \['no gene'\]"):
         tiny_model.get_reconstruction(query, gene_list=["gene1", "no gene"])
 
 
-def test_a_batch_of_nothing_is_refused(tiny_model, query):
+def test_a_batch_of_nothing_raises(tiny_model, query):
     with pytest.raises(ValueError, match="`batch_size` must be at least 1, got 0"):
         tiny_model.predict(query, batch_size=0)
 
 
 @pytest.mark.parametrize("method", ["predict", "get_latent_representation", "get_reconstruction"])
-def test_a_model_that_is_not_trained_is_refused(reference, query, method):
+def test_a_model_that_is_not_trained_raises(reference, query, method):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
     with pytest.raises(ValueError, match=r"trained.*model.train\(\)"):

@@ -48,7 +48,7 @@ CHANGES = {
 
 @pytest.mark.parametrize(("change", "words"), CHANGES.items())
 @pytest.mark.parametrize("is_made_before", [True, False])
-def test_a_reference_that_changed_after_its_setup_is_refused(change, words, is_made_before):
+def test_a_reference_that_changed_after_its_setup_raises(change, words, is_made_before):
     adata = synthetic(90)
     hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
     if is_made_before:
@@ -63,7 +63,7 @@ def test_a_reference_that_changed_after_its_setup_is_refused(change, words, is_m
     assert not model.is_trained
 
 
-def test_a_reference_that_changed_is_refused_by_adapt_and_match_query():
+def test_a_reference_that_changed_raises_in_adapt_and_match_query():
     adata = synthetic(90)
     query = synthetic(60)
     model = new_model(adata)
@@ -113,7 +113,7 @@ def test_a_copy_that_is_set_up_leaves_the_original_as_it_was():
 
 
 @pytest.mark.filterwarnings("ignore:.*pull_on_update:FutureWarning")
-def test_a_changed_mudata_is_refused():
+def test_a_changed_mudata_raises():
     rna = synthetic(90)
     mdata = md.MuData({"rna": rna})
     hrca.HRCA.setup_mudata(mdata, labels_key="cell_type", modalities={"rna_layer": "rna", "labels_key": "rna"})

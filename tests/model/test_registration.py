@@ -117,7 +117,7 @@ def test_a_mudata_of_other_names_is_mapped():
     assert list(hrca.HRCA(mdata, **TINY).gene_names) == [f"gene{i}" for i in range(60)]
 
 
-def test_duplicated_genes_are_rejected():
+def test_duplicated_genes_raise():
     with pytest.raises(ValueError, match="the model has 1 duplicated"):
         build_registry(hrca.HRCA, pd.Index(["a", "a"]), LABELS)
 

@@ -209,7 +209,7 @@ def test_a_planted_pickle_is_not_run(saved, tmp_path, query, tiny_model, name):
         assert program.exists()
 
 
-def test_a_folder_with_a_pickle_alone_is_refused(saved, tmp_path):
+def test_a_folder_with_a_pickle_alone_raises(saved, tmp_path):
     (tmp_path / "pickled").mkdir()
     torch.save(Program(tmp_path / "it ran"), tmp_path / "pickled" / "model.pt")
     with pytest.raises(
@@ -222,7 +222,7 @@ def test_a_folder_with_a_pickle_alone_is_refused(saved, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["missing", "unknown", "shape", "parameter"])
-def test_a_pickle_of_an_earlier_version_is_refused_in_one_sentence(tiny_model, tmp_path, change):
+def test_a_pickle_of_an_earlier_version_raises_in_one_sentence(tiny_model, tmp_path, change):
     tiny_model.save(tmp_path / "model", pickle=True)
     path = tmp_path / "model" / "model.pt"
     content = torch.load(path, weights_only=False)
@@ -268,7 +268,7 @@ def test_the_arguments_of_the_setup_are_shown(saved, capsys):
     assert "cell_type" in capsys.readouterr().out
 
 
-def test_a_model_of_another_class_is_refused(tmp_path):
+def test_a_model_of_another_class_raises(tmp_path):
     reference = synthetic(100)
     scvi.model.SCVI.setup_anndata(reference)
     scvi.model.SCVI(reference, n_hidden=4).save(tmp_path / "model")
@@ -276,7 +276,7 @@ def test_a_model_of_another_class_is_refused(tmp_path):
         hrca.HRCA.load(tmp_path / "model", pickle=True)
 
 
-def test_weights_that_are_no_numbers_are_refused(tiny_model, tmp_path):
+def test_weights_that_are_no_numbers_raise(tiny_model, tmp_path):
     model = untrained()
     for name, broken in (("gene_ae.encoder_input.0.weight", "nan"), ("gene_mask", "nan"), ("output.weight", "inf")):
         weights = {k: v.clone() for k, v in tiny_model.module.state_dict().items()}
@@ -289,7 +289,7 @@ def test_weights_that_are_no_numbers_are_refused(tiny_model, tmp_path):
             hrca.HRCA.load(tmp_path / "model")
 
 
-def test_another_models_weights_are_refused(tiny_model, saved, tmp_path):
+def test_another_models_weights_raise(tiny_model, saved, tmp_path):
     other = untrained()
     other._mark_fitted(is_finetuned=True)
     other.save(tmp_path / "other")
@@ -335,7 +335,7 @@ def test_a_model_of_another_format_says_so(saved, number, words):
 
 
 @pytest.mark.parametrize("document", ["[]", "{}", '{"format": "1"}', "[" * 100_000, '{"format": 1}', "not JSON"])
-def test_a_file_of_another_kind_is_refused(saved, document):
+def test_a_file_of_another_kind_raises(saved, document):
     (saved / "model.json").write_text(document)
     with pytest.raises(ValueError, match="must be as `model.save` wrote"):
         hrca.HRCA.load(saved)

@@ -76,7 +76,7 @@ def test_a_missing_modality_lists_those_that_are_there(tiny_model, query, refere
         hrca.HRCA.setup_mudata(as_mudata(reference, "genes"), labels_key="cell_type")
 
 
-def test_bad_counts_in_a_modality_are_refused(reference):
+def test_bad_counts_in_a_modality_raise(reference):
     reference.X.data[0] = 0.5
     with pytest.raises(ValueError, match="raw counts"):
         hrca.HRCA.setup_mudata(as_mudata(reference), labels_key="cell_type")

@@ -208,14 +208,14 @@ def test_a_reference_with_empty_cells_trains(reference):
         ({"batch_size": 1}, "at least 2 cells.*`batch_size` is 1"),
     ],
 )
-def test_bad_arguments_are_refused(reference, arguments, words):
+def test_bad_arguments_raise(reference, arguments, words):
     model = new_model(reference)
     with pytest.raises(ValueError, match=words):
         model.train(1, pretrain_epochs=1, **arguments, **QUIET)
     assert not model.is_trained
 
 
-def test_a_query_in_the_place_of_epochs_is_refused(reference, query):
+def test_a_query_in_the_place_of_epochs_raises(reference, query):
     model = new_model(reference)
     with pytest.raises(TypeError, match=r"`max_epochs` must be .*, got AnnData.*`train\(query=adata\)`"):
         model.train(query)
@@ -262,14 +262,14 @@ def test_labels_are_needed_before_pretraining_starts(reference):
         ({"classifier_widths": ()}, "at least one stage"),
     ],
 )
-def test_sizes_that_make_no_network_are_refused(reference, sizes, words):
+def test_sizes_that_make_no_network_raise(reference, sizes, words):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     with pytest.raises(ValueError, match=words):
         hrca.HRCA(reference, **{**TINY, **sizes})
 
 
 @pytest.mark.parametrize("size", ["laptop", hrca.SIZES["laptop"]], ids=["its name", "without the stars"])
-def test_a_size_in_the_place_of_the_registry_is_refused(reference, size):
+def test_a_size_in_the_place_of_the_registry_raises(reference, size):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     with pytest.raises(TypeError, match=r"scvi-tools' registry .* `HRCA\(adata, size=\"laptop\"\)"):
         hrca.HRCA(reference, size)

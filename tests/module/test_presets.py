@@ -65,7 +65,7 @@ def test_every_preset_has_all_sizes_and_is_valid(name):
         ((2, 4, (4,)), "got 2 and 4; 4 would do"),
     ],
 )
-def test_sizes_that_define_no_network_are_rejected(arguments, message):
+def test_sizes_that_define_no_network_raise(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         check_sizes(*arguments)
 

@@ -1,4 +1,4 @@
-"""States are read as they were written; files of another kind are refused."""
+"""States are read as they were written; files of another kind raise an error."""
 
 import json
 import math

@@ -73,13 +73,13 @@ def test_factors_stay_where_few_cells_are_of_the_labels():
     assert (novel[~is_novel] > 0.5).mean() < 0.3
 
 
-def test_factors_beyond_the_limit_are_refused():
+def test_factors_beyond_the_limit_are_discarded():
     profiles, counts, _ = query(novel_fraction=0, log_sd=2.5)
     fitted = fit(profiles, counts)
-    assert fitted.refused_log_sd > MAX_PLATFORM_LOG_SD
+    assert fitted.discarded_log_sd > MAX_PLATFORM_LOG_SD
     np.testing.assert_array_equal(fitted.factors, np.ones(N_TYPE_GENES))
     trusted = fit(profiles, counts, open_set=False)
-    assert trusted.refused_log_sd == 0
+    assert trusted.discarded_log_sd == 0
     assert np.log(trusted.factors).std() > MAX_PLATFORM_LOG_SD
 
 

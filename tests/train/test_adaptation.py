@@ -397,13 +397,13 @@ def test_an_adapted_model_survives_a_file(tiny_model, query, tmp_path):
         ({"batch_size": 7}, "`batch_size` at least 4 and even, got 5 and 7"),
     ],
 )
-def test_too_few_steps_or_cells_are_refused(tiny_model, query, settings, words):
+def test_too_few_steps_or_cells_raise(tiny_model, query, settings, words):
     with pytest.raises(ValueError, match=words):
         tiny_model.adapt(query, **{**ADAPT, **settings})
 
 
 @pytest.mark.parametrize("phases", [0, 1])
-def test_a_model_that_is_not_fine_tuned_is_refused(reference, query, phases):
+def test_a_model_that_is_not_fine_tuned_raises(reference, query, phases):
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
     if phases:
@@ -435,7 +435,7 @@ def log_normalised(query: ad.AnnData) -> ad.AnnData:
         (log_normalised, "log1p of counts"),
     ],
 )
-def test_a_query_that_cannot_be_adapted_to_is_refused(tiny_model, query, broken, words):
+def test_a_query_that_cannot_be_adapted_to_raises(tiny_model, query, broken, words):
     before = state(tiny_model.module)
     with pytest.raises(ValueError, match=words):
         tiny_model.adapt(broken(query), **ADAPT)
@@ -541,7 +541,7 @@ def test_a_query_on_which_the_branches_agree_is_not_adapted_to(tiny_model, monke
     assert not chosen.module.is_adapted
 
 
-def test_a_query_without_counts_is_refused_with_the_choice_too(tiny_model, query):
+def test_a_query_without_counts_raises_with_the_choice_too(tiny_model, query):
     with pytest.raises(ValueError, match="must have cells with counts on the model's genes"):
         tiny_model.adapt(without_counts(query), **{**ADAPT, "select": True})
 

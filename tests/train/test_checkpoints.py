@@ -156,7 +156,7 @@ def test_a_users_callback_does_not_spoil_a_checkpoint(tmp_path):
     assert newest_checkpoint(tmp_path)["epoch"] == 2
 
 
-def test_more_epochs_of_a_phase_that_has_ended_are_refused_aloud(tmp_path):
+def test_more_epochs_of_a_phase_that_has_ended_are_warned_of(tmp_path):
     new_model().pretrain(2, checkpoint_dir=tmp_path, **QUIET)
     model = new_model()
     with pytest.warns(UserWarning, match=r"ended after 2 epochs; it is not trained for 5.*pretrain\(3\)") as record:
@@ -260,7 +260,7 @@ def test_a_training_with_a_damaged_checkpoint_goes_on_from_the_one_before(tmp_pa
     assert resumed.model_id_ == peace.model_id_
 
 
-def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):
+def test_a_checkpoint_of_another_format_raises(tmp_path, monkeypatch):
     broken_off(tmp_path)
     monkeypatch.setattr("hrca.train._checkpoints.CHECKPOINT_FORMAT", 2)
     with pytest.raises(ValueError, match=r"must have format 2, but .*-000004.ckpt has format 1: another version"):
@@ -278,7 +278,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path, monkeypatch):
         ("train_size", "train_size=0.9.*got `train_size=0.8`"),
     ],
 )
-def test_a_checkpoint_of_another_model_is_refused(tmp_path, change, words):
+def test_a_checkpoint_of_another_model_raises(tmp_path, change, words):
     broken_off(tmp_path)
     adata = synthetic(100)
     if change == "genes":
@@ -310,7 +310,7 @@ def test_finetuning_does_not_start_on_half_a_pretraining(tmp_path):
         ({"max_epochs": 0}, "`max_epochs` must be at least 1, got 0"),
     ],
 )
-def test_bad_arguments_are_refused(arguments, words):
+def test_bad_arguments_raise(arguments, words):
     with pytest.raises(ValueError, match=words):
         new_model().pretrain(**{"max_epochs": 1, **arguments}, **QUIET)
 

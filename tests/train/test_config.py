@@ -66,7 +66,7 @@ def test_a_fold_model_has_neither_the_users_callbacks_nor_logger():
         ({"freeze_encoder_epochs": 1, "trainer_kwargs": {"strategy": "ddp"}}, "ddp_find_unused_parameters_true"),
     ],
 )
-def test_settings_out_of_range_are_rejected(changes, words):
+def test_settings_out_of_range_raise(changes, words):
     with pytest.raises(ValueError, match=words):
         config(**changes).check()
     config().check()

@@ -76,7 +76,7 @@ def test_labels_that_are_all_unseen_are_counted():
 @pytest.mark.parametrize(
     ("column", "words"), [("nothing", "got 'nothing'"), (None, r"got 'cell_type'; it has \['annotation'\]")]
 )
-def test_a_missing_column_is_rejected_before_training(column, words):
+def test_a_missing_column_raises_before_training(column, words):
     model = new_model()
     with pytest.raises(ValueError, match=words):
         model.finetune(1, test_adata=labelled_cells(), test_labels_key=column, **QUIET)

@@ -106,7 +106,7 @@ def test_pretraining_has_ended_once_finetuning_has_begun():
         (checkpoint("pretrain", complete=False), {}, "must follow pre-training, which has not ended"),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_rejected(state, changes, words):
+def test_a_checkpoint_that_does_not_fit_raises(state, changes, words):
     with pytest.raises(ValueError, match=words):
         resume("finetune", state, **changes)
 

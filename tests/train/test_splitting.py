@@ -37,7 +37,7 @@ def test_an_earlier_split_is_kept():
 
 
 @pytest.mark.parametrize("train_size", [0, -0.1, 1.1])
-def test_a_train_size_out_of_range_is_rejected(train_size):
+def test_a_train_size_out_of_range_raises(train_size):
     with pytest.raises(ValueError, match=f"above 0 and at most 1, got {train_size}"):
         split_cells(None, CODES, "digest", train_size=train_size, seed=0)
 
@@ -78,7 +78,7 @@ def test_validation_cells_are_a_part_of_each_labels_rest():
 
 
 @pytest.mark.parametrize("validation_size", [-0.1, 0.6, 2])
-def test_a_validation_size_out_of_range_is_rejected(validation_size):
+def test_a_validation_size_out_of_range_raises(validation_size):
     with pytest.raises(ValueError, match=f"from 0 to 1 - `train_size`, got {validation_size}"):
         split_cells(None, CODES, "digest", train_size=0.5, seed=0, validation_size=validation_size)
 

@@ -99,7 +99,7 @@ def test_adam_has_torchs_own_defaults(reference):
 
 
 def test_clipping_under_mixed_precision_trains(reference):
-    # torch refuses a fused Adam there
+    # torch has no fused Adam there
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **TINY)
     model.train(1, pretrain_epochs=1, gradient_clip_val=1.0, precision="bf16-mixed", **QUIET)

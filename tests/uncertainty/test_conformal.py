@@ -266,7 +266,7 @@ def test_sets_are_written_and_read_with_the_model_and_the_query(model, tmp_path)
         ({"coverage": 0.9, "reweight_to_query": True, "class_conditional": True}, "got both"),
     ],
 )
-def test_impossible_options_of_sets_are_rejected(model, settings, words):
+def test_impossible_options_of_sets_raise(model, settings, words):
     with pytest.raises(ValueError, match=words):
         model.predict(synthetic(5), **settings)
 

@@ -50,13 +50,13 @@ def testified(monkeypatch):
 @pytest.fixture
 def trained_on(monkeypatch):
     """The cells that each training was given, by phase: to train, and to validate."""
-    prepare_phase, given = _training_steps.prepare_phase, {"pretrain": [], "finetune": []}
+    prepare_batches, given = _training_steps.prepare_batches, {"pretrain": [], "finetune": []}
 
-    def recorded(config, module, adata_manager, split, **settings):
+    def recorded(config, adata_manager, split, **settings):
         given[config.name].append((split.train, split.validation))
-        return prepare_phase(config, module, adata_manager, split, **settings)
+        return prepare_batches(config, adata_manager, split, **settings)
 
-    monkeypatch.setattr(_training_steps, "prepare_phase", recorded)
+    monkeypatch.setattr(_training_steps, "prepare_batches", recorded)
     return given
 
 
@@ -191,7 +191,7 @@ def test_save_and_load_keep_what_folds_taught(tmp_path):
 
 
 @pytest.mark.parametrize("n_folds", [1, 0, -3, 2.5, 3.0, True, "5", 101])
-def test_what_cannot_be_a_number_of_folds_is_refused_before_training(n_folds):
+def test_what_cannot_be_a_number_of_folds_raises_before_training(n_folds):
     model = new_model()
     for train in (
         lambda: model.train(1, pretrain_epochs=1, n_folds=n_folds, **QUIET),
@@ -202,7 +202,7 @@ def test_what_cannot_be_a_number_of_folds_is_refused_before_training(n_folds):
     assert model.history is None
 
 
-def test_a_model_that_knows_the_labels_is_refused():
+def test_a_model_that_knows_the_labels_raises():
     model = new_model()
     model.train(1, pretrain_epochs=1, **QUIET)
     before = model.model_id_
@@ -263,7 +263,7 @@ def test_a_training_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, monke
     np.testing.assert_array_equal(resumed.conformal_scores_.scores, peace.conformal_scores_.scores)
 
 
-def test_checkpoints_of_other_folds_are_refused(tmp_path):
+def test_checkpoints_of_other_folds_raise(tmp_path):
     options = {"checkpoint_dir": tmp_path, "resume": True, **QUIET}
     model = new_model()
     model.train(1, pretrain_epochs=1, n_folds=3, checkpoint_dir=tmp_path, **QUIET)
@@ -300,7 +300,7 @@ def test_bars_say_which_fold_they_are_of(monkeypatch):
     assert titles == [*(f"fold {fold}/2 {phase}" for fold in (1, 2) for phase in phases), *phases]
 
 
-def test_old_checkpoints_are_refused_before_any_copy_is_trained(tmp_path, trained_on):
+def test_old_checkpoints_raise_before_any_copy_is_trained(tmp_path, trained_on):
     new_model().finetune(1, checkpoint_dir=tmp_path, **QUIET)
     trained_on["finetune"].clear()
     for train in ("finetune", "train"):

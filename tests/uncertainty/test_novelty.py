@@ -245,6 +245,6 @@ def test_predict_labels_novel_cells_unknown(model, tmp_path):
 
 
 @pytest.mark.parametrize("rate", [0, 1])
-def test_impossible_rates_are_rejected(model, rate):
+def test_impossible_rates_raise(model, rate):
     with pytest.raises(ValueError, match=f"between 0 and 1, got {rate}"):
         model.predict(synthetic(5), novelty_fpr=rate)

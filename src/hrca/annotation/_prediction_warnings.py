@@ -119,10 +119,10 @@ def _novel_cells(cells: CellProbabilities, labels: list[str], gene_names: pd.Ind
 
 
 def _large_factors(cells: CellProbabilities) -> str | None:
-    refused = 0.0 if cells.query_fit is None else cells.query_fit.refused_log_sd
-    if refused:
+    log_sd = 0.0 if cells.query_fit is None else cells.query_fit.discarded_log_sd
+    if log_sd:
         return (
-            f"No platform factors were used: they would be too large (standard deviation of their logs {refused:.1f}). "
+            f"No platform factors were used: they would be too large (standard deviation of their logs {log_sd:.1f}). "
             "Either most cells are of types that the reference lacks, or the query is not of its species and tissue."
         )
     if cells.platform_log_sd <= WARNED_PLATFORM_LOG_SD:

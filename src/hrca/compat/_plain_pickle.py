@@ -1,8 +1,8 @@
 """Read a pickle without unpickling it.
 
 A pickle is a program, and Python's unpickler runs it. This interpreter knows the few instructions that build strings,
-numbers, lists, tuples and dictionaries. It refuses all others, and makes objects only by functions that the caller
-gives.
+numbers, lists, tuples and dictionaries. It raises an error for all others. It makes objects only by functions that the
+caller gives.
 """
 
 import pickletools

@@ -1,6 +1,5 @@
 """The state of a model, how it is saved, and the steps that training and prediction share."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -11,7 +10,7 @@ from scvi import REGISTRY_KEYS
 from scvi import settings as scvi_settings
 from scvi.model.base import BaseModelClass
 
-from hrca._refusals import missing_attribute
+from hrca._unsupported import missing_attribute
 from hrca.annotation._options import LabelSpace
 from hrca.data._cell_selection import CellIndices
 from hrca.data._gene_map import GeneMap, GeneMapInput, read_gene_map
@@ -30,7 +29,7 @@ from hrca.uncertainty._novelty_reference import NoveltyReference
 
 from ._reference_fields import restore_setup
 from ._registration import weights_fingerprint
-from ._saving import SavingBase
+from ._saving import SavingBase, prepare_view
 
 # Number of query cells that are dense at a time.
 PREDICTION_BATCH_SIZE = 512
@@ -233,8 +232,7 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         ValueError
             If the model was loaded without its reference, or `adata` was not set up.
         """
-        # scvi-tools 1.4.2 uses this module of rich without importing it
-        import_module("rich.pretty")
+        prepare_view()
         if adata is None and self.adata is None:
             raise ValueError(
                 "The setup of a reference can be shown, but this model was loaded without. "

@@ -13,7 +13,7 @@ from scvi.data import AnnDataManager
 
 from hrca._docs import docs
 from hrca._hierarchy import Hierarchy, read_hierarchy
-from hrca._refusals import SETUP_REFUSALS, refuses
+from hrca._unsupported import SETUP_UNSUPPORTED, raises_for
 from hrca.data._alignment import check_shared
 from hrca.data._gene_lookup import lookup_genes
 from hrca.data._gene_map import GeneMapInput, read_gene_map
@@ -155,7 +155,7 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
         self.init_params_ = self._get_init_params({**locals(), **sizes})
 
     @classmethod
-    @refuses(SETUP_REFUSALS)
+    @raises_for(SETUP_UNSUPPORTED)
     @docs.dedent
     def setup_anndata(
         cls,
@@ -211,7 +211,7 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin):
         cls.register_manager(manager)
 
     @classmethod
-    @refuses(SETUP_REFUSALS)
+    @raises_for(SETUP_UNSUPPORTED)
     @docs.dedent
     def setup_mudata(
         cls,

@@ -9,7 +9,7 @@ import pandas as pd
 from scvi import settings as scvi_settings
 
 from hrca._docs import docs
-from hrca._refusals import PREDICT_REFUSALS, refuses
+from hrca._unsupported import PREDICT_UNSUPPORTED, raises_for
 from hrca._warnings import annotate_sample_warnings, warn_user
 from hrca.annotation._labels import assemble_result, most_likely_labels
 from hrca.annotation._options import PredictOptions, check_ontology_terms
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 class PredictionMixin(HRCABase):
     """The prediction methods of :class:`hrca.HRCA`."""
 
-    @refuses(PREDICT_REFUSALS)
+    @raises_for(PREDICT_UNSUPPORTED)
     @docs.dedent
     def predict(
         self,

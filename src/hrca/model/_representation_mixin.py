@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from hrca._docs import docs
-from hrca._refusals import PREDICT_REFUSALS, refuses
+from hrca._unsupported import PREDICT_UNSUPPORTED, raises_for
 from hrca.data._cell_selection import CellIndices
 from hrca.data._query import Query
 from hrca.data._sources import QueryInput
@@ -23,7 +23,7 @@ TINY = 1e-12
 class RepresentationMixin(HRCABase):
     """Latent features and expression of :class:`hrca.HRCA`."""
 
-    @refuses(PREDICT_REFUSALS)
+    @raises_for(PREDICT_UNSUPPORTED)
     @docs.dedent
     def get_latent_representation(
         self,
@@ -57,7 +57,7 @@ class RepresentationMixin(HRCABase):
         n_latent = int(self.module.gene_ae.sizes["n_latent"])
         return self._outputs(self.module.encode, query, n_latent, batch_size)
 
-    @refuses(PREDICT_REFUSALS)
+    @raises_for(PREDICT_UNSUPPORTED)
     @docs.dedent
     def get_normalized_expression(
         self,
@@ -115,7 +115,7 @@ class RepresentationMixin(HRCABase):
 
         return self._expression(frequencies, adata, indices, positions, layer, batch_size, as_array=return_numpy)
 
-    @refuses(PREDICT_REFUSALS)
+    @raises_for(PREDICT_UNSUPPORTED)
     @docs.dedent
     def get_reconstruction(
         self,

@@ -9,12 +9,12 @@ import pandas as pd
 from lightning.pytorch.callbacks import Callback
 
 from hrca._docs import docs
-from hrca._refusals import TRAIN_REFUSALS, refuses
+from hrca._unsupported import TRAIN_UNSUPPORTED, raises_for
 from hrca._warnings import warn_user
 from hrca.data._sources import QueryInput
 from hrca.data._target_genes import TargetGenes
 from hrca.module._transforms import Corruption
-from hrca.train._adaptation import prepare_adaptation, reason_not_to_adapt
+from hrca.train._adaptation import adaptation_batches, prepare_adaptation, reason_not_to_adapt
 from hrca.train._config import PhaseConfig, configs_for_train, resolve_batch_size
 from hrca.train._query_matching import summarize_query_match
 from hrca.train._schedule import check_epochs
@@ -71,7 +71,7 @@ class TrainingMixin(TrainingSteps):
 
     # The training methods have more than eight parameters: the call in the specification names most of them, and
     # scvi-tools' models have the others.
-    @refuses(TRAIN_REFUSALS)
+    @raises_for(TRAIN_UNSUPPORTED)
     @docs.dedent
     def pretrain(
         self,
@@ -125,7 +125,7 @@ class TrainingMixin(TrainingSteps):
         self._check_reference()
         self._train_phases([config])
 
-    @refuses(TRAIN_REFUSALS)
+    @raises_for(TRAIN_UNSUPPORTED)
     @docs.dedent
     def finetune(
         self,
@@ -214,7 +214,7 @@ class TrainingMixin(TrainingSteps):
         test_set = None if test_adata is None else self._open_test_set(test_adata, test_labels_key)
         self._train_phases([config], n_folds, test_set)
 
-    @refuses(TRAIN_REFUSALS)
+    @raises_for(TRAIN_UNSUPPORTED)
     @docs.dedent
     def train(
         self,
@@ -299,7 +299,7 @@ class TrainingMixin(TrainingSteps):
             self.match_query(query)
         self._train_phases(configs, n_folds)
 
-    @refuses(TRAIN_REFUSALS)
+    @raises_for(TRAIN_UNSUPPORTED)
     @docs.dedent
     def adapt(
         self,
@@ -375,14 +375,14 @@ class TrainingMixin(TrainingSteps):
         if select and (reason := reason_not_to_adapt(before.novel_fraction, before.branch_agreement)):
             warn_user(reason)
             return adapted
+        batches = adaptation_batches(
+            adapted._reference_cells(), labelled, max_steps=max_steps, batch_size=batch_size, seed=self._seed()
+        )
         run = prepare_adaptation(
             adapted.module,
-            adapted._reference_cells(),
-            labelled,
+            batches,
             max_steps=max_steps,
-            batch_size=batch_size,
             lr=lr,
-            seed=self._seed(),
             callbacks=callbacks or (),
             trainer_kwargs=trainer_kwargs,
         )

@@ -37,6 +37,7 @@ from hrca.train._phase import (
     choose_epochs,
     end_without_training,
     log_end,
+    prepare_batches,
     prepare_phase,
     restrict,
 )
@@ -213,14 +214,18 @@ class TrainingSteps(HRCABase):
             state = checkpoint["model_state"]
         else:
             state = model_state(split, plain_history(self.history_), self._identity(), config)
+        cells = prepare_batches(
+            config,
+            self.adata_manager,
+            restrict(split, cell_mask),
+            splitter_cls=self._data_splitter_cls,
+            codes=self._reference_cells().codes,
+        )
         run = prepare_phase(
             config,
             self.module,
-            self.adata_manager,
-            restrict(split, cell_mask),
+            cells,
             plan_cls=self._plans[config.name],
-            splitter_cls=self._data_splitter_cls,
-            codes=self._reference_cells().codes,
             max_epochs=max_epochs,
             history=history,
             model_state=state,

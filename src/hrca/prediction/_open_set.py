@@ -45,8 +45,9 @@ FRACTION_ROUNDS, MIN_FRACTION, MAX_FRACTION = 200, 1e-3, 0.95
 OPEN_SET_ROUNDS = 3
 
 
-# Factors whose logs have a larger standard deviation are refused. It was at most 1.4 in queries of known types, and 2.0
-# to 2.5 in queries without any, whose factors would turn their types into those of the reference (docs/decisions/0007).
+# Factors whose logs have a larger standard deviation are discarded. It was at most 1.4 in queries of known types, and
+# 2.0 to 2.5 in queries without any, whose factors would turn their types into those of the reference
+# (docs/decisions/0007).
 MAX_PLATFORM_LOG_SD = 1.7
 
 
@@ -98,8 +99,8 @@ class QueryFit:
         Features of each cluster, shape (n_clusters, 3); see :func:`misfit_features`.
     novel_probabilities
         Probability of each cluster that it is of none of the labels, shape (n_clusters,).
-    refused_log_sd
-        Standard deviation of the log factors that were refused; 0 if none were.
+    discarded_log_sd
+        Standard deviation of the log factors that were discarded; 0 if none were.
     """
 
     factors: np.ndarray
@@ -107,7 +108,7 @@ class QueryFit:
     clusters: QueryClusters | None
     misfit_features: np.ndarray
     novel_probabilities: np.ndarray
-    refused_log_sd: float = 0.0
+    discarded_log_sd: float = 0.0
 
     @cached_property
     def _log_profiles(self) -> np.ndarray:
@@ -157,7 +158,7 @@ def fit_query(
     """Fit platform factors, and find clusters that are of none of the labels.
 
     Cells of such clusters count less in the next fit of the factors: their genes are not the platform's. If too few
-    cells remain, the last factors stay. Factors that differ too much between genes are refused.
+    cells remain, the last factors stay. Factors that differ too much between genes are discarded.
 
     Parameters
     ----------
@@ -187,7 +188,7 @@ def fit_query(
         weights = None if clusters is None else 1 - fit.novel_probabilities[clusters.codes]
     log_sd = platform_log_sd(fit.factors)
     if open_set and log_sd > MAX_PLATFORM_LOG_SD:
-        return replace(fit_under(gene_mask.astype(float)), refused_log_sd=log_sd)
+        return replace(fit_under(gene_mask.astype(float)), discarded_log_sd=log_sd)
     return fit
 
 

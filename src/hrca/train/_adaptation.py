@@ -211,24 +211,13 @@ def gather_cells(batches: Batches, cell_mask: np.ndarray) -> sparse.csr_array:
     return sparse.vstack([sparse.csr_array(counts[cell_mask[rows]]) for rows, counts in batches], format="csr")
 
 
-def prepare_adaptation(
-    module: HRCAModule,
-    reference: ReferenceCells,
-    query: SoftLabelledCells,
-    *,
-    max_steps: int,
-    batch_size: int,
-    lr: float,
-    seed: int,
-    callbacks: Sequence[Callback],
-    trainer_kwargs: dict[str, Any],
-) -> PhaseRun:
-    """Make the plan, the batches and the callbacks of an adaptation, see :meth:`hrca.HRCA.adapt`.
+def adaptation_batches(
+    reference: ReferenceCells, query: SoftLabelledCells, *, max_steps: int, batch_size: int, seed: int
+) -> MixedBatches:
+    """Make the batches of an adaptation.
 
     Parameters
     ----------
-    module
-        The module that trains.
     reference
         Counts and label codes of the reference; all labelled cells take part.
     query
@@ -237,24 +226,46 @@ def prepare_adaptation(
         Number of optimiser steps.
     batch_size
         Number of cells in a batch; even.
-    lr
-        Maximum learning rate.
     seed
         Seed of the draws of cells.
-    callbacks
-        Further Lightning callbacks.
-    trainer_kwargs
-        Arguments of scvi-tools' TrainRunner and Trainer.
     """
     smoothing = AdaptPlan.loss_weights["label_smoothing"]
     targets = reference_targets(reference.codes[reference.labelled], reference.n_labels, smoothing)
-    cells = MixedBatches(
+    return MixedBatches(
         SoftLabelledCells(reference.counts[reference.labelled], targets),
         query,
         batch_size=batch_size,
         n_steps=min(max_steps, EPOCH_STEPS),
         seed=seed,
     )
+
+
+def prepare_adaptation(
+    module: HRCAModule,
+    cells: MixedBatches,
+    *,
+    max_steps: int,
+    lr: float,
+    callbacks: Sequence[Callback],
+    trainer_kwargs: dict[str, Any],
+) -> PhaseRun:
+    """Make the plan and the callbacks of an adaptation, see :meth:`hrca.HRCA.adapt`.
+
+    Parameters
+    ----------
+    module
+        The module that trains.
+    cells
+        The batches, from :func:`adaptation_batches`.
+    max_steps
+        Number of optimiser steps.
+    lr
+        Maximum learning rate.
+    callbacks
+        Further Lightning callbacks.
+    trainer_kwargs
+        Arguments of scvi-tools' TrainRunner and Trainer.
+    """
     trainer = {"log_every_n_steps": 1, "max_steps": max_steps, **trainer_kwargs, "simple_progress_bar": False}
     return PhaseRun(
         name="adapt",

@@ -19,7 +19,7 @@ from ._checkpoints import Checkpoints, restore_callbacks
 from ._config import PhaseConfig
 from ._runtime_estimate import estimate_epoch_seconds, uses_accelerator
 from ._schedule import specified_epochs
-from ._splitting import FixedIndexSplitter, Split, n_sampled_cells
+from ._splitting import FixedIndexSplitter, Split
 from ._trainingplans import BasePlan, SpecifiedPlan
 
 logger = logging.getLogger(__name__)
@@ -85,59 +85,41 @@ def end_without_training(config: PhaseConfig, checkpoint: Mapping[str, Any]) -> 
     restore_callbacks(config.callbacks, checkpoint)
 
 
-def prepare_phase(
+def prepare_batches(
     config: PhaseConfig,
-    module: HRCAModule,
     adata_manager: AnnDataManager,
     split: Split,
     *,
-    plan_cls: type[SpecifiedPlan],
     splitter_cls: type[FixedIndexSplitter],
     codes: np.ndarray,
-    max_epochs: int,
-    history: EpochHistory,
-    model_state: dict[str, Any],
-    checkpoint: dict[str, Any] | None,
-) -> PhaseRun:
-    """Make the plan, the batches and the callbacks of a phase.
+) -> FixedIndexSplitter:
+    """Make the batches of a phase.
 
     Parameters
     ----------
     config
         The settings of the phase.
-    module
-        The module that trains.
     adata_manager
         scvi-tools' manager of the reference.
     split
         Training and validation cells of this phase.
-    plan_cls
-        Class of the training plan.
     splitter_cls
         Class of the data splitter.
     codes
         Label code of each cell of the reference, shape (n_obs,).
-    max_epochs
-        Number of epochs.
-    history
-        Records the epochs.
-    model_state
-        State of the model for the checkpoints, see :func:`hrca.train._resume.model_state`.
-    checkpoint
-        The checkpoint of this phase to continue from; None: start anew.
 
     Raises
     ------
     ValueError
         If fewer than two cells are left for a batch.
     """
-    n_train, n_validation = len(split.train), len(split.validation)
+    n_train = len(split.train)
     if min(n_train, config.batch_size) < 2:
         raise ValueError(
             f"A batch must have at least 2 cells, but there are {n_train} to train on and `batch_size` is "
             f"{config.batch_size}. Give more cells of known type, or a larger `batch_size` or `train_size`."
         )
-    cells = splitter_cls(
+    return splitter_cls(
         adata_manager,
         train_indices=split.train,
         validation_indices=split.validation,
@@ -148,20 +130,51 @@ def prepare_phase(
         num_workers=config.num_workers,
         **config.loader_kwargs,
     )
-    n_drawn = n_sampled_cells(codes[split.train], config.n_samples_per_label)
-    monitor = "validation_loss" if n_validation else "train_loss"
-    plan = plan_cls(module, monitor=monitor, **config.plan_kwargs)
-    callbacks = _callbacks(config, monitor, model_state, checkpoint)
+
+
+def prepare_phase(
+    config: PhaseConfig,
+    module: HRCAModule,
+    cells: FixedIndexSplitter,
+    *,
+    plan_cls: type[SpecifiedPlan],
+    max_epochs: int,
+    history: EpochHistory,
+    model_state: dict[str, Any],
+    checkpoint: dict[str, Any] | None,
+) -> PhaseRun:
+    """Make the plan and the callbacks of a phase.
+
+    Parameters
+    ----------
+    config
+        The settings of the phase.
+    module
+        The module that trains.
+    cells
+        The batches, from :func:`prepare_batches`.
+    plan_cls
+        Class of the training plan.
+    max_epochs
+        Number of epochs.
+    history
+        Records the epochs.
+    model_state
+        State of the model for the checkpoints, see :func:`hrca.train._resume.model_state`.
+    checkpoint
+        The checkpoint of this phase to continue from; None: start anew.
+    """
+    monitor = "validation_loss" if cells.n_val else "train_loss"
     return PhaseRun(
         name=config.name,
         title=config.title,
-        length=_estimate_length(config, module, n_drawn, max_epochs),
-        plan=plan,
+        length=_estimate_length(config, module, cells.n_drawn, max_epochs),
+        plan=plan_cls(module, monitor=monitor, **config.plan_kwargs),
         cells=cells,
         history=history,
-        callbacks=callbacks,
+        callbacks=_callbacks(config, monitor, model_state, checkpoint),
         max_epochs=max_epochs,
-        trainer_kwargs=_trainer_defaults(config, n_validation, monitor),
+        trainer_kwargs=_trainer_defaults(config, cells.n_val, monitor),
     )
 
 

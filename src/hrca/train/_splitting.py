@@ -228,6 +228,11 @@ class FixedIndexSplitter(DataSplitter):
         None: all cells.
     **loader_kwargs
         Arguments of the data loader of scvi-tools and torch.
+
+    Attributes
+    ----------
+    n_drawn
+        Number of training cells that an epoch draws.
     """
 
     def __init__(
@@ -245,11 +250,11 @@ class FixedIndexSplitter(DataSplitter):
         n_obs = adata_manager.adata.n_obs
         unused = np.setdiff1d(np.arange(n_obs), np.concatenate([train_indices, validation_indices]))
         self.cells = None
-        n_train = len(train_indices)
+        self.n_drawn = len(train_indices)
         if n_samples_per_label is not None and codes is not None:
             self.cells = LabelSampler(codes[train_indices], n_samples_per_label)
-            n_train = len(self.cells)
-        options = {"drop_last": n_train > batch_size and n_train % batch_size in (1, 2), **loader_kwargs}
+            self.n_drawn = len(self.cells)
+        options = {"drop_last": self.n_drawn > batch_size and self.n_drawn % batch_size in (1, 2), **loader_kwargs}
         super().__init__(
             adata_manager,
             external_indexing=[train_indices, validation_indices, unused],

@@ -12,7 +12,7 @@ _NO_POSTERIOR = "HRCA has a latent feature and a reconstruction of each cell, bu
 _OWN_PLANS = "HRCA has a plan of its own for each phase, whose arguments are `lr`, `lr_schedule` and `plan_kwargs`"
 _BY_NAME = "HRCA reads a query by the names of its genes, so give it to `predict` as it is, or to `adapt`"
 
-SETUP_REFUSALS = {
+SETUP_UNSUPPORTED = {
     "batch_key": _NO_COVARIATES,
     "categorical_covariate_keys": _NO_COVARIATES,
     "continuous_covariate_keys": _NO_COVARIATES,
@@ -21,7 +21,7 @@ SETUP_REFUSALS = {
     "use_minified": "HRCA has no posterior that could stand in for the counts",
 }
 
-TRAIN_REFUSALS = {
+TRAIN_UNSUPPORTED = {
     "adversarial_classifier": _NO_COVARIATES,
     "datamodule": "HRCA reads its cells from the object that `setup_anndata` or `setup_mudata` registered",
     "external_indexing": "HRCA divides the cells of each label itself, by `train_size` and `validation_size`",
@@ -32,7 +32,7 @@ TRAIN_REFUSALS = {
     "use_gpu": "`accelerator` and `devices` name the device",
 }
 
-PREDICT_REFUSALS = {
+PREDICT_UNSUPPORTED = {
     "dataloader": "HRCA reads the query itself, also from a file or a dask array",
     "give_mean": _NO_POSTERIOR,
     "ig_args": "HRCA does not compute attributions of genes",
@@ -46,7 +46,7 @@ PREDICT_REFUSALS = {
     "weights": _NO_POSTERIOR,
 }
 
-METHOD_REFUSALS = {
+METHODS_UNSUPPORTED = {
     "differential_expression": "`scanpy.tl.rank_genes_groups` compares the labels that `predict` writes",
     "from_scvi_model": "`HRCA.from_pretrained` takes the Gene-AE of another HRCA",
     "get_elbo": _NO_POSTERIOR,
@@ -61,7 +61,7 @@ METHOD_REFUSALS = {
 }
 
 
-def refuses(reasons: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def raises_for(reasons: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator that raises a TypeError with its reason for an argument that a method does not take.
 
     Parameters
@@ -85,5 +85,5 @@ def refuses(reasons: Mapping[str, str]) -> Callable[[Callable[P, R]], Callable[P
 
 def missing_attribute(name: str) -> AttributeError:
     """Return the error for an attribute that HRCA does not have, with its reason if other models have it."""
-    reason = METHOD_REFUSALS.get(name)
+    reason = METHODS_UNSUPPORTED.get(name)
     return AttributeError(f"HRCA has no attribute {name!r}" + ("." if reason is None else f": {reason}."), name=name)
