@@ -236,7 +236,9 @@ def test_a_pickle_of_an_earlier_version_raises_in_one_sentence(tiny_model, tmp_p
     else:
         content["attr_dict"]["init_params_"]["non_kwargs"]["n_blocks"] = 3
     torch.save(content, path)
-    with pytest.raises(ValueError, match=r"another version \(model.pt\).*(gene_mask|gene_weights|n_blocks).*Train it"):
+    with pytest.raises(
+        ValueError, match=r"another version \(model.pt\).*(gene_mask|gene_weights|n_blocks).*train it again"
+    ):
         hrca.HRCA.load(tmp_path / "model", pickle=True)
 
 

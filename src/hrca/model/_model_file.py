@@ -292,9 +292,9 @@ def check_weights(saved: SavedModel, module: nn.Module, folder: Path) -> None:
     differing += [name for name, value in expected.items() if name in weights and weights[name].shape != value.shape]
     if differing:
         raise ValueError(
-            f"The weights of a saved model must fit the networks of HRCA {version('hrca')}, but in {str(folder)!r}, "
-            f"saved by {saved.saved_by}, some are missing, unknown or of another shape: {differing[:3]}. Load the "
-            "model with the version that saved it, or train it again."
+            f"The weights of a saved model must fit the networks of HRCA {version('hrca')}, but those in "
+            f"{str(folder)!r} are of another version ({saved.saved_by}): {differing[:3]} are missing, unknown or of "
+            "another shape. Load the model with that version, or train it again."
         )
     parameters = {name for name, _ in module.named_parameters()}
     broken = [

@@ -181,8 +181,8 @@ class SavingBase(BaseModelClass):
         if unknown:
             raise ValueError(
                 f"A saved model must have only parameters of this version of {cls.__name__}, but the model in "
-                f"{str(folder)!r}, saved by {saved.saved_by}, also has {unknown}. Load it with the version that saved "
-                "it, or train it again."
+                f"{str(folder)!r} is of another version ({saved.saved_by}) and also has {unknown}. Load it with that "
+                "version, or train it again."
             )
         return registry, arguments
 
