@@ -83,12 +83,13 @@ def test_the_reader_of_imports_sees(source, rooms):
 @pytest.mark.parametrize(
     ("third_party", "may_import"),
     [
-        ("torch", ("module", "prediction", "train", "uncertainty", "model", "compat")),
+        ("torch", ("module", "prediction", "train", "uncertainty", "explain", "model", "compat")),
         ("anndata", ("data", "annotation", "model", "compat", "cli", "pp", "tl", "datasets")),
         ("scvi", ("model", "train", "module/_module.py")),
         ("lightning", ("train", "model")),
         ("matplotlib", ("pl", "cli")),
         ("typer", ("cli",)),
+        ("captum", ("explain/_network.py",)),
         ("safetensors", ("module/_stored_state.py",)),
         ("h5py", ("data/_sources.py", "annotation/_write_file.py")),
         ("zarr", ("data/_sources.py", "annotation/_write_file.py")),

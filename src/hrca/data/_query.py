@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hrca._warnings import warn_user
@@ -67,6 +68,16 @@ class Query:
         counts = self.slot.matrix(self.adata)
         batches = aligned_batches(counts, self.alignment, batch_size=batch_size, source=str(self.slot))
         return batches if bar is None else with_progress(batches, self.n_obs, bar)
+
+    def take(self, rows: np.ndarray) -> "Query":
+        """Return some cells of the query, to read; results are not written to these.
+
+        Parameters
+        ----------
+        rows
+            Their positions, each once, shape (n_rows,).
+        """
+        return replace(self, adata=select_cells(self.adata, rows)[0])
 
     def check_all_cells(self, batch_size: int) -> None:
         """Read all cells once, as a prediction does, and raise an error if a batch does not hold raw counts.

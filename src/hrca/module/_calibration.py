@@ -117,6 +117,29 @@ class Calibration(nn.Module):
         log_depth = _log_depth(depth, self.depth_range.to(depth))
         return _calibrate(log_probabilities, log_depth, *(value.to(depth) for value in self._fitted_buffers()))
 
+    def label_offsets(
+        self, log_probabilities: Float[Tensor, "n_obs n_labels"], depth: Float[Tensor, " n_obs"]
+    ) -> Float[Tensor, "n_obs n_labels"]:
+        """Return what the calibration adds to the log-probabilities before it divides them by the temperature.
+
+        The most probable label after calibration has the largest sum of log-probability and offset.
+
+        Parameters
+        ----------
+        log_probabilities
+            Log-probabilities before calibration, shape (n_obs, n_labels).
+        depth
+            Counts of each cell, shape (n_obs,).
+
+        Returns
+        -------
+        Dirichlet terms times the temperature, shape (n_obs, n_labels); zeros without a fit by label.
+        """
+        log_depth = _log_depth(depth, self.depth_range.to(depth))
+        coef, bias, weight, _ = (value.to(depth) for value in self._fitted_buffers())
+        temperature, by_label = _calibration_terms(log_probabilities, log_depth, coef, bias, weight)
+        return temperature[:, None] * by_label
+
     def fit(
         self,
         log_probabilities: Float[Tensor, "n_obs n_labels"],
@@ -200,10 +223,24 @@ def _calibrate(
     outlier_rate: Float[Tensor, ""],
 ) -> Float[Tensor, "n_obs n_labels"]:
     """Return calibrated log-probabilities; see the notes of :class:`Calibration`."""
+    temperature, by_label = _calibration_terms(
+        log_probabilities, log_depth, temperature_coef, dirichlet_bias, dirichlet_weight
+    )
+    inlier = (log_probabilities / temperature[:, None] + by_label).log_softmax(dim=1)
+    return torch.logaddexp(inlier + torch.log1p(-outlier_rate), (outlier_rate / inlier.shape[1]).log())
+
+
+def _calibration_terms(
+    log_probabilities: Float[Tensor, "n_obs n_labels"],
+    log_depth: Float[Tensor, " n_obs"],
+    temperature_coef: Float[Tensor, "5"],
+    dirichlet_bias: Float[Tensor, "2 n_labels"],
+    dirichlet_weight: Float[Tensor, "n_labels n_labels"],
+) -> tuple[Float[Tensor, " n_obs"], Float[Tensor, "n_obs n_labels"]]:
+    """Return the temperature of each cell and the Dirichlet terms; see the notes of :class:`Calibration`."""
     highest = log_probabilities.max(dim=1).values
     terms = torch.stack([torch.ones_like(log_depth), log_depth, log_depth**2, highest, highest * log_depth], dim=1)
     temperature = (terms @ temperature_coef).clamp(-MAX_ABS_LOG_TEMPERATURE, MAX_ABS_LOG_TEMPERATURE).exp()
     by_label = dirichlet_bias[0] + log_depth[:, None] * dirichlet_bias[1]
     by_label = by_label + log_probabilities.clamp(min=MIN_LOG_PROBABILITY) @ dirichlet_weight.T
-    inlier = (log_probabilities / temperature[:, None] + by_label).log_softmax(dim=1)
-    return torch.logaddexp(inlier + torch.log1p(-outlier_rate), (outlier_rate / inlier.shape[1]).log())
+    return temperature, by_label

@@ -114,6 +114,75 @@ class PredictionSettings:
     calibrated: bool
 
 
+@dataclass(frozen=True)
+class QueryScores:
+    """Scores of both branches, and what was fitted to the query for them.
+
+    Attributes
+    ----------
+    raw
+        Outputs of the pass over the cells.
+    scores
+        Scores of both branches under the platform factors.
+    query_fit
+        Platform factors and clusters; None without them.
+    """
+
+    raw: RawScores
+    scores: BranchScores
+    query_fit: QueryFit | None
+
+
+def score_query(
+    module: HRCAModule,
+    batches: Callable[[], Batches],
+    obs_names: Sequence[str],
+    gene_mask: np.ndarray,
+    label_sums: np.ndarray | None,
+    settings: PredictionSettings,
+) -> QueryScores:
+    """Score the cells of a query by both branches, under the platform factors of the query.
+
+    Parameters
+    ----------
+    module, batches, obs_names, label_sums, settings
+        See :func:`predict_probabilities`; `settings.calibrated` is not used.
+    gene_mask
+        1 for a gene that model and query share, 0 for the others, shape (n_genes,).
+
+    Returns
+    -------
+    The scores of the cells, in order, in double precision, and the fit of the query.
+    """
+    sampled = np.zeros(0, dtype=np.int64)
+    if needs_query_fit(module, label_sums, settings):
+        sampled = sample_cells(obs_names)
+    raw = score_batches(module, batches(), len(obs_names), gene_mask, sampled)
+    query_fit = None
+    if label_sums is not None and raw.cells is not None and module.count_likelihood is not None:
+        query_fit = fit_query(
+            double_precision(module.count_likelihood),
+            raw.cells,
+            gene_mask,
+            label_sums,
+            platform_correction=settings.platform_correction,
+            open_set=settings.open_set,
+        )
+    scores = raw.complete(module, gene_mask if query_fit is None else query_fit.factors)
+    return QueryScores(raw, scores, query_fit)
+
+
+def needs_query_fit(module: HRCAModule, label_sums: np.ndarray | None, settings: PredictionSettings) -> bool:
+    """Return True if platform factors or clusters are to be fitted to a sample of the query's cells."""
+    is_asked = settings.platform_correction or settings.open_set
+    return is_asked and module.has_fitted_counts and label_sums is not None
+
+
+def sample_cells(obs_names: Sequence[str]) -> np.ndarray:
+    """Return the rows of at most 10,000 cells, ordered by their names: the order of the query changes no result."""
+    return np.argsort(uniform_from_names(obs_names), kind="stable")[:MAX_SAMPLED_CELLS]
+
+
 def predict_probabilities(
     module: HRCAModule,
     batches: Callable[[], Batches],
@@ -144,35 +213,20 @@ def predict_probabilities(
     -------
     Probabilities of the cells, in order.
     """
-    gene_mask, n_obs = shared_genes(module, present), len(obs_names)
-    is_fitted = (settings.platform_correction or settings.open_set) and module.has_fitted_counts
-    sampled = _sample(obs_names) if is_fitted and label_sums is not None else np.zeros(0, dtype=np.int64)
-    raw = score_batches(module, batches(), n_obs, gene_mask, sampled)
-    query_fit = None
-    if label_sums is not None and raw.cells is not None and module.count_likelihood is not None:
-        query_fit = fit_query(
-            double_precision(module.count_likelihood),
-            raw.cells,
-            gene_mask,
-            label_sums,
-            platform_correction=settings.platform_correction,
-            open_set=settings.open_set,
-        )
-    scores = raw.complete(module, gene_mask if query_fit is None else query_fit.factors)
-    open_set_scores = _score_cells(query_fit, raw, batches, gene_mask) if query_fit is not None else None
+    gene_mask = shared_genes(module, present)
+    query_scores = score_query(module, batches, obs_names, gene_mask, label_sums, settings)
+    query_fit, scores = query_scores.query_fit, query_scores.scores
+    open_set_scores = _score_cells(query_fit, query_scores.raw, batches, gene_mask) if query_fit is not None else None
     depth = scores.depth
     # frees as much memory as the calibration of a large query needs
-    del raw
+    del query_scores
     pool_weights = None if module.count_likelihood is None else module.count_likelihood.pool_weights.cpu()
     with torch.inference_mode():
         log_probabilities = scores.pool(pool_weights)
         label_fractions, branch_agreement = _compare_branches(scores)
         del scores
         if settings.calibrated:
-            # on the CPU, where the scores are
-            calibration = Calibration(module.n_labels)
-            calibration.load_state_dict(module.calibration.state_dict())
-            log_probabilities = calibration(log_probabilities, depth)
+            log_probabilities = cpu_calibration(module)(log_probabilities, depth)
     return CellProbabilities(
         log_probabilities.numpy().astype(np.float32),
         depth.numpy(),
@@ -183,9 +237,11 @@ def predict_probabilities(
     )
 
 
-def _sample(obs_names: Sequence[str]) -> np.ndarray:
-    """Return the rows of at most 10,000 cells, ordered by their names: the order of the query changes no result."""
-    return np.argsort(uniform_from_names(obs_names), kind="stable")[:MAX_SAMPLED_CELLS]
+def cpu_calibration(module: HRCAModule) -> Calibration:
+    """Return a copy of the calibration on the CPU, where the scores are."""
+    calibration = Calibration(module.n_labels)
+    calibration.load_state_dict(module.calibration.state_dict())
+    return calibration
 
 
 def _score_cells(

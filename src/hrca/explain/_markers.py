@@ -1,0 +1,74 @@
+"""The genes that tell each label from its nearest label, from the profiles of the model."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from hrca.module._count_likelihood import CountLikelihood
+from hrca.prediction._platform_factors import platform_log_likelihood
+
+from ._counts import count_contributions
+from ._label_scores import pooling_weights
+
+COLUMNS = ("label", "against", "gene", "fraction", "fraction_against", "contribution")
+
+
+def marker_table(
+    count_likelihood: CountLikelihood,
+    gene_mask: np.ndarray,
+    names: tuple[np.ndarray, np.ndarray],
+    *,
+    against: str | None,
+    n_genes: int,
+    depth: float,
+) -> pd.DataFrame:
+    """Return the genes that speak most for each label, in a cell with the counts that its profile predicts.
+
+    Parameters
+    ----------
+    count_likelihood
+        The fitted count likelihood, in double precision.
+    gene_mask
+        1 for a gene that the model uses, shape (n_genes,).
+    names
+        Names of the labels, shape (n_labels,), and of the genes, shape (n_genes,).
+    against
+        The label to compare with; None: the nearest label of each.
+    n_genes
+        Number of genes of each label.
+    depth
+        Counts of the cell.
+
+    Returns
+    -------
+    The table; see :meth:`hrca.HRCA.label_markers`.
+    """
+    labels, genes = names
+    fractions = count_likelihood.log_profiles.exp().numpy() * gene_mask
+    fractions /= fractions.sum(axis=1, keepdims=True)
+    expected = depth * fractions
+    codes = np.arange(len(labels))
+    if against is None:
+        scores = _pooled_log_likelihood(count_likelihood, expected, gene_mask)
+        scores[codes, codes] = -np.inf
+        others = scores.argmax(axis=1)
+    else:
+        others = np.full(len(labels), list(labels).index(against))
+    contributions = count_contributions(count_likelihood, expected, gene_mask, codes, others)
+    rows = []
+    for code, other in zip(codes[codes != others], others[codes != others], strict=True):
+        top = np.argsort(-contributions[code], kind="stable")[:n_genes]
+        rows += [
+            (labels[code], labels[other], genes[g], fractions[code, g], fractions[other, g], contributions[code, g])
+            for g in top[contributions[code, top] > 0]
+        ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _pooled_log_likelihood(count_likelihood: CountLikelihood, counts: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Return the count likelihood's part of the pooled scores, shape (n_obs, n_labels)."""
+    is_informative = count_likelihood.is_informative.numpy()
+    depth = torch.from_numpy(np.stack([counts.sum(axis=1), counts @ is_informative], axis=1))
+    raw = count_likelihood(torch.from_numpy(counts))
+    log_likelihood, clipped = platform_log_likelihood(count_likelihood, raw, depth, torch.from_numpy(factors).double())
+    return log_likelihood.numpy() * pooling_weights(count_likelihood, clipped.numpy())[1][:, None]

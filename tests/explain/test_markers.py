@@ -1,0 +1,37 @@
+"""The markers of a label are the genes of its profile."""
+
+import numpy as np
+import pytest
+
+from hrca.explain._label_scores import likelihood_of
+
+
+def test_the_high_genes_of_each_label_are_its_markers(tiny_model):
+    table = tiny_model.label_markers(n_genes=10)
+    assert list(table.columns) == ["label", "against", "gene", "fraction", "fraction_against", "contribution"]
+    for code in range(3):
+        of_label = table[table["label"] == f"type {code}"]
+        assert set(of_label["gene"]) == {f"gene{g}" for g in range(code * 10, code * 10 + 10)}
+        assert of_label["against"].nunique() == 1
+        assert (of_label["contribution"].diff().dropna() <= 0).all()
+        assert (of_label["fraction"] > of_label["fraction_against"]).all()
+
+
+def test_contributions_are_the_score_of_the_typical_cell(tiny_model):
+    table = tiny_model.label_markers(against="type 1", n_genes=60, depth=50)
+    assert set(table["label"]) == {"type 0", "type 2"}
+    profiles = likelihood_of(tiny_model.module).log_profiles.exp().numpy()
+    row = table.iloc[0]
+    gene = tiny_model.gene_names.get_loc(row["gene"])
+    np.testing.assert_allclose([row["fraction"], row["fraction_against"]], profiles[[0, 1], gene], rtol=1e-6)
+    assert row["contribution"] > 0
+
+
+def test_refusals(tiny_model, tiny_networks):
+    with pytest.raises(ValueError, match="profiles of the count likelihood, but this model has none"):
+        tiny_networks.label_markers()
+    with pytest.raises(ValueError, match="`against` must be one of"):
+        tiny_model.label_markers(against="T")
+    for wrong in ({"n_genes": 0}, {"depth": 0}, {"depth": float("nan")}):
+        with pytest.raises(ValueError, match="at least 1 and `depth` above 0"):
+            tiny_model.label_markers(**wrong)
