@@ -4,11 +4,13 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import synthetic
 from scipy import sparse
 from scipy.stats import ttest_ind
 from sklearn.neighbors import kneighbors_graph
 
 from hrca import tl
+from hrca.tl import explain
 
 
 @pytest.fixture
@@ -164,3 +166,15 @@ def test_novel_cells_are_described_by_cluster(layers, matrix):
     assert table.loc["new", "genes"] == [f"{i}" for i in np.argsort(-t)[:2]]
     with pytest.raises(ValueError, match="obs must have 'leiden'"):
         tl.rejected_clusters(layers, "leiden")
+
+
+def test_explain_keeps_the_table_of_the_groups_in_the_object(tiny_model, tmp_path):
+    adata = synthetic(30, seed=9)
+    table = explain(tiny_model, adata, "cell_type", network_genes=False, key_added="why")
+    pd.testing.assert_frame_equal(
+        table, tiny_model.explain(adata, groupby="cell_type", n_genes=10, network_genes=False)
+    )
+    assert list(table["cells"].unique()) == ["type 0", "type 1", "type 2"]
+    adata.write_h5ad(tmp_path / "explained.h5ad")
+    read = ad.read_h5ad(tmp_path / "explained.h5ad").uns["why"]
+    pd.testing.assert_frame_equal(read.reset_index(drop=True), table, check_dtype=False, check_categorical=False)

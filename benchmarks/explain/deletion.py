@@ -9,7 +9,7 @@ It writes ``benchmarks/results/explain/deletion.csv``, a row for each query and 
 
 - ``top_drop``: the mean loss of the label's probability when the five genes with the largest contributions are deleted;
 - ``counts_drop``: the same by the count likelihood's contributions alone;
-- ``random_drop``: the same for five random expressed genes, the mean of five draws;
+- ``random_drop``: the same for five random expressed genes, the mean of three draws;
 - ``ratio``: ``top_drop`` over ``random_drop``;
 - ``error_median`` and ``error_p95``: the difference between the sum of the contributions and the difference of the two
   scores, relative to that difference, and ``within_5_percent``, the fraction of cells with at most 5 %;
@@ -41,7 +41,7 @@ from hrca.explain._label_scores import fit_and_score
 from hrca.prediction._probabilities import PredictionSettings
 
 KEY = ("pair", "seed")
-N_CELLS, N_DELETED, N_DRAWS, MIN_EXPRESSED = 100, 5, 5, 10
+N_CELLS, N_DELETED, N_DRAWS, MIN_EXPRESSED = 100, 5, 3, 10
 
 
 def choose_cells(query: ad.AnnData, is_labelled: np.ndarray, rng: np.random.Generator) -> np.ndarray:

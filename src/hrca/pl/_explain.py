@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ._axes import LEGEND_FONT_SIZE, MIN_HEIGHT, WIDTH, new_axes
+from ._axes import MIN_HEIGHT, WIDTH, add_legend, new_axes
 
 # Inches for the bar of a gene.
 HEIGHT_PER_GENE = 0.24
@@ -32,7 +32,8 @@ def explain(table: pd.DataFrame, cells: str | None = None, *, n_genes: int = 15,
     n_genes
         Maximum number of genes, those with the largest absolute contributions. Genes with a star are always shown.
     ax
-        Axes to draw on. If None, axes of a new pyplot figure.
+        Axes to draw on. If None, axes of a new pyplot figure. The legend is beside the axes; a figure with
+        ``layout="constrained"`` has room for it.
 
     Returns
     -------
@@ -78,8 +79,7 @@ def explain(table: pd.DataFrame, cells: str | None = None, *, n_genes: int = 15,
         ylabel="gene (its counts)",
         title=f"{first['cells']}{size}: {first['label']}, against {first['against']}",
     )
-    note = "* deleting these changes the label" if unit["flips"].any() else None
-    ax.legend(fontsize=LEGEND_FONT_SIZE, title=note, title_fontsize=LEGEND_FONT_SIZE, loc="lower right")
+    add_legend(ax, "* deleting these\nchanges the label" if unit["flips"].any() else None)
     return ax
 
 
