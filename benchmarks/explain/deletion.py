@@ -18,7 +18,8 @@ It writes ``benchmarks/results/explain/deletion.csv``, a row for each query and 
   number of these genes;
 - ``cpu_s``: CPU time of the explanation of a cell.
 
-Rows in the file are not measured again.
+Rows in the file are not measured again. ``--summary`` makes the table of docs/explain.md from the file, and measures
+nothing.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from scipy import sparse
 
 import hrca
 from benchmarks.common.data import PAIRS, seeded_generator
-from benchmarks.common.results import RESULTS, Table
+from benchmarks.common.results import DOCS, RESULTS, Table
 from benchmarks.uncertainty.open_set import OpenCase
 from hrca.explain._label_scores import fit_and_score
 from hrca.prediction._probabilities import PredictionSettings
@@ -129,15 +130,37 @@ def additivity(model: hrca.HRCA, query: ad.AnnData, cells: np.ndarray, table: pd
     }
 
 
+def summarize(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of docs/explain.md: the means over the seeds of each pair."""
+    means = rows.groupby("pair", sort=False).mean(numeric_only=True)
+    return pd.DataFrame(
+        {
+            "query": means.index,
+            "top five": means["top_drop"].map("{:.3f}".format),
+            "counts alone": means["counts_drop"].map("{:.3f}".format),
+            "random five": means["random_drop"].map("{:.3f}".format),
+            "ratio": (means["top_drop"] / means["random_drop"]).map("{:.1f}".format),
+            "within 5 %": means["within_5_percent"].map("{:.0%}".format),
+            "label changes": means["flipped"].map("{:.0%}".format),
+        }
+    )
+
+
 def main() -> None:
     """Measure what the table lacks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--models", type=Path, required=True, help="folder of the models")
+    parser.add_argument("--data", type=Path, help="folder of the data sets")
+    parser.add_argument("--models", type=Path, help="folder of the models")
     parser.add_argument("--pairs", nargs="*", default=[], help="parts of the pairs' names")
     parser.add_argument("--seeds", type=int, default=3, help="number of models of a pair")
     parser.add_argument("--out", type=Path, default=RESULTS / "explain", help="folder of the table")
+    parser.add_argument("--summary", action="store_true", help="make the table of the docs")
     arguments = parser.parse_args()
+    if arguments.summary:
+        summarize(pd.read_csv(arguments.out / "deletion.csv")).to_csv(DOCS / "benchmarks" / "deletion.csv", index=False)
+        return
+    if arguments.data is None or arguments.models is None:
+        parser.error("--data and --models are required, unless --summary is given.")
     table = Table(arguments.out / "deletion.csv", KEY)
     specs = [spec for spec in PAIRS if not arguments.pairs or any(part in spec.name for part in arguments.pairs)]
     for spec in specs:

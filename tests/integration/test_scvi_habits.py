@@ -103,7 +103,7 @@ def test_a_model_without_its_reference_says_so(tiny_model, tmp_path):
         ("prepare_query_anndata", "names of its genes, so give it to `predict`"),
         ("get_elbo", "no distribution to draw from"),
         ("differential_expression", "scanpy.tl.rank_genes_groups"),
-        ("get_ranked_features", "does not compute attributions"),
+        ("get_ranked_features", "returns the contributions of genes"),
         ("get_reconstruction_error", "validation_reconstruction_loss"),
         ("minify_adata", "no posterior"),
         ("from_scvi_model", "from_pretrained"),
@@ -376,7 +376,7 @@ def test_normalized_expression_is_on_scvi_tools_scale(tiny_model, query):
 @pytest.mark.parametrize(
     ("method", "name", "reason"),
     [
-        ("predict", "ig_interpretability", "attributions"),
+        ("predict", "ig_interpretability", "contributions"),
         ("predict", "use_posterior_mean", "no distribution"),
         ("predict", "dataloader", "reads the query itself"),
         ("get_latent_representation", "give_mean", "no distribution"),

@@ -99,7 +99,7 @@ def pooling_weights(count_likelihood: CountLikelihood, depth: np.ndarray) -> tup
     return network.numpy(), likelihood.numpy()
 
 
-def label_scores(module: HRCAModule, scores: BranchScores) -> LabelScores:
+def pooled_label_scores(module: HRCAModule, scores: BranchScores) -> LabelScores:
     """Weight and calibrate the scores of both branches.
 
     Parameters
@@ -199,7 +199,7 @@ def fit_and_score(
     index = {row: position for position, row in enumerate(needed)}
     scores = result.scores.subset(np.array([index[row] for row in rows], dtype=np.int64))
     factors = gene_mask if result.query_fit is None else result.query_fit.factors
-    return FittedQuery(query, gene_mask, factors, rows, label_scores(module, scores))
+    return FittedQuery(query, gene_mask, factors, rows, pooled_label_scores(module, scores))
 
 
 def scorer(module: HRCAModule, gene_mask: np.ndarray, factors: np.ndarray) -> Callable[[np.ndarray], LabelScores]:
@@ -223,7 +223,7 @@ def scorer(module: HRCAModule, gene_mask: np.ndarray, factors: np.ndarray) -> Ca
         no_cells = np.zeros(0, dtype=np.int64)
         batches = iter([(slice(0, len(counts)), counts)])
         raw = score_batches(module, batches, len(counts), gene_mask, no_cells)
-        return label_scores(module, raw.complete(module, factors))
+        return pooled_label_scores(module, raw.complete(module, factors))
 
     return score
 

@@ -121,8 +121,9 @@ def _integrate(module: HRCAModule, expression: Tensor, codes: Tensor, against: T
     target = torch.stack(ends[:-1]).mean(dim=0) - ends[-1]
     gradients, pending, n_steps = torch.zeros_like(expression[0]), torch.arange(n_obs), MIN_STEPS
     while len(pending) and n_steps <= MAX_STEPS:
-        inputs, labels = expression[:, pending].flatten(0, 1), (codes[pending], against[pending])
-        values = _path_integral(module, inputs, *(code.repeat(n_draws) for code in labels), n_steps)
+        inputs = expression[:, pending].flatten(0, 1)
+        first, second = (code[pending].repeat(n_draws) for code in (codes, against))
+        values = _path_integral(module, inputs, first, second, n_steps)
         gradients[pending] = values.unflatten(0, (n_draws, -1)).mean(dim=0)
         error = (gradients[pending].sum(dim=1) - target[pending]).abs()
         pending = pending[error > tolerance[pending]]

@@ -79,7 +79,8 @@ class ExplanationMixin(HRCABase):
 
         Returns
         -------
-        One row for each gene and branch of a cell or group, with these columns:
+        One row for each gene and branch of a cell or group; none for a cell without counts on the model's genes. The
+        columns are:
 
         - ``cells``, name of the cell or group, and ``n_cells``, the number of cells that were explained;
         - ``label`` and ``against``, the two labels;
@@ -90,8 +91,6 @@ class ExplanationMixin(HRCABase):
         - ``contribution``, in nats;
         - ``flips``, True for the fewest of the genes with the largest contributions, at most 20, without whose counts
           `against` would have the higher score. No gene has True if these do not suffice.
-
-        A cell without counts on the model's genes has no rows.
 
         Raises
         ------
