@@ -85,7 +85,7 @@ class ExplanationMixin(HRCABase):
         - ``cells``, name of the cell or group, and ``n_cells``, the number of cells that were explained;
         - ``label`` and ``against``, the two labels;
         - ``gene``; or "(other genes)", "(no expression)" (the networks' difference in a cell without expression),
-          "(network)" (with `network_genes` False), or "(calibration)" (with folds, what the calibration adds);
+          "(network)" (with `network_genes` False), or "(calibration)" (with folds, what the calibration adds).
         - ``branch``, "counts", "network" or "calibration";
         - ``count``, the counts of the gene, in a group the mean; missing in rows that are of no gene;
         - ``contribution``, in nats;
