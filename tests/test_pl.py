@@ -234,16 +234,16 @@ def test_explain_makes_a_figure_that_is_tall_enough():
         ({"cells": "cell1", "n_genes": 0}, "`n_genes` must be at least 1, got 0"),
     ],
 )
-def test_explain_refuses(options, message):
+def test_explain_of_wrong_arguments_raises(options, message):
     with pytest.raises(ValueError, match=message):
         explain(contributions(), **options)
 
 
-def test_explain_refuses_other_tables():
+def test_explain_of_other_tables_raises():
     with pytest.raises(ValueError, match=r"result of `model.explain`, but it lacks the columns \['against', 'branch'"):
         explain(pd.DataFrame({"gene": ["A"]}))
 
 
-def test_explain_refuses_an_empty_table():
+def test_explain_of_an_empty_table_raises():
     with pytest.raises(ValueError, match="must have one cell or group, got 0"):
         explain(contributions().iloc[:0])

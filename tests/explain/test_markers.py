@@ -27,7 +27,7 @@ def test_contributions_are_the_score_of_the_typical_cell(tiny_model):
     assert row["contribution"] > 0
 
 
-def test_refusals(tiny_model, tiny_networks):
+def test_wrong_arguments_raise(tiny_model, tiny_networks):
     with pytest.raises(ValueError, match="profiles of the count likelihood, but this model has none"):
         tiny_networks.label_markers()
     with pytest.raises(ValueError, match="`against` must be one of"):

@@ -63,7 +63,7 @@ def test_a_label_is_not_compared_with_itself():
         (["a"], {}, r"compares two labels, but the model has only \['a'\]"),
     ],
 )
-def test_wrong_labels_are_refused(labels, given, message):
+def test_wrong_labels_raise(labels, given, message):
     with pytest.raises(ValueError, match=message):
         check_labels(labels, given)
 

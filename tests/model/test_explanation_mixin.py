@@ -1,4 +1,4 @@
-"""`explain`: sums, labels, groups, the genes that flip a label, and what it refuses."""
+"""`explain`: sums, labels, groups, the genes that flip a label, and errors."""
 
 import copy
 
@@ -220,12 +220,12 @@ def test_without_captum_the_counts_are_explained(tiny_model, full_query, monkeyp
         ({"indices": [100]}, "`indices` must be positions"),
     ],
 )
-def test_wrong_arguments_are_refused(tiny_model, full_query, options, message):
+def test_wrong_arguments_raise(tiny_model, full_query, options, message):
     with pytest.raises(ValueError, match=message):
         tiny_model.explain(full_query, **options)
 
 
-def test_a_column_without_groups_is_refused(tiny_model, full_query):
+def test_a_column_without_groups_raises(tiny_model, full_query):
     full_query.obs["none"] = pd.Categorical([None] * 60, categories=["a"])
     with pytest.raises(ValueError, match="all cells have missing values in 'none'"):
         tiny_model.explain(full_query, groupby="none")

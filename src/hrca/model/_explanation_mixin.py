@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from hrca._docs import docs
-from hrca._refusals import PREDICT_REFUSALS, refuses
+from hrca._unsupported import PREDICT_UNSUPPORTED, raises_for
 from hrca._warnings import warn_user
 from hrca.data._cell_selection import CellIndices, select_cells
 from hrca.data._gene_map import GeneMapInput
@@ -28,7 +28,7 @@ GROUP_CELLS = 100
 class ExplanationMixin(HRCABase):
     """The genes behind the labels of :class:`hrca.HRCA`."""
 
-    @refuses(PREDICT_REFUSALS)
+    @raises_for(PREDICT_UNSUPPORTED)
     @docs.dedent
     def explain(
         self,
