@@ -44,6 +44,9 @@ from hrca.prediction._probabilities import PredictionSettings
 KEY = ("pair", "seed")
 N_CELLS, N_DELETED, N_DRAWS, MIN_EXPRESSED = 100, 5, 3, 10
 
+# Largest ratio that the docs print.
+MAX_SHOWN_RATIO = 100
+
 
 def choose_cells(query: ad.AnnData, is_labelled: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw cells that have a label and enough expressed genes, as positions in ascending order."""
@@ -139,11 +142,16 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
             "top five": means["top_drop"].map("{:.3f}".format),
             "counts alone": means["counts_drop"].map("{:.3f}".format),
             "random five": means["random_drop"].map("{:.3f}".format),
-            "ratio": (means["top_drop"] / means["random_drop"]).map("{:.1f}".format),
+            "ratio": (means["top_drop"] / means["random_drop"]).map(_ratio),
             "within 5 %": means["within_5_percent"].map("{:.0%}".format),
             "label changes": means["flipped"].map("{:.0%}".format),
         }
     )
+
+
+def _ratio(ratio: float) -> str:
+    # random genes that change nothing, or that raise the probability, give any large or a negative ratio
+    return f"{ratio:.1f}" if 0 < ratio <= MAX_SHOWN_RATIO else f"above {MAX_SHOWN_RATIO}"
 
 
 def main() -> None:
