@@ -73,6 +73,15 @@ def test_the_result_depends_neither_on_the_batches_nor_on_the_order(max_cells, m
         np.testing.assert_allclose(getattr(first, name)[order], getattr(second, name), rtol=1e-4, atol=1e-4)
 
 
+def test_names_change_nothing_where_all_cells_are_sampled():
+    module, counts = prediction_module(), query_counts(1200)
+    first = predict(module, counts)
+    second = predict(module, counts, names=[f"sample-{i}-1" for i in range(1200)])
+    assert first.has_clusters
+    np.testing.assert_allclose(first.probabilities, second.probabilities, atol=1e-6)
+    np.testing.assert_allclose(first.novel_probability, second.novel_probability, atol=1e-6)
+
+
 def test_cells_that_were_not_sampled_are_read_again(monkeypatch):
     module, counts = prediction_module(), query_counts(1200)
     whole = predict(module, counts)

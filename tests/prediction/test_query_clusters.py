@@ -7,6 +7,7 @@ from simulated import random_profiles
 
 from hrca.prediction._query_clusters import (
     MIN_CLUSTERS,
+    N_CLUSTERINGS,
     LabelProfiles,
     QueryClusters,
     cluster_cells,
@@ -26,10 +27,11 @@ def test_clusters_hold_cells_of_one_type():
     counts, codes = cells(random_profiles(3, 60), 900)
     clusters = cluster_cells(counts)
     n_by_type = np.zeros((len(clusters.n_cells), 3))
-    np.add.at(n_by_type, (clusters.codes, codes), 1)
+    for run in clusters.codes:
+        np.add.at(n_by_type, (run, codes), 1)
     assert (n_by_type.max(axis=1) > 0.95 * clusters.n_cells).all()
     np.testing.assert_array_equal(n_by_type.sum(axis=1), clusters.n_cells)
-    np.testing.assert_allclose(clusters.sums.sum(axis=0), counts.sum(axis=0))
+    np.testing.assert_allclose(clusters.sums.sum(axis=0), N_CLUSTERINGS * counts.sum(axis=0))
 
 
 @pytest.mark.parametrize(
@@ -38,15 +40,25 @@ def test_clusters_hold_cells_of_one_type():
 )
 def test_the_number_of_clusters_follows_cells_and_counts(n_cells, depth, n_clusters):
     clusters = cluster_cells(cells(random_profiles(3, 60), n_cells, depth)[0])
-    assert (None if clusters is None else len(clusters.n_cells)) == n_clusters
+    assert (None if clusters is None else len(clusters.n_cells) / N_CLUSTERINGS) == n_clusters
 
 
-def test_the_clusters_do_not_depend_on_the_order_of_the_cells():
-    counts, _ = cells(random_profiles(3, 60), 900)
+@pytest.mark.parametrize("n_genes", [60, pytest.param(1500, id="more genes than cells")])
+def test_the_clusters_do_not_depend_on_the_order_of_the_cells(n_genes):
+    counts, _ = cells(random_profiles(3, n_genes), 900)
     order = np.random.default_rng(0).permutation(900)
     first, second = cluster_cells(counts), cluster_cells(counts[order])
-    np.testing.assert_array_equal(second.codes, first.codes[order])
+    np.testing.assert_array_equal(second.codes, first.codes[:, order])
     np.testing.assert_allclose(second.sums, first.sums)
+
+
+def test_each_run_has_clusters_of_its_own():
+    counts, _ = cells(random_profiles(8, 60), 900)
+    clusters = cluster_cells(counts)
+    assert clusters.codes.shape == (N_CLUSTERINGS, 900)
+    n_by_run = len(clusters.n_cells) // N_CLUSTERINGS
+    np.testing.assert_array_equal(clusters.codes // n_by_run, np.arange(N_CLUSTERINGS)[:, None].repeat(900, axis=1))
+    assert len({tuple(run % n_by_run) for run in clusters.codes}) == N_CLUSTERINGS
 
 
 def test_identical_cells_have_no_clusters():

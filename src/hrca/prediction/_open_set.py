@@ -185,7 +185,7 @@ def fit_query(
             # too few cells are left of the labels: the factors of the last round stay
             break
         fit = fit_under(factors)
-        weights = None if clusters is None else 1 - fit.novel_probabilities[clusters.codes]
+        weights = None if clusters is None else 1 - fit.novel_probabilities[clusters.codes].mean(axis=0)
     log_sd = platform_log_sd(fit.factors)
     if open_set and log_sd > MAX_PLATFORM_LOG_SD:
         return replace(fit_under(gene_mask.astype(float)), discarded_log_sd=log_sd)
@@ -209,7 +209,7 @@ def _fit_clusters(
     misfit = cluster_misfit(clusters, labels)
     probabilities = likelihood_probabilities(count_likelihood, cells, factors)
     mixed = mixture_misfit(clusters, _label_fractions(clusters, cells, probabilities), labels)
-    features = misfit_features(misfit, mixed, clusters.n_cells)
+    features = misfit_features(misfit, mixed, clusters.n_cells, len(clusters.codes))
     novel = cluster_novel_probabilities(features, clusters.n_cells)
     return QueryFit(factors, corrected, clusters, features, novel)
 
@@ -217,11 +217,14 @@ def _fit_clusters(
 def _label_fractions(clusters: QueryClusters, cells: QueryCellSample, probabilities: np.ndarray) -> np.ndarray:
     """Return the fraction of each label in the counts of each cluster, shape (n_clusters, n_labels)."""
     counts_by_label = np.zeros((len(clusters.n_cells), probabilities.shape[1]))
-    np.add.at(counts_by_label, clusters.codes, probabilities * cells.depth[:, :1].numpy())
+    for codes in clusters.codes:
+        np.add.at(counts_by_label, codes, probabilities * cells.depth[:, :1].numpy())
     return normalize_rows(counts_by_label)
 
 
-def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
+def misfit_features(
+    misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, n_clusterings: int = 1
+) -> np.ndarray:
     """Return the features of each cluster that tell known types from others.
 
     Parameters
@@ -234,6 +237,8 @@ def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray) 
         :func:`hrca.prediction._query_clusters.mixture_misfit`.
     n_cells
         Number of cells in each cluster, shape (n_clusters,).
+    n_clusterings
+        Number of runs of k-means that the clusters are from.
 
     Returns
     -------
@@ -244,7 +249,8 @@ def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray) 
     best, fractions = np.minimum(log_misfit[:, 0], np.log(mixed + MIN_MISFIT)), n_cells / n_cells.sum()
     order = np.argsort(best)
     quantile = np.interp(BEST_QUANTILE, fractions[order].cumsum(), best[order])
-    base = (len(best) * quantile + N_TYPICAL * TYPICAL_LOG_MISFIT) / (len(best) + N_TYPICAL)
+    n_by_run = len(best) / n_clusterings
+    base = (n_by_run * quantile + N_TYPICAL * TYPICAL_LOG_MISFIT) / (n_by_run + N_TYPICAL)
     return np.stack([best, best - base, best - np.median(log_misfit[:, 1:], axis=1)], axis=1)
 
 

@@ -21,9 +21,9 @@ CLUSTER_CELLS, CLUSTER_COUNTS, MIN_CLUSTERS, MAX_CLUSTERS = 60, 15_000, 4, 40
 # Minimum numbers of cells and of counts of a query. Smaller clusters are too noisy to compare. Not tuned.
 MIN_QUERY_CELLS, MIN_QUERY_COUNTS = 160, 20_000
 
-# Number of components, as of novelty; seed of components and clusters, and number of starts of k-means. Any fixed
-# number serves as the seed. Not tuned.
-N_CLUSTER_COMPONENTS, CLUSTER_SEED, N_INITS = 20, 0, 3
+# Number of components, as of novelty, and number of runs of k-means, whose clusters are used together: those of one run
+# depend on its start (docs/decisions/0007). Not tuned.
+N_CLUSTER_COMPONENTS, N_CLUSTERINGS = 20, 5
 
 # Decimals by which coordinates are ordered: the others are rounding errors, which depend on the order of the cells.
 N_DECIMALS = 6
@@ -45,12 +45,13 @@ CLUSTER_PSEUDOCOUNT = 50.0
 
 @dataclass(frozen=True)
 class QueryClusters:
-    """Clusters of the sampled query cells.
+    """Clusters of the sampled query cells, from several runs of k-means.
 
     Attributes
     ----------
     codes
-        Index of the cluster of each sampled cell, shape (n_cells,).
+        Index of the cluster of each sampled cell in each run, shape (n_clusterings, n_cells). Clusters of all runs are
+        numbered together.
     n_cells
         Number of sampled cells in each cluster, shape (n_clusters,).
     sums
@@ -72,7 +73,7 @@ class QueryClusters:
 
 
 def cluster_cells(counts: sparse.csr_array) -> QueryClusters | None:
-    """Cluster cells by k-means on components of their log-normalised counts.
+    """Cluster cells by five runs of k-means on components of their log-normalised counts.
 
     Parameters
     ----------
@@ -81,27 +82,32 @@ def cluster_cells(counts: sparse.csr_array) -> QueryClusters | None:
 
     Returns
     -------
-    One cluster per 60 cells or 15,000 counts, whichever gives fewer; at least 4, at most 40. None with fewer than 160
-    cells or 20,000 counts, or if fewer cells differ than there are clusters.
+    In each run one cluster per 60 cells or 15,000 counts, whichever gives fewer; at least 4, at most 40. None with
+    fewer than 160 cells or 20,000 counts, or if fewer cells differ than there are clusters.
     """
     n_cells, n_genes = counts.shape
     depth = counts.sum(axis=1)
     n_components = min(N_CLUSTER_COMPONENTS, n_genes - 1)
     if n_cells < MIN_QUERY_CELLS or depth.sum() < MIN_QUERY_COUNTS or n_components < 1:
         return None
-    components = TruncatedSVD(n_components, random_state=CLUSTER_SEED)
+    # the random start of the default algorithm depends on the order of the cells if there are fewer cells than genes
+    components = TruncatedSVD(n_components, algorithm="arpack", random_state=0)
+    # in double precision, rounding errors stay below the decimals by which cells are ordered
+    normalized = log_normalize_sparse(counts.astype(np.float64), float(np.median(depth)))
     # the explained fraction of the variance is 0/0 where all cells are the same
     with np.errstate(divide="ignore", invalid="ignore"):
-        coordinates = components.fit_transform(log_normalize_sparse(counts, float(np.median(depth))))
+        coordinates = components.fit_transform(normalized)
     n_clusters = int(np.clip(min(n_cells // CLUSTER_CELLS, depth.sum() // CLUSTER_COUNTS), MIN_CLUSTERS, MAX_CLUSTERS))
     if len(np.unique(coordinates, axis=0)) < n_clusters:
         return None
     # k-means depends on the order of the cells, which must not depend on their names
     order = np.lexsort(coordinates.T.round(N_DECIMALS))
-    codes = np.empty(n_cells, dtype=np.int64)
-    codes[order] = KMeans(n_clusters, n_init=N_INITS, random_state=CLUSTER_SEED).fit(coordinates[order]).labels_
-    n_by_cluster = np.bincount(codes, minlength=n_clusters)
-    return QueryClusters(codes, n_by_cluster, class_sums(counts, codes, n_clusters))
+    codes = np.empty((N_CLUSTERINGS, n_cells), dtype=np.int64)
+    for run in range(N_CLUSTERINGS):
+        codes[run, order] = KMeans(n_clusters, n_init=1, random_state=run).fit(coordinates[order]).labels_
+    sums = np.concatenate([class_sums(counts, labels, n_clusters) for labels in codes])
+    codes += n_clusters * np.arange(N_CLUSTERINGS)[:, None]
+    return QueryClusters(codes, np.bincount(codes.ravel(), minlength=len(sums)), sums)
 
 
 @dataclass(frozen=True)
