@@ -76,7 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return app(given, prog_name="hrca", standalone_mode=False) or ExitCode.DONE
+        code = app(given, prog_name="hrca", standalone_mode=False) or ExitCode.DONE
+        if code == ExitCode.INTERRUPTED:  # typer has caught the error, without a word
+            raise KeyboardInterrupt
+        return code
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # what HRCA did not foresee is raised again
         code = exit_code(error)
         if code is ExitCode.FAULT:

@@ -87,6 +87,8 @@ def plan_outputs(
         suffix = ".zarr" if query_format in ("zarr", "spatialdata") else ".h5ad"
         store = query if out is None else _place(out, name, STORE_SUFFIXES, suffix, len(queries))
         output = Output(query, store, None if csv is None else _place(csv, name, (".csv",), ".csv", len(queries)), table)
+        if out is not None and store.resolve() == query.resolve():
+            raise ValueError(f"{str(query)!r} is the query itself. Without `--out`, results go into its file.")
         if query_format == "spatialdata":
             table_path(query, table)
         _check_writable(output, overwrite=overwrite)
@@ -104,8 +106,6 @@ def _place(given: Path, name: str, suffixes: tuple[str, ...], suffix: str, n_que
 
 
 def _check_writable(output: Output, *, overwrite: bool) -> None:
-    if output.is_copy and output.store.resolve() == output.query.resolve():
-        raise ValueError(f"{str(output.query)!r} is the query itself. Without `--out`, results go into its file.")
     if output.is_copy and output.store.exists() and not overwrite:
         raise FileExistsError(f"{str(output.store)!r} exists already. `--overwrite` replaces it.")
     for path in (output.store, output.csv):

@@ -9,17 +9,16 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import typer
 
 from hrca._warnings import HRCAWarning
 
+from ._progress import SparseProgress
+
 # Variables that libraries of linear algebra read when they are loaded.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
-# Seconds between two states of a progress bar where stderr is a file, which keeps each of them.
-FILE_INTERVAL_S = 30
 
 # Loggers of libraries whose messages do not concern a user of the command.
 LIBRARIES = ("lightning", "lightning.pytorch", "lightning.fabric", "scvi", "scanpy", "numba", "jax", "matplotlib")
@@ -56,24 +55,24 @@ def working(flags: Mapping[str, Any]) -> Iterator[None]:
         Values of the flags; ``threads`` and ``quiet`` are used.
     """
     use_threads(flags.get("threads"))
-    logger = logging.getLogger("hrca")
-    level = logger.level
+    loggers = [logging.getLogger(name) for name in ("hrca", *LIBRARIES)]
+    levels = [logger.level for logger in loggers]
     if flags.get("quiet"):
-        logger.setLevel(logging.WARNING)
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_MININTERVAL", str(FILE_INTERVAL_S))
+        loggers[0].setLevel(logging.WARNING)
+    stderr = sys.stderr if sys.stderr.isatty() else cast(TextIO, SparseProgress(sys.stderr))
     try:
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        with contextlib.redirect_stdout(stderr), contextlib.redirect_stderr(stderr), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", HRCAWarning)
             warnings.showwarning = show_warning
             importlib.import_module("hrca.model")
             # Lightning sets the level of its loggers when it is loaded
-            for name in LIBRARIES:
-                logging.getLogger(name).setLevel(logging.ERROR)
+            for logger in loggers[1:]:
+                logger.setLevel(logging.ERROR)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def show_warning(
