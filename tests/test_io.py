@@ -144,7 +144,11 @@ def test_cells_are_written_once_and_completely(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("column", "expected"),
-    [(None, ["cell0", "cell1", "cell2"]), (["a-1", "b-1", "c-1"], ["a-1", "b-1", "c-1"]), ([b"a", b"b", b"c"], list("abc"))],
+    [
+        (None, ["cell0", "cell1", "cell2"]),
+        (["a-1", "b-1", "c-1"], ["a-1", "b-1", "c-1"]),
+        ([b"a", b"b", b"c"], list("abc")),
+    ],
 )
 def test_groups_have_the_ids_of_xenium(tmp_path, column, expected):
     adata = synthetic(3)

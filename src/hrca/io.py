@@ -113,8 +113,8 @@ def _spatialdata_io(path: Path) -> Any:
         import spatialdata_io
     except ImportError as error:
         raise ImportError(
-            f"The folder {str(path)!r} is read by spatialdata-io, which is not installed: `pip install 'hrca[io]'`. The "
-            "h5 file with the feature-cell matrix in this folder can be read without it."
+            f"The folder {str(path)!r} is read by spatialdata-io, which is not installed: `pip install 'hrca[io]'`. "
+            "The h5 file with the feature-cell matrix in this folder can be read without it."
         ) from error
     return spatialdata_io
 
@@ -170,7 +170,7 @@ def write_cells(adata: AnnData, path: str | Path) -> None:
 
 
 def write_groups(adata: AnnData | str | Path, path: str | Path, *, key_added: str = "hrca") -> None:
-    """Write the label of each cell as a csv file that Xenium Explorer reads, with the columns ``cell_id`` and ``group``.
+    """Write the label of each cell as a csv file for Xenium Explorer, with the columns ``cell_id`` and ``group``.
 
     Parameters
     ----------

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+import warnings
 
 import anndata as ad
 import numpy as np
@@ -153,12 +155,10 @@ def test_info_shows_each_annotation_of_a_file(files, query, capsys):
 
 
 def test_warnings_are_one_line_on_stderr_and_those_of_libraries_are_hidden(files, query, capsys, monkeypatch):
-    import warnings
-
     predict = hrca.HRCA.predict
 
     def noisy(self, *args, **kwargs):
-        print("a library prints")
+        sys.stdout.write("a library prints\n")
         warnings.warn("a library warns", UserWarning, stacklevel=1)
         warn_user("two\nlines")
         return predict(self, *args, **kwargs)

@@ -15,7 +15,12 @@ from hrca.cli._values import hierarchy, positions, text_table
 
 # The function, its flags, the commands that take them, and its parameters that are no such flags, with the reason.
 GROUPS = {
-    "setup": (hrca.HRCA.setup_anndata, SETUP_FLAGS, ("annotate", "train"), {"adata": "an argument", "kwargs": "scvi's"}),
+    "setup": (
+        hrca.HRCA.setup_anndata,
+        SETUP_FLAGS,
+        ("annotate", "train"),
+        {"adata": "an argument", "kwargs": "scvi's"},
+    ),
     "model": (
         hrca.HRCA.__init__,
         MODEL_FLAGS,

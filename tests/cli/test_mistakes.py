@@ -27,14 +27,22 @@ MISTAKES = {
         3,
         "`--labels-key` must name a column",
     ),
-    "no such folder of a model": (["annotate", "query.h5ad", "--model", "empty", "--out", "{new}/a.h5ad"], 3, "'empty'"),
+    "no such folder of a model": (
+        ["annotate", "query.h5ad", "--model", "empty", "--out", "{new}/a.h5ad"],
+        3,
+        "'empty'",
+    ),
     "no shared gene, with a model": (
         ["annotate", "foreign.h5ad", "--model", "model", "--out", "{new}/a.h5ad"],
         3,
         "the model's genes",
     ),
     "no shared gene, with a reference": (["annotate", "foreign.h5ad", *TRAIN, "--out", "{new}/a.h5ad"], 3, "genes"),
-    "values that are no counts": (["annotate", "logged.h5ad", "--model", "model", "--out", "{new}/a.h5ad"], 3, "counts"),
+    "values that are no counts": (
+        ["annotate", "logged.h5ad", "--model", "model", "--out", "{new}/a.h5ad"],
+        3,
+        "counts",
+    ),
     "a file of text": (["check", "text.h5ad"], 3, "h5ad file or a zarr folder"),
     "a damaged file": (["check", "damaged.h5ad"], 4, "truncated"),
     "an empty folder": (["check", "empty"], 3, "must be a zarr store"),
@@ -209,7 +217,7 @@ def test_an_interruption_has_the_code_of_the_signal(files, capsys, monkeypatch):
 def error_of(function) -> Exception:
     try:
         function()
-    except Exception as error:
+    except ValueError as error:
         return error
     raise AssertionError
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import annotate, check, demo, evaluate, info, train
+from . import annotate, check, demo, evaluate, info, report, train
 from ._errors import ExitCode, exit_code, report_error
 from ._flags import flag_names
 
@@ -18,6 +18,7 @@ COMMANDS: dict[str, Any] = {
     "train": train,
     "check": check,
     "evaluate": evaluate,
+    "report": report,
     "info": info,
     "demo": demo,
 }
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code == ExitCode.INTERRUPTED:  # typer has caught the error, without a word
             raise KeyboardInterrupt
         return code
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # what HRCA did not foresee is raised again
+    except (Exception, KeyboardInterrupt) as error:  # what HRCA did not foresee is raised again
         code = exit_code(error)
         if code is ExitCode.FAULT:
             raise

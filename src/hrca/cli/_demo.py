@@ -21,8 +21,8 @@ from hrca.train._random_states import set_seed
 REFERENCE_FRACTION, QUERY_DEPTH_FRACTION = 0.7, 0.3
 
 # The type that the reference lacks, to show that its cells are noticed: it differs from all others, and the query has
-# about 20 of its blood cells, or 700 of its cells of the preoptic area.
-BLOOD_LEFT_OUT, POA_LEFT_OUT = "CD19+ B", "Astrocyte"
+# about 20 such blood cells, or 650 such cells of the preoptic area.
+BLOOD_LEFT_OUT, POA_LEFT_OUT = "CD19+ B", "OD Mature"
 
 # Files of the pair of the preoptic area.
 POA_FILES = ("poa_scrna_moffitt", "poa_merfish_b0.06")
@@ -89,11 +89,14 @@ class DemoResult:
 
     @property
     def noticed(self) -> pd.DataFrame:
-        """Numbers of cells and of noticed cells: a row for the type that the reference lacks, and one for the others."""
+        """Numbers of cells and of noticed cells: True for the type that the reference lacks, False for the others."""
         query = self.pair.query
         is_left_out = query.obs[self.pair.labels_key] == self.pair.left_out
         is_noticed = query.obs["hrca_novel_probability"] >= NOTICED
-        rows = {name: (cells.sum(), (cells & is_noticed).sum()) for name, cells in ((True, is_left_out), (False, ~is_left_out))}
+        rows = {
+            name: (cells.sum(), (cells & is_noticed).sum())
+            for name, cells in ((True, is_left_out), (False, ~is_left_out))
+        }
         return pd.DataFrame(rows, index=["n_cells", "n_noticed"]).T
 
     def text(self) -> str:
@@ -154,7 +157,7 @@ def poa_pair(folder: str | Path) -> ReferenceQueryPair:
 
     Returns
     -------
-    Single cells without astrocytes as the reference, and the section as the query.
+    Single cells without mature oligodendrocytes as the reference, and the section as the query.
 
     Raises
     ------

@@ -22,7 +22,7 @@ class Flag:
     ----------
     parameter
         Name of the parameter.
-    type
+    kind
         Type of the flag's value.
     default
         Value without the flag.
@@ -37,7 +37,7 @@ class Flag:
     """
 
     parameter: str
-    type: Any
+    kind: Any
     default: Any
     help: str
     panel: str
@@ -58,11 +58,10 @@ class Flag:
         """Return the flag as a parameter that typer reads."""
         # named, since typer would add --no-resume to --resume
         shows_default = self.default not in (None, False)
+        annotated: Any = Annotated  # a type checker would read the subscript as a type
         info = typer.Option(self.text, help=self.help, rich_help_panel=self.panel, show_default=shows_default)
-        annotation = Annotated[self.type, info]  # type: ignore[valid-type]  # the types are values of a table
-        return inspect.Parameter(
-            self.key, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=annotation
-        )
+        annotation = annotated[self.kind, info]
+        return inspect.Parameter(self.key, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=annotation)
 
 
 def takes(*groups: tuple[Flag, ...]) -> Callable[[F], F]:
@@ -77,10 +76,10 @@ def takes(*groups: tuple[Flag, ...]) -> Callable[[F], F]:
 
     def decorate(command: F) -> F:
         signature = inspect.signature(command)
-        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        named = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
         flags = {flag.key: flag for group in groups for flag in group}
         options = [flag.option() for flag in flags.values() if flag.key not in signature.parameters]
-        command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+        command.__signature__ = signature.replace(parameters=[*named, *options])  # type: ignore[attr-defined]
         command.flags = flags  # type: ignore[attr-defined]
         return command
 

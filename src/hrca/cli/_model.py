@@ -17,7 +17,7 @@ from hrca.io import read_cells
 from hrca.model._model import HRCA
 from hrca.model._reference_fields import model_gene_names
 from hrca.train._random_states import set_seed
-from hrca.train._runtime_estimate import uses_accelerator
+from hrca.train._runtime_estimate import n_accelerators
 
 from ._flags import arguments_of
 from ._training_flags import MODEL_FLAGS, SETUP_FLAGS, TRAIN_FLAGS
@@ -51,16 +51,9 @@ def device_arguments(device: str) -> tuple[str, str | int]:
     accelerator = {"cuda": "gpu"}.get(kind, kind)
     if accelerator not in ("auto", "cpu", "gpu", "mps") or (number and not (number.isdigit() and accelerator == "gpu")):
         raise ValueError(f"`device` must be auto, cpu, gpu, mps or one GPU such as cuda:1, got {device!r}.")
-    if accelerator not in ("auto", "cpu") and not _is_there(accelerator, int(number or 0)):
+    if accelerator not in ("auto", "cpu") and int(number or 0) >= n_accelerators(accelerator):
         raise ValueError(f"`device` must be one that PyTorch can use, but it finds no {device!r}. `--device cpu`.")
     return accelerator, int(number) if number else "auto"
-
-
-def _is_there(accelerator: str, number: int) -> bool:
-    from lightning.pytorch import accelerators
-
-    name = {"gpu": "CUDAAccelerator", "mps": "MPSAccelerator"}[accelerator]
-    return number < getattr(accelerators, name).auto_device_count() and uses_accelerator(accelerator)
 
 
 def load_model(folder: Path, flags: Mapping[str, Any]) -> HRCA:

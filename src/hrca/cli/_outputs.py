@@ -78,7 +78,9 @@ def plan_outputs(
     names = [query.name.removesuffix(".zarr") if query.is_dir() else query.stem for query in queries]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise ValueError(f"Queries must have different names, but {doubled[0]!r} is there twice: annotate them one by one.")
+        raise ValueError(
+            f"Queries must have different names, but {doubled[0]!r} is there twice: annotate them one by one."
+        )
     outputs = []
     for query, name in zip(queries, names, strict=True):
         query_format = file_format(query)
@@ -86,7 +88,9 @@ def plan_outputs(
             raise ValueError(f"The results of {str(query)!r} need a file of their own: `--out FILE.h5ad`.")
         suffix = ".zarr" if query_format in ("zarr", "spatialdata") else ".h5ad"
         store = query if out is None else _place(out, name, STORE_SUFFIXES, suffix, len(queries))
-        output = Output(query, store, None if csv is None else _place(csv, name, (".csv",), ".csv", len(queries)), table)
+        output = Output(
+            query, store, None if csv is None else _place(csv, name, (".csv",), ".csv", len(queries)), table
+        )
         if out is not None and store.resolve() == query.resolve():
             raise ValueError(f"{str(query)!r} is the query itself. Without `--out`, results go into its file.")
         if query_format == "spatialdata":

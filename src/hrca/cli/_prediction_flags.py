@@ -48,7 +48,9 @@ PREDICT_FLAGS = (
     Flag("reweight_to_query", bool, False, "Weight held-out cells by their similarity to the query.", PREDICTION),
     Flag("level", int | None, None, "Level of the hierarchy of labels, 0 for the coarsest.", PREDICTION),
     Flag("min_confidence", float, 0.0, "A less probable label is replaced by an ancestor or unlabelled.", PREDICTION),
-    Flag("novelty_fpr", float | None, None, "Leave the most novel cells unlabelled: this fraction wrongly.", PREDICTION),
+    Flag(
+        "novelty_fpr", float | None, None, "Leave the most novel cells unlabelled: this fraction wrongly.", PREDICTION
+    ),
     PLATFORM_CORRECTION,
     OPEN_SET,
     LAYER,

@@ -29,9 +29,7 @@ def annotate_files(queries: Sequence[Path], flags: Mapping[str, Any]) -> list[di
     -------
     A summary of each query, with the files that were written.
     """
-    outputs = plan_outputs(
-        queries, flags["out"], flags["csv"], table=flags["table"], overwrite=flags["overwrite"]
-    )
+    outputs = plan_outputs(queries, flags["out"], flags["csv"], table=flags["table"], overwrite=flags["overwrite"])
     if flags["save_model"] is not None:
         check_model_folder(flags["save_model"], overwrite=flags["overwrite"])
     predict = arguments_of(PREDICT_FLAGS, flags)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from anndata import AnnData
 
 from hrca import pp
 from hrca.data._formats import WRITABLE_FORMATS, file_format, table_path
-from hrca.data._sources import QueryInput
 from hrca.io import read_cells
 from hrca.model._model import HRCA
 
@@ -17,7 +17,7 @@ from ._model import load_model
 from ._prediction_flags import CHECK_FLAGS, EVALUATE_FLAGS
 
 
-def open_cells(path: Path, table: str | None) -> QueryInput:
+def open_cells(path: Path, table: str | None) -> Path | AnnData:
     """Return what HRCA reads in batches, or cells in memory for other formats.
 
     Parameters

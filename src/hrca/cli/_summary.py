@@ -121,7 +121,8 @@ def model_text(summary: Mapping[str, Any]) -> str:
             f"  genes: {', '.join(summary['genes'][:5])}, ...",
             f"  reference: {', '.join(f'{name}={value!r}' for name, value in summary['setup'].items())}",
             f"  sizes: {sizes}",
-            f"  prediction sets: {'yes' if summary['has_prediction_sets'] else 'no'}; folds: {summary['n_folds'] or 'none'}",
+            f"  prediction sets: {'yes' if summary['has_prediction_sets'] else 'no'}; "
+            f"folds: {summary['n_folds'] or 'none'}",
         ]
     )
 
@@ -152,7 +153,7 @@ def describe(path: Path, table: str | None) -> tuple[dict[str, Any], str]:
         return {"model": summary}, model_text(summary)
     cells = open_cells(path, table)
     keys = annotation_keys(cells) if isinstance(cells, Path) else []
-    if not keys:
+    if not isinstance(cells, Path) or not keys:
         raise ValueError(
             f"{str(path)!r} must be the folder of a model, or have an annotation in uns, but has none. `hrca annotate` "
             "writes one."

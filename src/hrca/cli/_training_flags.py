@@ -44,7 +44,11 @@ SETUP_FLAGS = (
 
 # for setup_anndata, which refuses missing labels: a shell cannot fill them in
 ALLOW_MISSING_LABELS = Flag(
-    "allow_missing_labels", bool, False, "Cells with a missing or empty label are of the unlabelled category.", REFERENCE
+    "allow_missing_labels",
+    bool,
+    False,
+    "Cells with a missing or empty label are of the unlabelled category.",
+    REFERENCE,
 )
 
 # of HRCA itself
@@ -61,7 +65,9 @@ MODEL_FLAGS = (
     Flag("n_heads", int | None, None, "Number of attention heads in each layer.", SIZES),
     Flag("n_layers", int | None, None, "Number of encoder layers.", SIZES),
     Flag("n_feedforward", int | None, None, "Width of the feed-forward network in each layer.", SIZES),
-    Flag("classifier_widths", str | None, None, "Width of each stage of the classifier: 128,64.", SIZES, convert=widths),
+    Flag(
+        "classifier_widths", str | None, None, "Width of each stage of the classifier: 128,64.", SIZES, convert=widths
+    ),
     Flag("dropout_rate", float, 0.1, "Dropout rate in Gene-AE.", SIZES),
     Flag("classifier_dropout_rate", float, 0.5, "Dropout rate in the classifier.", SIZES),
     Flag(
