@@ -144,6 +144,7 @@ MISTAKES = {
         "`--labels-key` must name a column",
     ),
     "information on a file without results": (["info", "query.h5ad"], 3, "have an annotation"),
+    "a report on a file without results": (["report", "query.h5ad", "--out", "{new}/report.html"], 3, "an annotation"),
     "a table that is not there": (["check", "query.h5ad", "--table", "table"], 3, "`--table` names a table"),
     "the folder of another demo": (["demo", "--data", "empty"], 3, "poa_scrna_moffitt.h5ad and poa_merfish_b0.06.h5ad"),
 }
