@@ -95,7 +95,7 @@ MISTAKES = {
         "--max-epochs, --lr would do nothing",
     ),
     "an option that is not there": (["annotate", "query.h5ad", "--modle", "model"], 2, "--modle"),
-    "a word where a number should be": (["demo", "--seed", "one"], 2, "one"),
+    "a word where a number should be": (["demo", "--seed", "one"], 2, "'--seed'"),
     "a command that is not there": (["annotated", "query.h5ad"], 2, "annotated"),
     "coverage in per cent": (
         ["annotate", "query.h5ad", "--model", "model", "--coverage", "90", "--out", "{new}/a.h5ad"],

@@ -124,9 +124,10 @@ def flag_names(command: Callable[..., Any]) -> dict[str, list[str]]:
         The function of the command.
     """
     names: dict[str, list[str]] = {}
-    for flag in getattr(command, "flags", {}).values():
+    flags: Mapping[str, Flag] = getattr(command, "flags", {})
+    for flag in flags.values():
         names.setdefault(flag.parameter, []).append(flag.text)
     for name, parameter in inspect.signature(command).parameters.items():
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in flags:
             names.setdefault(name, ["--" + name.replace("_", "-")])
     return names

@@ -57,7 +57,7 @@ MODEL_FLAGS = (
         "size",
         str,
         "auto",
-        "document, workstation or laptop. auto: document where there is an accelerator, else laptop.",
+        "specification, workstation or laptop. auto: specification where there is an accelerator, else laptop.",
         SIZES,
     ),
     Flag("n_hidden", int | None, None, "Width between genes and latent features.", SIZES),
