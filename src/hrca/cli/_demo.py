@@ -128,7 +128,7 @@ def pbmc68k_pair(seed: int = 0) -> ReferenceQueryPair:
 
     Returns
     -------
-    416 reference cells without B cells, and 210 query cells with 30 % of their counts.
+    About 420 reference cells without B cells, and 210 query cells with 30 % of their counts.
 
     Examples
     --------
@@ -146,7 +146,7 @@ def pbmc68k_pair(seed: int = 0) -> ReferenceQueryPair:
     return _without(ReferenceQueryPair(reference, query, "bulk_labels", BLOOD_LEFT_OUT))
 
 
-def poa_pair(folder: str | Path) -> ReferenceQueryPair:
+def poa_pair(folder: str | Path, left_out: str = POA_LEFT_OUT) -> ReferenceQueryPair:
     """Read single cells and a MERFISH section of the mouse preoptic area :cite:p:`moffitt2018molecular`.
 
     Parameters
@@ -154,10 +154,12 @@ def poa_pair(folder: str | Path) -> ReferenceQueryPair:
     folder
         Folder with ``poa_scrna_moffitt.h5ad`` and ``poa_merfish_b0.06.h5ad``, each with ``obs["label_harmonised"]``.
         Cells whose label is an empty string are left out.
+    left_out
+        The type that is left out of the reference; "": none.
 
     Returns
     -------
-    Single cells without mature oligodendrocytes as the reference, and the section as the query.
+    Single cells of other types as the reference, and the section as the query.
 
     Raises
     ------
@@ -172,7 +174,7 @@ def poa_pair(folder: str | Path) -> ReferenceQueryPair:
         )
     samples = [datasets.local(name, folder) for name in POA_FILES]
     reference, query = (adata[adata.obs["label_harmonised"] != ""].copy() for adata in samples)
-    return _without(ReferenceQueryPair(reference, query, "label_harmonised", POA_LEFT_OUT))
+    return _without(ReferenceQueryPair(reference, query, "label_harmonised", left_out))
 
 
 def _without(pair: ReferenceQueryPair) -> ReferenceQueryPair:
