@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from hrca import _warnings
-from hrca._warnings import annotate_sample_warnings, warn_user
+from hrca._warnings import HRCAWarning, annotate_sample_warnings, warn_user
 
 
 def record(function) -> warnings.WarningMessage:
@@ -21,7 +21,7 @@ def test_a_direct_call_names_its_own_line():
     line = inspect.currentframe().f_lineno + 1
     message = record(lambda: warn_user("text"))
     assert (message.filename, message.lineno, str(message.message)) == (__file__, line, "text")
-    assert message.category is UserWarning
+    assert message.category is HRCAWarning
 
 
 @pytest.mark.parametrize(("name", "text"), [("a", "In sample 'a': text"), (0, "In sample 0: text"), (None, "text")])

@@ -1,13 +1,29 @@
-"""HRCA: high-resolution cell annotation, from an annotated reference to a sparse spatial query."""
+"""HRCA: high-resolution cell annotation, from an annotated reference to a sparse spatial query.
 
-from importlib.metadata import version
+The names of this package are loaded when they are used: torch and scanpy take seconds.
+"""
 
-from . import compat as hrca
-from . import datasets, metrics, pl, pp, tl
+from typing import Any
+
+import lazy_loader
+
 from ._messages import show_messages
-from .model import HRCA
-from .module._presets import SIZES
 
-__version__ = version("hrca")
 show_messages()
-__all__ = ["HRCA", "SIZES", "__version__", "datasets", "hrca", "metrics", "pl", "pp", "tl"]
+
+# __init__.pyi lists the names, for the loader and for type checkers
+_load, _, _ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = ["HRCA", "SIZES", "__version__", "datasets", "hrca", "io", "metrics", "pl", "pp", "tl"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("hrca")
+    # the specification calls its functions by `from hrca import hrca`
+    return _load("compat" if name == "hrca" else name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

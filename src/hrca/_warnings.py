@@ -12,6 +12,11 @@ from types import FrameType
 # The separator excludes files beside the package whose path begins alike.
 PACKAGE_DIR = f"{Path(__file__).parent}{os.sep}"
 
+
+class HRCAWarning(UserWarning):
+    """A warning of HRCA, which filters can tell from those of other packages."""
+
+
 # Name of the sample that the warnings are about; None: there is only one.
 _SAMPLE: ContextVar[object] = ContextVar("_SAMPLE", default=None)
 
@@ -32,7 +37,7 @@ def annotate_sample_warnings(name: object) -> Iterator[None]:
         _SAMPLE.reset(token)
 
 
-def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+def warn_user(message: str, category: type[Warning] = HRCAWarning) -> None:
     """Warn, and attribute the warning to the line outside HRCA that called into it.
 
     Parameters

@@ -1,13 +1,16 @@
 """The demo's pairs, baselines and figures."""
 
+from pathlib import Path
+
 import anndata as ad
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
+from shell import call
 
-from hrca.cli._demo import _draw_cells, count_likelihood, logistic_regression, pbmc68k_pair, poa_pair
+from hrca.cli._demo import DemoResult, _draw_cells, count_likelihood, logistic_regression, pbmc68k_pair, poa_pair
 from hrca.datasets import pbmc68k
 from hrca.metrics import annotation_scores
 
@@ -16,7 +19,13 @@ def test_the_query_is_thinned_to_30_percent_and_no_cell_is_in_both():
     pair = pbmc68k_pair(seed=1)
     full = pbmc68k()[pair.query.obs_names]
     assert not set(pair.reference.obs_names) & set(pair.query.obs_names)
-    assert pair.reference.n_obs + pair.query.n_obs == 700
+    # the reference has no B cell
+    is_b_cell = pbmc68k().obs["bulk_labels"] == "CD19+ B"
+    assert pair.left_out == "CD19+ B"
+    assert not (pair.reference.obs["bulk_labels"] == "CD19+ B").any()
+    n_b_cells = int((pair.query.obs["bulk_labels"] == "CD19+ B").sum())
+    assert pair.reference.n_obs + pair.query.n_obs == 700 - (is_b_cell.sum() - n_b_cells)
+    assert n_b_cells > 0
     assert pair.query.X.sum() / full.X.sum() == pytest.approx(0.3, abs=0.01)
     assert (pair.query.X > full.X).nnz == 0
 
@@ -31,7 +40,10 @@ def test_a_baseline_beats_the_largest_class(baseline):
 
 def test_real_pair_is_read(data_dir):
     pair = poa_pair(data_dir)
-    assert pair.reference.shape == (1120, 132)
+    assert pair.reference.shape == (920, 132)
+    assert poa_pair(data_dir, left_out="").reference.shape == (1120, 132)
+    assert "OD Mature" in set(pair.query.obs["label_harmonised"])
+    assert "OD Mature" not in set(pair.reference.obs["label_harmonised"])
     assert pair.query.n_obs == 5343
     assert "" not in set(pair.query.obs["label_harmonised"])
 
@@ -57,3 +69,36 @@ def test_true_and_predicted_labels_are_drawn_in_the_same_colors():
     assert {text.get_text() for text in predicted_panel.get_legend().get_texts()} >= {"a", "b", "c", "Unknown"}
     np.testing.assert_allclose(sorted(confidence_panel.collections[0].get_array()), [0, 0.3, 0.5, 0.9])
     plt.close(figure)
+
+
+def test_the_result_counts_cells_that_were_noticed_and_ends_with_paths():
+    pair = pbmc68k_pair()
+    is_b_cell = (pair.query.obs["bulk_labels"] == "CD19+ B").to_numpy()
+    pair.query.obs["hrca_novel_probability"] = np.where(is_b_cell, 0.6, 0.1)
+    pair.query.obs.iloc[np.flatnonzero(is_b_cell)[0], -1] = np.nan  # a cell without counts
+    pair.query.obs.iloc[np.flatnonzero(~is_b_cell)[:2], -1] = 0.5
+    scores = pd.DataFrame({"accuracy": [0.5]}, index=["HRCA"])
+    result = DemoResult(pair, scores, [Path("a.h5ad"), Path("b.png")], quick=True)
+    n_b_cells = int(is_b_cell.sum())
+    assert result.noticed.to_numpy().tolist() == [[n_b_cells, n_b_cells - 1], [210 - n_b_cells, 2]]
+    assert (
+        f"{n_b_cells - 1} of {n_b_cells} cells 'CD19+ B', and 2 of the {210 - n_b_cells} other cells" in result.text()
+    )
+    assert result.text().splitlines()[-3:] == ["Written:", "a.h5ad", "b.png"]
+
+
+@pytest.mark.slow
+def test_the_demo_notices_the_type_and_prints_nothing_of_libraries(tmp_path, capsys):
+    result = call(capsys, "demo", "--quick", "--out", tmp_path / "out")
+    assert result.code == 0, result.err
+    names = ["annotated.h5ad", "confusion.png", "umap.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    lines = result.out.splitlines()
+    assert lines[0].startswith("Reference: ")
+    assert sorted(Path(line).name for line in lines[lines.index("Written:") + 1 :]) == names
+    n_noticed, n_b_cells = (int(word) for word in lines[1].split(": ")[1].split(" cells")[0].split(" of "))
+    assert n_noticed > 0.8 * n_b_cells
+    annotated = ad.read_h5ad(tmp_path / "out" / "annotated.h5ad")
+    assert {"hrca", "hrca_confidence"} <= set(annotated.obs)
+    messages = [line for line in result.err.splitlines() if "%|" not in line]
+    assert all(line.startswith("hrca: warning: ") for line in messages), messages

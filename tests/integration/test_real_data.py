@@ -14,7 +14,7 @@ from hrca.cli._demo import poa_pair
 
 @pytest.fixture(scope="module")
 def pair(data_dir):
-    return poa_pair(data_dir)
+    return poa_pair(data_dir, left_out="")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The demo: train on a reference, annotate a query, score and draw it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,16 @@ from hrca.train._random_states import set_seed
 
 # The query is made of 30 % of the cells, each thinned to 30 % of its counts: it is sparse, and its labels are known.
 REFERENCE_FRACTION, QUERY_DEPTH_FRACTION = 0.7, 0.3
+
+# The type that the reference lacks, to show that its cells are noticed: it differs from all others, and the query has
+# about 20 such blood cells, or 650 such cells of the preoptic area.
+BLOOD_LEFT_OUT, POA_LEFT_OUT = "CD19+ B", "OD Mature"
+
+# Files of the pair of the preoptic area.
+POA_FILES = ("poa_scrna_moffitt", "poa_merfish_b0.06")
+
+# A cell with at least this probability is noticed as one of none of the labels.
+NOTICED = 0.5
 
 # Resolution of the figures in dots per inch: the smallest label can be read.
 FIGURE_DPI = 150
@@ -46,11 +56,66 @@ class ReferenceQueryPair:
         Query cells with raw counts in X, shape (n_obs, n_genes of their own).
     labels_key
         Column of both obs with the labels.
+    left_out
+        A type of the query that the reference lacks.
     """
 
     reference: AnnData
     query: AnnData
     labels_key: str
+    left_out: str
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo has found and written.
+
+    Attributes
+    ----------
+    pair
+        Reference and annotated query.
+    scores
+        Accuracy and macro-F1 over the query's cells of types that the reference has: a row for each method.
+    written
+        The files.
+    quick
+        Whether the training was too short for scores.
+    """
+
+    pair: ReferenceQueryPair
+    scores: pd.DataFrame
+    written: list[Path]
+    quick: bool
+
+    @property
+    def noticed(self) -> pd.DataFrame:
+        """Numbers of cells and of noticed cells: True for the type that the reference lacks, False for the others."""
+        query = self.pair.query
+        is_left_out = query.obs[self.pair.labels_key] == self.pair.left_out
+        is_noticed = query.obs["hrca_novel_probability"] >= NOTICED
+        rows = {
+            name: (cells.sum(), (cells & is_noticed).sum())
+            for name, cells in ((True, is_left_out), (False, ~is_left_out))
+        }
+        return pd.DataFrame(rows, index=["n_cells", "n_noticed"]).T
+
+    def text(self) -> str:
+        """Return the result for a reader; the paths are its last lines."""
+        reference, query, left_out = self.pair.reference, self.pair.query, self.pair.left_out
+        noticed = self.noticed
+        lines = [
+            f"Reference: {reference.n_obs:,} cells x {reference.n_vars} genes, without any {left_out!r}. "
+            f"Query: {query.n_obs:,} cells, {noticed.loc[True, 'n_cells']} of them {left_out!r}, median "
+            f"{np.median(np.asarray(query.X.sum(axis=1))):.0f} counts in a cell.",
+            f"Noticed as none of the reference's types: {noticed.loc[True, 'n_noticed']} of "
+            f"{noticed.loc[True, 'n_cells']} cells {left_out!r}, and {noticed.loc[False, 'n_noticed']} of the "
+            f"{noticed.loc[False, 'n_cells']:,} other cells.",
+            "Labels of the other cells:",
+            self.scores.round(3).to_string(),
+        ]
+        if self.quick:
+            lines.append("So few epochs only show that everything runs: these scores cannot be compared.")
+        return "\n".join([*lines, "Written:", *(str(path) for path in self.written)])
 
 
 def pbmc68k_pair(seed: int = 0) -> ReferenceQueryPair:
@@ -63,13 +128,13 @@ def pbmc68k_pair(seed: int = 0) -> ReferenceQueryPair:
 
     Returns
     -------
-    490 reference cells, and 210 query cells with 30 % of their counts.
+    About 420 reference cells without B cells, and 210 query cells with 30 % of their counts.
 
     Examples
     --------
     >>> pair = pbmc68k_pair()
     >>> pair.reference.n_obs, pair.query.n_obs
-    (490, 210)
+    (416, 210)
     """
     adata = datasets.pbmc68k()
     rng = np.random.default_rng(seed)
@@ -78,10 +143,10 @@ def pbmc68k_pair(seed: int = 0) -> ReferenceQueryPair:
     reference, query = adata[order[:n_reference]].copy(), adata[order[n_reference:]].copy()
     query.X = thin_sparse(query.X, QUERY_DEPTH_FRACTION, rng)
     query.X.eliminate_zeros()
-    return ReferenceQueryPair(reference, query, "bulk_labels")
+    return _without(ReferenceQueryPair(reference, query, "bulk_labels", BLOOD_LEFT_OUT))
 
 
-def poa_pair(folder: str | Path) -> ReferenceQueryPair:
+def poa_pair(folder: str | Path, left_out: str = POA_LEFT_OUT) -> ReferenceQueryPair:
     """Read single cells and a MERFISH section of the mouse preoptic area :cite:p:`moffitt2018molecular`.
 
     Parameters
@@ -89,19 +154,33 @@ def poa_pair(folder: str | Path) -> ReferenceQueryPair:
     folder
         Folder with ``poa_scrna_moffitt.h5ad`` and ``poa_merfish_b0.06.h5ad``, each with ``obs["label_harmonised"]``.
         Cells whose label is an empty string are left out.
+    left_out
+        The type that is left out of the reference; "": none.
 
     Returns
     -------
-    Single cells as the reference, and the section as the query.
+    Single cells of other types as the reference, and the section as the query.
 
     Raises
     ------
     FileNotFoundError
         If a file is missing.
     """
-    samples = [datasets.local(name, folder) for name in ("poa_scrna_moffitt", "poa_merfish_b0.06")]
+    missing = [name for name in POA_FILES if not (Path(folder) / f"{name}.h5ad").is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"`data` must be a folder with the files {' and '.join(f'{name}.h5ad' for name in POA_FILES)}, but "
+            f"{str(folder)!r} lacks {' and '.join(f'{name}.h5ad' for name in missing)}."
+        )
+    samples = [datasets.local(name, folder) for name in POA_FILES]
     reference, query = (adata[adata.obs["label_harmonised"] != ""].copy() for adata in samples)
-    return ReferenceQueryPair(reference, query, "label_harmonised")
+    return _without(ReferenceQueryPair(reference, query, "label_harmonised", left_out))
+
+
+def _without(pair: ReferenceQueryPair) -> ReferenceQueryPair:
+    """Remove a type from the reference."""
+    is_kept = pair.reference.obs[pair.labels_key] != pair.left_out
+    return replace(pair, reference=pair.reference[is_kept].copy())
 
 
 def logistic_regression(pair: ReferenceQueryPair) -> np.ndarray:
@@ -157,7 +236,7 @@ def _shared_genes(pair: ReferenceQueryPair) -> pd.Index:
     return pair.reference.var_names[pair.reference.var_names.isin(pair.query.var_names)]
 
 
-def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, seed: int = 0) -> pd.DataFrame:
+def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, seed: int = 0) -> DemoResult:
     """Train a model of laptop size, annotate and score the query, and write files.
 
     Parameters
@@ -174,9 +253,9 @@ def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, s
 
     Returns
     -------
-    Accuracy and macro-F1: a row for HRCA, one for logistic regression and one for the count likelihood.
+    The scores of HRCA, logistic regression and the count likelihood, and the files.
     """
-    out_dir = Path(out_dir)
+    out_dir = Path(out_dir).resolve()
     out_dir.mkdir(parents=True, exist_ok=True)
     set_seed(seed)
     HRCA.setup_anndata(pair.reference, labels_key=pair.labels_key)
@@ -190,13 +269,18 @@ def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, s
         "logistic regression": logistic_regression(pair),
         "count likelihood": count_likelihood(pair),
     }
-    scores = {name: metrics.annotation_scores(true_labels, predicted) for name, predicted in predictions.items()}
-    draw(model, pair, out_dir)
+    is_known = (true_labels != pair.left_out).to_numpy()
+    scores = {
+        name: metrics.annotation_scores(true_labels[is_known], np.asarray(predicted)[is_known])
+        for name, predicted in predictions.items()
+    }
+    pictures = draw(model, pair, out_dir)
     pair.query.write_h5ad(out_dir / "annotated.h5ad")
-    return pd.DataFrame(scores).T[["accuracy", "macro_f1"]]
+    table = pd.DataFrame(scores).T[["accuracy", "macro_f1"]]
+    return DemoResult(pair, table, [out_dir / "annotated.h5ad", *pictures], quick)
 
 
-def draw(model: HRCA, pair: ReferenceQueryPair, out_dir: Path) -> None:
+def draw(model: HRCA, pair: ReferenceQueryPair, out_dir: Path) -> list[Path]:
     """Draw the annotated query: UMAP of the latent features, confusion matrix, and the section if it has coordinates.
 
     Parameters
@@ -207,16 +291,22 @@ def draw(model: HRCA, pair: ReferenceQueryPair, out_dir: Path) -> None:
         Reference and annotated query.
     out_dir
         Folder for the figures.
+
+    Returns
+    -------
+    The files.
     """
     query = pair.query
     query.obsm["X_hrca"] = model.get_latent_representation(query)
     sc.pp.neighbors(query, use_rep="X_hrca")
     sc.tl.umap(query)
-    _save(_draw_cells(query, "umap", pair.labels_key), out_dir / "umap.png")
+    figures = {"umap": _draw_cells(query, "umap", pair.labels_key)}
     if "spatial" in query.obsm:
-        _save(_draw_cells(query, "spatial", pair.labels_key), out_dir / "section.png")
-    confusion = pl.confusion_figure(query.obs[pair.labels_key].astype(str), query.obs["hrca"].astype(str))
-    _save(confusion, out_dir / "confusion.png")
+        figures["section"] = _draw_cells(query, "spatial", pair.labels_key)
+    figures["confusion"] = pl.confusion_figure(query.obs[pair.labels_key].astype(str), query.obs["hrca"].astype(str))
+    for name, figure in figures.items():
+        _save(figure, out_dir / f"{name}.png")
+    return [out_dir / f"{name}.png" for name in figures]
 
 
 def _draw_cells(query: AnnData, basis: str, labels_key: str) -> Figure:

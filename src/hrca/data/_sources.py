@@ -206,7 +206,7 @@ def open_file(path: Path) -> LazyAnnData:
     FileNotFoundError
         If there is no such file.
     """
-    root = _open_root(path)
+    root = open_root(path)
     # anndata before 0.7 had no encoding
     missing = [name for name in ("obs", "var") if name not in root or "_index" not in root[name].attrs]
     if missing or "mod" in root:
@@ -223,8 +223,46 @@ def open_file(path: Path) -> LazyAnnData:
     )
 
 
-def _open_root(path: Path) -> StoredGroup:
-    """Open the file's root group for reading."""
+def read_uns(path: Path) -> dict[str, Any]:
+    """Read the unstructured entries of an AnnData in a file, without its matrices.
+
+    Parameters
+    ----------
+    path
+        An h5ad file or a zarr folder.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    FileNotFoundError
+        If there is no such file.
+    """
+    root = open_root(path)
+    try:
+        return ad.io.read_elem(root["uns"]) if "uns" in root else {}
+    finally:
+        if isinstance(root, h5py.File):
+            root.close()
+
+
+def open_root(path: Path) -> StoredGroup:
+    """Open the root group of an HDF5 file or a zarr folder for reading.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    FileNotFoundError
+        If there is no such file.
+    OSError
+        If the file is damaged, or open for writing in another program.
+    """
     if not path.exists():
         raise FileNotFoundError(f"There is no file {str(path)!r}.{_describe_moved_store(path)}")
     if path.is_dir():

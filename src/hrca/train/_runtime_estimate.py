@@ -28,6 +28,22 @@ def uses_accelerator(accelerator: str) -> bool:
     return parse_device_args(accelerator=accelerator, devices="auto", return_device="torch")[0] != "cpu"
 
 
+def n_accelerators(kind: str) -> int:
+    """Return the number of devices that PyTorch can use.
+
+    Parameters
+    ----------
+    kind
+        "gpu" or "mps".
+
+    Examples
+    --------
+    >>> n_accelerators("gpu") == torch.cuda.device_count()
+    True
+    """
+    return torch.cuda.device_count() if kind == "gpu" else int(torch.backends.mps.is_available())
+
+
 def estimate_epoch_seconds(module: nn.Module, *, n_obs: int, batch_size: int) -> float:
     """Estimate the seconds that one epoch takes on this machine's CPU, from its speed in a matrix product.
 

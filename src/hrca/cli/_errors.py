@@ -1,0 +1,117 @@
+"""Exit codes, and errors in one or two lines: refusals of HRCA, and what the system does not allow."""
+
+import dis
+import re
+import sys
+from collections.abc import Mapping
+from enum import IntEnum
+
+import typer
+
+from hrca._warnings import PACKAGE_DIR
+
+# The class above all errors of the command line, which typer does not export; before typer 0.20 it is click's.
+USAGE_ERROR: type[Exception] = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+
+
+def usage_error(text: str) -> Exception:
+    """Return an error of the command line: options that do not go together."""
+    return USAGE_ERROR(text)
+
+
+# Errors by which HRCA refuses its input, where one of its own `raise` statements made them.
+REFUSALS = (ValueError, TypeError, LookupError, ImportError)
+
+RAISE = dis.opmap["RAISE_VARARGS"]
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command, which docs/command_line.md lists."""
+
+    DONE = 0
+    FAULT = 1
+    USAGE = 2
+    INPUT = 3
+    FILES = 4
+    MISSING_PACKAGE = 5
+    INTERRUPTED = 130
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """Return the exit code of an error; FAULT for one that HRCA did not foresee, which needs its traceback."""
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return ExitCode.INTERRUPTED
+    if isinstance(error, USAGE_ERROR):
+        return ExitCode.USAGE
+    if isinstance(error, FileNotFoundError):
+        return ExitCode.INPUT
+    if isinstance(error, OSError):
+        return ExitCode.FILES
+    if isinstance(error, REFUSALS) and was_raised_here(error):
+        return ExitCode.MISSING_PACKAGE if isinstance(error, ImportError) else ExitCode.INPUT
+    return ExitCode.FAULT
+
+
+def was_raised_here(error: BaseException) -> bool:
+    """Return whether a `raise` statement of HRCA made an error, and not code that it called or a faulty expression."""
+    traceback = error.__traceback__
+    if traceback is None:
+        return False
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    code = traceback.tb_frame.f_code
+    return code.co_filename.startswith(PACKAGE_DIR) and code.co_code[traceback.tb_lasti] == RAISE
+
+
+def report_error(error: BaseException, flags: Mapping[str, list[str]]) -> None:
+    """Write an error to stderr: a line, and one for its notes.
+
+    Parameters
+    ----------
+    error
+        The error.
+    flags
+        Flags of the command, as a user writes them, by the parameter that they stand for.
+    """
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        lines = ["interrupted"]
+    else:
+        text = error.format_message() if isinstance(error, USAGE_ERROR) else _text(error)  # type: ignore[attr-defined]
+        lines = [f"error: {in_shell_words(text, flags)}", *getattr(error, "__notes__", [])]
+    sys.stderr.write("".join(f"hrca: {' '.join(line.split())}\n" for line in lines))
+
+
+def _text(error: BaseException) -> str:
+    # str() of a KeyError is the repr of its text
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+
+
+def in_shell_words(text: str, flags: Mapping[str, list[str]]) -> str:
+    """Replace the parameters of Python in a message by the flags of the command.
+
+    Parameters
+    ----------
+    text
+        The message.
+    flags
+        See :func:`report_error`.
+
+    Examples
+    --------
+    >>> flags = {"labels_key": ["--labels-key"], "resume": ["--resume"], "open_set": ["--no-open-set"]}
+    >>> in_shell_words("`labels_key` must be a column, not `labels_key='x'`", flags)
+    '`--labels-key` must be a column, not `--labels-key x`'
+    >>> in_shell_words("`resume=True`, `open_set=False`, `adata.X`", flags)
+    '`--resume`, `--no-open-set`, `adata.X`'
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        names, value = flags.get(match["name"], []), match["value"]
+        if value in ("True", "False"):
+            names = [name for name in names if name.startswith("--no-") == (value == "False")]
+        if not names or value == "None":
+            return match[0]
+        shown = "" if value in (None, "True", "False") else " " + value.strip("'\"")
+        return " or ".join(f"`{name}{shown}`" for name in names)
+
+    return re.sub(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`", replace, text)

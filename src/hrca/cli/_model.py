@@ -1,0 +1,202 @@
+"""Load or train the model of a command."""
+
+import logging
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from hrca.data._gene_map import read_gene_map
+from hrca.data._gene_matching import has_enough_genes, match_genes
+from hrca.data._sources import open_query_input
+from hrca.data._target_genes import TargetGenes
+from hrca.io import read_cells
+from hrca.model._model import HRCA
+from hrca.model._reference_fields import model_gene_names
+from hrca.train._random_states import set_seed
+from hrca.train._runtime_estimate import n_accelerators
+
+from ._flags import arguments_of
+from ._training_flags import MODEL_FLAGS, SETUP_FLAGS, TRAIN_FLAGS
+
+logger = logging.getLogger(__name__)
+
+# A query of which this fraction of the genes are the reference's is of the same species and spelling, also where it is
+# a small panel and the reference has all genes.
+SAME_NAMES_FRACTION = 0.5
+
+
+def device_arguments(device: str) -> tuple[str, str | int]:
+    """Return Lightning's accelerator and device for a device of PyTorch.
+
+    Parameters
+    ----------
+    device
+        "auto", "cpu", "gpu", "mps", or one GPU, "cuda:1".
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or PyTorch finds no such device.
+
+    Examples
+    --------
+    >>> device_arguments("cpu")
+    ('cpu', 'auto')
+    """
+    kind, _, number = device.partition(":")
+    accelerator = {"cuda": "gpu"}.get(kind, kind)
+    if accelerator not in ("auto", "cpu", "gpu", "mps") or (number and not (number.isdigit() and accelerator == "gpu")):
+        raise ValueError(f"`device` must be auto, cpu, gpu, mps or one GPU such as cuda:1, got {device!r}.")
+    if accelerator not in ("auto", "cpu") and int(number or 0) >= n_accelerators(accelerator):
+        raise ValueError(f"`device` must be one that PyTorch can use, but it finds no {device!r}. `--device cpu`.")
+    return accelerator, int(number) if number else "auto"
+
+
+def load_model(folder: Path, flags: Mapping[str, Any]) -> HRCA:
+    """Load a trained model, for prediction.
+
+    Parameters
+    ----------
+    folder
+        Its folder.
+    flags
+        Values of the flags of the run.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model or device.
+    """
+    accelerator, device = device_arguments(flags["device"])
+    set_seed(flags["seed"])
+    return HRCA.load(folder, adata=False, accelerator=accelerator, device=device)
+
+
+def make_model(
+    reference: AnnData, flags: Mapping[str, Any], queries: Sequence[Path] = (), *, genes_of_queries: bool = False
+) -> HRCA:
+    """Set a reference up, and make an untrained model that has been checked against the queries.
+
+    Parameters
+    ----------
+    reference
+        The reference.
+    flags
+        Values of the flags of setup, model and run.
+    queries
+        Files that will be annotated.
+    genes_of_queries
+        If True, the model has only those genes of the reference that a query has.
+
+    Raises
+    ------
+    ValueError
+        If the reference or a query is refused.
+    """
+    device_arguments(flags["device"])
+    set_seed(flags["seed"])
+    setup = arguments_of(SETUP_FLAGS, flags)
+    _fill_labels(reference, setup["labels_key"], setup["unlabeled_category"], allow=flags["allow_missing_labels"])
+    HRCA.setup_anndata(reference, **setup)
+    if genes_of_queries:
+        is_shared = _has_gene(reference, queries, flags["gene_map"])
+        if not is_shared.all():
+            reference = reference[:, is_shared].copy()
+            HRCA.setup_anndata(reference, **setup)
+    return HRCA(reference, **arguments_of(MODEL_FLAGS, flags))
+
+
+def _fill_labels(reference: AnnData, labels_key: str, unlabeled_category: str, *, allow: bool) -> None:
+    """Give cells without a label the unlabelled category."""
+    if labels_key not in reference.obs:
+        return  # the setup names the columns that there are
+    labels = reference.obs[labels_key].astype(object)
+    is_missing = labels.isna() | (labels.astype(str).str.strip() == "")
+    if not is_missing.any():
+        return
+    if not allow:
+        raise ValueError(
+            f"`labels_key` must name the type of each cell, but obs[{labels_key!r}] is missing or empty for "
+            f"{is_missing.sum()} of {reference.n_obs} cells. `allow_missing_labels=True` leaves them unlabelled."
+        )
+    reference.obs[labels_key] = labels.where(~is_missing, unlabeled_category)
+    logger.info("%d of %d cells of the reference have no label.", is_missing.sum(), reference.n_obs)
+
+
+def _has_gene(reference: AnnData, queries: Iterable[Path], gene_map: Path | None) -> np.ndarray:
+    """Return True for each gene of the reference that a query has; for all if a query has names of another kind."""
+    table = None if gene_map is None else read_gene_map(gene_map)
+    names = model_gene_names(reference.var_names, table)
+    targets = TargetGenes(names, np.ones(len(names)))
+    is_shared = np.zeros(len(names), dtype=bool)
+    for path in queries:
+        cells, _ = open_query_input(path, "rna")
+        tables = [cells.var, *([] if cells.raw is None else [cells.raw.var])]
+        for match in (match_genes(var, targets, table) for var in tables):
+            if match.n_shared < SAME_NAMES_FRACTION * len(match.names) and not has_enough_genes(match, targets):
+                return np.ones(len(names), dtype=bool)
+            is_shared |= match.alignment.present
+    return is_shared
+
+
+def train_model(model: HRCA, flags: Mapping[str, Any], query: Path | None = None) -> None:
+    """Train a model.
+
+    Parameters
+    ----------
+    model
+        The model.
+    flags
+        Values of the flags of training and run.
+    query
+        File that the training is matched to; None: none.
+    """
+    arguments = arguments_of(TRAIN_FLAGS, flags)
+    trainer_kwargs = arguments.pop("trainer_kwargs") or {}
+    accelerator, device = device_arguments(flags["device"])
+    model.train(
+        query=query,
+        accelerator=accelerator,
+        devices=[device] if isinstance(device, int) else device,
+        enable_progress_bar=not flags["quiet"],
+        **arguments,
+        **trainer_kwargs,
+    )
+
+
+def read_reference(path: Path, table: str | None = None) -> AnnData:
+    """Read a reference, and name it in the error if it cannot be read."""
+    try:
+        return read_cells(path, table=table)
+    except (ValueError, OSError) as error:
+        error.add_note(f"The error is in the reference {str(path)!r}.")
+        raise
+
+
+def check_model_folder(folder: Path, *, overwrite: bool) -> None:
+    """Check that a model can be saved to a folder, before it is trained.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    overwrite
+        Whether the model in it is replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If it exists, and `overwrite` is False.
+    OSError
+        If it cannot be made.
+    """
+    if folder.exists() and not overwrite:
+        raise FileExistsError(f"{str(folder)!r} exists already. `--overwrite` replaces the model in it.")
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    if is_new:
+        shutil.rmtree(folder)

@@ -1,0 +1,83 @@
+"""Write the report of an annotated file, and pictures."""
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from anndata import AnnData
+
+from hrca.io import read_cells
+from hrca.model._model import HRCA
+
+from ._flags import arguments_of
+from .report import REPORT_FLAGS
+
+
+def write_report(
+    path: Path, out: Path, folder: Path | None, pictures: Path | None, flags: Mapping[str, Any]
+) -> list[Path]:
+    """Write the report of an annotated file, and pictures.
+
+    Parameters
+    ----------
+    path
+        The annotated file.
+    out
+        The HTML file.
+    folder
+        Folder of the model; None: a report without it.
+    pictures
+        Folder for pictures; None: none.
+    flags
+        Values of the flags of the command.
+
+    Returns
+    -------
+    The files.
+
+    Raises
+    ------
+    ValueError
+        If the file has no annotation, or lacks a column.
+    OSError
+        If a file cannot be written.
+    """
+    adata = read_cells(path, table=flags["table"])
+    arguments = arguments_of(REPORT_FLAGS, flags)
+    _check_columns(adata, path, arguments)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    model = None if folder is None else HRCA.load(folder, accelerator="cpu")
+    importlib.import_module("hrca.reporting").report(adata, out, model=model, **arguments)
+    return [out, *([] if pictures is None else _draw(adata, pictures, arguments))]
+
+
+def _check_columns(adata: AnnData, path: Path, arguments: Mapping[str, Any]) -> None:
+    if arguments["key_added"] not in adata.uns or arguments["key_added"] not in adata.obs:
+        raise ValueError(
+            f"{str(path)!r} must have an annotation {arguments['key_added']!r}, but has none. `hrca annotate` writes "
+            "one, and `key_added` names it."
+        )
+    for name in ("true_labels_key", "sample_key"):
+        column = arguments[name]
+        if column is not None and column not in adata.obs:
+            raise ValueError(f"`{name}` must name a column of obs, got {column!r}; it has {list(adata.obs)}.")
+
+
+def _draw(adata: AnnData, folder: Path, arguments: Mapping[str, Any]) -> list[Path]:
+    """Draw what the cells have: the section, the UMAP, the composition of the samples."""
+    pl: Any = importlib.import_module("hrca.pl")
+    key, sample_key = arguments["key_added"], arguments["sample_key"]
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    if "spatial" in adata.obsm:
+        written.append(folder / "section.png")
+        places = {"sample_key": sample_key, "microns_per_unit": arguments["microns_per_unit"]}
+        pl.spatial(adata, key=key, save=written[-1], **places)
+    if "X_umap" in adata.obsm:
+        written.append(folder / "umap.png")
+        pl.umap(adata, key=key, save=written[-1])
+    if sample_key is not None:
+        written.append(folder / "composition.png")
+        pl.composition(adata, sample_key, key=key, save=written[-1])
+    return written

@@ -1,0 +1,167 @@
+"""Summaries of annotated files and of models, as plain values and as text."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hrca.data._sources import open_file, read_uns
+from hrca.model._model import HRCA
+
+from ._run_check import open_cells
+
+# A cell with at least this probability is probably of none of the labels.
+UNLIKE = 0.5
+
+# The file by which the folder of a model is known.
+MODEL_FILE = "model.json"
+
+# Number of labels in the text of an annotation: the most frequent ones. JSON has all.
+N_SHOWN_LABELS = 12
+
+
+def annotation_keys(path: Path) -> list[str]:
+    """Return the keys of the annotations in a file.
+
+    Parameters
+    ----------
+    path
+        An h5ad file or the zarr folder of an AnnData.
+    """
+    uns = read_uns(path)
+    return [name for name, entry in uns.items() if isinstance(entry, Mapping) and "hrca_version" in entry]
+
+
+def summarize_annotation(path: Path, key: str) -> dict[str, Any]:
+    """Summarize the annotation of the cells in a file.
+
+    Parameters
+    ----------
+    path
+        An h5ad file or the zarr folder of an AnnData.
+    key
+        Name of the annotation.
+
+    Returns
+    -------
+    Numbers of cells, by label too; mean confidence; number of cells that are probably of none of the labels; the
+    settings and the warnings of the prediction.
+    """
+    cells = open_file(path)
+    if cells.file is not None:
+        cells.file.close()
+    obs, provenance = cells.obs, read_uns(path)[key]
+    labels, confidence = obs[key].astype(str), obs[f"{key}_confidence"]
+    groups = confidence.groupby(labels, observed=True).agg(["size", "mean"]).sort_values("size", ascending=False)
+    novel = obs.get(f"{key}_novel_probability", pd.Series(dtype=float))
+    warnings = [str(warning) for warning in np.atleast_1d(provenance.get("warnings", []))]
+    return {
+        "key": key,
+        "n_cells": len(obs),
+        "labels": {
+            label: {"n_cells": int(row["size"]), "confidence": float(row["mean"])} for label, row in groups.iterrows()
+        },
+        "confidence": float(confidence.mean()),
+        "n_unlike": int((novel >= UNLIKE).sum()),
+        "settings": {name: value for name, value in provenance.items() if name not in ("warnings", "labels")},
+        "warnings": warnings,
+    }
+
+
+def annotation_text(summary: Mapping[str, Any]) -> str:
+    """Return the text of a summary: a line, and a table of the most frequent labels."""
+    lines = [
+        f"{summary['n_cells']:,} cells, {len(summary['labels'])} labels in obs[{summary['key']!r}], mean confidence "
+        f"{summary['confidence']:.2f}; {summary['n_unlike']:,} cells probably of none of the labels"
+    ]
+    shown = list(summary["labels"].items())[:N_SHOWN_LABELS]
+    width = max((len(label) for label, _ in shown), default=0)
+    lines += [f"  {label:{width}}  {row['n_cells']:>9,}  {row['confidence']:.2f}" for label, row in shown]
+    n_more = len(summary["labels"]) - len(shown)
+    return "\n".join([*lines, *([f"  and {n_more} more labels"] if n_more else [])])
+
+
+def summarize_model(model: HRCA) -> dict[str, Any]:
+    """Summarize a model: labels, genes, sizes, training.
+
+    Parameters
+    ----------
+    model
+        The model.
+    """
+    setup = model.registry["setup_args"]
+    arguments = model.init_params_["non_kwargs"]
+    return {
+        "model_id": model.model_id_,
+        "is_finetuned": model.is_finetuned_,
+        "n_genes": len(model.gene_names),
+        "genes": list(model.gene_names),
+        "labels": model.labels,
+        "labels_hierarchy": model.labels_hierarchy,
+        "unlabeled_category": model.unlabeled_category,
+        "setup": {name: value for name, value in setup.items() if name not in ("gene_map", "labels_hierarchy")},
+        "sizes": {name: value for name, value in arguments.items() if name not in ("registry", "adata")},
+        "n_parameters": sum(parameter.numel() for parameter in model.module.parameters()),
+        "n_folds": model.n_folds_,
+        "has_prediction_sets": model.conformal_scores_ is not None,
+    }
+
+
+def model_text(summary: Mapping[str, Any]) -> str:
+    """Return the text of a summary of a model."""
+    state = f"model {summary['model_id']}" if summary["is_finetuned"] else "a model that is not trained on labels"
+    sizes = ", ".join(f"{name} {value}" for name, value in summary["sizes"].items())
+    return "\n".join(
+        [
+            f"{state}: {summary['n_genes']:,} genes, {len(summary['labels'])} labels, "
+            f"{summary['n_parameters'] / 1e6:.1f} million parameters",
+            f"  labels: {', '.join(summary['labels'])}",
+            f"  genes: {', '.join(summary['genes'][:5])}, ...",
+            f"  reference: {', '.join(f'{name}={value!r}' for name, value in summary['setup'].items())}",
+            f"  sizes: {sizes}",
+            f"  prediction sets: {'yes' if summary['has_prediction_sets'] else 'no'}; "
+            f"folds: {summary['n_folds'] or 'none'}",
+        ]
+    )
+
+
+def describe(path: Path, table: str | None) -> tuple[dict[str, Any], str]:
+    """Summarize a model or an annotated file.
+
+    Parameters
+    ----------
+    path
+        The folder of the model, or the file.
+    table
+        Name of the table in a SpatialData; None: the only one.
+
+    Returns
+    -------
+    The summary as plain values, and as text.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or the file has no annotation.
+    FileNotFoundError
+        If there is no such file.
+    """
+    if (path / MODEL_FILE).is_file():
+        summary = summarize_model(HRCA.load(path, adata=False, accelerator="cpu"))
+        return {"model": summary}, model_text(summary)
+    cells = open_cells(path, table)
+    keys = annotation_keys(cells) if isinstance(cells, Path) else []
+    if not isinstance(cells, Path) or not keys:
+        raise ValueError(
+            f"{str(path)!r} must be the folder of a model, or have an annotation in uns, but has none. `hrca annotate` "
+            "writes one."
+        )
+    summaries = [summarize_annotation(cells, key) for key in keys]
+    return {"annotations": summaries}, "\n".join(_provenance_text(summary) for summary in summaries)
+
+
+def _provenance_text(summary: Mapping[str, Any]) -> str:
+    settings = [f"  {name}: {value}" for name, value in summary["settings"].items()]
+    return "\n".join([annotation_text(summary), *settings, *(f"  warning: {text}" for text in summary["warnings"])])

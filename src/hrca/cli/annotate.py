@@ -1,0 +1,71 @@
+"""``hrca annotate``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ._errors import usage_error
+from ._flags import Flag, changed, takes
+from ._prediction_flags import PREDICT_FLAGS, RUN_FLAGS, TABLE
+from ._run import show, working
+from ._training_flags import ALLOW_MISSING_LABELS, GENE_MAP, MODEL_FLAGS, SETUP_FLAGS, TRAIN_FLAGS
+
+EXAMPLES = """
+hrca annotate section.h5ad --reference atlas.h5ad --labels-key cell_type --out annotated.h5ad --csv groups.csv
+
+hrca annotate section_1.zarr section_2.zarr --model model
+
+hrca annotate output-XETG00123 --model model --out section.h5ad --csv groups.csv
+"""
+
+FILES = "Files"
+ANNOTATE_FLAGS = (
+    Flag("reference", Path | None, None, "Annotated cells that a model is trained on first; any format.", FILES),
+    Flag("model", Path | None, None, "Folder of a trained model.", FILES),
+    Flag("out", Path | None, None, "File of the results, or a folder. Without it: the files themselves.", FILES),
+    Flag("csv", Path | None, None, "File of cell_id and group, for Xenium Explorer; for many queries a folder.", FILES),
+    Flag("save_model", Path | None, None, "Folder for the model that is trained.", FILES),
+    Flag("match_query", bool, False, "Train for the genes and depths of the query.", FILES),
+    Flag("overwrite", bool, False, "Replace files that exist.", FILES),
+    ALLOW_MISSING_LABELS,
+    TABLE,
+)
+
+
+@takes(ANNOTATE_FLAGS, RUN_FLAGS, PREDICT_FLAGS, SETUP_FLAGS, MODEL_FLAGS, TRAIN_FLAGS)
+def annotate(
+    queries: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Cells to annotate: h5ad, zarr, SpatialData, h5mu, 10x h5, or the folder of a Xenium or Visium HD."
+        ),
+    ],
+    **flags: Any,
+) -> None:
+    """Label each cell, with a confidence: by a trained model, or by one that is trained on a reference first."""
+    _check(len(queries), flags)
+    with working(flags):
+        from ._run_annotate import annotate_files
+        from ._summary import annotation_text
+
+        results = annotate_files(queries, flags)
+    texts = [
+        f"{result['query']}: {annotation_text(result)}\n  written: {', '.join(map(str, result['written']))}"
+        for result in results
+    ]
+    show({"queries": results}, "\n".join(texts), as_json=flags["json"])
+
+
+def _check(n_queries: int, flags: dict[str, Any]) -> None:
+    if (flags["reference"] is None) == (flags["model"] is None):
+        raise usage_error("A model is needed: either --reference FILE --labels-key COLUMN, or --model FOLDER.")
+    if flags["model"] is None and flags["labels_key"] is None:
+        raise usage_error("--reference needs --labels-key, the column of its obs with the cell types.")
+    if flags["match_query"] and n_queries > 1:
+        raise usage_error(f"--match-query trains for one query, but there are {n_queries}.")
+    for_training = (*SETUP_FLAGS, *MODEL_FLAGS, *TRAIN_FLAGS, *ANNOTATE_FLAGS[4:6], ALLOW_MISSING_LABELS)
+    # the table of gene names also finds the genes of queries
+    unused = changed(tuple(flag for flag in for_training if flag is not GENE_MAP), flags)
+    if flags["model"] is not None and unused:
+        raise usage_error(f"--model names a trained model, for which {', '.join(unused)} would do nothing.")

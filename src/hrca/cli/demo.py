@@ -1,0 +1,37 @@
+"""``hrca demo``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._run import show, working
+
+EXAMPLES = """
+hrca demo
+
+hrca demo --data DATA --out hrca_demo
+"""
+
+
+def demo(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with the files of a scRNA-seq reference and a MERFISH query, poa_scrna_moffitt.h5ad and "
+            "poa_merfish_b0.06.h5ad. Without it, 700 blood cells that scanpy ships are used."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the annotated cells and the figures.")] = Path("hrca_demo"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Train for 10 + 18 epochs: a test that everything runs.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
+) -> None:
+    """Train on real cells that lack a type, annotate sparse cells that have it, and compare with two baselines."""
+    with working({}):
+        from . import _demo
+
+        pair = _demo.pbmc68k_pair(seed) if data is None else _demo.poa_pair(data)
+        result = _demo.run(pair, out, quick=quick, seed=seed)
+    show({}, result.text(), as_json=False)

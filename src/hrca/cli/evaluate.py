@@ -1,0 +1,30 @@
+"""``hrca evaluate``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ._flags import takes
+from ._prediction_flags import EVALUATE_FLAGS, RUN_FLAGS, TABLE
+from ._run import show, working
+
+EXAMPLES = """
+hrca evaluate labelled_section.h5ad --model model --labels-key cell_type --json > scores.json
+"""
+
+
+@takes(EVALUATE_FLAGS, (TABLE,), RUN_FLAGS)
+def evaluate(
+    cells: Annotated[Path, typer.Argument(help="Cells with known labels: the formats of `hrca annotate`.")],
+    *,
+    model: Annotated[Path, typer.Option(help="Folder of a trained model.")],
+    labels_key: Annotated[str, typer.Option(help="Column of obs with the true labels.")],
+    **flags: Any,
+) -> None:
+    """Score a model on cells whose labels are known. Nothing is written."""
+    with working(flags):
+        from ._run_check import evaluate_file
+
+        scores = evaluate_file(cells, model, labels_key, flags)
+    show(scores.to_dict(), scores.round(4).to_string(), as_json=flags["json"])

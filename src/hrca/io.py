@@ -1,0 +1,216 @@
+"""Read cells of any format into memory, and write their labels for other programs."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import pandas as pd
+from anndata import AnnData
+
+from hrca.data._formats import file_format, table_path
+from hrca.data._sources import get_modality, get_table, open_file
+
+__all__ = ["read_cells", "write_cells", "write_groups"]
+
+# Column of obs in which spatialdata-io keeps the cell ids of Xenium: its index has numbers.
+CELL_ID = "cell_id"
+
+# Name of the table of some bins of Visium HD, with their width in um.
+BINS = re.compile(r"square_0*(?P<size>\d+)um")
+
+# What spatialdata-io reads of a Xenium folder beside the table of cells, which alone has counts.
+XENIUM_WITHOUT = (
+    *("cells_boundaries", "nucleus_boundaries", "cells_as_circles", "cells_labels", "nucleus_labels", "transcripts"),
+    *("morphology_mip", "morphology_focus", "aligned_images"),
+)
+
+
+def read_cells(path: str | Path, *, table: str | None = None) -> AnnData:
+    """Read cells of any format into memory.
+
+    Parameters
+    ----------
+    path
+        An h5ad file; the folder of an AnnData or a SpatialData in zarr; an h5mu file, whose modality "rna" is read; a
+        feature-barcode matrix of 10x Genomics (h5); or the output folder of a Xenium or of Space Ranger for Visium HD,
+        which need the extra ``io``.
+    table
+        Name of the table of a SpatialData, or of the bins of Visium HD, such as "square_008um". None: the only one.
+
+    Returns
+    -------
+    The cells.
+
+    Raises
+    ------
+    ValueError
+        If the file has none of these formats, lacks the table, or has more than one and `table` is None.
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If the folder needs the extra ``io``, and it is not installed.
+    OSError
+        If the file is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import hrca
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     hrca.datasets.pbmc68k().write_h5ad(f"{folder}/blood.h5ad")
+    ...     hrca.io.read_cells(f"{folder}/blood.h5ad").shape
+    (700, 765)
+    """
+    path = Path(path).expanduser()
+    kind = file_format(path)
+    if kind == "spatialdata":
+        return ad.read_zarr(table_path(path, table))
+    if table is not None and kind != "visium_hd":
+        raise ValueError(f"`table` names a table of a SpatialData or bins of Visium HD, got {table!r} for {path}.")
+    return READERS[kind](path) if kind != "visium_hd" else _read_visium_hd(path, table)
+
+
+def _read_anndata(path: Path) -> AnnData:
+    cells = open_file(path)  # refuses, in words, a file that holds something else
+    if cells.file is not None:
+        cells.file.close()
+    return ad.read_zarr(path) if path.is_dir() else ad.read_h5ad(path)
+
+
+def _read_mudata(path: Path) -> AnnData:
+    import mudata
+
+    return get_modality(mudata.read(path), "rna")
+
+
+def _read_10x_h5(path: Path) -> AnnData:
+    import scanpy as sc
+
+    return sc.read_10x_h5(path)
+
+
+def _read_xenium(path: Path) -> AnnData:
+    return get_table(_spatialdata_io(path).xenium(path, **dict.fromkeys(XENIUM_WITHOUT, False)).tables)
+
+
+def _read_visium_hd(path: Path, table: str | None) -> AnnData:
+    bins = BINS.fullmatch(table or "")
+    size = None if bins is None else int(bins["size"])  # the bins of 2 um, which are then not read, take gigabytes
+    tables = _spatialdata_io(path).visium_hd(path, bin_size=size, load_all_images=False).tables
+    if table is None:
+        return get_table(tables)
+    if table not in tables:
+        raise ValueError(f"`table` must be one of the bins in {str(path)!r}, got {table!r}; it has {list(tables)}.")
+    return tables[table]
+
+
+def _spatialdata_io(path: Path) -> Any:
+    try:
+        import spatialdata_io
+    except ImportError as error:
+        raise ImportError(
+            f"The folder {str(path)!r} is read by spatialdata-io, which is not installed: `pip install 'hrca[io]'`. "
+            "The h5 file with the feature-cell matrix in this folder can be read without it."
+        ) from error
+    return spatialdata_io
+
+
+READERS: dict[str, Callable[[Path], AnnData]] = {
+    "h5ad": _read_anndata,
+    "zarr": _read_anndata,
+    "mudata": _read_mudata,
+    "10x_h5": _read_10x_h5,
+    "xenium": _read_xenium,
+}
+
+
+def write_cells(adata: AnnData, path: str | Path) -> None:
+    """Write cells completely or not at all: an h5ad file, or a zarr folder where the name ends with ``.zarr``.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    path
+        The file or folder. It must not exist.
+
+    Raises
+    ------
+    FileExistsError
+        If it exists.
+    OSError
+        If it cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import hrca
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     hrca.io.write_cells(hrca.datasets.pbmc68k(), f"{folder}/blood.zarr")
+    ...     hrca.io.read_cells(f"{folder}/blood.zarr").n_obs
+    700
+    """
+    path = Path(path).expanduser()
+    if path.exists():
+        raise FileExistsError(f"{path} must not exist, but does. Name another file, or remove it.")
+    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    try:
+        unfinished = folder / path.name
+        if path.suffix == ".zarr":
+            adata.write_zarr(unfinished)
+        else:
+            adata.write_h5ad(unfinished)
+        unfinished.rename(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_groups(adata: AnnData | str | Path, path: str | Path, *, key_added: str = "hrca") -> None:
+    """Write the label of each cell as a csv file for Xenium Explorer, with the columns ``cell_id`` and ``group``.
+
+    Parameters
+    ----------
+    adata
+        Annotated cells, or the h5ad file or zarr folder that has them. The ids are those in ``obs["cell_id"]``, where
+        spatialdata-io keeps Xenium's; without this column, the names of the cells.
+    path
+        The file. It is replaced.
+    key_added
+        Name of the labels in obs.
+
+    Raises
+    ------
+    ValueError
+        If obs has no such labels.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import hrca
+    >>> import pandas as pd
+    >>> adata = hrca.datasets.pbmc68k()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     hrca.io.write_groups(adata, f"{folder}/groups.csv", key_added="bulk_labels")
+    ...     pd.read_csv(f"{folder}/groups.csv").iloc[0].to_dict()
+    {'cell_id': 'AAAGCCTGGCTAAC-1', 'group': 'CD14+ Monocyte'}
+    """
+    obs = adata.obs if isinstance(adata, AnnData) else open_file(Path(adata).expanduser()).obs
+    if key_added not in obs:
+        raise ValueError(
+            f"The cells must have labels in obs[{key_added!r}], but obs has {list(obs.columns)}. "
+            "`model.predict(adata)` writes them, and `key_added` names them."
+        )
+    ids = obs[CELL_ID] if CELL_ID in obs else obs.index
+    table = pd.DataFrame({CELL_ID: _as_text(ids), "group": obs[key_added].astype(str).to_numpy()})
+    table.to_csv(path, index=False)
+
+
+def _as_text(ids: pd.Series | pd.Index) -> list[str]:
+    """Return ids as text; early versions of Xenium's files have them as bytes."""
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in ids]

@@ -1,0 +1,180 @@
+"""The commands annotate, train, evaluate, check and info on tiny files."""
+
+import json
+import shutil
+import sys
+import warnings
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scvi
+from shell import FAST, call, section
+
+import hrca
+from hrca._warnings import warn_user
+from hrca.cli import main
+
+TRAIN = ("--labels-key", "cell_type", *FAST)
+
+
+@pytest.fixture
+def query(files, tmp_path):
+    return shutil.copy(files / "query.h5ad", tmp_path / "query.h5ad")
+
+
+def test_results_go_into_the_file_and_are_those_of_python(files, query, capsys):
+    result = call(capsys, "annotate", query, "--model", files / "model", "--coverage", "0.9", "--json")
+    assert result.code == 0, result.err
+    expected = section()
+    scvi.settings.seed = 0
+    hrca.HRCA.load(files / "model").predict(expected, coverage=0.9)
+    written = ad.read_h5ad(query)
+    pd.testing.assert_frame_equal(written.obs.drop(columns="known"), expected.obs.drop(columns="known"))
+    np.testing.assert_array_equal(written.obsm["hrca_probabilities"], expected.obsm["hrca_probabilities"])
+    (summary,) = json.loads(result.out)["queries"]
+    assert (summary["query"], summary["written"], summary["n_cells"]) == (str(query), [str(query)], 37)
+    counts = written.obs["hrca"].astype(str).value_counts()
+    assert {label: row["n_cells"] for label, row in summary["labels"].items()} == counts.to_dict()
+    assert summary["confidence"] == pytest.approx(written.obs["hrca_confidence"].mean())
+    assert summary["settings"]["coverage"] == 0.9
+
+
+def test_a_copy_a_csv_and_the_model_are_written_after_a_training(files, query, tmp_path, capsys, caplog):
+    before = query.read_bytes()
+    out, csv = tmp_path / "new" / "annotated.h5ad", tmp_path / "groups.csv"
+    arguments = ("--reference", files / "reference.h5ad", *TRAIN, "--save-model", tmp_path / "model")
+    result = call(capsys, "annotate", query, *arguments, "--out", out, "--csv", csv)
+    assert result.code == 0, result.err
+    assert query.read_bytes() == before
+    written = ad.read_h5ad(out)
+    table = pd.read_csv(csv)
+    assert list(table.columns) == ["cell_id", "group"]
+    assert table["cell_id"].to_list() == list(written.obs_names)
+    assert table["group"].to_list() == written.obs["hrca"].to_list()
+    model = hrca.HRCA.load(tmp_path / "model")
+    # the genes of the query alone
+    assert list(model.gene_names) == [f"gene{i}" for i in range(40)]
+    assert model.model_id_ == written.uns["hrca"]["model_id"]
+    assert f"written: {out}, {csv}" in result.out
+    assert "pretrain: ended" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["groups.csv", "model", "new", "query.h5ad"]
+
+
+def test_the_same_seed_gives_the_same_labels(files, tmp_path, capsys):
+    tables = []
+    for name in ("a", "b"):
+        csv, out = tmp_path / f"{name}.csv", tmp_path / f"{name}.h5ad"
+        arguments = ("--reference", files / "reference.h5ad", *TRAIN, "--seed", "3", "--quiet")
+        result = call(capsys, "annotate", files / "query.h5ad", *arguments, "--out", out, "--csv", csv)
+        assert (result.code, result.err) == (0, "")
+        tables.append(ad.read_h5ad(out).obsm["hrca_probabilities"])
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_many_queries_of_several_formats_go_into_folders(files, tmp_path, capsys):
+    shutil.copytree(files / "query.zarr", tmp_path / "store.zarr")
+    arguments = ("--model", files / "model", "--out", tmp_path / "out", "--csv", tmp_path / "csv")
+    result = call(capsys, "annotate", files / "query.h5ad", tmp_path / "store.zarr", *arguments)
+    assert result.code == 0, result.err
+    first, second = ad.read_h5ad(tmp_path / "out" / "query.h5ad"), ad.read_zarr(tmp_path / "out" / "store.zarr")
+    assert first.obs["hrca"].to_list() == second.obs["hrca"].to_list()
+    assert sorted(path.name for path in (tmp_path / "csv").iterdir()) == ["query.csv", "store.csv"]
+    assert "hrca" not in ad.read_zarr(tmp_path / "store.zarr").obs
+
+
+def test_an_error_names_the_query_and_leaves_nothing(files, tmp_path, capsys):
+    arguments = ("--model", files / "model", "--out", tmp_path / "out")
+    result = call(capsys, "annotate", files / "query.h5ad", files / "foreign.h5ad", *arguments)
+    assert result.code == 3
+    assert f"hrca: The error is in sample {str(files / 'foreign.h5ad')!r}." in result.err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_panel_that_is_a_small_part_of_the_reference_gives_a_model_of_its_genes(tmp_path, capsys):
+    from conftest import synthetic
+
+    synthetic(60, n_genes=1500).write_h5ad(tmp_path / "atlas.h5ad")
+    synthetic(20, n_genes=1500, seed=1)[:, :30].copy().write_h5ad(tmp_path / "panel.h5ad")
+    arguments = ("--reference", tmp_path / "atlas.h5ad", *TRAIN, "--save-model", tmp_path / "model")
+    assert call(capsys, "annotate", tmp_path / "panel.h5ad", *arguments).code == 0
+    assert len(hrca.HRCA.load(tmp_path / "model").gene_names) == 30
+
+
+def test_train_evaluate_and_info_use_one_model(files, tmp_path, capsys):
+    model = tmp_path / "model"
+    arguments = (*TRAIN, "--out", model, "--genes-of", files / "query.h5ad", "--query", files / "query.h5ad")
+    trained = call(capsys, "train", files / "reference.h5ad", *arguments, "--json")
+    assert trained.code == 0, trained.err
+    assert json.loads(trained.out)["n_genes"] == 40
+    loaded = hrca.HRCA.load(model)
+    assert loaded.query_match_.n_shared_genes == 40
+    shown = call(capsys, "info", model, "--json")
+    assert json.loads(shown.out)["model"]["model_id"] == loaded.model_id_
+    assert f"model {loaded.model_id_}: 40 genes, 3 labels" in call(capsys, "info", model).out
+    scores = call(capsys, "evaluate", files / "query.h5ad", "--model", model, "--labels-key", "known", "--json")
+    expected = loaded.evaluate(section(), "known")
+    assert json.loads(scores.out) == pytest.approx(expected.to_dict())
+
+
+def test_a_killed_training_continues(files, tmp_path, capsys):
+    arguments = (*TRAIN, "--checkpoint-dir", tmp_path / "checkpoints", "--checkpoint-interval", "1")
+    assert call(capsys, "train", files / "reference.h5ad", *arguments, "--out", tmp_path / "a").code == 0
+    refused = call(capsys, "train", files / "reference.h5ad", *arguments, "--out", tmp_path / "b")
+    assert refused.code == 3
+    assert "`--resume`" in refused.err
+    again = call(capsys, "train", files / "reference.h5ad", *arguments, "--out", tmp_path / "b", "--resume")
+    assert again.code == 0, again.err
+    first, second = (hrca.HRCA.load(tmp_path / name) for name in "ab")
+    assert first.model_id_ == second.model_id_
+
+
+def test_missing_labels_become_unlabelled_if_that_is_wanted(files, tmp_path, capsys, caplog):
+    arguments = (*TRAIN, "--out", tmp_path / "model", "--allow-missing-labels")
+    result = call(capsys, "train", files / "gaps.h5ad", *arguments)
+    assert result.code == 0, result.err
+    assert "1 of 100 cells of the reference have no label." in caplog.text
+
+
+def test_check_is_that_of_python(files, capsys):
+    expected = hrca.pp.check(str(files / "query.h5ad"), hrca.HRCA.load(files / "model"))
+    result = call(capsys, "check", files / "query.h5ad", "--model", files / "model")
+    assert (result.code, result.out, result.err) == (0, f"{expected!r}\n", "")
+    as_json = call(capsys, "check", files / "query.h5ad", "--model", files / "model", "--json")
+    assert json.loads(as_json.out)["n_shared_genes"] == expected.n_shared_genes == 40
+
+
+def test_info_shows_each_annotation_of_a_file(files, query, capsys):
+    for key in ("hrca", "other"):
+        arguments = ("--model", files / "model", "--key-added", key)
+        assert call(capsys, "annotate", query, *arguments).code == 0
+    result = call(capsys, "info", query, "--json")
+    assert [summary["key"] for summary in json.loads(result.out)["annotations"]] == ["hrca", "other"]
+    assert "3 labels in obs['other']" in call(capsys, "info", query).out
+
+
+def test_warnings_are_one_line_on_stderr_and_those_of_libraries_are_hidden(files, query, capsys, monkeypatch):
+    predict = hrca.HRCA.predict
+
+    def noisy(self, *args, **kwargs):
+        sys.stdout.write("a library prints\n")
+        warnings.warn("a library warns", UserWarning, stacklevel=1)
+        warn_user("two\nlines")
+        return predict(self, *args, **kwargs)
+
+    monkeypatch.setattr(hrca.HRCA, "predict", noisy)
+    result = call(capsys, "annotate", query, "--model", files / "model", "--json")
+    assert "hrca: warning: two lines\n" in result.err
+    assert "a library warns" not in result.err
+    assert "a library prints\n" in result.err
+    json.loads(result.out)
+
+
+def test_threads_are_set_for_the_libraries(files, monkeypatch, capsys):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert main(["check", str(files / "query.h5ad"), "--threads", "2"]) == 0
+    import os
+
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    monkeypatch.delenv("OMP_NUM_THREADS")

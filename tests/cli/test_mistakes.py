@@ -1,0 +1,248 @@
+"""Mistakes of users end in one or two lines and a code, and faults of HRCA in their traceback."""
+
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from shell import FAST, call
+
+from hrca.cli import main
+from hrca.cli._errors import ExitCode, in_shell_words, was_raised_here
+
+TRAIN = ["--reference", "reference.h5ad", "--labels-key", "cell_type", *FAST]
+
+# arguments; exit code; words of the message
+MISTAKES = {
+    "no such query": (["annotate", "nothing.h5ad", "--model", "model"], 3, "There is no file 'nothing.h5ad'"),
+    "no such reference": (
+        ["annotate", "query.h5ad", "--reference", "no.h5ad", "--labels-key", "cell_type", "--out", "{new}/a.h5ad"],
+        3,
+        "There is no file 'no.h5ad'",
+    ),
+    "no such column": (
+        ["train", "reference.h5ad", "--labels-key", "celltype", "--out", "{new}/model"],
+        3,
+        "`--labels-key` must name a column",
+    ),
+    "no such folder of a model": (
+        ["annotate", "query.h5ad", "--model", "empty", "--out", "{new}/a.h5ad"],
+        3,
+        "'empty'",
+    ),
+    "no shared gene, with a model": (
+        ["annotate", "foreign.h5ad", "--model", "model", "--out", "{new}/a.h5ad"],
+        3,
+        "the model's genes",
+    ),
+    "no shared gene, with a reference": (["annotate", "foreign.h5ad", *TRAIN, "--out", "{new}/a.h5ad"], 3, "genes"),
+    "values that are no counts": (
+        ["annotate", "logged.h5ad", "--model", "model", "--out", "{new}/a.h5ad"],
+        3,
+        "counts",
+    ),
+    "a file of text": (["check", "text.h5ad"], 3, "h5ad file or a zarr folder"),
+    "a damaged file": (["check", "damaged.h5ad"], 4, "truncated"),
+    "an empty folder": (["check", "empty"], 3, "must be a zarr store"),
+    "a label that is missing": (
+        ["train", "gaps.h5ad", "--labels-key", "cell_type", "--out", "{new}/model"],
+        3,
+        "`--allow-missing-labels`",
+    ),
+    "a file that is read-only": (["annotate", "{new}/read_only.h5ad", "--model", "model"], 4, "`--out FILE`"),
+    "a folder that is read-only": (
+        ["annotate", "query.h5ad", "--model", "model", "--out", "{new}/read_only/a.h5ad"],
+        4,
+        "is read-only",
+    ),
+    "a file where a folder should be": (
+        ["annotate", "query.h5ad", "--model", "model", "--out", "query.h5ad/a.h5ad"],
+        4,
+        "query.h5ad",
+    ),
+    "a copy that exists": (
+        ["annotate", "query.h5ad", "--model", "model", "--out", "reference.h5ad"],
+        4,
+        "`--overwrite` replaces it",
+    ),
+    "a model that exists": (
+        ["train", "reference.h5ad", "--labels-key", "cell_type", "--out", "model"],
+        4,
+        "`--overwrite` replaces the model",
+    ),
+    "results into the query by --out": (
+        ["annotate", "query.h5ad", "--model", "model", "--out", "query.h5ad", "--overwrite"],
+        3,
+        "the query itself",
+    ),
+    "one file for two queries": (
+        ["annotate", "query.h5ad", "reference.h5ad", "--model", "model", "--out", "{new}/a.h5ad"],
+        3,
+        "2 queries need a folder",
+    ),
+    "two queries of one name": (
+        ["annotate", "query.h5ad", "query.zarr", "--model", "model", "--out", "{new}"],
+        3,
+        "'query' is there twice",
+    ),
+    "no model": (["annotate", "query.h5ad"], 2, "--reference FILE --labels-key COLUMN, or --model"),
+    "no column": (["annotate", "query.h5ad", "--reference", "reference.h5ad"], 2, "--reference needs --labels-key"),
+    "training options for a trained model": (
+        ["annotate", "query.h5ad", "--model", "model", "--max-epochs", "3", "--lr", "0.1"],
+        2,
+        "--max-epochs, --lr would do nothing",
+    ),
+    "an option that is not there": (["annotate", "query.h5ad", "--modle", "model"], 2, "--modle"),
+    "a word where a number should be": (["demo", "--seed", "one"], 2, "'--seed'"),
+    "a command that is not there": (["annotated", "query.h5ad"], 2, "annotated"),
+    "coverage in per cent": (
+        ["annotate", "query.h5ad", "--model", "model", "--coverage", "90", "--out", "{new}/a.h5ad"],
+        3,
+        "`--coverage` must be between 0 and 1",
+    ),
+    "a level without a hierarchy": (
+        ["annotate", "query.h5ad", "--model", "model", "--level", "0", "--out", "{new}/a.h5ad"],
+        3,
+        "`--level` needs a hierarchy",
+    ),
+    "a GPU that is not there": (
+        ["annotate", "query.h5ad", "--model", "model", "--device", "cuda:9", "--out", "{new}/a.h5ad"],
+        3,
+        "`--device` must be one that PyTorch can use",
+    ),
+    "a device of another name": (
+        ["evaluate", "query.h5ad", "--model", "model", "--labels-key", "known", "--device", "nvidia"],
+        3,
+        "`--device` must be auto, cpu, gpu, mps",
+    ),
+    "no thread": (["check", "query.h5ad", "--threads", "0"], 3, "`--threads` must be at least 1"),
+    "resume without checkpoints": (
+        ["train", "reference.h5ad", "--labels-key", "cell_type", "--out", "{new}/model", *FAST, "--resume"],
+        3,
+        "`--resume` needs the `--checkpoint-dir`",
+    ),
+    "a size that is not there": (
+        ["train", "reference.h5ad", "--labels-key", "cell_type", "--out", "{new}/model", "--size", "huge"],
+        3,
+        "`--size` must be one of",
+    ),
+    "arguments that are not JSON": (
+        ["train", "reference.h5ad", "--labels-key", "cell_type", "--out", "{new}/model", "--plan-kwargs", "lr=1"],
+        3,
+        "must be a JSON object",
+    ),
+    "a table of genes of other names": (
+        ["check", "query.h5ad", "--model", "model", "--gene-map", "nothing.csv"],
+        3,
+        "nothing.csv",
+    ),
+    "an evaluation by a column that is not there": (
+        ["evaluate", "query.h5ad", "--model", "model", "--labels-key", "truth"],
+        3,
+        "`--labels-key` must name a column",
+    ),
+    "information on a file without results": (["info", "query.h5ad"], 3, "have an annotation"),
+    "a report on a file without results": (["report", "query.h5ad", "--out", "{new}/report.html"], 3, "an annotation"),
+    "a table that is not there": (["check", "query.h5ad", "--table", "table"], 3, "`--table` names a table"),
+    "the folder of another demo": (["demo", "--data", "empty"], 3, "poa_scrna_moffitt.h5ad and poa_merfish_b0.06.h5ad"),
+}
+
+
+@pytest.fixture
+def new(tmp_path):
+    """A folder for results, with a file and a folder that are read-only."""
+    (tmp_path / "read_only").mkdir()
+    (tmp_path / "read_only.h5ad").touch()
+    yield tmp_path
+    (tmp_path / "read_only").chmod(0o755)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_one_or_two_lines_and_a_code(mistake, files, new, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    (new / "read_only.h5ad").write_bytes((files / "query.h5ad").read_bytes())
+    for path in (new / "read_only.h5ad", new / "read_only"):
+        path.chmod(stat.S_IREAD | stat.S_IEXEC)
+    arguments, code, words = MISTAKES[mistake]
+    result = call(capsys, *(argument.format(new=new) for argument in arguments))
+    errors = [line for line in result.err.splitlines() if line.startswith("hrca: ")]
+    assert (result.code, result.out) == (code, "")
+    assert 1 <= len(errors) <= 2, result.err
+    assert words in errors[0]
+    # nothing of an unfinished run is left
+    assert {path.name for path in new.iterdir()} <= {"read_only", "read_only.h5ad", "model"}
+    assert not list(new.rglob("*.tmp"))
+
+
+def test_a_real_process_ends_in_the_same_way(files):
+    result = subprocess.run(
+        [sys.executable, "-m", "hrca", "annotate", "nothing.h5ad", "--model", "model"],
+        cwd=files,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (3, "")
+    assert result.stderr == "hrca: error: There is no file 'nothing.h5ad'.\n"
+
+
+def test_a_xenium_folder_needs_a_package(files, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "spatialdata_io", None)  # as if it were not installed
+    result = call(capsys, "check", files / "xenium")
+    assert result.code == ExitCode.MISSING_PACKAGE
+    assert "pip install 'hrca[io]'" in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_a_fault_shows_its_traceback(files, monkeypatch):
+    def faulty(*args):
+        return {}["no such key"]
+
+    monkeypatch.setattr("hrca.cli._run_check.file_format", faulty)
+    with pytest.raises(KeyError, match="no such key"):
+        main(["check", str(files / "query.h5ad")])
+
+
+def test_an_interruption_has_the_code_of_the_signal(files, capsys, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hrca.cli._run_check.file_format", interrupted)
+    result = call(capsys, "check", files / "query.h5ad")
+    assert (result.code, result.err) == (130, "hrca: interrupted\n")
+
+
+def error_of(function) -> Exception:
+    try:
+        function()
+    except ValueError as error:
+        return error
+    raise AssertionError
+
+
+def test_refusals_are_told_from_faults():
+    from hrca.cli._values import widths
+    from hrca.metrics._inputs import np as numpy
+
+    assert was_raised_here(error_of(lambda: widths("a")))
+    assert not was_raised_here(error_of(lambda: int("a")))
+    assert not was_raised_here(error_of(lambda: numpy.zeros(3) + numpy.zeros(4)))
+    assert not was_raised_here(ValueError("never raised"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("`layer` has none", "`--layer` or `--reference-layer` has none"),
+        ("`key_added=None` writes nothing", "`key_added=None` writes nothing"),
+        ("`open_set=False`", "`--no-open-set`"),
+        ("`open_set=True`", "`open_set=True`"),
+        ("`adata.X` and `model.train()`", "`adata.X` and `model.train()`"),
+    ],
+)
+def test_messages_speak_of_flags(text, expected):
+    flags = {"layer": ["--layer", "--reference-layer"], "open_set": ["--no-open-set"], "key_added": ["--key-added"]}
+    assert in_shell_words(text, flags) == expected
