@@ -19,7 +19,11 @@ from ._write_file import check_file, write_to_file
 
 
 def check_target(
-    query: Query, key_added: str, label_space: LabelSpace, options: PredictOptions, *, with_terms: bool = False
+    query: Query,
+    key_added: str,
+    label_space: LabelSpace,
+    options: PredictOptions,
+    ontology_terms: Mapping[str, str] | None = None,
 ) -> None:
     """Raise an error if results could not be written into the query.
 
@@ -33,8 +37,8 @@ def check_target(
         The labels that can be predicted.
     options
         Options of the prediction, of which `coverage` is used.
-    with_terms
-        Whether the columns of CELLxGENE's schema are also written.
+    ontology_terms
+        Cell Ontology id of each label; None: the columns of CELLxGENE's schema are not written.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def check_target(
         If the query is a file that cannot be replaced, see :func:`hrca.annotation._write_file.check_file`.
     """
     _check_key(key_added, query.adata.obs_names.name)
-    _check_replaced(query, key_added, with_terms=with_terms)
+    _check_replaced(query, key_added, with_terms=ontology_terms is not None)
     if not isinstance(query.target, Path):
         check_writable(query.target)
         return

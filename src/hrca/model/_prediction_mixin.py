@@ -173,8 +173,7 @@ class PredictionMixin(HRCABase):
             with annotate_sample_errors(shown), annotate_sample_warnings(shown):
                 queries[name] = self._open_query(sample, layer, indices=indices, gene_map=table)
                 if key_added is not None:
-                    with_terms = ontology_terms is not None
-                    check_target(queries[name], key_added, self._label_space(), options, with_terms=with_terms)
+                    check_target(queries[name], key_added, self._label_space(), options, ontology_terms)
         settings = PredictionSettings(platform_correction=platform_correction, open_set=open_set, calibrated=True)
         batch_size = resolve_batch_size(batch_size)
         if key_added is not None and len(queries) > 1:

@@ -103,11 +103,11 @@ class LabelsField(LabelsWithUnlabeledObsField):
         ValueError
             If it has other labels than the state.
         """
-        known, labels = state_registry[self.CATEGORICAL_MAPPING_KEY], adata_target.obs[self._original_attr_key]
-        if other := sorted(set(labels.astype(str)) - set(known)):
+        model_labels = list(state_registry[self.CATEGORICAL_MAPPING_KEY])
+        if other := sorted({*adata_target.obs[self._original_attr_key].astype(str)} - {*model_labels}):
             raise ValueError(
                 f"The reference must have the labels of the model, but obs[{self._original_attr_key!r}] also has "
-                f"{other[:3]}. Rename them to the model's, such as {list(known[:3])}; a query is given to "
+                f"{other[:3]}. Rename them to the model's, such as {model_labels[:3]}; a query is given to "
                 "`predict(query)`, and `HRCA.from_pretrained(path, adata, labels_key)` learns other labels."
             )
         with without_scvi_warning():

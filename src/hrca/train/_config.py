@@ -1,6 +1,7 @@
 """The settings of a training phase."""
 
 import inspect
+import math
 import numbers
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -242,7 +243,7 @@ class PhaseConfig:
             )
         for name in ("lr", "encoder_lr"):
             rate = self.plan_kwargs.get(name)
-            if rate is not None and not (isinstance(rate, numbers.Real) and 0 < rate < float("inf")):
+            if rate is not None and not (isinstance(rate, numbers.Real) and 0 < float(rate) < math.inf):
                 raise ValueError(f"`{name}` must be a number above 0, got {rate!r}. A usual value is 1e-3.")
         if self.checkpoint_interval < 1:
             raise ValueError(f"`checkpoint_interval` must be at least 1, got {self.checkpoint_interval}.")
