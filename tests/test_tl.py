@@ -164,6 +164,10 @@ def test_novel_cells_are_described_by_cluster(layers, matrix):
     assert table.loc["new", "rejected_fraction"] == pytest.approx(100 / 120)
     t = ttest_ind(x[:100], x[100:], equal_var=False).statistic
     assert table.loc["new", "genes"] == [f"{i}" for i in np.argsort(-t)[:2]]
+    layers.obsm["hrca_probabilities"].columns = [f"{name}|x" for name in layers.obsm["hrca_probabilities"]]
+    labels = [f"{name}/x" for name in table.loc["new", "nearest"]]
+    layers.uns["hrca"] = {"labels": [name.replace("|", "/") for name in layers.obsm["hrca_probabilities"]]}
+    assert tl.rejected_clusters(layers, "cluster", n_top=2).loc["new", "nearest"] == labels
     with pytest.raises(ValueError, match="obs must have 'leiden'"):
         tl.rejected_clusters(layers, "leiden")
 

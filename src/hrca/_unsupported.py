@@ -22,6 +22,7 @@ SETUP_UNSUPPORTED = {
 }
 
 TRAIN_UNSUPPORTED = {
+    **SETUP_UNSUPPORTED,
     "adversarial_classifier": _NO_COVARIATES,
     "datamodule": "HRCA reads its cells from the object that `setup_anndata` or `setup_mudata` registered",
     "external_indexing": "HRCA divides the cells of each label itself, by `train_size` and `validation_size`",

@@ -48,7 +48,7 @@ def test_entries_of_some_cells_and_with_more_columns():
     some = entries.with_columns({"more": LABELS}).subset(slice(1, 3))
     assert list(some.obs["more"]) == ["c", "Unknown"]
     assert list(some.obs.index) == list(some.obsm["key_probabilities"].index) == ["y", "z"]
-    assert some.uns == entries.uns
+    assert some.uns == {**entries.uns, "hrca_cellxgene_columns": {"key_added": "key"}}
     assert "more" not in entries.obs
 
 

@@ -1,5 +1,6 @@
 """Entries are written into objects: also views and collections, and in place of those of an earlier prediction."""
 
+import re
 from types import SimpleNamespace
 
 import anndata as ad
@@ -102,8 +103,7 @@ def test_predicting_again_deletes_entries_that_the_new_prediction_lacks(tiny_mod
 
 
 def test_predicting_again_leaves_entries_of_other_functions(tiny_model, query):
-    terms = {"type 0": "CL:0000236", "type 1": "CL:0000084", "type 2": "unknown"}
-    tiny_model.predict(query, ontology_terms=terms)
+    tiny_model.predict(query, ontology_terms=TERMS)
     query.obs["cluster"] = ["0", "1"] * 18 + ["0"]
     hrca.tl.majority_vote(query, clusters="cluster")
     before = query.obs.copy()
@@ -151,6 +151,71 @@ def test_labels_that_no_file_can_hold_raise(tmp_path, label):
     for label_space in (LabelSpace(["B", label], {}, "Unknown"), LabelSpace(["B"], {}, label)):
         with pytest.raises(ValueError, match=r"Unicode text without NUL.* has 'T\\.*`key_added=None`"):
             check_target(query, "key", label_space, PredictOptions())
+
+
+TERMS = {"type 0": "CL:0000236", "type 1": "CL:0000084", "type 2": "unknown"}
+
+
+@pytest.fixture(params=["object", "some cells", "view", "h5ad", "zarr", "collection"])
+def target(request, query, tmp_path):
+    """A query with entries of its own, the arguments that predict it, and how its obs is read."""
+    query.obs["cell_type"] = query.obs["ours_novelty"] = "by hand"
+    query.obsm["pca_set"], query.uns["umap"] = np.zeros((query.n_obs, 2)), {"params": 1}
+    if request.param in ("h5ad", "zarr"):
+        path = tmp_path / f"query.{request.param}"
+        getattr(query, f"write_{request.param}")(path)
+        return path, {}, lambda: getattr(ad, f"read_{request.param}")(path).obs
+    if request.param == "collection":
+        return AnnCollection([query[:9].copy(), query[9:].copy()], index_unique="-"), {}, lambda: query.obs
+    adata = query[:] if request.param == "view" else query
+    return adata, {"indices": [0, 1, 2]} if request.param == "some cells" else {}, lambda: adata.obs
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"key_added": "cell_type"}, r"the query has obs\['cell_type'\]. Choose another `key_added`, or rename"),
+        ({"key_added": "ours"}, r"the query has obs\['ours_novelty'\]"),
+        ({"key_added": "pca"}, r"the query has obsm\['pca_set'\]"),
+        ({"key_added": "umap"}, r"the query has uns\['umap'\]"),
+        ({"ontology_terms": TERMS}, r"`ontology_terms` must not replace .* has obs\['cell_type'\]. Rename or delete"),
+    ],
+)
+def test_entries_of_the_user_are_not_replaced(tiny_model, target, options, words, monkeypatch):
+    monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
+    query, arguments, read_obs = target
+    before = read_obs().copy()
+    with pytest.raises(ValueError, match=words):
+        tiny_model.predict(query, **arguments, **options)
+    pd.testing.assert_frame_equal(read_obs(), before)
+
+
+def test_the_way_out_of_a_column_of_the_user_works(tiny_model, query):
+    query.obs["cell_type"] = "by hand"
+    with pytest.raises(ValueError) as error:
+        tiny_model.predict(query, ontology_terms=TERMS)
+    (remedy,) = re.findall(r"`(adata\.obs = .*?)`", str(error.value))
+    exec(remedy, {"adata": query})
+    tiny_model.predict(query, ontology_terms=TERMS)
+    assert set(query.obs["author_cell_type"]) == {"by hand"}
+    assert set(query.obs["cell_type"]) <= {*TERMS, "unknown"}
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+@pytest.mark.parametrize("format", ["object", "h5ad", "zarr", "collection"])
+def test_entries_of_a_prediction_are_replaced(tiny_model, query, format, tmp_path):
+    target = query
+    if format in ("h5ad", "zarr"):
+        target = tmp_path / "query"
+        getattr(query, f"write_{format}")(target)
+    elif format == "collection":
+        target = AnnCollection([query[:9].copy(), query[9:].copy()], index_unique="-")
+    first = tiny_model.predict(target, ontology_terms=TERMS, coverage=0.9)
+    tiny_model.predict(target)  # keeps the columns of CELLxGENE's schema, and the record of them
+    second = tiny_model.predict(target, ontology_terms=TERMS, indices=[3, 4])
+    assert len(first) == query.n_obs
+    assert len(second) == 2
 
 
 def with_one_bad_cell(n_obs: int = 3_000) -> ad.AnnData:

@@ -1,11 +1,15 @@
 """Tables of two names of each gene, in each form, and the names that they give."""
 
 import gzip
+import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from hrca.data._gene_map import read_gene_map
+from hrca.data._gene_matching import match_genes, note_gene_match, own_genes
+from hrca.data._target_genes import TargetGenes
 
 IDS, SYMBOLS = ["ENSG00000153563", "ENSG00000156738", "ENSG00000105374"], ["CD8A", "MS4A1", "NKG7"]
 TABLE = pd.DataFrame({"id": IDS, "symbol": SYMBOLS})
@@ -76,6 +80,39 @@ def test_names_stay_unique():
     # an id with two symbols
     table = pd.DataFrame([("a", "S"), ("a", "T"), ("b", "U")])
     assert rename(table, ["a", "b"]) == ["a", "U"]
+
+
+def test_names_that_keep_theirs_although_the_table_has_others_are_known():
+    table = pd.DataFrame([("a", "S"), ("a", "T"), ("b", "U"), ("c", "V"), ("d", "V"), ("e", "e")])
+    names = pd.Index(["a", "b", "c", "d", "e", "f"], dtype=object)
+    assert list(read_gene_map(table).unmapped(names)) == ["a", "c", "d"]
+    # in the other direction
+    table = pd.concat([TABLE, TABLE.assign(symbol="NKG7")])
+    assert list(read_gene_map(table).unmapped(pd.Index(SYMBOLS))) == ["NKG7"]
+
+
+def test_genes_that_an_ambiguous_table_loses_are_noted():
+    genes = pd.Index([f"GENE{letter}{i}" for letter in "AB" for i in range(30)])
+    ids = [f"ENSG{i:011}" for i in range(60)]
+    table = pd.DataFrame({"id": ids, "symbol": genes})
+    # three ids with two symbols, and two ids of one symbol
+    table = pd.concat(
+        [
+            table,
+            pd.DataFrame({"id": ids[:3], "symbol": "OTHER"}),
+            pd.DataFrame([("ENSG00000000999", genes[9])], columns=["id", "symbol"]),
+        ]
+    )
+    target, var = TargetGenes(genes, np.ones(60)), pd.DataFrame(index=[*ids, "ENSG00000000999"])
+    result = match_genes(var, target, read_gene_map(table))
+    assert result.n_shared == 56
+    assert result.ambiguous == ("GENEA0", "GENEA1", "GENEA2", "GENEA9")
+    words = "4 genes were not matched by `gene_map`, which has several names .* such as 'GENEA0', 'GENEA1', 'GENEA2'"
+    assert any(re.match(words, note) for note in note_gene_match(result, "adata"))
+    # genes that the query lacks, or that have their row, are not lost
+    result = match_genes(var.iloc[3:9], target, read_gene_map(table))
+    assert (result.n_shared, result.ambiguous) == (6, ())
+    assert own_genes(var.iloc[:12], read_gene_map(table)).ambiguous == tuple(ids[:3])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hrca.data._gene_map import read_gene_map
 from hrca.data._gene_matching import match_genes, own_genes
 from hrca.data._gene_matching_errors import check_gene_match
 from hrca.data._target_genes import TargetGenes
@@ -13,9 +14,10 @@ TARGET = TargetGenes(GENES, np.ones(60))
 CELLS = pd.Index(["cell0", "cell1"])
 
 
-def check(names, target=TARGET, cells=CELLS, owner="adata", **columns):
+def check(names, target=TARGET, cells=CELLS, owner="adata", gene_map=None, **columns):
     var = pd.DataFrame(columns, index=pd.Index(names, dtype=object))
-    check_gene_match(match_genes(var, target), target, var, cells, owner)
+    table = None if gene_map is None else read_gene_map(gene_map)
+    check_gene_match(match_genes(var, target, table), target, var, cells, owner)
 
 
 def test_a_name_twice_in_the_index_raises_if_the_model_knows_it():
@@ -65,6 +67,28 @@ def test_informative_genes_are_counted_if_the_model_knows_them():
 def test_the_reason_is_the_most_certain_one(names, reason):
     with pytest.raises(ValueError, match=reason):
         check(names)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (
+            pd.DataFrame({"symbol": GENES}),
+            r"has 0 of them and 60 of the model's: its columns begin with \['0', '1', '2'\]",
+        ),
+        ({"ENSMUSG00000029580": "Actb"}, "has 0 of them and 0 of the model's: its columns begin with .'ENSMUSG"),
+        ({"ENSG00000075624": "ACTB", "ENSG00000010610": "CD4"}, "has 2 of them and 0 of the model's"),
+    ],
+)
+@pytest.mark.parametrize("names", [["ENSG00000075624", "ENSG00000010610"]])
+def test_a_table_that_does_not_map_the_names_is_the_reason(names, table, words):
+    with pytest.raises(ValueError, match=f"`gene_map` must map these names to the model's, but it {words}"):
+        check(names, gene_map=table)
+
+
+def test_a_table_that_does_not_map_numbers_is_the_reason():
+    with pytest.raises(ValueError, match="`gene_map` must map these names .*has 0 of them and 1 of the model's"):
+        check([str(7157 + 10_007 * i) for i in range(60)], gene_map={"5": GENES[0]})
 
 
 def test_ensembl_ids_of_another_species_are_named():

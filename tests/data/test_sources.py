@@ -261,8 +261,12 @@ def test_files_of_other_formats_raise(tiny_model, query, tmp_path):
     (tmp_path / "counts.csv").write_text("gene,cell\n")
     with pytest.raises(ValueError, match="neither. Read it with"):
         tiny_model.predict(tmp_path / "counts.csv")
-    with pytest.raises(ValueError, match="must be a zarr store"):
+    with pytest.raises(ValueError, match="must be a zarr store, but .* is not one. Read it with the function for"):
         tiny_model.predict(tmp_path)
+    (tmp_path / "filtered").mkdir()
+    (tmp_path / "filtered" / "matrix.mtx.gz").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"holds 10x Genomics' matrix.mtx. `scanpy.read_10x_mtx\(path\)` reads it"):
+        tiny_model.predict(tmp_path / "filtered")
     in_mudata(query, None).write_h5mu(tmp_path / "query.h5mu")
     with pytest.raises(ValueError, match="holds a MuData: `mudata.read"):
         tiny_model.predict(tmp_path / "query.h5mu")
@@ -273,6 +277,20 @@ def test_files_of_other_formats_raise(tiny_model, query, tmp_path):
     zarr.open_group(tmp_path / "other.zarr", mode="w").create_array("X", data=np.ones((3, 2)))
     with pytest.raises(ValueError, match=r"has no obs and no var, but \['X'\]: it is no AnnData"):
         tiny_model.predict(tmp_path / "other.zarr")
+
+
+@pytest.mark.parametrize("length", [0.1, 0.5, 0.999])
+def test_a_truncated_file_is_named_with_its_sample(tiny_model, query, tmp_path, length):
+    query.write_h5ad(tmp_path / "bad.h5ad")
+    content = (tmp_path / "bad.h5ad").read_bytes()
+    (tmp_path / "bad.h5ad").write_bytes(content[: int(length * len(content))])
+    words = "must be complete to be read, but '.*bad.h5ad' is truncated or damaged: .*. Copy or write it again"
+    with pytest.raises(OSError, match=words) as error:
+        tiny_model.predict({"good": query, "bad": tmp_path / "bad.h5ad"})
+    assert error.value.__notes__ == ["The error is in sample 'bad'."]
+    assert "hrca" not in query.obs
+    with pytest.raises(OSError, match=words):
+        hrca.pp.check(tmp_path / "bad.h5ad")
 
 
 def test_the_reader_of_an_old_file_is_the_one_of_its_format(tiny_model, tmp_path):

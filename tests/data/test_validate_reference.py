@@ -49,6 +49,50 @@ def test_labels_that_cannot_be_learned(values, words):
         setup(labelled(values), labels_key="cell_type")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"labels_key": ["cell_type"]}, r"`labels_key` must be the name of one column.*: `labels_key='cell_type'`"),
+        ({"labels_key": 3}, "`labels_key` must be the name of one column, a string, got 3"),
+        ({"unlabeled_category": None}, "`unlabeled_category` must be a string, got None.*default is 'Unknown'"),
+        ({"unlabeled_category": np.nan}, "`unlabeled_category` must be a string, got nan"),
+    ],
+)
+@pytest.mark.parametrize("values", [["a", "b"] * 3, ["a", None, "b"] * 3])
+def test_names_that_are_no_strings_raise(arguments, words, values):
+    with pytest.raises(TypeError, match=words):
+        setup(labelled(values), **{"labels_key": "cell_type", **arguments})
+
+
+def test_names_of_cells_are_no_labels():
+    adata = synthetic(150)
+    adata.obs["cell_type"] = adata.obs_names
+    with pytest.raises(
+        ValueError, match=r"150 of the 150 labels of .* have one cell each, such as 'cell\d+'.*names of"
+    ):
+        setup(adata, labels_key="cell_type")
+
+
+def test_labels_with_few_cells_are_named_once():
+    adata = labelled(["a"] * 5 + ["b"] * 5 + ["c", "d", "d"])
+    with pytest.warns(UserWarning, match=r"at least 3 cells.* has fewer of 'd' \(2\), 'c' \(1\)\. Give") as record:
+        setup(adata, labels_key="cell_type")
+    assert len(record) == 1
+    assert record[0].filename == __file__
+
+
+@pytest.mark.parametrize(("one", "other"), [("CD34+", "CD34+ "), ("CD34+", "cd34+"), ("T cell", "T  Cell")])
+def test_labels_that_differ_by_case_or_blanks_are_warned_of(one, other):
+    adata = labelled([one, other, "NK"] * 4)
+    with pytest.warns(UserWarning, match="2 labels of .* differ from another only by case or blanks") as record:
+        setup(adata, labels_key="cell_type")
+    assert hrca.HRCA(adata, **TINY).labels == sorted([one, other, "NK"])
+    (remedy,) = re.findall(r"`(adata\.obs\['cell_type'\] = .*?)`\.", str(record[0].message))
+    exec(remedy, {"adata": adata})
+    setup(adata, labels_key="cell_type")
+    assert len(hrca.HRCA(adata, **TINY).labels) == 2
+
+
 def test_the_way_out_of_words_for_no_label_works():
     adata = labelled(["a", "nan", "b", "c"] * 3)
     setup(adata, labels_key="cell_type", unlabeled_category="nan")

@@ -268,6 +268,8 @@ def test_samples_of_each_label_are_drawn_anew_in_each_epoch():
         ("shuffle_set_split", False, "at random"),
         ("external_indexing", [], "`train_size` and `validation_size`"),
         ("use_gpu", True, "`accelerator` and `devices`"),
+        ("batch_key", "batch", "networks have no covariates"),
+        ("size_factor_key", "n_counts", "normalises each cell by its own counts"),
     ],
 )
 @pytest.mark.parametrize("method", ["train", "pretrain", "finetune"])

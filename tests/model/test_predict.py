@@ -337,11 +337,23 @@ def test_a_missing_layer_raises(tiny_model, query):
 def test_unknown_genes_raise(tiny_model, query):
     with pytest.raises(ValueError, match=r"lacks \['no gene'\]"):
         tiny_model.get_reconstruction(query, gene_list=["gene1", "no gene"])
+    for method in (tiny_model.get_reconstruction, tiny_model.get_normalized_expression):
+        with pytest.raises(TypeError, match=r"must be a list of genes, got 'gene1': `gene_list=\['gene1'\]`"):
+            method(query, gene_list="gene1")
 
 
 def test_a_batch_of_nothing_raises(tiny_model, query):
     with pytest.raises(ValueError, match="`batch_size` must be at least 1, got 0"):
         tiny_model.predict(query, batch_size=0)
+    for arguments, words in (
+        ({"batch_size": 1.5}, "`batch_size` must be a whole number or None, got 1.5"),
+        ({"coverage": "0.9"}, "`coverage` must be a number, got '0.9'"),
+        ({"min_confidence": None}, "`min_confidence` must be a number, got None"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            tiny_model.predict(query, **arguments)
+    with pytest.raises(TypeError, match=r"`labels_key` must be the name of one column.*: `labels_key='cell_type'`"):
+        tiny_model.evaluate(synthetic(20), ["cell_type"])
 
 
 @pytest.mark.parametrize("method", ["predict", "get_latent_representation", "get_reconstruction"])

@@ -36,8 +36,8 @@ def rename_genes(adata: ad.AnnData) -> None:
 
 
 CHANGES = {
-    normalise: "other counts",
-    permute_cells: "other counts",
+    normalise: "values that are no raw counts. Undo the change, or read the reference again",
+    permute_cells: "other counts. To train on it as it is now, call `HRCA.setup_anndata` again",
     permute_labels: r"other labels in obs\['cell_type'\]",
     rename_genes: "other gene names",
     lambda adata: adata._inplace_subset_var(np.arange(20)): "x 20 genes and not",

@@ -140,7 +140,9 @@ def test_a_reference_that_was_saved_comes_back(tmp_path, query, backed):
     loaded.finetune(1, **QUIET)
     assert hrca.HRCA.load(tmp_path / "model", adata=False).adata is None
     (tmp_path / "model" / "adata.h5ad").unlink()
-    assert hrca.HRCA.load(tmp_path / "model").adata is None
+    with pytest.warns(UserWarning, match=r"saved with the model, but .*adata.h5ad is not there.*loaded without"):
+        assert hrca.HRCA.load(tmp_path / "model").adata is None
+    assert hrca.HRCA.load(tmp_path / "model", adata=False).adata is None
 
 
 def test_the_reference_of_an_earlier_model_is_not_taken_for_this_ones(tiny_model, tmp_path):
@@ -164,8 +166,60 @@ def test_a_model_without_its_reference_cannot_save_it(saved, tmp_path):
         loaded.save(tmp_path / "other", compression="gzip")
 
 
+def log_transform(adata) -> None:
+    adata.X = adata.X.log1p()
+
+
+def permute_labels(adata) -> None:
+    adata.obs["cell_type"] = adata.obs["cell_type"].to_numpy()[::-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [(log_transform, "values that are no raw counts"), (permute_labels, "other labels")]
+)
+def test_a_reference_that_changed_is_not_saved(reference, tmp_path, change, words):
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    model = hrca.HRCA(reference, **TINY)
+    change(reference)
+    with pytest.raises(ValueError, match=f"but it has {words}.* Undo the change, or .*`save_anndata=False`"):
+        model.save(tmp_path / "model", save_anndata=True)
+    assert not (tmp_path / "model").exists()
+    model.save(tmp_path / "model")
+    assert hrca.HRCA.load(tmp_path / "model").adata is None
+
+
+def test_the_error_of_a_saved_reference_names_the_way_without_it(tiny_model, tmp_path):
+    tiny_model.save(tmp_path / "model", save_anndata=True, pickle=True)
+    other = synthetic(100)
+    log_transform(other)
+    other.write_h5ad(tmp_path / "model" / "adata.h5ad")
+    with pytest.raises(ValueError, match="raw counts") as error:
+        hrca.HRCA.load(tmp_path / "model", pickle=True)
+    assert any("`adata=False` loads it without" in note for note in error.value.__notes__)
+    assert hrca.HRCA.load(tmp_path / "model", adata=False, pickle=True).adata is None
+
+
+def test_a_reference_with_other_labels_raises(saved):
+    renamed, query = synthetic(100), synthetic(30, seed=2)
+    renamed.obs["cell_type"] = renamed.obs["cell_type"].replace("type 0", "HSC")
+    query.obs["cell_type"] = ["B", "T"] * 15
+    for adata, words in ((renamed, r"\['HSC'\]"), (query, r"\['B', 'T'\]")):
+        with pytest.raises(ValueError, match=rf"labels of the model, but obs\['cell_type'\] also has {words}. Rename"):
+            hrca.HRCA.load(saved, adata)
+
+
+@pytest.mark.parametrize(
+    ("adata", "words"), [("ref.h5ad", r"'ref.h5ad': read it first, `anndata.read_h5ad"), (True, "got True: None or")]
+)
+def test_a_reference_that_is_no_object_raises(saved, adata, words):
+    with pytest.raises(TypeError, match=words):
+        hrca.HRCA.load(saved, adata)
+    with pytest.raises(TypeError, match="`adata` must be an AnnData, got"):
+        hrca.HRCA.from_pretrained(saved, adata, labels_key="cell_type")
+
+
 def test_a_folder_is_only_overwritten_on_request(tiny_model, saved):
-    with pytest.raises(ValueError, match="must not exist, but does. `overwrite=True`"):
+    with pytest.raises(ValueError, match=r"The folder '.*model' must not exist, but it does. `overwrite=True`"):
         tiny_model.save(saved)
 
 

@@ -176,7 +176,7 @@ def test_a_last_batch_of_one_or_two_cells_is_left_out(n_obs):
     assert seen.sizes == [32, 32] * 2
 
 
-@pytest.mark.filterwarnings("ignore:Category . in adata.obs.* has fewer than 3 cells")
+@pytest.mark.filterwarnings("ignore:A label needs at least 3 cells")
 def test_fewer_cells_than_a_batch_train():
     model = new_model(synthetic(7))
     model.train(1, pretrain_epochs=1, train_size=1.0, **QUIET)
@@ -206,6 +206,7 @@ def test_a_reference_with_empty_cells_trains(reference):
         ({"train_size": 0.0}, "above 0 and at most 1, got 0.0"),
         ({"train_size": 1.1}, "above 0 and at most 1, got 1.1"),
         ({"batch_size": 1}, "at least 2 cells.*`batch_size` is 1"),
+        ({"lr": -1}, "`lr` must be a number above 0, got -1"),
     ],
 )
 def test_bad_arguments_raise(reference, arguments, words):
@@ -215,12 +216,27 @@ def test_bad_arguments_raise(reference, arguments, words):
     assert not model.is_trained
 
 
+@pytest.mark.parametrize("train_size", [0.9, 1.0])
+def test_a_learning_rate_that_ruins_the_networks_is_warned_of(reference, train_size):
+    model = new_model(reference)
+    with pytest.warns(UserWarning, match="The classifier has learned nothing in finetune: .*a lower `lr`") as record:
+        model.train(8, pretrain_epochs=1, lr=100, batch_size=32, train_size=train_size, **QUIET)
+    assert record[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        new_model(synthetic(100)).train(1, pretrain_epochs=1, **QUIET)
+
+
 def test_a_query_in_the_place_of_epochs_raises(reference, query):
     model = new_model(reference)
     with pytest.raises(TypeError, match=r"`max_epochs` must be .*, got AnnData.*`train\(query=adata\)`"):
         model.train(query)
     with pytest.raises(TypeError, match="`pretrain_epochs` must be a whole number or None, got 1.5"):
         model.train(1, pretrain_epochs=1.5)
+    with pytest.raises(TypeError, match="`max_epochs` must be a whole number or None, got '5'"):
+        model.train("5")
+    with pytest.raises(TypeError, match="`batch_size` must be a whole number or None, got 1.5"):
+        model.train(1, batch_size=1.5)
     for phase in (model.pretrain, model.finetune):
         with pytest.raises(TypeError, match="`max_epochs` must be a whole number or None, got AnnData"):
             phase(query)
@@ -228,7 +244,7 @@ def test_a_query_in_the_place_of_epochs_raises(reference, query):
     model.train(np.int64(1), pretrain_epochs=np.int64(0), **QUIET)
 
 
-@pytest.mark.filterwarnings("ignore:Category . in adata.obs.* has fewer than 3 cells")
+@pytest.mark.filterwarnings("ignore:A label needs at least 3 cells")
 @pytest.mark.filterwarnings("ignore:Last batch will have a small size of [12] samples")
 def test_two_labelled_cells_are_enough_and_one_is_not():
     adata = synthetic(6)

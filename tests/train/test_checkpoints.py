@@ -119,6 +119,22 @@ def test_a_finished_training_is_not_trained_again(tmp_path):
     assert len(second.history["finetune_train_loss"]) == 3
 
 
+@pytest.mark.parametrize("is_ended", [True, False])
+def test_a_training_of_other_settings_is_not_resumed(tmp_path, is_ended):
+    if is_ended:
+        new_model().pretrain(4, lr_schedule="plateau", checkpoint_dir=tmp_path, **QUIET)
+    else:
+        broken_off(tmp_path)
+    options = {"lr_schedule": "plateau", "checkpoint_dir": tmp_path, "resume": True, **QUIET}
+    for changed, words in (({"lr": 0.1}, "`lr=0.001`, got 0.1"), ({"batch_size": 64}, "`batch_size=128`, got 64")):
+        with pytest.raises(ValueError, match=f"trained with {words}. Give the same to continue, or another"):
+            new_model().pretrain(8 if not is_ended else 4, **changed, **options)
+    model = new_model()
+    scvi.settings.seed = 5
+    with pytest.raises(ValueError, match="trained with `scvi.settings.seed=0`, got 5"):
+        model.pretrain(8 if not is_ended else 4, **options)
+
+
 def test_weights_from_a_checkpoint_are_not_fine_tuned(tmp_path):
     model = new_model()
     model.pretrain(2, checkpoint_dir=tmp_path, **QUIET)
@@ -174,7 +190,10 @@ def test_more_epochs_than_before_go_on(tmp_path):
 
 def test_resuming_from_nothing_begins(tmp_path):
     model = new_model()
-    model.pretrain(2, checkpoint_dir=tmp_path / "new", resume=True, **QUIET)
+    with pytest.warns(UserWarning, match=r"the folder '.*new' has none: a new training starts") as record:
+        model.train(1, pretrain_epochs=2, checkpoint_dir=tmp_path / "new", resume=True, **QUIET)
+    assert len(record) == 1
+    assert record[0].filename == __file__
     assert len(model.history["pretrain_train_loss"]) == 2
 
 

@@ -62,6 +62,11 @@ def test_a_fold_model_has_neither_the_users_callbacks_nor_logger():
         ({"lr_schedule": "cosine"}, "`lr_schedule` must be one of"),
         ({"max_epochs": 0}, "`max_epochs` must be at least 1, got 0"),
         ({"checkpoint_interval": 0}, "`checkpoint_interval` must be at least 1"),
+        *(
+            ({"plan_kwargs": {"lr": lr}}, f"`lr` must be a number above 0, got {lr!r}")
+            for lr in (0, -1, float("nan"), float("inf"), "0.1")
+        ),
+        ({"plan_kwargs": {"encoder_lr": -1}}, "`encoder_lr` must be a number above 0, got -1"),
         ({"resume": True}, "`resume=True` needs the `checkpoint_dir`"),
         ({"freeze_encoder_epochs": 1, "trainer_kwargs": {"strategy": "ddp"}}, "ddp_find_unused_parameters_true"),
     ],

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scvi
 from conftest import TINY
 
 from hrca.train._callbacks import EpochHistory
@@ -14,6 +15,12 @@ from hrca.train._splitting import Split
 
 SPLIT = Split(0.9, np.array([0, 2]), np.array([1]), "digest")
 IDENTITY = {"labels": ["A", "B"], "genes": ["x"]}
+
+
+@pytest.fixture(autouse=True)
+def no_seed(monkeypatch):
+    """The checkpoints below are made before the seed of the tests is set."""
+    monkeypatch.setattr(scvi.settings, "_seed", None)
 
 
 def checkpoint(phase: str, *, complete: bool, **changes) -> dict:
@@ -103,6 +110,8 @@ def test_pretraining_has_ended_once_finetuning_has_begun():
         ),
         (checkpoint("finetune", complete=False), {"settings": {"batch_size": 64}}, "`batch_size=32`, got 64"),
         (checkpoint("finetune", complete=False), {"settings": {"lr": 0.01}}, "`lr=0.001`, got 0.01"),
+        (checkpoint("finetune", complete=True), {"settings": {"lr": 0.01}}, "`lr=0.001`, got 0.01"),
+        (checkpoint("finetune", complete=True), {"settings": {"batch_size": 64}}, "`batch_size=32`, got 64"),
         (checkpoint("pretrain", complete=False), {}, "must follow pre-training, which has not ended"),
     ],
 )

@@ -351,7 +351,7 @@ def test_early_stopping_is_the_models_where_copies_have_nothing_to_stop_by():
     assert model.is_finetuned_
 
 
-@pytest.mark.filterwarnings("ignore:Category .* has fewer than 3 cells")
+@pytest.mark.filterwarnings("ignore:A label needs at least 3 cells")
 def test_the_only_cell_of_a_label_is_not_asked_about(testified):
     adata = synthetic(60)
     adata.obs["cell_type"] = [*adata.obs["cell_type"].iloc[:-1].astype(str), "rare"]

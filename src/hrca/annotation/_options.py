@@ -97,7 +97,13 @@ class PredictOptions:
             not in [0, 1]; if `novelty_fpr` is not in (0, 1), or the model holds no reference cells; if `coverage` is
             not in (0, 1), nothing is written, or the model has no held-out cells; if `class_conditional` or
             `reweight_to_query` is given without `coverage`, or both are given.
+        TypeError
+            If `min_confidence`, `novelty_fpr` or `coverage` is no number.
         """
+        for name in ("min_confidence", "novelty_fpr", "coverage"):
+            value = getattr(self, name)
+            if not (isinstance(value, numbers.Real) or (value is None and name != "min_confidence")):
+                raise TypeError(f"`{name}` must be a number, got {value!r}.")
         if self.level is not None:
             _check_level(self.level, label_space)
         if not 0 <= self.min_confidence <= 1:

@@ -17,8 +17,13 @@ UNKNOWN = "unknown"
 # An id of the Cell Ontology, as the same schema has it.
 TERM_ID = re.compile(r"CL:\d{7}")
 
-# Endings of the names of the results in obs.
+# Endings of the names of the results in obs, and in obsm.
 OBS_SUFFIXES = ("confidence", "novelty", "novel_probability", "set_size")
+OBSM_SUFFIXES = ("probabilities", "set")
+
+# Columns of CELLxGENE's schema, and the entry of uns that records that HRCA wrote them.
+CELLXGENE_COLUMNS = ("cell_type", "cell_type_ontology_term_id")
+CELLXGENE_KEY = "hrca_cellxgene_columns"
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,9 @@ class AnnDataEntries:
     stale: tuple[str, ...] = ()
 
     def with_columns(self, columns: dict[str, pd.Categorical]) -> "AnnDataEntries":
-        """Return the entries with more columns of obs, each of shape (n_obs,)."""
-        return replace(self, obs=self.obs.assign(**columns))
+        """Return the entries with the columns of CELLxGENE's schema, each of shape (n_obs,), and a record of them."""
+        record = {"key_added": next(iter(self.uns))}
+        return replace(self, obs=self.obs.assign(**columns), uns={**self.uns, CELLXGENE_KEY: record})
 
     def subset(self, rows: slice) -> "AnnDataEntries":
         """Return the entries of some of the cells."""
@@ -189,10 +195,7 @@ def cellxgene_columns(labels: pd.Categorical, terms: Mapping[str, str]) -> dict[
     *cell_types, _ = labels.categories
     names = np.array([*cell_types, UNKNOWN], dtype=object)
     ids = np.array([*(terms[label] for label in cell_types), UNKNOWN], dtype=object)
-    return {
-        "cell_type": pd.Categorical(names[labels.codes]),
-        "cell_type_ontology_term_id": pd.Categorical(ids[labels.codes]),
-    }
+    return dict(zip(CELLXGENE_COLUMNS, (pd.Categorical(x[labels.codes]) for x in (names, ids)), strict=True))
 
 
 def column_values(column: pd.Series) -> np.ndarray | pd.Categorical:

@@ -1,6 +1,7 @@
 """Write the entries of a prediction into an object, or into the file that the query was read from."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -8,15 +9,22 @@ from anndata import AnnData
 from anndata.experimental import AnnCollection
 
 from hrca.data._query import Query
+from hrca.data._sources import QueryCells
 
 from ._disk_space import expected_bytes
 from ._options import LabelSpace, PredictOptions
-from ._result import OBS_SUFFIXES, AnnDataEntries, column_values
+from ._result import CELLXGENE_COLUMNS, CELLXGENE_KEY, OBS_SUFFIXES, OBSM_SUFFIXES, AnnDataEntries, column_values
 from ._tables import table_in_object, writable_columns
 from ._write_file import check_file, write_to_file
 
 
-def check_target(query: Query, key_added: str, label_space: LabelSpace, options: PredictOptions) -> None:
+def check_target(
+    query: Query,
+    key_added: str,
+    label_space: LabelSpace,
+    options: PredictOptions,
+    ontology_terms: Mapping[str, str] | None = None,
+) -> None:
     """Raise an error if results could not be written into the query.
 
     Parameters
@@ -29,16 +37,20 @@ def check_target(query: Query, key_added: str, label_space: LabelSpace, options:
         The labels that can be predicted.
     options
         Options of the prediction, of which `coverage` is used.
+    ontology_terms
+        Cell Ontology id of each label; None: the columns of CELLxGENE's schema are not written.
 
     Raises
     ------
     ValueError
-        If `key_added` is no name of a column, or is the name of the index; if the query is a view of an AnnData on
+        If `key_added` is no name of a column, or is the name of the index; if the results would replace entries that no
+        prediction wrote; if the query is a view of an AnnData on
         disk, or a collection of such views; or if it is a file, and a label is no text that files can hold.
     OSError
         If the query is a file that cannot be replaced, see :func:`hrca.annotation._write_file.check_file`.
     """
     _check_key(key_added, query.adata.obs_names.name)
+    _check_replaced(query, key_added, with_terms=ontology_terms is not None)
     if not isinstance(query.target, Path):
         check_writable(query.target)
         return
@@ -61,6 +73,39 @@ def _check_key(key_added: str, index_name: object) -> None:
             f"`key_added` must differ from the name of obs' index, but the results would have a column {index_name!r}. "
             "Choose another `key_added`, or rename the index: `adata.obs.index.name = None`."
         )
+
+
+def _check_replaced(query: Query, key_added: str, *, with_terms: bool) -> None:
+    """Check that the results replace no entry that HRCA has not written."""
+    target = query.adata if isinstance(query.target, Path) else query.target
+    for adata in target.adatas if isinstance(target, AnnCollection) else [target]:
+        entries = _foreign_entries(adata, key_added)
+        if entries:
+            raise ValueError(
+                f"Results must not replace entries that HRCA has not written, but the query has {entries[0]}. Choose "
+                "another `key_added`, or rename or delete that entry."
+            )
+        columns = [name for name in CELLXGENE_COLUMNS if name in adata.obs]
+        if with_terms and columns and CELLXGENE_KEY not in adata.uns:
+            raise ValueError(
+                "`ontology_terms` must not replace a column that HRCA has not written, but the query has "
+                f"obs[{columns[0]!r}]. Rename or delete it: `adata.obs = adata.obs.rename(columns={{{columns[0]!r}: "
+                f"'author_{columns[0]}'}})`."
+            )
+
+
+def _foreign_entries(adata: QueryCells, key_added: str) -> list[str]:
+    """Return expressions of the entries that results would replace, if an earlier prediction has not written them."""
+    earlier = adata.uns.get(key_added, ())
+    if isinstance(earlier, Mapping | tuple) and "hrca_version" in earlier:
+        return []
+    columns = [key_added, *(f"{key_added}_{suffix}" for suffix in OBS_SUFFIXES)]
+    tables = [f"{key_added}_{suffix}" for suffix in OBSM_SUFFIXES]
+    return [
+        *(f"obs[{name!r}]" for name in columns if name in adata.obs),
+        *(f"obsm[{name!r}]" for name in tables if name in adata.obsm),
+        *(f"uns[{name!r}]" for name in [key_added] if name in adata.uns),
+    ]
 
 
 def _check_labels(labels: list[str]) -> None:

@@ -85,6 +85,8 @@ def _take_cells(adata: QueryCells, rows: np.ndarray) -> QueryCells:
         raw=None if raw is None else LazyRaw(_take_rows(raw.X, rows), raw.var),
         obs=adata.obs.iloc[rows],
         var=adata.var,
+        obsm=tuple(adata.obsm),
+        uns=adata.uns,
         file=adata.file if isinstance(adata, LazyAnnData) else None,
     )
 

@@ -43,6 +43,15 @@ def check_counts(x: StoredMatrix, source: str) -> None:
         check_values(values, source)
 
 
+def has_counts(x: StoredMatrix) -> bool:
+    """Return True if all values of a matrix are raw counts, see :func:`check_counts`; shape (n_obs, n_vars)."""
+    try:
+        check_counts(x, "")
+    except ValueError:
+        return False
+    return True
+
+
 def check_values(values: np.ndarray, source: str) -> None:
     """Check that values are raw counts.
 

@@ -125,6 +125,26 @@ def table_in_memory(table: Any) -> pd.DataFrame:
     return table if isinstance(table, pd.DataFrame) else table.to_memory()
 
 
+def check_column_name(name: object, argument: str) -> None:
+    """Check that the name of a column is one string.
+
+    Parameters
+    ----------
+    name
+        The name, as the user passed it.
+    argument
+        Name of the argument, for the error.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else, such as a list of names.
+    """
+    if not isinstance(name, str):
+        remedy = f": `{argument}={name[0]!r}`" if isinstance(name, list | tuple) and len(name) == 1 else ""
+        raise TypeError(f"`{argument}` must be the name of one column, a string, got {name!r:.80}{remedy}.")
+
+
 def check_single_column(table: pd.DataFrame, name: str, owner: str) -> None:
     """Check that a table has one column of a name.
 

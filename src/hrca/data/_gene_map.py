@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from ._gene_ids import describe_ids, normalize_gene_ids
@@ -41,6 +42,25 @@ class GeneMap:
     def _forward(self) -> pd.Series:
         return _unambiguous(self.pairs.iloc[:, 0], self.pairs.iloc[:, 1])
 
+    def contains(self, names: pd.Index) -> np.ndarray:
+        """Return True for each name that the table has in either column, shape (n_vars,)."""
+        return normalize_gene_ids(names).isin(self.pairs.stack())
+
+    def lost(self, names: pd.Index, absent_genes: pd.Index) -> pd.Index:
+        """Return the genes that a row links to a name, although no name was matched to them: the table is ambiguous.
+
+        Parameters
+        ----------
+        names
+            Names of features that were not matched to a gene.
+        absent_genes
+            Genes that no name was matched to.
+        """
+        free, keys = set(normalize_gene_ids(names)), normalize_gene_ids(absent_genes)
+        first, second = self.pairs.iloc[:, 0], self.pairs.iloc[:, 1]
+        linked = {*second[first.isin(free)], *first[second.isin(free)]}
+        return absent_genes[keys.isin(linked)]
+
     def common_names(self, names: pd.Index) -> pd.Index:
         """Return a key that is equal for two names of the same gene: the second column for a name of the first.
 
@@ -70,10 +90,7 @@ class GeneMap:
             If the table has none of the names.
         """
         keys, (first, second) = normalize_gene_ids(names), (self.pairs.iloc[:, 0], self.pairs.iloc[:, 1])
-        is_other_kind = describe_ids(pd.Index(first)).kind != describe_ids(pd.Index(second)).kind
-        is_reversed = keys.isin(second).sum() > keys.isin(first).sum()
-        targets = _unambiguous(second, first) if is_other_kind and is_reversed else self._forward
-        mapped = pd.Series(keys.map(targets), dtype=object)
+        mapped = pd.Series(keys.map(_unambiguous(*self._directed(keys))), dtype=object)
         if mapped.isna().all():
             raise ValueError(
                 f"`gene_map` must have names of these genes, but it has none of {list(names[:3])}. Its columns begin "
@@ -85,6 +102,25 @@ class GeneMap:
         while (is_shared := renamed.duplicated(keep=False) & (renamed != old_names)).any():
             renamed = renamed.where(~is_shared, old_names)
         return pd.Index(renamed, dtype=object)
+
+    def unmapped(self, names: pd.Index) -> pd.Index:
+        """Return the names that keep theirs, although the table has others for them: more than one, or another gene's.
+
+        Parameters
+        ----------
+        names
+            Unique names of genes, shape (n_vars,).
+        """
+        keys = normalize_gene_ids(names)
+        old, new = self._directed(keys)
+        return names[keys.isin(old[old != new]) & (self.rename(names) == names)]
+
+    def _directed(self, keys: pd.Index) -> tuple[pd.Series, pd.Series]:
+        """Return the column of the old names and that of the new ones, for normalised names of genes."""
+        first, second = self.pairs.iloc[:, 0], self.pairs.iloc[:, 1]
+        is_other_kind = describe_ids(pd.Index(first)).kind != describe_ids(pd.Index(second)).kind
+        is_reversed = keys.isin(second).sum() > keys.isin(first).sum()
+        return (second, first) if is_other_kind and is_reversed else (first, second)
 
     def of(self, names: pd.Index) -> dict[str, str] | None:
         """Return the new name of each gene that gets one, as a plain dict; None if all keep theirs.

@@ -56,6 +56,10 @@ class GeneMatchResult:
         Positions of the model's genes among the names.
     gene_weight_fraction
         Fraction of the model's information about the labels that the shared genes have.
+    gene_map
+        Table of other names of the genes; None: none.
+    ambiguous
+        Genes that have other names in the table, of which none was used: more than one, or one that another gene has.
     """
 
     column: str
@@ -63,6 +67,8 @@ class GeneMatchResult:
     id_format: IdFormat
     lookup: GeneLookup
     gene_weight_fraction: float
+    gene_map: GeneMap | None = None
+    ambiguous: tuple[str, ...] = ()
 
     @property
     def alignment(self) -> GeneAlignment:
@@ -100,7 +106,13 @@ def match_genes(var: pd.DataFrame, target_genes: TargetGenes, gene_map: GeneMap 
         lookups = _look_up_columns(columns, target_genes, is_gene, gene_map)
         fractions = _covered_fractions(lookups, target_genes)
     column = max(fractions, key=lambda name: fractions[name] * (INDEX_PREFERENCE if name == VAR_NAMES else 1))
-    return GeneMatchResult(column, columns[column], describe_ids(columns[column]), lookups[column], fractions[column])
+    names, lookup = columns[column], lookups[column]
+    lost: tuple[str, ...] = ()
+    if gene_map is not None:
+        is_free = is_gene.copy()
+        is_free[lookup.positions[lookup.present]] = False
+        lost = tuple(gene_map.lost(names[is_free], target_genes.names[~lookup.present]))
+    return GeneMatchResult(column, names, describe_ids(names), lookup, fractions[column], gene_map, lost)
 
 
 def own_genes(var: pd.DataFrame, gene_map: GeneMap | None = None) -> GeneMatchResult:
@@ -123,7 +135,8 @@ def own_genes(var: pd.DataFrame, gene_map: GeneMap | None = None) -> GeneMatchRe
     renamed = np.flatnonzero(names != old_names)
     matches = [KeyMatches(BY_GENE_MAP, len(renamed), old_names[row], names[row]) for row in renamed[:1]]
     lookup = GeneLookup(np.arange(len(names)), key_matches=tuple(matches), duplicated=[])
-    return GeneMatchResult(VAR_NAMES, names, describe_ids(names), lookup, gene_weight_fraction=1.0)
+    ambiguous = () if gene_map is None else tuple(gene_map.unmapped(old_names))
+    return GeneMatchResult(VAR_NAMES, names, describe_ids(names), lookup, 1.0, gene_map, ambiguous)
 
 
 def has_enough_genes(result: GeneMatchResult, target_genes: TargetGenes) -> bool:
@@ -218,6 +231,12 @@ def note_gene_match(result: GeneMatchResult, owner: str) -> Iterator[str]:
             yield f"{column} names {len(lookup.duplicated)} genes twice, e.g. {example}: the first was taken."
     for match in lookup.key_matches:
         yield f"{match.n_names:,} names were matched {match.how}, such as {match.name!r} as {match.gene!r}."
+    if result.ambiguous:
+        shown = ", ".join(repr(name) for name in result.ambiguous[:3])
+        yield (
+            f"{len(result.ambiguous):,} genes were not matched by `gene_map`, which has several names for one gene or "
+            f"one name for several, such as {shown}: keep one row for each gene."
+        )
     if dates := find_dates(result.names):
         yield (
             f"{len(dates):,} names in {column} are dates, such as {dates[0]!r}, as spreadsheets make of MARCH1 or "

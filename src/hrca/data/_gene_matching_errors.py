@@ -128,6 +128,7 @@ def explain_few_genes(
         explain_positions(result, var, owner) if are_positions(result.names) else "",
         _explain_case(result, target_genes, column),
         _explain_features(result),
+        _explain_gene_map(result, target_genes),
         _explain_format(result.id_format, describe_ids(target_genes.names)),
         "Are both of one species and tissue? A model trained on the genes of this panel would know them: "
         "`reference[:, reference.var_names.isin(query.var_names)].copy()`, then `HRCA.setup_anndata` on that.",
@@ -187,7 +188,7 @@ def _explain_case(result: GeneMatchResult, target_genes: TargetGenes, column: st
 
 def _explain_features(result: GeneMatchResult) -> str:
     """Return the reason if the names are not of genes, else ""."""
-    if result.id_format.kind == "numbers":
+    if result.id_format.kind == "numbers" and result.gene_map is None:
         return (
             "These are numbers, such as NCBI's: a table of them and the model's names maps them, "
             "`gene_map=` (see `hrca.pp.map_genes`)."
@@ -201,6 +202,19 @@ def _explain_features(result: GeneMatchResult) -> str:
     if result.id_format.kind in ("transcripts", "proteins"):
         return f"These are {result.id_format}: sum them by gene, and name the sums by the genes."
     return ""
+
+
+def _explain_gene_map(result: GeneMatchResult, target_genes: TargetGenes) -> str:
+    """Return the reason if a table of names was given, and does not map these names to the model's of another kind."""
+    if result.gene_map is None or result.id_format.kind == describe_ids(target_genes.names).kind:
+        return ""
+    n_names, n_genes = (int(result.gene_map.contains(names).sum()) for names in (result.names, target_genes.names))
+    first, second = (list(column[:3]) for _, column in result.gene_map.pairs.items())
+    return (
+        f"`gene_map` must map these names to the model's, but it has {n_names:,} of them and {n_genes:,} of the "
+        f"model's: its columns begin with {first} and {second}. Give a table of the query's species, with a column of "
+        "each."
+    )
 
 
 def _explain_format(query: IdFormat, model: IdFormat) -> str:

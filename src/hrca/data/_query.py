@@ -15,7 +15,7 @@ from hrca.typing import Batches
 from ._alignment import GeneAlignment
 from ._batches import aligned_batches, with_progress
 from ._cell_selection import CellIndices, CellSelection, select_cells
-from ._count_slots import CountSlot, check_single_column, table_in_memory
+from ._count_slots import CountSlot, check_column_name, check_single_column, table_in_memory
 from ._gene_map import GeneMap
 from ._report import ValidationReport
 from ._sources import OutputTarget, QueryCells, QueryInput, open_query_input
@@ -218,7 +218,10 @@ def known_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
     ------
     ValueError
         If there is no such column, or more than one.
+    TypeError
+        If `labels_key` is no string.
     """
+    check_column_name(labels_key, "labels_key")
     if labels_key not in obs:
         raise ValueError(
             f"`labels_key` must name a column of the query's obs, got {labels_key!r}; it has {list(obs.columns)}."

@@ -4,7 +4,7 @@ import glob
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -57,6 +57,10 @@ class LazyAnnData:
         Table of the cells.
     var
         Table of the genes.
+    obsm
+        Names of the entries of obsm.
+    uns
+        Names in each entry of uns; none for an entry that is no dictionary.
     file
         File to close after all matrices have been read; None if there is none.
     """
@@ -66,6 +70,8 @@ class LazyAnnData:
     raw: LazyRaw | None
     obs: pd.DataFrame
     var: pd.DataFrame
+    obsm: tuple[str, ...] = ()
+    uns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     file: h5py.File | None = None
 
     @property
@@ -219,6 +225,8 @@ def open_file(path: Path) -> LazyAnnData:
         raw=LazyRaw(raw_x, ad.io.read_elem(root["raw/var"])) if raw_x is not None else None,
         obs=ad.io.read_elem(root["obs"]),
         var=ad.io.read_elem(root["var"]),
+        obsm=tuple(root.get("obsm", ())),
+        uns={name: _names(root["uns"][name]) for name in root.get("uns", ())},
         file=root if isinstance(root, h5py.File) else None,
     )
 
@@ -269,7 +277,11 @@ def open_root(path: Path) -> StoredGroup:
         try:
             return zarr.open_group(path, mode="r")
         except FileNotFoundError as error:
-            raise ValueError(f"A folder must be a zarr store, but {str(path)!r} is not one.") from error
+            if any(path.glob("*matrix.mtx*")):
+                found = "holds 10x Genomics' matrix.mtx. `scanpy.read_10x_mtx(path)` reads it; pass that"
+            else:
+                found = "is not one. Read it with the function for its format, and pass the AnnData"
+            raise ValueError(f"A folder must be a zarr store, but {str(path)!r} {found}.") from error
     if not h5py.is_hdf5(path):
         raise ValueError(
             f"A file must be an h5ad file or a zarr folder, but {str(path)!r} is neither. Read it with the function "
@@ -280,6 +292,11 @@ def open_root(path: Path) -> StoredGroup:
             return h5py.File(path, "r")
         except BlockingIOError:
             time.sleep(wait)
+        except OSError as error:
+            raise OSError(
+                f"A file must be complete to be read, but {str(path)!r} is truncated or damaged: {error}. Copy or "
+                "write it again."
+            ) from error
     raise OSError(
         f"A file must not be written to while it is read, but {str(path)!r} is open for writing in another program. "
         "Close it there."
@@ -309,6 +326,11 @@ def _describe_other_format(root: StoredGroup, path: Path) -> str:
         return f"has no {' and no '.join(missing)}, but {list(root)}: it is no AnnData."
     reader = "read_zarr" if path.is_dir() else "read_h5ad"
     return f"was written by anndata before 0.7: `anndata.{reader}(path)` reads that; pass that."
+
+
+def _names(element: StoredGroup) -> tuple[str, ...]:
+    """Return the names of the entries of a group; none for an array."""
+    return tuple(element) if isinstance(element, h5py.Group | zarr.Group) else ()
 
 
 def _stored_matrix(element: StoredGroup) -> StoredMatrix | None:

@@ -7,10 +7,11 @@ import pandas as pd
 from anndata import AnnData
 
 from hrca._hierarchy import is_word_for_no_label
+from hrca._warnings import warn_user
 from hrca.typing import StoredMatrix
 
 from ._alignment import check_unique
-from ._count_slots import check_single_column, layer_names
+from ._count_slots import check_column_name, check_single_column, layer_names
 from ._gene_map import GeneMap
 from ._row_reader import in_memory, is_dask, is_dense
 from ._validate import validate
@@ -20,6 +21,13 @@ logger = logging.getLogger(__name__)
 # The HRCA Training Document, the specification of the algorithm, first paragraph: "it is recommended to have more than
 # 300 cells for each cell type".
 RECOMMENDED_CELLS_PER_LABEL = 300
+
+# scvi-tools warns of categories with fewer cells (scvi-tools 1.4.2, ``_make_column_categorical``).
+MIN_CELLS_PER_LABEL = 3
+
+# A column with more labels of one cell each, more than half of its labels, has names of cells. Fewer can be mean
+# profiles of types, one row each.
+MAX_SINGLE_CELL_LABELS = 100
 
 
 def check_reference(
@@ -149,8 +157,22 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
     ------
     ValueError
         If there is no such column, or more than one, or it holds missing values, values that are not strings, unused
-        categories, words that mean that a cell has no label, or fewer than two labels beside `unlabeled_category`.
+        categories, words that mean that a cell has no label, names of cells, or fewer than two labels beside
+        `unlabeled_category`.
+    TypeError
+        If `labels_key` or `unlabeled_category` is no string.
+
+    Warns
+    -----
+    UserWarning
+        If labels differ only by case or blanks, or have fewer than three cells.
     """
+    check_column_name(labels_key, "labels_key")
+    if not isinstance(unlabeled_category, str):
+        raise TypeError(
+            f"`unlabeled_category` must be a string, got {unlabeled_category!r}. Cells without a label get this one; "
+            "the default is 'Unknown'."
+        )
     if labels_key not in obs:
         own_columns = [name for name in obs.columns if not name.startswith("_scvi")]
         raise ValueError(
@@ -168,9 +190,59 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
             f"There must be at least two labels to tell apart, but {column} has {list(n_cells.index)} beside "
             f"{unlabeled_category!r}. Name another column, or None to pre-train without labels."
         )
+    _check_numbers(n_cells, column)
+    _warn_of_spellings(n_cells.index, column)
     few = n_cells[n_cells < RECOMMENDED_CELLS_PER_LABEL]
     if len(few):
         logger.info("Fewer than the recommended %d cells: %s.", RECOMMENDED_CELLS_PER_LABEL, few.to_dict())
+
+
+def _check_numbers(n_cells: pd.Series, column: str) -> None:
+    """Check that labels are not names of cells, and warn of labels with too few cells to learn.
+
+    Parameters
+    ----------
+    n_cells
+        Number of cells of each label.
+    column
+        Expression of their column in an error.
+    """
+    n_single = int((n_cells == 1).sum())
+    if n_single > max(MAX_SINGLE_CELL_LABELS, len(n_cells) / 2):
+        raise ValueError(
+            f"Labels must be cell types, but {n_single:,} of the {len(n_cells):,} labels of {column} have one cell "
+            f"each, such as {n_cells.index[0]!r}: they look like names of cells. Name another column as `labels_key`."
+        )
+    few = n_cells[n_cells < MIN_CELLS_PER_LABEL]
+    if len(few):
+        shown = ", ".join(f"{label!r} ({count})" for label, count in few[:3].items())
+        more = f" and {len(few) - 3} more" if len(few) > 3 else ""
+        warn_user(
+            f"A label needs at least {MIN_CELLS_PER_LABEL} cells to be learned, but {column} has fewer of "
+            f"{shown}{more}. Give more cells, merge these labels with others, or leave them out."
+        )
+
+
+def _warn_of_spellings(names: pd.Index, column: str) -> None:
+    """Warn of labels that differ only by case or blanks.
+
+    Parameters
+    ----------
+    names
+        The labels.
+    column
+        Expression of their column in the warning.
+    """
+    keys = names.astype(str).str.split().str.join(" ").str.casefold()
+    is_repeated = keys.duplicated(keep=False)
+    if is_repeated.any():
+        first = [str(name) for name in names[keys == keys[is_repeated][0]]]
+        name, changes = column.strip("`"), dict.fromkeys(sorted(first)[1:], min(first))
+        warn_user(
+            f"{is_repeated.sum()} labels of {column} differ from another only by case or blanks, such as "
+            f"{sorted(first)}, and are learned as types of their own. If they are the same type, give them one name: "
+            f"`{name} = {name}.astype(object).replace({changes})`."
+        )
 
 
 def _check_words(names: pd.Index, column: str, unlabeled_category: str) -> None:

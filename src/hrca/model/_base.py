@@ -235,7 +235,7 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         prepare_view()
         if adata is None and self.adata is None:
             raise ValueError(
-                "The setup of a reference can be shown, but this model was loaded without. "
+                "The setup is shown from the reference, but this model was loaded without its reference. "
                 "`model.registry['setup_args']` has the arguments; `HRCA.load(path, adata=reference)` loads both."
             )
         super().view_anndata_setup(adata, hide_state_registries)

@@ -328,6 +328,7 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin, ExplanationMixin
         ValueError
             If the model is not trained, or no gene is shared.
         """
+        check_reference_type(adata)
         model = cls.load(pretrained, adata=False) if isinstance(pretrained, str | Path) else pretrained
         if isinstance(model, HRCA):
             model._check_pretrained()

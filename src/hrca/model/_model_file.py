@@ -17,6 +17,7 @@ from anndata.io import read_h5ad, write_h5ad
 from mudata import MuData, read_h5mu
 from torch import Tensor, nn
 
+from hrca._warnings import warn_user
 from hrca.module._stored_state import (
     DamagedFileError,
     canonical_json,
@@ -256,6 +257,11 @@ def read_adata(saved: SavedModel, method: str, folder: Path, name_prefix: str) -
     """
     path = folder / f"{name_prefix}{ADATA_FILES[method]}"
     if saved.adata_digest is None or not path.is_file():
+        if saved.adata_digest:
+            warn_user(
+                f"The reference was saved with the model, but {path} is not there: the model is loaded without, and "
+                "can predict, but not train. `HRCA.load(path, adata=reference)` loads it with a reference of yours."
+            )
         return False
     if saved.adata_digest not in ("", _file_digest(path)):
         raise ValueError(

@@ -113,8 +113,9 @@ class PredictionMixin(HRCABase):
         %(layer)s
         ontology_terms
             Cell Ontology id, or "unknown", of each label that can be predicted. ``obs["cell_type"]`` and
-            ``obs["cell_type_ontology_term_id"]`` of CELLxGENE's schema are also written. Cells of the unlabelled
-            category are "unknown". None: neither is written.
+            ``obs["cell_type_ontology_term_id"]`` of CELLxGENE's schema are also written, unless the query has columns
+            of these names that HRCA has not written. Cells of the unlabelled category are "unknown". None: neither is
+            written.
         %(gene_map)s
         enable_progress_bar
             If True, show a progress bar when prediction takes more than some seconds.
@@ -135,8 +136,8 @@ class PredictionMixin(HRCABase):
             If `coverage` or `novelty_fpr` is not between 0 and 1, or `min_confidence` not in [0, 1]; the model has no
             held-out cells for sets, or no reference cells for novelty (published weights); `class_conditional` or
             `reweight_to_query` is True without `coverage`, or both are; `level` is not a level of the hierarchy;
-            `ontology_terms` lacks a label or has an invalid id; or `key_added` is None where results must be written,
-            or a name that files cannot hold.
+            `ontology_terms` lacks a label or has an invalid id; `key_added` is None where results must be written, or
+            a name that files cannot hold; or the results would replace entries that HRCA has not written.
         OSError
             If the results cannot be written into the file: it or its folder is read-only, it is open for writing in
             another program, or the disk is too small.
@@ -172,7 +173,7 @@ class PredictionMixin(HRCABase):
             with annotate_sample_errors(shown), annotate_sample_warnings(shown):
                 queries[name] = self._open_query(sample, layer, indices=indices, gene_map=table)
                 if key_added is not None:
-                    check_target(queries[name], key_added, self._label_space(), options)
+                    check_target(queries[name], key_added, self._label_space(), options, ontology_terms)
         settings = PredictionSettings(platform_correction=platform_correction, open_set=open_set, calibrated=True)
         batch_size = resolve_batch_size(batch_size)
         if key_added is not None and len(queries) > 1:

@@ -1,7 +1,9 @@
 """Fields of scvi-tools that remember the counts and labels they were registered with."""
 
 import logging
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from scvi.data import AnnDataManager
 from scvi.data.fields import LabelsWithUnlabeledObsField, LayerField
 from scvi.data.fields._mudata import MuDataWrapper
 
+from hrca.data._count_checks import has_counts
 from hrca.data._digest import counts_digest, names_digest
 from hrca.data._gene_map import GeneMap
 
@@ -19,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 # Entry of a field's state in the registry: digest of its data at the setup.
 DIGEST_KEY = "digest"
+
+# Change of a reference whose matrix of counts was transformed in place.
+NO_COUNTS = "values that are no raw counts"
 
 # Entry of uns by which scvi-tools knows the last setup of an AnnData.
 LAST_SETUP_KEY = "_scvi_manager_uuid"
@@ -71,7 +77,10 @@ class CountsField(LayerField):
             return [f"{adata.n_obs} cells x {adata.n_vars} genes and not {state[self.N_OBS_KEY]} x {len(names)}"]
         if not model_gene_names(adata.var_names, self._gene_map).equals(pd.Index(names)):
             return ["other gene names"]
-        return ["other counts"] if counts_digest(self.get_field_data(adata)) != state[DIGEST_KEY] else []
+        counts = self.get_field_data(adata)
+        if counts_digest(counts) == state[DIGEST_KEY]:
+            return []
+        return ["other counts" if has_counts(counts) else NO_COUNTS]
 
     def is_registered(self, adata: AnnData, state: dict[str, Any]) -> bool:
         """Return True: the field adds nothing to the AnnData."""
@@ -83,14 +92,27 @@ class LabelsField(LabelsWithUnlabeledObsField):
 
     def register_field(self, adata: AnnData) -> dict[str, Any]:
         """Return the state of the field."""
-        return {**super().register_field(adata), DIGEST_KEY: self._digest(adata)}
+        with without_scvi_warning():
+            return {**super().register_field(adata), DIGEST_KEY: self._digest(adata)}
 
     def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs: Any) -> dict[str, Any]:
-        """Return the state of the field for a copy of the reference."""
-        return {
-            **super().transfer_field(state_registry, adata_target, **kwargs),
-            DIGEST_KEY: self._digest(adata_target),
-        }
+        """Return the state of the field for a copy of the reference.
+
+        Raises
+        ------
+        ValueError
+            If it has other labels than the state.
+        """
+        model_labels = list(state_registry[self.CATEGORICAL_MAPPING_KEY])
+        if other := sorted({*adata_target.obs[self._original_attr_key].astype(str)} - {*model_labels}):
+            raise ValueError(
+                f"The reference must have the labels of the model, but obs[{self._original_attr_key!r}] also has "
+                f"{other[:3]}. Rename them to the model's, such as {model_labels[:3]}; a query is given to "
+                "`predict(query)`, and `HRCA.from_pretrained(path, adata, labels_key)` learns other labels."
+            )
+        with without_scvi_warning():
+            state = super().transfer_field(state_registry, adata_target, **kwargs)
+        return {**state, DIGEST_KEY: self._digest(adata_target)}
 
     def changes(self, adata: AnnData, state: dict[str, Any]) -> list[str]:
         """Return what differs between an AnnData and the state of the field, in words."""
@@ -106,6 +128,14 @@ class LabelsField(LabelsWithUnlabeledObsField):
 
     def _digest(self, adata: AnnData) -> str:
         return names_digest(adata.obs[self._original_attr_key].astype(str))
+
+
+@contextmanager
+def without_scvi_warning() -> Iterator[None]:
+    """Leave out scvi-tools' warning of labels with few cells, which names their codes; `check_labels` names them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Category \d+ in adata\.obs.* has fewer than 3 cells", UserWarning)
+        yield
 
 
 MuDataCountsField = MuDataWrapper(CountsField)
@@ -187,6 +217,17 @@ def reference_digest(manager: AnnDataManager) -> str:
     return "-".join(registries[field.registry_key]["state_registry"][DIGEST_KEY] for field in manager.fields)
 
 
+def reference_changes(manager: AnnDataManager) -> list[str]:
+    """Return what differs between a reference and its setup, in words.
+
+    Parameters
+    ----------
+    manager
+        scvi-tools' manager of the reference.
+    """
+    return [change for adata, field, state in _owned_fields(manager) for change in field.changes(adata, state)]
+
+
 def restore_setup(manager: AnnDataManager) -> None:
     """Check that a reference is as it was at its setup, and register it again if another setup came after.
 
@@ -202,19 +243,29 @@ def restore_setup(manager: AnnDataManager) -> None:
     ValueError
         If the cells, the genes, the counts or the labels have changed.
     """
-    registries = manager.registry["field_registries"]
-    states = [registries[field.registry_key]["state_registry"] for field in manager.fields]
-    owned = [(*_unwrapped(field, manager.adata), state) for field, state in zip(manager.fields, states, strict=True)]
-    changes = [change for adata, field, state in owned for change in field.changes(adata, state)]
+    changes = reference_changes(manager)
     if changes:
+        remedy = "To train on it as it is now, call `HRCA.setup_anndata` again and make a new model."
+        if NO_COUNTS in changes:
+            remedy = (
+                "Undo the change, or read the reference again; normalise a copy, or keep the counts in a layer that "
+                "`HRCA.setup_anndata(layer=...)` names."
+            )
         raise ValueError(
-            f"The reference must be as it was at `HRCA.setup_anndata`, but it has {' and '.join(changes)}. "
-            "To train on it as it is now, call `HRCA.setup_anndata` again and make a new model."
+            f"The reference must be as it was at `HRCA.setup_anndata`, but it has {' and '.join(changes)}. {remedy}"
         )
+    owned = _owned_fields(manager)
     is_last_setup = manager.adata.uns.get(LAST_SETUP_KEY) == manager.id
     if not (is_last_setup and all(field.is_registered(adata, state) for adata, field, state in owned)):
         manager.adata.uns[LAST_SETUP_KEY] = ""
         manager.validate()
+
+
+def _owned_fields(manager: AnnDataManager) -> list[tuple[AnnData, Any, dict[str, Any]]]:
+    """Return the AnnData that each field reads, the field itself, and its state."""
+    registries = manager.registry["field_registries"]
+    states = [registries[field.registry_key]["state_registry"] for field in manager.fields]
+    return [(*_unwrapped(field, manager.adata), state) for field, state in zip(manager.fields, states, strict=True)]
 
 
 def _unwrapped(field: Any, adata: AnnData | MuData) -> tuple[AnnData, CountsField | LabelsField]:

@@ -153,6 +153,8 @@ class RepresentationMixin(HRCABase):
 
     def _gene_positions(self, gene_list: list[str] | None) -> np.ndarray:
         self._check_pretrained()
+        if isinstance(gene_list, str):
+            raise TypeError(f"`gene_list` must be a list of genes, got {gene_list!r}: `gene_list=[{gene_list!r}]`.")
         genes = self.gene_names if gene_list is None else pd.Index(gene_list)
         positions = self.gene_names.get_indexer(genes)
         if (positions < 0).any():

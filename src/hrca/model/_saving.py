@@ -1,7 +1,8 @@
 """Save and load a model."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -30,7 +31,7 @@ from ._model_file import (
     write_model,
     write_pickle,
 )
-from ._reference_fields import in_gene_order
+from ._reference_fields import in_gene_order, reference_changes
 from ._registration import weights_fingerprint
 
 
@@ -74,7 +75,7 @@ class SavingBase(BaseModelClass):
         ------
         ValueError
             If the folder exists and ``overwrite=True`` is not given; or the reference is to be saved, but the model was
-            loaded without.
+            loaded without, or the reference has changed since its setup.
         TypeError
             If there are arguments for writing the reference, but it is not to be saved.
         OSError
@@ -82,11 +83,19 @@ class SavingBase(BaseModelClass):
         """
         folder, prefix = Path(dir_path), prefix or ""
         if folder.exists() and not overwrite:
-            raise ValueError(f"{folder} must not exist, but does. `overwrite=True` replaces the model in it.")
+            raise ValueError(
+                f"The folder {str(folder)!r} must not exist, but it does. `overwrite=True` replaces the model in it."
+            )
         if anndata_write_kwargs and not save_anndata:
             raise TypeError(f"{sorted(anndata_write_kwargs)} are for the reference: they need `save_anndata=True`.")
         if save_anndata and self.adata is None:
             raise ValueError("The reference cannot be saved, since the model was loaded without: `save_anndata=False`.")
+        changes = reference_changes(self.adata_manager) if save_anndata and self.adata_manager is not None else []
+        if changes:
+            raise ValueError(
+                "A reference that is saved with its model must be as it was at `HRCA.setup_anndata`, but it has "
+                f"{' and '.join(changes)}. Undo the change, or save the model alone: `save_anndata=False`."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         digest = write_adata(self.adata, folder, prefix, **anndata_write_kwargs) if save_anndata else None
         saved = SavedModel(
@@ -136,20 +145,26 @@ class SavingBase(BaseModelClass):
         ------
         ValueError
             If the folder has no model; its files are damaged, of another version, of another class, or hold weights
-            that are not numbers; or the reference has other genes.
+            that are not numbers; or the reference has other genes or other labels.
+        TypeError
+            If `adata` is neither an AnnData, a MuData, False nor None, such as a path.
+
+        Warns
+        -----
+        UserWarning
+            If the reference was saved with the model, but its file is not there.
         """
         folder, prefix = Path(dir_path), prefix or ""
+        _check_reference_argument(adata)
         saved = read_pickle(folder / f"{prefix}{PICKLE_FILE}") if pickle else read_model(folder, prefix)
         registry, arguments = cls._checked_setup(saved, folder)
         method = registry["setup_method_name"]
         _, _, target = parse_device_args(accelerator, device, return_device="torch", validate_single_device=True)
         if adata is None:
-            adata = read_adata(saved, method, folder, prefix)
-        if adata is not False:
-            gene_map = registry["setup_args"].get("gene_map")
-            table = None if gene_map is None else read_gene_map(gene_map)
-            adata = in_gene_order(adata, _gene_names(registry), table)
-            getattr(cls, method)(adata, source_registry=registry, **registry["setup_args"])
+            with annotate_reference_errors():
+                adata = cls._set_up(read_adata(saved, method, folder, prefix), registry)
+        else:
+            adata = cls._set_up(adata, registry)
         with private_generators():  # the weights that a new network draws are replaced
             model = cls(None if adata is False else adata, registry=registry, **arguments)
         check_weights(saved, model.module, folder)
@@ -165,6 +180,19 @@ class SavingBase(BaseModelClass):
         if adata is not False:
             model._validate_anndata(adata)
         return model
+
+    @classmethod
+    def _set_up(
+        cls, adata: AnnData | MuData | Literal[False], registry: Mapping[str, Any]
+    ) -> AnnData | MuData | Literal[False]:
+        """Set a reference up as that of a saved model was, and return it with its genes in the order of the model."""
+        if adata is False:
+            return False
+        gene_map = registry["setup_args"].get("gene_map")
+        table = None if gene_map is None else read_gene_map(gene_map)
+        adata = in_gene_order(adata, _gene_names(registry), table)
+        getattr(cls, registry["setup_method_name"])(adata, source_registry=registry, **registry["setup_args"])
+        return adata
 
     @classmethod
     def _checked_setup(cls, saved: SavedModel, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -244,6 +272,24 @@ class SavingBase(BaseModelClass):
         """
         prepare_view()
         AnnDataManager.view_setup_method_args(SavingBase.load_registry(dir_path, prefix))
+
+
+@contextmanager
+def annotate_reference_errors() -> Iterator[None]:
+    """Add the way to load a model alone to an error about the reference that was saved with it."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        error.add_note("The error is in the reference that was saved with the model: `adata=False` loads it without.")
+        raise
+
+
+def _check_reference_argument(adata: object) -> None:
+    if not (adata is None or adata is False or isinstance(adata, AnnData | MuData)):
+        remedy = "read it first, `anndata.read_h5ad(path)`" if isinstance(adata, str | Path) else "None or False"
+        raise TypeError(
+            f"`adata` must be the reference as an AnnData or a MuData, None or False, got {adata!r:.80}: {remedy}."
+        )
 
 
 def prepare_view() -> None:

@@ -28,7 +28,7 @@ from hrca.train._adaptation import (
     sample_query_cells,
 )
 from hrca.train._callbacks import EpochHistory
-from hrca.train._checkpoints import check_unused, newest_checkpoint
+from hrca.train._checkpoints import check_unused, newest_checkpoint, warn_of_no_checkpoint
 from hrca.train._config import PhaseConfig, PhaseName
 from hrca.train._history import extended_history, framed_history, plain_history
 from hrca.train._monitoring import MonitorTestSet, TensorBoard, check_tensorboard
@@ -40,6 +40,7 @@ from hrca.train._phase import (
     prepare_batches,
     prepare_phase,
     restrict,
+    warn_if_ruined,
 )
 from hrca.train._random_states import RandomStream, get_random_states, private_generators, set_random_states
 from hrca.train._resume import ResumedState, model_identity, model_state, resume_phase
@@ -98,6 +99,8 @@ class TrainingSteps(HRCABase):
         last, fold_scores = configs[-1], None
         if last.tensorboard:
             check_tensorboard()
+        if last.resume and last.checkpoint_dir is not None:
+            warn_of_no_checkpoint(last.checkpoint_dir)
         if last.name == "finetune" and n_folds is None:
             check_no_folds(last.checkpoint_dir, last.resume)
         elif n_folds is not None:
@@ -234,6 +237,11 @@ class TrainingSteps(HRCABase):
         self.module.reset_posthoc()
         self.conformal_scores_ = self.novelty_reference_ = self.n_folds_ = None
         self._run(run)
+        if config.name == "finetune":
+            reference = self._reference_cells()
+            label_counts = np.bincount(reference.codes[reference.labelled], minlength=reference.n_labels)
+            n_steps = max_epochs * -(-cells.n_drawn // config.batch_size)
+            warn_if_ruined(run, label_counts, n_steps=n_steps)
 
     def _run(self, run: PhaseRun) -> None:
         """Train through scvi-tools' TrainRunner, and append the history under the name of the phase.

@@ -132,8 +132,9 @@ def rejected_clusters(
             raise ValueError(f"obs must have {column!r}, but has {list(adata.obs)}. `model.predict(adata)` first.")
     is_rejected = (adata.obs[f"{key}_novelty"] >= min_novelty).to_numpy()
     probabilities = adata.obsm[f"{key}_probabilities"]
-    if not isinstance(probabilities, pd.DataFrame):  # see :func:`hrca.annotation._tables.table_in_object`
-        probabilities = pd.DataFrame(probabilities, columns=adata.uns[key]["labels"])
+    if not isinstance(probabilities, pd.DataFrame) or "labels" in adata.uns.get(key, {}):
+        # a table has no slash in its columns, and an object whose cells are numbered has an array (docs/decisions/0002)
+        probabilities = pd.DataFrame(np.asarray(probabilities), columns=adata.uns[key]["labels"])
     rows = {}
     for cluster, members in adata.obs.groupby(clusters, observed=True).indices.items():
         rejected_members = np.zeros(adata.n_obs, dtype=bool)

@@ -221,6 +221,15 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def warn_of_no_checkpoint(folder: Path) -> None:
+    """Warn if a training that is to continue starts anew: its folder has no checkpoint of any phase or fold."""
+    if next(folder.rglob("*.ckpt"), None) is None:
+        warn_user(
+            f"`resume=True` continues from a checkpoint, but the folder {str(folder)!r} has none: a new training "
+            "starts."
+        )
+
+
 def check_unused(folder: Path, phase: PhaseName) -> None:
     """Check that a new training would not mix its checkpoints with those of an earlier one.
 

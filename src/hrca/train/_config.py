@@ -1,6 +1,8 @@
 """The settings of a training phase."""
 
 import inspect
+import math
+import numbers
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -205,6 +207,7 @@ class PhaseConfig:
             "lr_schedule": self.lr_schedule,
             "batch_size": self.batch_size,
             "n_samples_per_label": self.n_samples_per_label,
+            "scvi.settings.seed": scvi_settings.seed,
             **self.plan_kwargs,
         }
         return {name: value for name, value in settings.items() if name not in ("lr_hold_epochs", "lr_patience")}
@@ -238,6 +241,10 @@ class PhaseConfig:
                 "`n_samples_per_label` must be at least 1, and trains in one process only, got "
                 f"{self.n_samples_per_label} and the `strategy` {strategy!r}."
             )
+        for name in ("lr", "encoder_lr"):
+            rate = self.plan_kwargs.get(name)
+            if rate is not None and not (isinstance(rate, numbers.Real) and 0 < float(rate) < math.inf):
+                raise ValueError(f"`{name}` must be a number above 0, got {rate!r}. A usual value is 1e-3.")
         if self.checkpoint_interval < 1:
             raise ValueError(f"`checkpoint_interval` must be at least 1, got {self.checkpoint_interval}.")
         if self.resume and self.checkpoint_dir is None:
@@ -310,7 +317,15 @@ def flat_trainer_kwargs(trainer_kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve_batch_size(batch_size: int | None) -> int:
-    """Return the number of cells in a batch; None: that of ``scvi.settings``."""
+    """Return the number of cells in a batch; None: that of ``scvi.settings``.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a whole number nor None.
+    """
+    if batch_size is not None and not isinstance(batch_size, numbers.Integral):
+        raise TypeError(f"`batch_size` must be a whole number or None, got {batch_size!r}. A usual value is 128.")
     return scvi_settings.batch_size if batch_size is None else batch_size
 
 

@@ -99,14 +99,19 @@ def resume_phase(
     Raises
     ------
     ValueError
-        If the checkpoint belongs to another reference, matched query, size, split or schedule; or pre-training has not
-        ended when fine-tuning is to start.
+        If the checkpoint belongs to another reference, matched query, size, split, seed or schedule; or pre-training
+        has not ended when fine-tuning is to start.
     """
     folder, state = config.checkpoint_dir, checkpoint["model_state"]
     continues = checkpoint["phase"] == config.name and not checkpoint["complete"]
     _check_identity(state, identity, split, folder)
-    if continues:
-        _check_settings(checkpoint, config, max_epochs)
+    if checkpoint["phase"] == config.name:
+        _check_settings(checkpoint, config)
+    if continues and config.lr_schedule == "one_cycle" and checkpoint["max_epochs"] != max_epochs:
+        raise ValueError(
+            f"The checkpoints in {folder} are of a cycle of {checkpoint['max_epochs']} epochs, which cannot end after "
+            f"{max_epochs}. Give the same number to continue."
+        )
     split = Split.from_dict(state["split"])
     if continues:
         logger.info("%s: continues after epoch %d.", config.name, checkpoint["epoch"])
@@ -142,17 +147,12 @@ def _check_identity(state: Mapping[str, Any], identity: Mapping[str, Any], split
         )
 
 
-def _check_settings(checkpoint: Mapping[str, Any], config: PhaseConfig, max_epochs: int) -> None:
+def _check_settings(checkpoint: Mapping[str, Any], config: PhaseConfig) -> None:
     earlier, settings = checkpoint["model_state"]["settings"], config.step_settings
     differing = [name for name in settings if settings[name] != earlier.get(name)]
     if differing:
         name = differing[0]
         raise ValueError(
             f"The checkpoints in {config.checkpoint_dir} were trained with `{name}={earlier.get(name)!r}`, got "
-            f"{settings[name]!r}. Give the same to continue."
-        )
-    if config.lr_schedule == "one_cycle" and checkpoint["max_epochs"] != max_epochs:
-        raise ValueError(
-            f"The checkpoints in {config.checkpoint_dir} are of a cycle of {checkpoint['max_epochs']} epochs, which "
-            f"cannot end after {max_epochs}. Give the same number to continue."
+            f"{settings[name]!r}. Give the same to continue, or another `checkpoint_dir` to start anew."
         )

@@ -23,7 +23,7 @@ def check_epochs(**epochs: int | None) -> None:
     """
     for name, n_epochs in epochs.items():
         if n_epochs is not None and not isinstance(n_epochs, numbers.Integral):
-            shown = n_epochs if isinstance(n_epochs, (str, numbers.Number)) else type(n_epochs).__name__
+            shown = repr(n_epochs) if isinstance(n_epochs, (str, numbers.Number)) else type(n_epochs).__name__
             raise TypeError(
                 f"`{name}` must be a whole number or None, got {shown}. Cells of a query are given by name: "
                 "`train(query=adata)`."
