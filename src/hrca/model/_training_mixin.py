@@ -17,8 +17,8 @@ from hrca.module._transforms import Corruption
 from hrca.train._adaptation import adaptation_batches, prepare_adaptation, reason_not_to_adapt
 from hrca.train._config import PhaseConfig, configs_for_train, resolve_batch_size
 from hrca.train._query_matching import summarize_query_match
+from hrca.train._sampling import n_sampled_cells
 from hrca.train._schedule import MAX_CELLS_PER_LABEL, check_epochs
-from hrca.train._splitting import n_sampled_cells
 from hrca.train._trainingplans import FinetunePlan, LRSchedule, PretrainPlan
 
 from ._base import PREDICTION_BATCH_SIZE

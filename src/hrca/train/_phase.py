@@ -18,8 +18,9 @@ from ._callbacks import EpochHistory, KeepPolicy, KeepWeights, PhaseProgress
 from ._checkpoints import Checkpoints, restore_callbacks
 from ._config import PhaseConfig
 from ._runtime_estimate import estimate_epoch_seconds, uses_accelerator
+from ._sampling import sample_stratified
 from ._schedule import specified_epochs
-from ._splitting import FixedIndexSplitter, Split, sample_stratified
+from ._splitting import FixedIndexSplitter, Split
 from ._trainingplans import BasePlan, SpecifiedPlan
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """Training and validation cells."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,17 +13,17 @@ from scvi.data import AnnDataManager
 from scvi.dataloaders import AnnDataLoader, DataSplitter
 from scvi.model._utils import use_distributed_sampler
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from hrca._warnings import warn_user
 from hrca.module._sparse_batch import is_dense_for_cpu, is_sparse, to_dense
+
+from ._sampling import LabelSampler
 
 # Fraction of the cells that train, as in scvi-tools' DataSplitter.
 DEFAULT_TRAIN_SIZE = 0.9
 # Types of the devices that have CSR tensors.
 CSR_DEVICES = ("cpu", "cuda")
-# Seed of the cells that stand for all of a large reference. Any fixed number serves.
-SAMPLING_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -178,100 +178,6 @@ def stratified_split(codes: np.ndarray, train_size: float, seed: int | None) -> 
     is_validation = (n_drawn < n_cells) | drawn.duplicated()
     validation = np.sort(drawn.index[is_validation].to_numpy())
     return np.setdiff1d(np.arange(len(codes)), validation), validation
-
-
-def n_sampled_cells(codes: np.ndarray, n_samples_per_label: int | None, n_drawn: int | None = None) -> int:
-    """Return the number of cells that an epoch draws: at most so many of each label, and in all; None: all."""
-    return len(LabelSampler(codes, n_samples_per_label, n_drawn))
-
-
-def stratified_numbers(n_cells: np.ndarray, n_drawn: int | None) -> np.ndarray:
-    """Share a number of draws among labels, in proportion to their cells.
-
-    Parameters
-    ----------
-    n_cells
-        Number of cells of each label, each at least 1, shape (n_labels,).
-    n_drawn
-        Number of draws; None: all cells.
-
-    Returns
-    -------
-    Number of draws of each label, at least 1 and at most its cells. Their sum is `n_drawn` if there are as many cells
-    and no more labels.
-
-    Examples
-    --------
-    >>> stratified_numbers(np.array([900, 90, 10, 1]), 100)
-    array([89,  9,  1,  1])
-    """
-    if n_drawn is None or n_cells.sum() <= n_drawn:
-        return n_cells
-    ends = np.round(np.cumsum(n_cells) * (n_drawn / n_cells.sum())).astype(int)
-    numbers = np.maximum(np.diff(ends, prepend=0), 1)
-    # what the rarest labels have above their share, the most frequent one gives
-    numbers[numbers.argmax()] -= max(numbers.sum() - n_drawn, 0)
-    return np.maximum(numbers, 1)
-
-
-def sample_stratified(
-    cells: np.ndarray, codes: np.ndarray, *, n_drawn: int | None = None, max_per_label: int | None = None
-) -> np.ndarray:
-    """Choose cells in proportion to their labels, always the same ones.
-
-    Parameters
-    ----------
-    cells
-        Indices of the cells, sorted.
-    codes
-        Label code of each of these cells.
-    n_drawn
-        Number of cells; None: all.
-    max_per_label
-        Maximum number of cells of a label; None: all.
-
-    Returns
-    -------
-    Indices of the chosen cells, sorted.
-    """
-    # the split of the reference is random, and a resumed training must choose the same cells
-    rng = np.random.default_rng(SAMPLING_SEED)
-    labels = [rng.permutation(cells[codes == code]) for code in np.unique(codes)]
-    n_cells = np.array([len(label) for label in labels], dtype=int)
-    numbers = stratified_numbers(n_cells if max_per_label is None else np.minimum(n_cells, max_per_label), n_drawn)
-    return np.sort(np.concatenate([cells[:0], *(label[:n] for label, n in zip(labels, numbers, strict=True))]))
-
-
-class LabelSampler(Sampler[int]):
-    """A new draw of cells in each epoch, stratified by their labels, in random order.
-
-    Parameters
-    ----------
-    codes
-        Label code of each cell, shape (n_obs,).
-    n_samples_per_label
-        Maximum number of cells of a label; None: all.
-    n_drawn
-        Maximum number of cells; each label has its share of them. None: all.
-    """
-
-    def __init__(self, codes: np.ndarray, n_samples_per_label: int | None, n_drawn: int | None = None):
-        self.labels = [np.flatnonzero(codes == code) for code in np.unique(codes)]
-        n_cells = np.array([len(cells) for cells in self.labels], dtype=int)
-        if n_samples_per_label is not None:
-            n_cells = np.minimum(n_cells, n_samples_per_label)
-        self.n_drawn = stratified_numbers(n_cells, n_drawn)
-
-    def __len__(self) -> int:
-        return int(self.n_drawn.sum())
-
-    def __iter__(self) -> Iterator[int]:
-        # torch's generator, whose state a checkpoint has
-        drawn = [
-            cells[torch.randperm(len(cells)).numpy()[:n]] for cells, n in zip(self.labels, self.n_drawn, strict=True)
-        ]
-        chosen = np.concatenate(drawn)
-        yield from chosen[torch.randperm(len(chosen)).numpy()].tolist()
 
 
 class FixedIndexSplitter(DataSplitter):

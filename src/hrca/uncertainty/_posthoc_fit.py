@@ -15,7 +15,8 @@ from hrca.data._reference_cells import ReferenceCells
 from hrca.module._calibration import Calibration
 from hrca.module._count_likelihood import REFERENCE_DEPTH, fit_pool_weights, prior_pool_weights
 from hrca.module._module import HRCAModule
-from hrca.train._splitting import Split, sample_stratified
+from hrca.train._sampling import sample_stratified
+from hrca.train._splitting import Split
 
 from ._conformal import ConformalScores, conformal_scores
 from ._held_out import N_DEPTHS, HeldOutScores, fit_label_profiles, max_network_depth, score_held_out
