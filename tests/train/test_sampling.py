@@ -11,7 +11,8 @@ CODES = np.repeat([0, 1, 2, 3, 4, 5], [400, 100, 20, 1, 2, 3])
 def test_an_epoch_draws_as_many_cells_of_each_label():
     sampler = LabelSampler(CODES, 5)
     assert len(sampler) == n_sampled_cells(CODES, 5) == 5 + 5 + 5 + 1 + 2 + 3
-    assert n_sampled_cells(CODES, None) == len(CODES)
+    assert n_sampled_cells(CODES, None) == n_sampled_cells(CODES) == len(CODES)
+    assert n_sampled_cells(CODES, 7, 5, None) == len(sampler)
     first, second = list(sampler), list(sampler)
     for drawn in (first, second):
         assert len(drawn) == len(set(drawn)) == len(sampler)
@@ -36,7 +37,7 @@ def test_more_labels_than_draws_have_one_each():
 
 def test_an_epoch_of_part_of_the_cells_is_stratified_and_drawn_anew():
     sampler = LabelSampler(CODES, None, 263)
-    assert len(sampler) == n_sampled_cells(CODES, None, 263) == 263
+    assert len(sampler) == 263
     first, second = list(sampler), list(sampler)
     for drawn in (first, second):
         assert len(set(drawn)) == 263

@@ -251,14 +251,11 @@ class TrainingMixin(TrainingSteps):
         Parameters
         ----------
         max_epochs
-            Number of epochs of :meth:`finetune`, each over all training cells. None: the number that makes about 700
-            optimiser steps, at least 10 and at most the 200 of the specification. An epoch of a large reference then
-            draws 8,960 cells anew (70 batches), of each label its share. With ``lr_schedule="plateau"``, training then
-            stops early when the validation loss stops falling.
+            Number of epochs of :meth:`finetune`, each of all cells. None: about 700 steps in 10 to 200 epochs of at
+            most 70 batches; a plateau then stops early when the validation loss stops falling.
         pretrain_epochs
-            Number of epochs of :meth:`pretrain`, each over all training cells; 0: none. None: the number that makes
-            about 400 optimiser steps, at least 10 and at most the 1,000 of the specification, in epochs of at most
-            5,120 cells (40 batches); with `max_epochs`, in proportion fewer or more, over all cells.
+            Number of epochs of :meth:`pretrain`, each of all cells; 0: none. None: about 400 steps in 10 to 1,000
+            epochs of at most 40 batches; with `max_epochs`, in proportion fewer or more, of all cells.
         query
             Cells that the model will annotate, in any form that :meth:`predict` takes. Training is matched to their
             genes and depths, see :meth:`match_query`. Their counts are in the place where the reference's were; for
@@ -270,9 +267,7 @@ class TrainingMixin(TrainingSteps):
         %(corruption)s
         %(train_size)s
         %(n_samples_per_label)s
-        max_cells_per_label
-            Maximum number of cells of a label that fine-tuning uses, the same in all epochs; None: no maximum. Label
-            profiles, calibration and novelty use all cells.
+        %(max_cells_per_label)s
         n_folds
             Number of fold models, see :meth:`finetune`. Each is also pre-trained without its cells, so that training
             takes `n_folds` + 1 times as long. With ``pretrain_epochs=0`` they share the Gene-AE of the model.
@@ -299,8 +294,7 @@ class TrainingMixin(TrainingSteps):
         self._check_has_labels()
         check_epochs(max_epochs=max_epochs, pretrain_epochs=pretrain_epochs)
         reference = self._reference_cells()
-        limits = [limit for limit in (n_samples_per_label, max_cells_per_label) if limit is not None]
-        n_labelled = n_sampled_cells(reference.codes[reference.labelled], min(limits, default=None))
+        n_labelled = n_sampled_cells(reference.codes[reference.labelled], n_samples_per_label, max_cells_per_label)
         configs = configs_for_train(arguments, self._plans, n_obs=reference.n_obs, n_labelled=n_labelled)
         if query is not None:
             self.match_query(query)

@@ -186,7 +186,7 @@ class InputMajorLinear(nn.Module):
         destination[prefix + "bias"] = destination.pop(prefix + "bias")
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
-        if "weight" in own:
-            own["input_weight"] = own.pop("weight").t()
-        super()._load_from_state_dict({prefix + name: value for name, value in own.items()}, prefix, *args)
+        stored = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
+        if "weight" in stored:
+            stored["input_weight"] = stored.pop("weight").t()
+        super()._load_from_state_dict({prefix + name: value for name, value in stored.items()}, prefix, *args)

@@ -10,9 +10,10 @@ from torch.utils.data import Sampler
 SAMPLING_SEED = 0
 
 
-def n_sampled_cells(codes: np.ndarray, n_samples_per_label: int | None, n_drawn: int | None = None) -> int:
-    """Return the number of cells that an epoch draws: at most so many of each label, and in all; None: all."""
-    return len(LabelSampler(codes, n_samples_per_label, n_drawn))
+def n_sampled_cells(codes: np.ndarray, *limits: int | None) -> int:
+    """Return the number of cells of which a label has at most the smallest of some limits; None: no limit."""
+    smallest = min((limit for limit in limits if limit is not None), default=None)
+    return len(LabelSampler(codes, smallest))
 
 
 def stratified_numbers(n_cells: np.ndarray, n_drawn: int | None) -> np.ndarray:
