@@ -126,6 +126,11 @@ n_samples_per_label
     Number of cells of each label that an epoch of fine-tuning draws anew, so that frequent labels do not dominate a
     large reference; all cells of a label that has fewer. None: all cells."""
 
+_max_cells_per_label = """\
+max_cells_per_label
+    Maximum number of cells of a label that fine-tuning uses, the same in all epochs; None: no maximum. Label profiles
+    and novelty use all cells."""
+
 _device = """\
 accelerator
     Lightning's accelerator: "cpu", "gpu" or "auto".
@@ -233,6 +238,7 @@ docs = DocstringProcessor(
     corruption=_corruption,
     train_size=_train_size,
     n_samples_per_label=_n_samples_per_label,
+    max_cells_per_label=_max_cells_per_label,
     device=_device,
     checkpoints=_checkpoints,
     num_workers=_num_workers,

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from hrca.module._components import EncoderLayer, FeatureSelfAttention, SEResidualBlock, SqueezeExcitation, initialize
+from hrca.module._components import (
+    Dropout,
+    EncoderLayer,
+    FeatureSelfAttention,
+    SEResidualBlock,
+    SqueezeExcitation,
+    initialize,
+)
 
 
 @pytest.mark.parametrize("n_heads", [1, 2, 4])
@@ -76,3 +83,27 @@ def test_initialize_is_kaiming_normal_with_zero_biases():
     norm.apply(initialize)
     assert float(norm.weight.detach().mean()) == pytest.approx(1, abs=0.002)
     assert float(norm.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_drops_its_rate_and_keeps_the_mean(rate):
+    layer, x = Dropout(rate), torch.full((1000, 333), 2.0, requires_grad=True)
+    dropped = layer(x)
+    assert float((dropped == 0).float().mean()) == pytest.approx(rate, abs=3e-3)
+    assert sorted(dropped.unique().tolist()) == [0.0, pytest.approx(2 / (1 - rate), rel=1e-4)]
+    assert float(dropped.detach().mean()) == pytest.approx(2, rel=1e-2)
+    # neighbours share a word of the generator, and are dropped independently all the same
+    pairs = (dropped.detach().ravel()[:332_000].view(-1, 4) == 0).float()
+    assert torch.corrcoef(pairs.T).fill_diagonal_(0).abs().max() < 0.02
+    dropped.sum().backward()
+    torch.testing.assert_close(x.grad, dropped.detach() / 2)
+    assert torch.equal(layer.eval()(x), x)
+
+
+def test_dropout_follows_torchs_seed():
+    layer, x, drawn = Dropout(0.3), torch.ones(50, 7), []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        drawn.append(layer(x))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])

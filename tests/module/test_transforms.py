@@ -94,7 +94,8 @@ def test_thin_draws_depths_log_uniform_down_to_the_thinnest():
     depths = torch.log10(corrupt(counts, "thin")[:, 0]).numpy()
     lowest = np.log10(MIN_THINNED_DEPTH)
     assert stats.kstest(depths[depths > 4], stats.uniform(4, 8).cdf).pvalue > 1e-3
-    assert depths.min() > lowest - 0.5
+    # the counts of a cell at the lowest depth are Poisson-distributed around 10
+    assert depths.min() > lowest - 1
     assert depths.min() < lowest + 0.5
 
 

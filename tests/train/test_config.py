@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 
 import hrca
 from hrca.train._config import PhaseConfig, configs_for_train
+from hrca.train._schedule import MAX_CELLS_PER_LABEL
 from hrca.train._trainingplans import FinetunePlan, PretrainPlan
 
 PLANS = {"pretrain": PretrainPlan, "finetune": FinetunePlan}
@@ -61,6 +62,7 @@ def test_a_fold_model_has_neither_the_users_callbacks_nor_logger():
         ({"corruption": "noise"}, "`corruption` must be one of"),
         ({"lr_schedule": "cosine"}, "`lr_schedule` must be one of"),
         ({"max_epochs": 0}, "`max_epochs` must be at least 1, got 0"),
+        ({"max_cells_per_label": 0}, "`max_cells_per_label` must be at least 1 or None, got 0"),
         ({"checkpoint_interval": 0}, "`checkpoint_interval` must be at least 1"),
         *(
             ({"plan_kwargs": {"lr": lr}}, f"`lr` must be a number above 0, got {lr!r}")
@@ -82,6 +84,20 @@ def test_train_has_two_phases_with_default_epochs():
     assert (first.name, first.max_epochs) == ("pretrain", 400 * 100 // 1000)
     assert (last.name, last.max_epochs) == ("finetune", 700 * 100 // 500)
     assert not last.trainer_kwargs["early_stopping"]
+
+
+def test_default_epochs_of_a_large_reference_draw_a_fixed_number_of_cells():
+    first, last = configs_for_train(arguments("train", batch_size=100), PLANS, n_obs=10**6, n_labelled=10**6)
+    assert (first.max_epochs, first.epoch_cells) == (10, 400 * 100 // 10)
+    assert (last.max_epochs, last.epoch_cells) == (10, 700 * 100 // 10)
+    assert (first.max_cells_per_label, last.max_cells_per_label) == (None, MAX_CELLS_PER_LABEL)
+
+
+@pytest.mark.parametrize("given", [{"max_epochs": 3}, {"pretrain_epochs": 3}])
+def test_epochs_of_a_user_are_over_all_cells(given):
+    first, last = configs_for_train(arguments("train", **given), PLANS, n_obs=10**6, n_labelled=10**6)
+    assert first.epoch_cells is None
+    assert (last.epoch_cells is None) == ("max_epochs" in given)
 
 
 def test_train_without_pretraining_has_one_phase():

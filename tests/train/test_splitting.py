@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hrca.train._splitting import LabelSampler, Split, n_sampled_cells, split_cells, stratified_split
+from hrca.train._splitting import Split, split_cells, stratified_split
 
 CODES = np.repeat([0, 1, 2, 3, 4, 5], [400, 100, 20, 1, 2, 3])
 
@@ -87,14 +87,3 @@ def test_the_rest_of_a_decimal_fraction_is_a_validation_size():
     split = split_cells(None, CODES, "digest", train_size=0.9, seed=0, validation_size=0.1)
     whole = split_cells(None, CODES, "digest", train_size=0.9, seed=0)
     np.testing.assert_array_equal(split.validation, whole.validation)
-
-
-def test_an_epoch_draws_as_many_cells_of_each_label():
-    sampler = LabelSampler(CODES, 5)
-    assert len(sampler) == n_sampled_cells(CODES, 5) == 5 + 5 + 5 + 1 + 2 + 3
-    assert n_sampled_cells(CODES, None) == len(CODES)
-    first, second = list(sampler), list(sampler)
-    for drawn in (first, second):
-        assert len(drawn) == len(set(drawn)) == len(sampler)
-        assert np.bincount(CODES[drawn]).tolist() == [5, 5, 5, 1, 2, 3]
-    assert set(first) != set(second)

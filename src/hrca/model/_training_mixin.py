@@ -17,8 +17,8 @@ from hrca.module._transforms import Corruption
 from hrca.train._adaptation import adaptation_batches, prepare_adaptation, reason_not_to_adapt
 from hrca.train._config import PhaseConfig, configs_for_train, resolve_batch_size
 from hrca.train._query_matching import summarize_query_match
-from hrca.train._schedule import check_epochs
-from hrca.train._splitting import n_sampled_cells
+from hrca.train._sampling import n_sampled_cells
+from hrca.train._schedule import MAX_CELLS_PER_LABEL, check_epochs
 from hrca.train._trainingplans import FinetunePlan, LRSchedule, PretrainPlan
 
 from ._base import PREDICTION_BATCH_SIZE
@@ -229,6 +229,7 @@ class TrainingMixin(TrainingSteps):
         train_size: float | None = None,
         validation_size: float | None = None,
         n_samples_per_label: int | None = None,
+        max_cells_per_label: int | None = MAX_CELLS_PER_LABEL,
         n_folds: int | None = None,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
@@ -250,12 +251,11 @@ class TrainingMixin(TrainingSteps):
         Parameters
         ----------
         max_epochs
-            Number of epochs of :meth:`finetune`. None: the number that makes about 700 optimiser steps, at least 10 and
-            at most the 200 of the specification. With ``lr_schedule="plateau"``, training then stops early when the
-            validation loss stops falling.
+            Number of epochs of :meth:`finetune`, each of all cells. None: about 700 steps in 10 to 200 epochs of at
+            most 70 batches; a plateau then stops early when the validation loss stops falling.
         pretrain_epochs
-            Number of epochs of :meth:`pretrain`; 0: none. None: the number that makes about 400 optimiser steps, at
-            least 10 and at most the 1,000 of the specification; with `max_epochs`, in proportion fewer or more.
+            Number of epochs of :meth:`pretrain`, each of all cells; 0: none. None: about 400 steps in 10 to 1,000
+            epochs of at most 40 batches; with `max_epochs`, in proportion fewer or more, of all cells.
         query
             Cells that the model will annotate, in any form that :meth:`predict` takes. Training is matched to their
             genes and depths, see :meth:`match_query`. Their counts are in the place where the reference's were; for
@@ -267,6 +267,7 @@ class TrainingMixin(TrainingSteps):
         %(corruption)s
         %(train_size)s
         %(n_samples_per_label)s
+        %(max_cells_per_label)s
         n_folds
             Number of fold models, see :meth:`finetune`. Each is also pre-trained without its cells, so that training
             takes `n_folds` + 1 times as long. With ``pretrain_epochs=0`` they share the Gene-AE of the model.
@@ -293,7 +294,7 @@ class TrainingMixin(TrainingSteps):
         self._check_has_labels()
         check_epochs(max_epochs=max_epochs, pretrain_epochs=pretrain_epochs)
         reference = self._reference_cells()
-        n_labelled = n_sampled_cells(reference.codes[reference.labelled], n_samples_per_label)
+        n_labelled = n_sampled_cells(reference.codes[reference.labelled], n_samples_per_label, max_cells_per_label)
         configs = configs_for_train(arguments, self._plans, n_obs=reference.n_obs, n_labelled=n_labelled)
         if query is not None:
             self.match_query(query)

@@ -45,7 +45,8 @@ from hrca.train._phase import (
 from hrca.train._random_states import RandomStream, get_random_states, private_generators, set_random_states
 from hrca.train._resume import ResumedState, model_identity, model_state, resume_phase
 from hrca.train._runner import PhaseRunner, interruptible, quiet_libraries
-from hrca.train._splitting import FixedIndexSplitter, Split, n_sampled_cells, split_cells
+from hrca.train._sampling import n_sampled_cells
+from hrca.train._splitting import FixedIndexSplitter, Split, split_cells
 from hrca.train._trainingplans import FinetunePlan, PretrainPlan, SpecifiedPlan
 from hrca.uncertainty._cross_fitting import Fold, check_folds, check_no_folds, cross_fit
 from hrca.uncertainty._held_out import HeldOutScores

@@ -6,13 +6,19 @@ code, row by row.
 
 # No `from __future__ import annotations`: the tests check the shapes in the signatures.
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ._sparse_batch import InputMajorLinear
+
 # torch's memory-efficient attention on CUDA requires the last axis to be a multiple of 8. Otherwise torch uses a kernel
 # that stores all scores. The tokens here are scalars. They are padded with zeros, which leaves the result unchanged.
 CUDA_TOKEN_WIDTH = 8
+# Random bits that decide whether a feature is dropped: the rate is exact to 2**-16. A word of torch has four of them.
+DROPOUT_BITS = torch.int16
+N_DROPOUT_LEVELS = 2**16
 
 
 class FeatureSelfAttention(nn.Module):
@@ -71,6 +77,33 @@ class FeatureSelfAttention(nn.Module):
         return self.output(attended.flatten(1))
 
 
+class Dropout(nn.Dropout):
+    """torch's dropout, with cheaper random numbers on a CPU: 16 random bits for each feature."""
+
+    def forward(self, x: Float[Tensor, "n_obs n_features"]) -> Float[Tensor, "n_obs n_features"]:
+        """Return the features, in training some of them zero and the others scaled up.
+
+        Parameters
+        ----------
+        x
+            Features, shape (n_obs, n_features).
+
+        Returns
+        -------
+        Features, shape (n_obs, n_features).
+        """
+        n_dropped = round(self.p * N_DROPOUT_LEVELS)
+        if not self.training or n_dropped == 0:
+            return x
+        if x.device.type != "cpu" or n_dropped == N_DROPOUT_LEVELS:
+            return super().forward(x)
+        # the lower bound is given, since torch otherwise leaves the sign bit zero
+        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
+        levels = words.view(DROPOUT_BITS)[: x.numel()].view(x.shape)
+        is_kept = levels >= torch.iinfo(DROPOUT_BITS).min + n_dropped
+        return x * is_kept.to(x.dtype).mul_(N_DROPOUT_LEVELS / (N_DROPOUT_LEVELS - n_dropped))
+
+
 class EncoderLayer(nn.Module):
     """Transformer layer: attention and feed-forward network as pre-norm residuals, followed by a LayerNorm.
 
@@ -99,7 +132,7 @@ class EncoderLayer(nn.Module):
         self.feedforward = nn.Sequential(
             nn.Linear(n_latent, n_feedforward), nn.ReLU(), nn.Linear(n_feedforward, n_latent)
         )
-        self.dropout = nn.Dropout(dropout_rate)
+        self.dropout = Dropout(dropout_rate)
         self.closing_norm = nn.LayerNorm(n_latent)
 
     def forward(self, x: Float[Tensor, "n_obs n_latent"]) -> Float[Tensor, "n_obs n_latent"]:
@@ -199,7 +232,7 @@ class SEResidualBlock(nn.Module):
 
 
 def _linear_stage(n_in: int, n_out: int, dropout_rate: float) -> nn.Sequential:
-    return nn.Sequential(nn.Dropout(dropout_rate), nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU())
+    return nn.Sequential(Dropout(dropout_rate), nn.Linear(n_in, n_out), nn.BatchNorm1d(n_out), nn.ReLU())
 
 
 def initialize(module: nn.Module) -> None:
@@ -213,15 +246,20 @@ def initialize(module: nn.Module) -> None:
     module
         The layer; other layers than these stay unchanged.
     """
-    if isinstance(module, nn.Linear):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    if isinstance(module, nn.Linear | InputMajorLinear):
+        # drawn in the order of torch.nn.Linear, also for a layer that stores its weights in another order
+        drawn = nn.init.kaiming_normal_(torch.empty(module.weight.shape), nonlinearity="relu")
+        with torch.no_grad():
+            module.weight.copy_(drawn)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.BatchNorm1d):
         nn.init.normal_(module.weight, mean=1.0, std=0.02)
 
 
-def two_linears(n_in: int, n_hidden: int, n_out: int, dropout_rate: float) -> list[nn.Module]:
+def two_linears(
+    n_in: int, n_hidden: int, n_out: int, dropout_rate: float, *, is_sparse: bool = False
+) -> list[nn.Module]:
     """Return the layers of the network that opens the encoder and, mirrored, closes the decoder.
 
     Parameters
@@ -234,15 +272,17 @@ def two_linears(n_in: int, n_hidden: int, n_out: int, dropout_rate: float) -> li
         Number of output features.
     dropout_rate
         Dropout rate before the second linear layer.
+    is_sparse
+        Whether the input may be a CSR tensor.
 
     Returns
     -------
     Five layers, in order.
     """
     return [
-        nn.Linear(n_in, n_hidden),
+        InputMajorLinear(n_in, n_hidden) if is_sparse else nn.Linear(n_in, n_hidden),
         nn.LayerNorm(n_hidden),
         nn.ReLU(),
-        nn.Dropout(dropout_rate),
+        Dropout(dropout_rate),
         nn.Linear(n_hidden, n_out),
     ]

@@ -2,6 +2,8 @@
 
 # No `from __future__ import annotations`: the tests check the shapes in the signatures.
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -14,7 +16,8 @@ from ._calibration import Calibration
 from ._count_likelihood import CountLikelihood
 from ._losses import smoothed_cross_entropy, soft_target_cross_entropy
 from ._networks import GeneAE, SEClassifier
-from ._transforms import Corruption, corrupt, log_normalize, thin_to_depth
+from ._sparse_batch import to_dense
+from ._transforms import Corruption, corrupt, keep_genes, log_normalize, thin_to_depth
 
 # Key of a batch's soft targets, which replace the labels: label probabilities times the weight of the cell.
 TARGETS_KEY = "targets"
@@ -65,6 +68,8 @@ class HRCAModule(BaseModuleClass):
         self.register_buffer("gene_mask", torch.ones(gene_ae.n_genes))
         self.register_buffer("_query_depth_quantiles", torch.zeros(N_DEPTH_QUANTILES))
         self.register_buffer("is_adapted", torch.tensor(False))
+        # read once: every step would wait for the device
+        self._is_matched: bool | None = None
 
     @property
     def n_labels(self) -> int:
@@ -74,7 +79,9 @@ class HRCAModule(BaseModuleClass):
     @property
     def is_matched(self) -> bool:
         """True if the model is matched to a query."""
-        return bool(self._query_depth_quantiles.any())
+        if self._is_matched is None:
+            self._is_matched = bool(self._query_depth_quantiles.any())
+        return self._is_matched
 
     @property
     def query_depth_quantiles(self) -> Float[Tensor, " n_quantiles"] | None:
@@ -99,6 +106,11 @@ class HRCAModule(BaseModuleClass):
         self.reset_posthoc()
         self.gene_mask.copy_(torch.from_numpy(gene_mask))
         self._query_depth_quantiles.copy_(torch.from_numpy(query_depth_quantiles))
+        self._is_matched = None
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._is_matched = None
 
     def reset_posthoc(self) -> None:
         """Discard the post-hoc fits, because the networks are about to change."""
@@ -120,7 +132,7 @@ class HRCAModule(BaseModuleClass):
         Parameters
         ----------
         counts
-            Raw counts, shape (n_obs, n_genes).
+            Raw counts, shape (n_obs, n_genes), dense or a CSR tensor.
         corruption
             The corruption; see :func:`hrca.module._transforms.corrupt`.
         generator
@@ -131,12 +143,13 @@ class HRCAModule(BaseModuleClass):
         ``z``: latent features of the corrupted cells, shape (n_obs, n_latent). ``x_norm``: log-normalised expression
         without corruption, shape (n_obs, n_genes), the target of the reconstruction.
         """
-        counts = counts * self.gene_mask
+        counts = keep_genes(counts, self.gene_mask)
         x_norm, quantiles = log_normalize(counts), self.query_depth_quantiles
         if corruption == "none":
-            return {"z": self.gene_ae.encode(x_norm), "x_norm": x_norm}
-        x_corrupt = log_normalize(corrupt(counts, corruption, generator, quantiles))
-        return {"z": self.gene_ae.encode(x_corrupt), "x_norm": x_norm}
+            x_corrupt = x_norm
+        else:
+            x_corrupt = log_normalize(corrupt(counts, corruption, generator, quantiles))
+        return {"z": self.gene_ae.encode(x_corrupt), "x_norm": to_dense(x_norm)}
 
     def _get_generative_input(
         self, tensors: dict[str, Tensor], inference_outputs: dict[str, Tensor]

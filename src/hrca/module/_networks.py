@@ -65,7 +65,7 @@ class GeneAE(nn.Module):
             "n_feedforward": n_feedforward,
             "dropout_rate": dropout_rate,
         }
-        self.encoder_input = nn.Sequential(*two_linears(n_genes, n_hidden, n_latent, dropout_rate))
+        self.encoder_input = nn.Sequential(*two_linears(n_genes, n_hidden, n_latent, dropout_rate, is_sparse=True))
         self.encoder_layers = nn.Sequential(
             *(
                 EncoderLayer(n_latent=n_latent, n_heads=n_heads, n_feedforward=n_feedforward, dropout_rate=dropout_rate)
@@ -91,7 +91,7 @@ class GeneAE(nn.Module):
         Parameters
         ----------
         x_norm
-            Log-normalised expression, shape (n_obs, n_genes).
+            Log-normalised expression, shape (n_obs, n_genes), dense or a CSR tensor.
 
         Returns
         -------

@@ -15,7 +15,7 @@ from scvi.train import Trainer
 
 from hrca.module._transforms import CORRUPTIONS
 
-from ._schedule import check_epochs, default_epochs, scaled_schedule
+from ._schedule import check_epochs, default_epoch_cells, default_epochs, scaled_schedule
 from ._splitting import resolve_train_size
 from ._trainingplans import LR_SCHEDULES, SpecifiedPlan
 
@@ -92,6 +92,10 @@ class PhaseConfig:
         Fraction of the validation cells; None: all cells that do not train.
     n_samples_per_label
         Maximum number of cells of a label in an epoch; None: all.
+    max_cells_per_label
+        Maximum number of cells of a label that train at all; None: all.
+    epoch_cells
+        Number of training cells that an epoch draws; None: all.
     loader_kwargs
         Further arguments of the data loaders.
     """
@@ -111,6 +115,8 @@ class PhaseConfig:
     trainer_kwargs: dict[str, Any]
     validation_size: float | None = None
     n_samples_per_label: int | None = None
+    max_cells_per_label: int | None = None
+    epoch_cells: int | None = None
     loader_kwargs: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -151,6 +157,8 @@ class PhaseConfig:
             train_size=resolve_train_size(chosen["train_size"], chosen["validation_size"]),
             validation_size=chosen["validation_size"],
             n_samples_per_label=chosen.get("n_samples_per_label"),
+            max_cells_per_label=chosen.get("max_cells_per_label"),
+            epoch_cells=chosen.get("epoch_cells"),
             num_workers=loader_kwargs.pop("num_workers"),
             loader_kwargs=loader_kwargs,
             trainer_kwargs={
@@ -208,6 +216,8 @@ class PhaseConfig:
             "batch_size": self.batch_size,
             "n_samples_per_label": self.n_samples_per_label,
             "scvi.settings.seed": scvi_settings.seed,
+            "max_cells_per_label": self.max_cells_per_label,
+            "epoch_cells": self.epoch_cells,
             **self.plan_kwargs,
         }
         return {name: value for name, value in settings.items() if name not in ("lr_hold_epochs", "lr_patience")}
@@ -245,6 +255,8 @@ class PhaseConfig:
             rate = self.plan_kwargs.get(name)
             if rate is not None and not (isinstance(rate, numbers.Real) and 0 < float(rate) < math.inf):
                 raise ValueError(f"`{name}` must be a number above 0, got {rate!r}. A usual value is 1e-3.")
+        if self.max_cells_per_label is not None and self.max_cells_per_label < 1:
+            raise ValueError(f"`max_cells_per_label` must be at least 1 or None, got {self.max_cells_per_label}.")
         if self.checkpoint_interval < 1:
             raise ValueError(f"`checkpoint_interval` must be at least 1, got {self.checkpoint_interval}.")
         if self.resume and self.checkpoint_dir is None:
@@ -276,6 +288,9 @@ def configs_for_train(
     plan_kwargs, epochs = arguments["plan_kwargs"] or {}, arguments["pretrain_epochs"]
     batch_size, n_cells = resolve_batch_size(arguments["batch_size"]), {"pretrain": n_obs, "finetune": n_labelled}
     defaults = {name: default_epochs(plans[name], n_cells[name], batch_size) for name in PHASES}
+    # a user's own number counts epochs of all cells
+    epoch_cells = {name: default_epoch_cells(plans[name], batch_size) for name in PHASES}
+    has_default = arguments["max_epochs"] is None
     if epochs is None:
         # fewer epochs than the default are for a shorter training, of both phases alike
         ratio = 1.0 if arguments["max_epochs"] is None else arguments["max_epochs"] / defaults["finetune"]
@@ -285,7 +300,10 @@ def configs_for_train(
         changes = {**scaled_schedule(plans["pretrain"], epochs), "max_epochs": epochs, "callbacks": None}
         changes["trainer_kwargs"] = drop_prefixed(arguments["trainer_kwargs"], FINETUNE_ONLY_KWARGS)
         changes["plan_kwargs"] = {k: v for k, v in plan_kwargs.items() if k not in FINETUNE_ONLY_PLAN}
-        changes["n_samples_per_label"] = None
+        changes["n_samples_per_label"] = changes["max_cells_per_label"] = None
+        changes["epoch_cells"] = (
+            epoch_cells["pretrain"] if has_default and arguments["pretrain_epochs"] is None else None
+        )
         configs.append(PhaseConfig.from_arguments("pretrain", arguments, **changes))
     epochs, trainer_kwargs = arguments["max_epochs"], arguments["trainer_kwargs"]
     lr_schedule = plan_kwargs.get("lr_schedule", arguments["lr_schedule"])
@@ -299,6 +317,7 @@ def configs_for_train(
         patience = 2 * schedule["lr_patience"] + 1
         trainer_kwargs = {"early_stopping": stops_early, "early_stopping_patience": patience, **trainer_kwargs}
     changes = {**schedule, "max_epochs": epochs, "trainer_kwargs": trainer_kwargs}
+    changes["epoch_cells"] = epoch_cells["finetune"] if has_default else None
     configs.append(PhaseConfig.from_arguments("finetune", arguments, **changes))
     for config in configs:
         config.check()

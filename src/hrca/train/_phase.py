@@ -19,6 +19,7 @@ from ._callbacks import EpochHistory, KeepPolicy, KeepWeights, PhaseProgress
 from ._checkpoints import Checkpoints, restore_callbacks
 from ._config import PhaseConfig
 from ._runtime_estimate import estimate_epoch_seconds, uses_accelerator
+from ._sampling import sample_stratified
 from ._schedule import specified_epochs
 from ._splitting import FixedIndexSplitter, Split
 from ._trainingplans import BasePlan, SpecifiedPlan
@@ -125,12 +126,17 @@ def prepare_batches(
     ValueError
         If fewer than two cells are left for a batch.
     """
+    n_available = len(split.train)
+    split = _sample(split, codes, config)
     n_train = len(split.train)
     if min(n_train, config.batch_size) < 2:
         raise ValueError(
             f"A batch must have at least 2 cells, but there are {n_train} to train on and `batch_size` is "
             f"{config.batch_size}. Give more cells of known type, or a larger `batch_size` or `train_size`."
         )
+    if n_train < n_available:
+        used = f"{n_train} of {n_available} cells, at most {config.max_cells_per_label} of a label"
+        logger.info("%s: %s (`max_cells_per_label`), train the networks.", config.title, used)
     return splitter_cls(
         adata_manager,
         train_indices=split.train,
@@ -139,6 +145,7 @@ def prepare_batches(
         strategy=config.trainer_kwargs.get("strategy", "auto"),
         codes=codes,
         n_samples_per_label=config.n_samples_per_label,
+        epoch_cells=None if _has_processes(config) else config.epoch_cells,
         num_workers=config.num_workers,
         **config.loader_kwargs,
     )
@@ -225,6 +232,23 @@ def warn_if_ruined(run: PhaseRun, label_counts: np.ndarray, *, n_steps: int) -> 
         )
 
 
+def _has_processes(config: PhaseConfig) -> bool:
+    return "ddp" in str(config.trainer_kwargs.get("strategy", "auto"))
+
+
+def _sample(split: Split, codes: np.ndarray, config: PhaseConfig) -> Split:
+    """Return the cells of a phase: some of each label, and validation cells in proportion to those of an epoch."""
+    train, validation = split.train, split.validation
+    n_validation = None
+    if config.epoch_cells is not None and len(train) > config.epoch_cells:
+        n_validation = max(round(config.epoch_cells * len(validation) / len(train)), 1)
+    if config.max_cells_per_label is not None:
+        train = sample_stratified(train, codes[train], max_per_label=config.max_cells_per_label)
+    if n_validation is not None:
+        validation = sample_stratified(validation, codes[validation], n_drawn=n_validation)
+    return replace(split, train=train, validation=validation)
+
+
 def log_end(run: PhaseRun, seconds: float) -> None:
     """Log that a run has ended, with its length and the epoch whose weights it has kept."""
     n_epochs = max(map(len, run.history.epochs.values()), default=0)
@@ -268,6 +292,9 @@ def _trainer_defaults(config: PhaseConfig, n_validation: int, monitor: str) -> d
     if n_validation:
         # the schedule and the kept weights need the validation loss of every epoch
         defaults["check_val_every_n_epoch"] = 1
+    if config.epoch_cells is not None and _has_processes(config):
+        # each process has its own sampler of cells; an epoch ends after as many steps as in one process
+        defaults["limit_train_batches"] = -(-config.epoch_cells // config.batch_size)
     if config.trainer_kwargs.get("early_stopping"):
         defaults["early_stopping_monitor"] = monitor
     given = {k: v for k, v in config.trainer_kwargs.items() if (k, v) != ("check_val_every_n_epoch", None)}

@@ -7,6 +7,7 @@ from scvi.model._utils import parse_device_args
 from torch import nn
 
 from hrca.module._components import FeatureSelfAttention
+from hrca.module._sparse_batch import InputMajorLinear
 
 # A weight takes one multiply-add forward and two backward, of two operations each.
 OPERATIONS_PER_WEIGHT = 6
@@ -56,7 +57,7 @@ def estimate_epoch_seconds(module: nn.Module, *, n_obs: int, batch_size: int) ->
     batch_size
         Number of cells in a batch.
     """
-    linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    linears = [layer for layer in module.modules() if isinstance(layer, nn.Linear | InputMajorLinear)]
     n_weights = sum(layer.weight.numel() for layer in linears)
     attentions = [layer for layer in module.modules() if isinstance(layer, FeatureSelfAttention)]
     n_scores = sum(layer.query.in_features**2 // layer.n_heads for layer in attentions)

@@ -9,8 +9,11 @@ from ._trainingplans import SpecifiedPlan
 
 logger = logging.getLogger(__name__)
 
-# Minimum of a default number of epochs: each cell of a large reference must train several times.
+# Minimum of a default number of epochs: so often are the validation cells scored, and the learning rate of a plateau
+# can fall. An epoch of a large reference draws a part of its cells.
 MIN_EPOCHS = 10
+# Default maximum number of cells of a label that fine-tuning uses.
+MAX_CELLS_PER_LABEL = 2000
 
 
 def check_epochs(**epochs: int | None) -> None:
@@ -33,7 +36,7 @@ def check_epochs(**epochs: int | None) -> None:
 def default_epochs(plan_cls: type[SpecifiedPlan], n_obs: int, batch_size: int) -> int:
     """Return the default number of epochs of :meth:`hrca.HRCA.train`, which makes a fixed number of optimiser steps.
 
-    A training of laptop size then takes minutes, for any number of cells.
+    A training of laptop size then takes minutes, for any number of cells: see :func:`default_epoch_cells`.
 
     Parameters
     ----------
@@ -50,6 +53,19 @@ def default_epochs(plan_cls: type[SpecifiedPlan], n_obs: int, batch_size: int) -
     """
     epochs = round(plan_cls.default_steps * batch_size / max(n_obs, 1))
     return min(max(epochs, MIN_EPOCHS), plan_cls.specified_epochs)
+
+
+def default_epoch_cells(plan_cls: type[SpecifiedPlan], batch_size: int) -> int:
+    """Return the number of cells with which the smallest default number of epochs makes the plan's number of steps.
+
+    Parameters
+    ----------
+    plan_cls
+        The plan of the phase.
+    batch_size
+        Number of cells in a batch.
+    """
+    return max(plan_cls.default_steps * batch_size // MIN_EPOCHS, 1)
 
 
 def specified_epochs(plan_cls: type[SpecifiedPlan], phase: str, n_obs: int) -> int:

@@ -1,21 +1,29 @@
 """Training and validation cells."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
+from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
-from scvi.dataloaders import DataSplitter
+from scvi.dataloaders import AnnDataLoader, DataSplitter
 from scvi.model._utils import use_distributed_sampler
-from torch.utils.data import DataLoader, Sampler
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from hrca._warnings import warn_user
+from hrca.module._sparse_batch import is_dense_for_cpu, is_sparse, to_dense
+
+from ._sampling import LabelSampler
 
 # Fraction of the cells that train, as in scvi-tools' DataSplitter.
 DEFAULT_TRAIN_SIZE = 0.9
+# Types of the devices that have CSR tensors.
+CSR_DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -172,37 +180,6 @@ def stratified_split(codes: np.ndarray, train_size: float, seed: int | None) -> 
     return np.setdiff1d(np.arange(len(codes)), validation), validation
 
 
-def n_sampled_cells(codes: np.ndarray, n_samples_per_label: int | None) -> int:
-    """Return the number of cells that an epoch draws, at most so many of each label; None: all."""
-    counts = np.unique(codes, return_counts=True)[1]
-    return int((counts if n_samples_per_label is None else np.minimum(counts, n_samples_per_label)).sum())
-
-
-class LabelSampler(Sampler[int]):
-    """A new draw of cells in each epoch, of each label at most so many, in random order.
-
-    Parameters
-    ----------
-    codes
-        Label code of each cell, shape (n_obs,).
-    n_samples_per_label
-        Maximum number of cells of a label.
-    """
-
-    def __init__(self, codes: np.ndarray, n_samples_per_label: int):
-        self.labels = [np.flatnonzero(codes == code) for code in np.unique(codes)]
-        self.n_samples_per_label = n_samples_per_label
-
-    def __len__(self) -> int:
-        return sum(min(len(cells), self.n_samples_per_label) for cells in self.labels)
-
-    def __iter__(self) -> Iterator[int]:
-        # torch's generator, whose state a checkpoint has
-        drawn = [cells[torch.randperm(len(cells)).numpy()[: self.n_samples_per_label]] for cells in self.labels]
-        chosen = np.concatenate(drawn)
-        yield from chosen[torch.randperm(len(chosen)).numpy()].tolist()
-
-
 class FixedIndexSplitter(DataSplitter):
     """scvi-tools' data splitter for given cells.
 
@@ -222,10 +199,12 @@ class FixedIndexSplitter(DataSplitter):
     strategy
         Lightning's strategy. With a "ddp" strategy, each process gets a part of the cells.
     codes
-        Label code of each cell of the reference, shape (n_obs,); only with `n_samples_per_label`.
+        Label code of each cell of the reference, shape (n_obs,); only for the next two.
     n_samples_per_label
         Number of training cells of each label that an epoch draws, without replacement; all of a label with fewer.
         None: all cells.
+    epoch_cells
+        Number of training cells that an epoch draws, of each label its share. None: all cells.
     **loader_kwargs
         Arguments of the data loader of scvi-tools and torch.
 
@@ -245,27 +224,33 @@ class FixedIndexSplitter(DataSplitter):
         strategy: str = "auto",
         codes: np.ndarray | None = None,
         n_samples_per_label: int | None = None,
+        epoch_cells: int | None = None,
         **loader_kwargs: Any,
     ):
         n_obs = adata_manager.adata.n_obs
         unused = np.setdiff1d(np.arange(n_obs), np.concatenate([train_indices, validation_indices]))
         self.cells = None
-        self.n_drawn = len(train_indices)
-        if n_samples_per_label is not None and codes is not None:
-            self.cells = LabelSampler(codes[train_indices], n_samples_per_label)
+        n_train = len(train_indices)
+        self.n_drawn = n_train
+        if codes is not None and (n_samples_per_label is not None or n_train > (epoch_cells or n_train)):
+            self.cells = LabelSampler(codes[train_indices], n_samples_per_label, epoch_cells)
             self.n_drawn = len(self.cells)
-        options = {"drop_last": self.n_drawn > batch_size and self.n_drawn % batch_size in (1, 2), **loader_kwargs}
+        has_tail = [n > batch_size and n % batch_size in (1, 2) for n in (self.n_drawn, n_train)]
+        # scvi-tools warns of the last batch of all cells, also where an epoch draws a part of them
+        options = {"drop_last": any(has_tail), **loader_kwargs}
         super().__init__(
             adata_manager,
             external_indexing=[train_indices, validation_indices, unused],
             batch_size=batch_size,
             distributed_sampler=use_distributed_sampler(strategy),
+            load_sparse_tensor=_reads_sparse(adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)),
             **options,
         )
+        self.drop_last = loader_kwargs.get("drop_last", has_tail[0])
 
     def train_dataloader(self) -> DataLoader:
         """Return the training batches."""
-        loader = super().train_dataloader()
+        loader = _with_csr_matrix(super().train_dataloader())
         if self.cells is not None:
             # scvi-tools' loader samples batches of indices, and takes no sampler of cells
             loader.sampler.sampler = self.cells
@@ -273,8 +258,31 @@ class FixedIndexSplitter(DataSplitter):
 
     def val_dataloader(self) -> DataLoader | list:
         """Return the validation batches; an empty list without validation cells."""
-        return super().val_dataloader() if len(self.val_idx) else []
+        return _with_csr_matrix(super().val_dataloader()) if len(self.val_idx) else []
 
     def test_dataloader(self) -> list:
         """Return no batches: the other cells take no part in the phase."""
         return []
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """Return the batch with its counts as a CSR tensor, or dense where a device is faster or has no CSR tensors."""
+        counts = batch[REGISTRY_KEYS.X_KEY]
+        if not is_sparse(counts) and counts.device.type in CSR_DEVICES:
+            counts = counts.to_sparse_csr()
+        if is_sparse(counts) and is_dense_for_cpu(counts):
+            counts = to_dense(counts)
+        return {**batch, REGISTRY_KEYS.X_KEY: counts}
+
+
+def _reads_sparse(counts: Any) -> bool:
+    """Return whether scvi-tools' loader can read batches of a matrix as CSR tensors: in memory, no entry twice."""
+    is_csr = isinstance(counts, sparse.csr_matrix | sparse.csr_array)
+    return is_csr and counts.has_canonical_format and not torch.backends.mps.is_available()
+
+
+def _with_csr_matrix(loader: AnnDataLoader) -> AnnDataLoader:
+    """Let a loader read sparse arrays as matrices of scipy, which share their memory: scvi-tools takes only these."""
+    data = loader.dataset.dataset.data
+    if isinstance(data[REGISTRY_KEYS.X_KEY], sparse.csr_array):
+        data[REGISTRY_KEYS.X_KEY] = sparse.csr_matrix(data[REGISTRY_KEYS.X_KEY])
+    return loader

@@ -14,6 +14,27 @@ LR_SCHEDULES: tuple[str, ...] = get_args(LRSchedule)
 VALIDATION_SEED = 0
 
 
+class EpochSums:
+    """The sums of each part of the loss over the cells of an epoch, on the device: no step waits for their values."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, torch.Tensor] = {}
+        self._n_obs = 0
+
+    def add(self, output: LossOutput) -> None:
+        """Add the means of a batch."""
+        n_obs = output.n_obs_minibatch
+        self._n_obs += n_obs
+        for name, value in {"loss": output.loss.detach(), **output.extra_metrics}.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value * n_obs
+
+    def pop(self) -> tuple[dict[str, torch.Tensor], int]:
+        """Return the means over the cells and their number, and start anew."""
+        means = {name: total / self._n_obs for name, total in self._sums.items()}
+        n_obs, self._sums, self._n_obs = self._n_obs, {}, 0
+        return means, n_obs
+
+
 class BasePlan(TrainingPlan):
     """The part that all plans share; abstract.
 
@@ -99,11 +120,13 @@ class BasePlan(TrainingPlan):
 
     def on_train_epoch_start(self) -> None:
         """Enable the encoder's gradients after its frozen epochs."""
+        self._train_sums = EpochSums()
         for parameter in self.module.gene_ae.encoder_parameters():
             parameter.requires_grad_(self.current_epoch >= self.freeze_encoder_epochs)
 
     def on_validation_epoch_start(self) -> None:
         """Restart the random corruption of the validation cells."""
+        self._validation_sums = EpochSums()
         self._validation_generator = torch.Generator(device=self.device).manual_seed(VALIDATION_SEED)
 
     def forward(self, batch: dict[str, torch.Tensor], loss_kwargs: dict[str, Any]) -> tuple:
@@ -116,16 +139,43 @@ class BasePlan(TrainingPlan):
             loss_kwargs=loss_kwargs,
         )
 
-    @torch.no_grad()
-    def compute_and_log_metrics(self, loss_output: LossOutput, metrics: None, mode: str) -> None:
-        """Log each part of the loss as its mean over the epoch's cells."""
-        self.log_dict(
-            {f"{mode}_{name}": value for name, value in loss_output.extra_metrics.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=loss_output.n_obs_minibatch,
-            sync_dist=self.use_sync_dist,
-        )
+    def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """Return the loss of a batch."""
+        _, _, output = self.forward(batch, loss_kwargs=self.loss_kwargs)
+        self._train_sums.add(output)
+        return output.loss
+
+    def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
+        """Evaluate a batch of validation cells."""
+        _, _, output = self.forward(batch, loss_kwargs=self.loss_kwargs)
+        self._validation_sums.add(output)
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
+        """Log after the last batch of an epoch. It may be cut short: at the last step, or where a callback stops."""
+        trainer = self.trainer
+        if trainer.is_last_batch or trainer.should_stop or trainer.global_step == trainer.max_steps:
+            self._log_means("train", self._train_sums)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the validation cells."""
+        self._log_means("validation", self._validation_sums)
+
+    def _log_means(self, mode: str, sums: EpochSums) -> None:
+        """Log each part of the loss as its mean over the epoch's cells.
+
+        Lightning's own means take a tenth of a step of laptop size, if every step is logged.
+        """
+        means, n_obs = sums.pop()
+        for name, value in means.items():
+            self.log(
+                f"{mode}_{name}",
+                value,
+                on_step=False,
+                on_epoch=True,
+                prog_bar=(mode, name) == ("train", "loss"),
+                batch_size=n_obs,
+                sync_dist=self.use_sync_dist,
+            )
 
     def make_optimizer(self) -> torch.optim.Adam:
         """Return torch's Adam, with the encoder at its own learning rate."""
