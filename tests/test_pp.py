@@ -124,5 +124,8 @@ def test_one_bad_cell_outside_of_the_sample_raises():
 
 
 def test_cells_in_place_of_the_model_raise(tiny_model, query):
+    for function in (hrca.pp.recover_counts, lambda path: hrca.pp.map_genes(path, {"a": "b"})):
+        with pytest.raises(TypeError, match=r"`adata` must be an AnnData, got str. `anndata.read_h5ad\(path\)` reads"):
+            function("query.h5ad")
     with pytest.raises(TypeError, match="`model` must be an HRCA, got AnnData. The cells are the first argument"):
         hrca.pp.check(tiny_model, query)

@@ -107,7 +107,7 @@ def map_genes(adata: AnnData, gene_map: GeneMapInput) -> pd.Series:
     FileNotFoundError
         If there is no such file.
     TypeError
-        If `gene_map` has another type.
+        If `adata` is no AnnData, or `gene_map` has another type.
 
     Examples
     --------
@@ -116,6 +116,7 @@ def map_genes(adata: AnnData, gene_map: GeneMapInput) -> pd.Series:
     >>> hrca.pp.map_genes(adata, {"CD8A": "ENSG00000153563"}).to_list()
     ['ENSG00000153563', 'MS4A1']
     """
+    _check_adata(adata)
     check_unique(adata.var_names, "`adata.var_names`")
     names = adata.var_names.astype(str)
     return pd.Series(read_gene_map(gene_map).rename(names), index=adata.var_names, name="gene")
@@ -143,6 +144,8 @@ def recover_counts(adata: AnnData, *, layer: str | None = None) -> sparse.csr_ar
     ValueError
         If there is no such layer; the values are raw counts already; or the values of a cell do not have the ratios of
         integers, because they were scaled, corrected, imputed, or rounded after normalisation.
+    TypeError
+        If `adata` is no AnnData.
 
     Examples
     --------
@@ -155,6 +158,7 @@ def recover_counts(adata: AnnData, *, layer: str | None = None) -> sparse.csr_ar
     >>> (hrca.pp.recover_counts(adata) != counts).nnz
     0
     """
+    _check_adata(adata)
     slot = find_slot(adata, layer)
     x = slot.matrix(adata)
     scale = classify_values(sample_cells(x))
@@ -167,6 +171,14 @@ def recover_counts(adata: AnnData, *, layer: str | None = None) -> sparse.csr_ar
             f"{slot} holds {scale.text}. The counts cannot be recovered: read them from the original file."
         )
     return counts.toarray() if isinstance(x, np.ndarray) else counts
+
+
+def _check_adata(adata: object) -> None:
+    if not isinstance(adata, AnnData):
+        raise TypeError(
+            f"`adata` must be an AnnData, got {type(adata).__name__}. `anndata.read_h5ad(path)` reads a file; "
+            "a modality of a MuData is one, `mdata['rna']`."
+        )
 
 
 def _without_stored_zeros(x: StoredMatrix) -> sparse.csr_array:

@@ -92,6 +92,17 @@ def test_an_error_names_the_query_and_leaves_nothing(files, tmp_path, capsys):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_column_of_the_user_raises_before_a_model_is_trained(files, query, capsys):
+    adata = ad.read_h5ad(query)
+    adata.obs["author"] = "by hand"
+    adata.write_h5ad(query)
+    result = call(capsys, "annotate", query, "--reference", files / "reference.h5ad", *TRAIN, "--key-added", "author")
+    assert result.code == 3
+    assert "the query has obs['author']. Choose another `--key-added`" in result.err
+    assert "finetune" not in result.err
+    assert list(ad.read_h5ad(query).obs["author"]) == ["by hand"] * adata.n_obs
+
+
 def test_a_panel_that_is_a_small_part_of_the_reference_gives_a_model_of_its_genes(tmp_path, capsys):
     from conftest import synthetic
 

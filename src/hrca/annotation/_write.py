@@ -9,7 +9,7 @@ from anndata import AnnData
 from anndata.experimental import AnnCollection
 
 from hrca.data._query import Query
-from hrca.data._sources import QueryCells
+from hrca.data._sources import QueryCells, open_file
 
 from ._disk_space import expected_bytes
 from ._options import LabelSpace, PredictOptions
@@ -50,7 +50,9 @@ def check_target(
         If the query is a file that cannot be replaced, see :func:`hrca.annotation._write_file.check_file`.
     """
     _check_key(key_added, query.adata.obs_names.name)
-    _check_replaced(query, key_added, with_terms=ontology_terms is not None)
+    target = query.adata if isinstance(query.target, Path) else query.target
+    for adata in target.adatas if isinstance(target, AnnCollection) else [target]:
+        check_replaced(adata, key_added, with_terms=ontology_terms is not None)
     if not isinstance(query.target, Path):
         check_writable(query.target)
         return
@@ -75,23 +77,61 @@ def _check_key(key_added: str, index_name: object) -> None:
         )
 
 
-def _check_replaced(query: Query, key_added: str, *, with_terms: bool) -> None:
-    """Check that the results replace no entry that HRCA has not written."""
-    target = query.adata if isinstance(query.target, Path) else query.target
-    for adata in target.adatas if isinstance(target, AnnCollection) else [target]:
-        entries = _foreign_entries(adata, key_added)
-        if entries:
-            raise ValueError(
-                f"Results must not replace entries that HRCA has not written, but the query has {entries[0]}. Choose "
-                "another `key_added`, or rename or delete that entry."
-            )
-        columns = [name for name in CELLXGENE_COLUMNS if name in adata.obs]
-        if with_terms and columns and CELLXGENE_KEY not in adata.uns:
-            raise ValueError(
-                "`ontology_terms` must not replace a column that HRCA has not written, but the query has "
-                f"obs[{columns[0]!r}]. Rename or delete it: `adata.obs = adata.obs.rename(columns={{{columns[0]!r}: "
-                f"'author_{columns[0]}'}})`."
-            )
+def check_replaced(adata: QueryCells, key_added: str, *, with_terms: bool = False) -> None:
+    """Check that results replace no entry that HRCA has not written.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    key_added
+        Name of the results.
+    with_terms
+        Whether the columns of CELLxGENE's schema are also written.
+
+    Raises
+    ------
+    ValueError
+        If they would.
+    """
+    entries = _foreign_entries(adata, key_added)
+    if entries:
+        raise ValueError(
+            f"Results must not replace entries that HRCA has not written, but the query has {entries[0]}. Choose "
+            "another `key_added`, or rename or delete that entry."
+        )
+    columns = [name for name in CELLXGENE_COLUMNS if name in adata.obs]
+    if with_terms and columns and CELLXGENE_KEY not in adata.uns:
+        raise ValueError(
+            "`ontology_terms` must not replace a column that HRCA has not written, but the query has "
+            f"obs[{columns[0]!r}]. Rename or delete it: `adata.obs = adata.obs.rename(columns={{{columns[0]!r}: "
+            f"'author_{columns[0]}'}})`."
+        )
+
+
+def check_file_entries(path: Path, key_added: str, *, with_terms: bool = False) -> None:
+    """Check as :func:`check_replaced` that results in a file would replace no entry that HRCA has not written.
+
+    Parameters
+    ----------
+    path
+        An h5ad file, or the folder of an AnnData in zarr.
+    key_added
+        Name of the results.
+    with_terms
+        Whether the columns of CELLxGENE's schema are also written.
+
+    Raises
+    ------
+    ValueError
+        If they would.
+    """
+    cells = open_file(path)
+    try:
+        check_replaced(cells, key_added, with_terms=with_terms)
+    finally:
+        if cells.file is not None:
+            cells.file.close()
 
 
 def _foreign_entries(adata: QueryCells, key_added: str) -> list[str]:

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from hrca import pp
+from hrca.annotation._write import check_file_entries
+from hrca.data._query import annotate_sample_errors
 from hrca.io import write_groups
 from hrca.model._model import HRCA
 
@@ -38,6 +40,9 @@ def annotate_files(queries: Sequence[Path], flags: Mapping[str, Any]) -> list[di
     with unfinished_stores(outputs) as stores:
         paths = [output.cells(store) for output, store in zip(outputs, stores, strict=True)]
         if model is None:
+            for output, path in zip(outputs, paths, strict=True):
+                with annotate_sample_errors(str(output.query) if len(outputs) > 1 else None):
+                    check_file_entries(path, flags["key_added"], with_terms=flags["ontology_terms"] is not None)
             model = make_model(reference, flags, paths, genes_of_queries=True)
             for path in paths:
                 pp.check(path, model, layer=flags["layer"])

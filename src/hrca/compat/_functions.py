@@ -235,8 +235,9 @@ def annotate(adata: AnnData, Gene_AE: GeneAE, SE_Classifier: SEClassifier) -> pd
     """
     model = assemble_model(Gene_AE, SE_Classifier)
     query = _shallow_copy(adata)
-    model.predict(query, key_added="cell_type")
-    columns = {"cell_type": "cell_type", "cell_type_confidence": "confidence"}
+    query.obs = query.obs[[]]  # results replace no column of the user
+    model.predict(query)
+    columns = {"hrca": "cell_type", "hrca_confidence": "confidence"}
     return query.obs[list(columns)].rename(columns=columns)
 
 
