@@ -84,7 +84,7 @@ def test_the_reader_of_imports_sees(source, rooms):
     ("third_party", "may_import"),
     [
         ("torch", ("module", "prediction", "train", "uncertainty", "explain", "model", "compat")),
-        ("anndata", ("data", "annotation", "model", "compat", "cli", "io", "pp", "tl", "datasets")),
+        ("anndata", ("data", "annotation", "model", "compat", "cli", "io", "pp", "pl", "tl", "datasets")),
         ("scvi", ("model", "train", "module/_module.py")),
         ("lightning", ("train", "model")),
         ("matplotlib", ("pl", "cli")),
