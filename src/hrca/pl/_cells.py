@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from ._axes import short_name
+
 # Titles of the panels that show what `predict` writes, by the ending of the column's name.
 TITLES = {
     "": "Predicted label",
@@ -89,7 +91,7 @@ def column_names(adata: AnnData, key: str, color: str | Sequence[str] | None) ->
 
 def column_title(key: str, column: str) -> str:
     """Return the title of a panel."""
-    return TITLES.get(column.removeprefix(key), column) if column.startswith(key) else column
+    return TITLES.get(column.removeprefix(key), column) if column.startswith(key) else short_name(column)
 
 
 def with_categories(adata: AnnData, columns: Sequence[str]) -> AnnData:

@@ -35,7 +35,7 @@ INCHES_PER_ROW, INCHES_PER_COLUMN, HEIGHT_AROUND, WIDTH_AROUND = 0.27, 0.27, 1.6
 @docs.dedent
 def markers(
     adata: Any,
-    genes: Mapping[str, Sequence[str]] | None = None,
+    genes: Mapping[str, Sequence[str]] | pd.DataFrame | None = None,
     *,
     key: str = "hrca",
     n_genes: int | None = None,
@@ -53,8 +53,8 @@ def markers(
     adata
         Cells after :meth:`hrca.HRCA.predict`.
     genes
-        The genes of each label, for example known markers or those of the reference. Genes that the cells lack are left
-        out. None: the genes that distinguish the label in these cells, by Welch's t test in
+        The genes of each label: a mapping, or the table of :meth:`hrca.HRCA.label_markers`, the genes of the
+        reference. Genes that the cells lack are left out. None: the genes that distinguish the label in these cells, by Welch's t test in
         ``scanpy.tl.rank_genes_groups``. They describe the labels, but do not confirm them independently.
     %(plot_key)s
     n_genes
@@ -84,6 +84,8 @@ def markers(
     """
     import scanpy as sc
 
+    if isinstance(genes, pd.DataFrame):
+        genes = {str(label): list(rows["gene"]) for label, rows in genes.groupby("label", observed=True)}
     cells = _normalised_sample(table_of(adata, key), key)
     labels = list(cells.obs[key].cat.categories)
     n_genes = n_genes or next((n for limit, n in GENES_BY_LABELS if len(labels) <= limit), 1)
@@ -108,8 +110,8 @@ def markers(
     main = drawn["mainplot_ax"]
     main.set(xlabel="Gene, in the order of the labels", ylabel="Predicted label")
     main.xaxis.label.set_size(LEGEND_FONT_SIZE)
-    chosen = "that are highest in each label" if genes is None else "that are known of each label"
-    main.set_title(f"Genes {chosen}", fontsize="medium")
+    title = "Genes that are highest in each label" if genes is None else "Marker genes of each label"
+    main.set_title(title, fontsize="medium")
     finish(main, show=show, save=save)
     return main
 

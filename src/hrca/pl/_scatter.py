@@ -31,8 +31,9 @@ FILLED_FRACTION, MIN_POINT_AREA, MAX_POINT_AREA = 0.5, 0.2, 40
 # Inches: the longer side of the cells' area in a panel, the shorter side at least, and what title and axes need.
 PANEL_SIDE, MIN_PANEL_SIDE, AROUND_PANEL = 4.6, 1.2, 0.8
 
-# The longer side grows with the number of cells in a panel, from this number on, up to this length in inches.
-N_CELLS_OF_SIDE, GROWTH, MAX_PANEL_SIDE = 20_000, 0.2, 9.0
+# The longer side grows with the number of cells in a panel, from this number on, up to this length in inches, or to
+# this length for all panels of a row.
+N_CELLS_OF_SIDE, GROWTH, MAX_PANEL_SIDE, MAX_ROW_WIDTH = 20_000, 0.2, 9.0, 16.0
 
 # Samples in a row, for a single column.
 N_PANELS_PER_ROW = 3
@@ -152,7 +153,8 @@ def _new_axes(xy: np.ndarray, panels: Sequence[Panel], colors: dict[str, Color])
     per_row = n_columns if n_columns > 1 else N_PANELS_PER_ROW
     width, height = np.ptp(xy[np.isfinite(xy).all(axis=1)], axis=0)
     n_cells = max(len(panel.rows) for panel in panels)
-    panel_side = np.clip(PANEL_SIDE * (n_cells / N_CELLS_OF_SIDE) ** GROWTH, PANEL_SIDE, MAX_PANEL_SIDE)
+    longest = max(PANEL_SIDE, min(MAX_PANEL_SIDE, MAX_ROW_WIDTH / min(per_row, len(panels))))
+    panel_side = np.clip(PANEL_SIDE * (n_cells / N_CELLS_OF_SIDE) ** GROWTH, PANEL_SIDE, longest)
     scale = panel_side / (max(width, height) or 1)
     sides = [max(scale * side, MIN_PANEL_SIDE) for side in (width, height)]
     return new_panels(

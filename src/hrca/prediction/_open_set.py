@@ -222,9 +222,7 @@ def _label_fractions(clusters: QueryClusters, cells: QueryCellSample, probabilit
     return normalize_rows(counts_by_label)
 
 
-def misfit_features(
-    misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, n_clusterings: int = 1
-) -> np.ndarray:
+def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, n_clusterings: int = 1) -> np.ndarray:
     """Return the features of each cluster that tell known types from others.
 
     Parameters
