@@ -13,6 +13,7 @@ METHODS = [
     for name, member in inspect.getmembers(hrca.HRCA, callable)
     if not name.startswith("_") and member.__module__.startswith("hrca")
 ]
+PLOTS = {name: getattr(hrca.pl, name) for name in hrca.pl.__all__}
 
 
 def documented(docstring: str) -> set[str]:
@@ -40,4 +41,12 @@ def test_every_parameter_is_described_in_full(name):
 def test_every_shared_description_is_used(name):
     # a description that no docstring takes would never be read
     text = docs.params[name].split("\n")[1].strip()
-    assert any(text in inspect.getdoc(getattr(hrca.HRCA, method)) for method in METHODS)
+    methods = [getattr(hrca.HRCA, method) for method in METHODS]
+    assert any(text in inspect.getdoc(function) for function in (*methods, *PLOTS.values()))
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_every_parameter_of_a_plot_is_described_in_full(name):
+    docstring = inspect.getdoc(PLOTS[name])
+    assert "%(" not in docstring
+    assert documented(docstring) == set(inspect.signature(PLOTS[name]).parameters)

@@ -4,7 +4,8 @@ from . import compat as hrca
 from . import datasets, io, metrics, pl, pp, tl
 from .model import HRCA
 from .module._presets import SIZES
+from .reporting import report
 
 __version__: str
 
-__all__ = ["HRCA", "SIZES", "__version__", "datasets", "hrca", "io", "metrics", "pl", "pp", "tl"]
+__all__ = ["HRCA", "SIZES", "__version__", "datasets", "hrca", "io", "metrics", "pl", "pp", "report", "tl"]

@@ -213,6 +213,33 @@ TypeError
 KeyboardInterrupt
     If training is interrupted. The model then has the weights of a whole epoch, and is not fine-tuned."""
 
+_plot_color = """\
+color
+    Column of obs, or a list of columns with a panel each: labels, groups or numbers. "confidence", "novelty" and the
+    like stand for the columns of the prediction. None: the predicted labels. Labels have the colors in
+    ``uns["<column>_colors"]``, where scanpy keeps them, if they are there."""
+
+_plot_key = """\
+key
+    The `key_added` of the prediction."""
+
+_plot_size = """\
+size
+    Area of a point in points^2. None: by the number of cells."""
+
+_plot_ax = """\
+ax
+    Axes to draw on. If None, axes of a new pyplot figure. A legend is beside the axes; a figure with
+    ``layout="constrained"`` has room for it."""
+
+_plot_show = """\
+show
+    Whether to call ``plt.show()``."""
+
+_plot_save = """\
+save
+    Path of a picture to write, such as ``"section.png"`` or ``"section.pdf"``."""
+
 docs = DocstringProcessor(
     labels_key=_labels_key,
     unlabeled_category=_unlabeled_category,
@@ -248,4 +275,10 @@ docs = DocstringProcessor(
     raises_setup=_raises_setup,
     raises_query=_raises_query,
     raises_training=_raises_training,
+    plot_color=_plot_color,
+    plot_key=_plot_key,
+    plot_size=_plot_size,
+    plot_ax=_plot_ax,
+    plot_show=_plot_show,
+    plot_save=_plot_save,
 )

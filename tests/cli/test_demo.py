@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import anndata as ad
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgba
 from shell import call
 
-from hrca.cli._demo import DemoResult, _draw_cells, count_likelihood, logistic_regression, pbmc68k_pair, poa_pair
+from hrca.cli._demo import DemoResult, count_likelihood, logistic_regression, pbmc68k_pair, poa_pair
 from hrca.datasets import pbmc68k
 from hrca.metrics import annotation_scores
 
@@ -48,29 +46,6 @@ def test_real_pair_is_read(data_dir):
     assert "" not in set(pair.query.obs["label_harmonised"])
 
 
-# of matplotlib, by way of scanpy
-@pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")
-def test_true_and_predicted_labels_are_drawn_in_the_same_colors():
-    obs = pd.DataFrame(
-        {
-            "known": pd.Categorical(["b", "a", "c", "a"]),
-            "hrca": pd.Categorical(["b", "a", "a", "Unknown"], categories=["a", "b", "Unknown"]),
-            "hrca_confidence": np.array([0.9, 0.5, 0.3, 0.0], dtype=np.float32),
-        },
-        index=list("wxyz"),
-    )
-    figure = _draw_cells(ad.AnnData(obs=obs, obsm={"X_umap": np.arange(8.0).reshape(4, 2)}), "umap", "known")
-    true_panel, predicted_panel, confidence_panel = figure.axes[:3]
-    assert [ax.get_title() for ax in figure.axes[:3]] == ["known label", "HRCA's label", "confidence"]
-    before, after = (ax.collections[0].get_facecolors() for ax in (true_panel, predicted_panel))
-    np.testing.assert_array_equal(before[:2], after[:2])
-    assert (before[2] != after[2]).any()
-    np.testing.assert_allclose(after[3], to_rgba("lightgray"))
-    assert {text.get_text() for text in predicted_panel.get_legend().get_texts()} >= {"a", "b", "c", "Unknown"}
-    np.testing.assert_allclose(sorted(confidence_panel.collections[0].get_array()), [0, 0.3, 0.5, 0.9])
-    plt.close(figure)
-
-
 def test_the_result_counts_cells_that_were_noticed_and_ends_with_paths():
     pair = pbmc68k_pair()
     is_b_cell = (pair.query.obs["bulk_labels"] == "CD19+ B").to_numpy()
@@ -91,7 +66,7 @@ def test_the_result_counts_cells_that_were_noticed_and_ends_with_paths():
 def test_the_demo_notices_the_type_and_prints_nothing_of_libraries(tmp_path, capsys):
     result = call(capsys, "demo", "--quick", "--out", tmp_path / "out")
     assert result.code == 0, result.err
-    names = ["annotated.h5ad", "confusion.png", "umap.png"]
+    names = ["annotated.h5ad", "confusion.png", "report.html", "umap.png"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     lines = result.out.splitlines()
     assert lines[0].startswith("Reference: ")

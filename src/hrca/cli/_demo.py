@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 from anndata import AnnData
-from matplotlib.figure import Figure
 
 from hrca import datasets, metrics, pl
 from hrca.model._model import HRCA
 from hrca.module._profiles import class_profiles
 from hrca.module._transforms import thin_sparse
+from hrca.reporting import report
 from hrca.train._random_states import set_seed
 
 # The query is made of 30 % of the cells, each thinned to 30 % of its counts: it is sparse, and its labels are known.
@@ -30,18 +30,8 @@ POA_FILES = ("poa_scrna_moffitt", "poa_merfish_b0.06")
 # A cell with at least this probability is noticed as one of none of the labels.
 NOTICED = 0.5
 
-# Resolution of the figures in dots per inch: the smallest label can be read.
-FIGURE_DPI = 150
-
 # Epochs of the quick form, which only tests that everything runs.
 QUICK_EPOCHS = {"pretrain_epochs": 10, "max_epochs": 18}
-
-# Area of a cell's point in points^2: 8 for 5,000 cells, a size at which each cell of a section can be seen. Fewer cells
-# get larger points in proportion, up to an area at which 200 cells do not overlap.
-POINT_AREA, POINT_AREA_N_CELLS, MAX_CELL_POINT_AREA = 8, 5000, 40
-
-# Width and height in inches of a figure with three panels and a legend.
-PANELS_SIZE_INCHES = (17, 4.5)
 
 
 @dataclass(frozen=True)
@@ -300,42 +290,23 @@ def draw(model: HRCA, pair: ReferenceQueryPair, out_dir: Path) -> list[Path]:
     query.obsm["X_hrca"] = model.get_latent_representation(query)
     sc.pp.neighbors(query, use_rep="X_hrca")
     sc.tl.umap(query)
-    figures = {"umap": _draw_cells(query, "umap", pair.labels_key)}
+    columns = [pair.labels_key, "hrca", "confidence"]
+    written = {name: out_dir / f"{name}.png" for name in ("umap", "section", "confusion")}
+    pl.umap(query, columns, save=written["umap"])
     if "spatial" in query.obsm:
-        figures["section"] = _draw_cells(query, "spatial", pair.labels_key)
-    figures["confusion"] = pl.confusion_figure(query.obs[pair.labels_key].astype(str), query.obs["hrca"].astype(str))
-    for name, figure in figures.items():
-        _save(figure, out_dir / f"{name}.png")
-    return [out_dir / f"{name}.png" for name in figures]
-
-
-def _draw_cells(query: AnnData, basis: str, labels_key: str) -> Figure:
-    """Draw the cells three times, colored by their true label, their predicted label and its confidence."""
-    true_labels, predicted = query.obs[labels_key].astype(str), query.obs["hrca"].astype(str)
-    labels = sorted(set(true_labels) | set(predicted))
-    # anndata without counts: scanpy writes its colors into it
-    cells = AnnData(
-        obs=query.obs[[]], obsm={name: query.obsm[name] for name in (basis, f"X_{basis}") if name in query.obsm}
+        # the coordinates of the MERFISH section are in micrometers
+        pl.spatial(query, columns, microns_per_unit=1, save=written["section"])
+    else:
+        del written["section"]
+    pl.confusion(query.obs[pair.labels_key].astype(str), query.obs["hrca"].astype(str), save=written["confusion"])
+    plt.close("all")
+    microns_per_unit = 1 if "section" in written else None
+    page = report(
+        query,
+        out_dir / "report.html",
+        model=model,
+        true_labels_key=pair.labels_key,
+        microns_per_unit=microns_per_unit,
+        title="The demo of HRCA",
     )
-    cells.obs["known label"] = pd.Categorical(true_labels, categories=labels)
-    cells.obs["HRCA's label"] = pd.Categorical(predicted, categories=labels)
-    cells.obs["confidence"] = query.obs["hrca_confidence"].to_numpy()
-    palette = _palette(labels, unlabeled_category=query.obs["hrca"].cat.categories[-1])
-    area = min(MAX_CELL_POINT_AREA, POINT_AREA * POINT_AREA_N_CELLS / query.n_obs)
-    figure, axes = plt.subplots(1, 3, figsize=PANELS_SIZE_INCHES, layout="constrained")
-    for ax, column, legend in zip(axes, cells.obs, (None, "right margin", None), strict=True):
-        colors = {"palette": palette} if column != "confidence" else {}
-        sc.pl.embedding(cells, basis, color=column, size=area, legend_loc=legend, ax=ax, show=False, **colors)
-    return figure
-
-
-def _palette(labels: list[str], *, unlabeled_category: str) -> dict[str, str]:
-    """Return a color for each label: scanpy would choose other ones in each panel."""
-    twenty, many = sc.pl.palettes.default_20, sc.pl.palettes.default_102
-    palette = dict(zip(labels, twenty if len(labels) <= len(twenty) else many, strict=False))
-    return palette | {label: "lightgray" for label in labels if label == unlabeled_category}
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=FIGURE_DPI, bbox_inches="tight")
-    plt.close(figure)
+    return [*written.values(), page]

@@ -1,33 +1,88 @@
-"""Axes, legends and colors that the plots share."""
+"""Figures, axes and legends that the plots share."""
 
-import matplotlib
-import numpy as np
+from collections.abc import Mapping, Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal, cast
+
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from hrca.metrics._inputs import CellGroups
 
-# An RGBA color, shape (4,).
-Color = np.ndarray
+from ._palette import Color
+
+Layout = Literal["constrained", "compressed"]
 
 # Inches. A plot with its legend beside it has the first two; an entry of the legend has a height of the third.
 WIDTH, MIN_HEIGHT, HEIGHT_PER_ENTRY = 6.5, 4.2, 0.16
 
 # Points.
 LEGEND_FONT_SIZE = 7
+LEGEND_MARKER_SIZE = 6
+TITLE_FONT_SIZE = 10
 
-# Number of colors in matplotlib's list "tab10". More groups take those of "tab20", repeated if necessary.
-N_TAB10 = 10
+# Inches: a marker of a legend with its gaps, and a character. The characters of a number of cells.
+MARKER_WIDTH, CHARACTER_WIDTH, N_CELLS_LENGTH = 0.35, 0.055, 8
 
-# Fraction of the viridis color map in use: its lightest end is invisible on white.
-MAX_SHADE = 0.9
+# A legend has columns of at most this many entries, and this many entries at most: more cannot be told apart.
+ENTRIES_PER_COLUMN, MAX_ENTRIES = 25, 100
+
+# A longer name is shortened in legends and at axes: the plot would have no room.
+MAX_NAME_LENGTH = 36
+
+# Pixels per inch of saved figures, at which text of 6 points can be read.
+SAVE_DPI = 150
 
 
-def new_axes(width: float, height: float, layout: str = "constrained") -> Axes:
+def new_axes(width: float, height: float, layout: Layout = "constrained") -> Axes:
     """Return axes on a new pyplot figure of this size in inches."""
+    return new_panels(1, width, height, layout=layout)[0]
+
+
+def new_panels(
+    n: int,
+    width: float,
+    height: float,
+    *,
+    n_columns: int = 4,
+    room_right: float = 0,
+    layout: Layout = "constrained",
+    share_axes: bool = False,
+) -> list[Axes]:
+    """Return axes in a grid on a new pyplot figure.
+
+    Parameters
+    ----------
+    n
+        Number of axes.
+    width, height
+        Size of one of them, in inches, with its labels.
+    n_columns
+        Number of columns of the grid, if there are as many axes.
+    room_right
+        Width in inches of what is to the right of all axes.
+    layout
+        Layout engine of matplotlib.
+    share_axes
+        If True, all axes have the same limits, and only those at the edge have tick labels.
+    """
     import matplotlib.pyplot as plt
 
-    return plt.figure(figsize=(width, height), layout=layout).subplots()
+    n_columns = min(n, n_columns)
+    n_rows = ceil(n / n_columns)
+    figure = plt.figure(figsize=(width * n_columns + room_right, height * n_rows), layout=layout)
+    axes = list(figure.subplots(n_rows, n_columns, squeeze=False, sharex=share_axes, sharey=share_axes).flat)
+    for unused in axes[n:]:
+        unused.remove()
+    return axes[:n]
+
+
+def root_figure(ax: Axes) -> Figure:
+    """Return the figure of some axes; of those in a subfigure, the whole figure."""
+    return cast(Figure, ax.get_figure(root=True))
 
 
 def axes_with_legend(n_groups: int) -> Axes:
@@ -37,18 +92,84 @@ def axes_with_legend(n_groups: int) -> Axes:
 
 def legend_height(n_entries: int) -> float:
     """Return the height in inches of a legend and its title."""
-    return 1 + HEIGHT_PER_ENTRY * n_entries
+    return 1 + HEIGHT_PER_ENTRY * min(n_entries, ENTRIES_PER_COLUMN)
 
 
 def add_legend(ax: Axes, title: str | None = None) -> None:
-    """Add a legend to the right of the axes, where it hides no line."""
+    """Add a legend to the right of the axes, where it hides nothing."""
+    n_entries = len(ax.get_legend_handles_labels()[1])
     ax.legend(
         loc="upper left",
         bbox_to_anchor=(1, 1),
         title=title,
+        ncols=max(1, ceil(n_entries / ENTRIES_PER_COLUMN)),
         fontsize=LEGEND_FONT_SIZE,
         title_fontsize=LEGEND_FONT_SIZE,
     )
+
+
+def legend_width(names: Sequence[str]) -> float:
+    """Return the width in inches of a legend of labels."""
+    n_columns = ceil(min(len(names), MAX_ENTRIES) / ENTRIES_PER_COLUMN)
+    longest = max((len(short_name(name)) for name in names), default=0)
+    return n_columns * (MARKER_WIDTH + CHARACTER_WIDTH * (longest + N_CELLS_LENGTH))
+
+
+def add_label_legend(
+    ax: Axes, colors: Mapping[str, Color], n_cells: pd.Series | None = None, *, inside: bool = False
+) -> None:
+    """Add a legend of labels, in columns.
+
+    Parameters
+    ----------
+    ax
+        The axes, or one of the axes of the figure.
+    colors
+        Color of each label, in the order of the legend.
+    n_cells
+        Number of cells of each label, by which the most frequent are chosen if there are too many; None: not known.
+    inside
+        If True, the legend belongs to the axes and is to their right. If False, it is to the right of the whole figure,
+        whose layout is "constrained" or "compressed".
+    """
+    names = list(colors)
+    if len(names) > MAX_ENTRIES:
+        frequent = names if n_cells is None else list(n_cells.index)
+        kept = set(frequent[: MAX_ENTRIES - 1])
+        names = [name for name in names if name in kept]
+    texts = [short_name(name) + ("" if n_cells is None else f" ({n_cells[name]:,})") for name in names]
+    style: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": LEGEND_MARKER_SIZE, "markeredgewidth": 0}
+    handles = [Line2D([], [], color=colors[name], **style) for name in names]
+    if len(names) < len(colors):
+        handles.append(Line2D([], [], color="none", **style))
+        texts.append(f"{len(colors) - len(names)} more labels")
+    place = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if inside else {"loc": "outside right upper"}
+    (ax if inside else root_figure(ax)).legend(
+        handles,
+        texts,
+        ncols=ceil(len(texts) / ENTRIES_PER_COLUMN),
+        fontsize=LEGEND_FONT_SIZE,
+        frameon=False,
+        handletextpad=0.2,
+        columnspacing=0.8,
+        **place,
+    )
+
+
+def short_name(name: object, length: int = MAX_NAME_LENGTH) -> str:
+    """Return a name of at most `length` characters, with an ellipsis in its middle.
+
+    Examples
+    --------
+    >>> short_name("a rather long name", 11)
+    'a rat…name'
+    """
+    # matplotlib would read text between two dollars as mathematics, and a leading underscore as "not in the legend"
+    text = str(name)
+    if len(text) > length:
+        half = (length - 1) // 2
+        text = f"{text[:half].rstrip()}…{text[-half:].lstrip()}"
+    return text.replace("$", r"\$")
 
 
 def group_values(by: CellGroups | None) -> CellGroups | str:
@@ -56,17 +177,21 @@ def group_values(by: CellGroups | None) -> CellGroups | str:
     return "all" if by is None else pd.Series(by).array
 
 
-def shades(n: int) -> list[Color]:
-    """Return `n` colors from dark to light."""
-    return list(matplotlib.colormaps["viridis"](np.linspace(0, MAX_SHADE, n)))
+def finish(axes: Axes | Sequence[Axes], *, show: bool, save: str | Path | None) -> None:
+    """Save the figure of some axes, and show it.
 
+    Parameters
+    ----------
+    axes
+        Axes of one figure.
+    show
+        Whether to call ``plt.show()``.
+    save
+        Path of the picture; None: no file is written.
+    """
+    if save is not None:
+        root_figure(axes if isinstance(axes, Axes) else axes[0]).savefig(save, dpi=SAVE_DPI, bbox_inches="tight")
+    if show:
+        import matplotlib.pyplot as plt
 
-def group_colors(by: CellGroups | None, n_groups: int) -> list[Color]:
-    """Return shades for groups with an order, and distinct colors for others."""
-    dtype = getattr(by, "dtype", None)
-    has_order = isinstance(dtype, pd.CategoricalDtype) and dtype.ordered
-    if has_order or n_groups == 1:
-        return shades(n_groups)
-    # adjacent shades of many groups look the same
-    colors = matplotlib.colormaps["tab10" if n_groups <= N_TAB10 else "tab20"]
-    return [np.asarray(colors(i % colors.N)) for i in range(n_groups)]
+        plt.show()

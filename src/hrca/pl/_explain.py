@@ -1,23 +1,36 @@
 """Contributions of genes to a label."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ._axes import MIN_HEIGHT, WIDTH, add_legend, new_axes
+from hrca._docs import docs
+
+from ._axes import MIN_HEIGHT, WIDTH, add_legend, finish, new_axes
 
 # Inches for the bar of a gene.
 HEIGHT_PER_GENE = 0.24
 
 # Color and name of each branch. The colors are told apart by readers with any color vision (Okabe and Ito).
 BRANCHES = {
-    "counts": ("#0072B2", "count likelihood"),
-    "network": ("#E69F00", "networks"),
-    "calibration": ("#999999", "calibration"),
+    "counts": ("#0072B2", "Count likelihood"),
+    "network": ("#E69F00", "Networks"),
+    "calibration": ("#999999", "Calibration"),
 }
 
 
-def explain(table: pd.DataFrame, cells: str | None = None, *, n_genes: int = 15, ax: Axes | None = None) -> Axes:
+@docs.dedent
+def explain(
+    table: pd.DataFrame,
+    cells: str | None = None,
+    *,
+    n_genes: int = 15,
+    ax: Axes | None = None,
+    show: bool = False,
+    save: str | Path | None = None,
+) -> Axes:
     """Plot what each gene contributes to the label of a cell or group, against another label.
 
     Bars to the right speak for the label, bars to the left against it. The parts of a bar are the branches of the
@@ -31,9 +44,9 @@ def explain(table: pd.DataFrame, cells: str | None = None, *, n_genes: int = 15,
         Name of the cell or group in the table. None: its only one.
     n_genes
         Maximum number of genes, those with the largest absolute contributions. Genes with a star are always shown.
-    ax
-        Axes to draw on. If None, axes of a new pyplot figure. The legend is beside the axes; a figure with
-        ``layout="constrained"`` has room for it.
+    %(plot_ax)s
+    %(plot_show)s
+    %(plot_save)s
 
     Returns
     -------
@@ -74,12 +87,13 @@ def explain(table: pd.DataFrame, cells: str | None = None, *, n_genes: int = 15,
     ax.set_yticks(np.arange(len(bars)), [str(row) for row in bars.index])
     ax.invert_yaxis()
     ax.set(
-        xlabel=f"contribution in nats  (\N{LEFTWARDS ARROW} {first['against']}   |   {first['label']} "
+        xlabel=f"Contribution in nats  (\N{LEFTWARDS ARROW} {first['against']}   |   {first['label']} "
         f"\N{RIGHTWARDS ARROW})\nsum of all rows: {total:+.1f}",
-        ylabel="gene (its counts)",
+        ylabel="Gene (its counts)",
         title=f"{first['cells']}{size}: {first['label']}, against {first['against']}",
     )
-    add_legend(ax, "* deleting these\nchanges the label" if unit["flips"].any() else None)
+    add_legend(ax, "* Deleting these\nchanges the label" if unit["flips"].any() else None)
+    finish(ax, show=show, save=save)
     return ax
 
 

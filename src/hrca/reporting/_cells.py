@@ -1,0 +1,239 @@
+"""Tables of the annotated cells: summary, labels, confusions, unlike cells, decisions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from hrca import metrics
+from hrca.pl._cells import counts_of
+from hrca.pl._palette import is_no_label
+
+# From this novel probability on, `predict` counts a cell as of none of the labels (hrca.prediction._probabilities).
+MIN_NOVEL_PROBABILITY = 0.5
+
+# A label with less confidence is more likely wrong than right.
+LOW_CONFIDENCE = 0.5
+
+# Cells whose counts are read: for depths, groups of unlike cells and a UMAP. More would not change the pictures.
+MAX_SAMPLE = 5_000
+
+
+@dataclass(frozen=True)
+class AnnotatedCells:
+    """The cells of a report, and the entries of their prediction.
+
+    Attributes
+    ----------
+    adata
+        The cells.
+    key
+        The `key_added` of the prediction.
+    true_labels_key, sample_key
+        Columns of obs with known labels and samples, or None.
+    """
+
+    adata: AnnData
+    key: str
+    true_labels_key: str | None = None
+    sample_key: str | None = None
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The record of the prediction in uns; empty without one."""
+        return self.adata.uns.get(self.key, {})
+
+    @cached_property
+    def labels(self) -> pd.Series:
+        """Predicted label of each cell, shape (n_obs,), without an index."""
+        return self.adata.obs[self.key].astype(str).where(self.adata.obs[self.key].notna()).reset_index(drop=True)
+
+    def column(self, ending: str) -> np.ndarray | None:
+        """Return a column of numbers of the prediction, shape (n_obs,); None if it is not there."""
+        name = f"{self.key}_{ending}"
+        return self.adata.obs[name].to_numpy(dtype=float) if name in self.adata.obs else None
+
+    @cached_property
+    def is_unlike(self) -> np.ndarray | None:
+        """Whether a cell is probably of none of the labels, shape (n_obs,); None if this was not estimated."""
+        probability = self.column("novel_probability")
+        return None if probability is None else probability >= MIN_NOVEL_PROBABILITY
+
+    @cached_property
+    def sample_rows(self) -> np.ndarray:
+        """Positions of at most MAX_SAMPLE cells, drawn at random."""
+        n = min(MAX_SAMPLE, self.adata.n_obs)
+        return np.sort(np.random.default_rng(0).choice(self.adata.n_obs, n, replace=False))
+
+    @cached_property
+    def gene_names(self) -> pd.Index:
+        """Names of the query's genes, as the prediction read them."""
+        return counts_of(self.adata, self.key)[1]
+
+    @cached_property
+    def sample_counts(self) -> Any:
+        """Counts of the sampled cells, shape (n_sample, n_vars)."""
+        return counts_of(self.adata, self.key)[0][self.sample_rows]
+
+    @cached_property
+    def median_depth(self) -> float:
+        """Median of the counts per cell."""
+        return float(np.median(np.asarray(self.sample_counts.sum(axis=1)).ravel()))
+
+    @cached_property
+    def known_cells(self) -> "KnownCells | None":
+        """The cells with a known and a predicted label; None without known labels, or if no cell has both."""
+        if self.true_labels_key is None:
+            return None
+        values = self.adata.obs[self.true_labels_key].reset_index(drop=True)
+        texts = values.astype(str)
+        has_both = values.notna() & self.labels.notna() & ~texts.map(is_no_label) & (texts != "")
+        rows = np.flatnonzero(has_both)
+        confidence = self.column("confidence")
+        return (
+            None
+            if not len(rows)
+            else KnownCells(
+                texts.to_numpy(dtype=str)[rows],
+                self.labels.to_numpy(dtype=str)[rows],
+                None if confidence is None else np.nan_to_num(confidence[rows]),
+                rows,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class KnownCells:
+    """Cells with a known label.
+
+    Attributes
+    ----------
+    true_labels, predicted
+        Known and predicted label, shape (n_known,).
+    confidence
+        Confidence of the predicted label, shape (n_known,); None without one.
+    rows
+        Positions among all cells, shape (n_known,).
+    """
+
+    true_labels: np.ndarray
+    predicted: np.ndarray
+    confidence: np.ndarray | None
+    rows: np.ndarray
+
+
+def summary(cells: AnnotatedCells) -> list[tuple[str, str, str]]:
+    """Return the numbers at the top of the report: name, value, explanation.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+    """
+    n_obs, confidence = cells.adata.n_obs, cells.column("confidence")
+    n_without = int((cells.labels.isna() | cells.labels.map(is_no_label)).sum())
+    found = [
+        ("Cells", f"{n_obs:,}", f"{cells.median_depth:,.0f} counts in the median cell"),
+        ("Labels", f"{cells.labels[~cells.labels.map(is_no_label)].nunique()}", "types that were found"),
+        ("Without a label", _percent(n_without / n_obs), f"{n_without:,} cells"),
+    ]
+    if confidence is not None:
+        low = float(np.nanmean(confidence < LOW_CONFIDENCE))
+        found.append(("Median confidence", f"{np.nanmedian(confidence):.2f}", f"{_percent(low)} of the cells below .5"))
+    if cells.is_unlike is not None:
+        n_unlike = int(cells.is_unlike.sum())
+        found.append(("Unlike the reference", _percent(n_unlike / n_obs), f"{n_unlike:,} cells of other types"))
+    if cells.known_cells is not None:
+        scores = metrics.annotation_scores(cells.known_cells.true_labels, cells.known_cells.predicted)
+        text = f"macro-F1 {scores['macro_f1']:.2f}, of {len(cells.known_cells.rows):,} cells"
+        found.append(("Correct", _percent(scores["accuracy"]), text))
+    return found
+
+
+def label_table(cells: AnnotatedCells) -> pd.DataFrame:
+    """Return a row for each label, the most frequent first, with texts for readers.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+    """
+    table = pd.DataFrame({"label": cells.labels.fillna("not predicted")})
+    columns = {"n": ("label", "size")}
+    for ending in ("confidence", "set_size", "novelty"):
+        values = cells.column(ending)
+        if values is not None:
+            table[ending] = values
+    table["low"] = table["confidence"] < LOW_CONFIDENCE if "confidence" in table else False
+    table["unlike"] = False if cells.is_unlike is None else cells.is_unlike
+    columns |= {name: (name, "median" if name == "confidence" else "mean") for name in table.columns[1:]}
+    grouped = table.groupby("label", observed=True).agg(**columns).sort_values("n", ascending=False, kind="stable")
+    shown = pd.DataFrame({"Label": grouped.index, "Cells": grouped["n"].map("{:,}".format)})
+    shown["Of all"] = (grouped["n"] / len(table)).map(_percent).to_numpy()
+    shown["Cells"] = grouped["n"].map("{:,}".format).to_numpy()
+    if "confidence" in grouped:
+        shown["Median confidence"] = grouped["confidence"].map("{:.2f}".format).to_numpy()
+        shown["Below .5"] = grouped["low"].map(_percent).to_numpy()
+    if cells.is_unlike is not None:
+        shown["Unlike"] = grouped["unlike"].map(_percent).to_numpy()
+    if "set_size" in grouped:
+        shown["Mean set size"] = grouped["set_size"].map("{:.1f}".format).to_numpy()
+    return shown.reset_index(drop=True)
+
+
+def decisions(cells: AnnotatedCells) -> list[tuple[str, str]]:
+    """Return the inputs of the prediction and its settings in words.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+    """
+    record = cells.record
+
+    def text(name: str) -> str | None:
+        value = record.get(name)
+        return None if value is None else str(value)
+
+    def yes(name: str) -> str | None:
+        value = record.get(name)
+        return None if value is None else "yes" if bool(value) else "no"
+
+    shared = None
+    if "n_shared_genes" in record:
+        shared = f"{int(record['n_shared_genes']):,} of the model's {int(record['n_genes']):,}"
+        if "gene_weight_fraction" in record:
+            fraction = _percent(float(record["gene_weight_fraction"]))
+            shared += f"; they have {fraction} of the information of its {record.get('gene_weight_of', 'genes')}"
+    lines = [
+        ("Matrix with the counts", text("layer")),
+        ("Names of the genes", text("gene_column")),
+        ("Genes of the cells", f"{len(cells.gene_names):,}"),
+        ("Genes of the model that the cells have", shared),
+        ("Platform factors used", yes("platform_correction")),
+        ("Standard deviation of the logs of the platform factors", _number(record.get("platform_log_sd"))),
+        ("Cells of none of the labels estimated", yes("open_set")),
+        ("Coverage of the prediction sets", _number(record.get("coverage"))),
+        ("Coverage for each label", yes("class_conditional") if "coverage" in record else None),
+        ("Minimum confidence", _number(record.get("min_confidence"))),
+        ("Level of the hierarchy", text("level")),
+        ("Fraction of known cells rejected as novel", _number(record.get("novelty_fpr"))),
+        ("Cells that were predicted", _number(record.get("n_predicted_cells"))),
+        ("Seed", text("seed")),
+        ("HRCA", text("hrca_version")),
+        ("Model", text("model_id")),
+    ]
+    return [(name, value) for name, value in lines if value is not None]
+
+
+def _number(value: Any) -> str | None:
+    return None if value is None else f"{float(value):.3g}"
+
+
+def _percent(fraction: float) -> str:
+    """Return a fraction in percent, with a decimal where it is small."""
+    return f"{fraction:.1%}" if 0 < fraction < 0.1 else f"{fraction:.0%}"

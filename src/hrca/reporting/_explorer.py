@@ -1,0 +1,94 @@
+"""The section that can be touched: places, labels and confidences of cells, in a form that a browser reads fast."""
+
+import base64
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from matplotlib import colors as mcolors
+
+from hrca.pl._cells import coordinates, with_categories
+from hrca.pl._palette import label_colors
+
+from ._cells import AnnotatedCells
+
+# Cells in the file; others are left out at random. Each takes six bytes, a third more as text.
+MAX_CELLS = 60_000
+
+# Places are whole numbers up to this one: a thousandth of a pixel on any screen.
+MAX_PLACE = 65_535
+
+# The shorter side of a section is drawn as at least this fraction of the longer one: cells may lie on a line.
+MIN_SIDE = 0.01
+
+
+def explorer(cells: AnnotatedCells) -> dict[str, Any] | None:
+    """Return the data of the section; None without coordinates.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+
+    Returns
+    -------
+    ``names``, ``colors`` and ``counts`` of the labels; ``samples``; ``width`` and ``height`` of each sample's places;
+    and in base64 ``x`` and ``y`` (16 bits), ``label``, ``sample`` and ``confidence`` in percent (8 bits).
+    """
+    if not {"spatial", "X_spatial"} & set(cells.adata.obsm):
+        return None
+    xy = coordinates(cells.adata, "spatial")
+    table = with_categories(AnnData(obs=cells.adata.obs, uns=dict(cells.adata.uns)), [cells.key])
+    labels = table.obs[cells.key].cat.remove_unused_categories()
+    names = list(labels.cat.categories)
+    if len(names) > np.iinfo(np.uint8).max:
+        return None
+    usable = np.flatnonzero(np.isfinite(xy).all(axis=1) & labels.notna().to_numpy())
+    rows = np.random.default_rng(0).permutation(usable)[:MAX_CELLS]
+    if not len(rows):
+        return None
+    sample_codes, samples = _samples(cells)
+    if len(samples) > np.iinfo(np.uint8).max:
+        sample_codes, samples = np.zeros(len(xy), dtype=int), ["all"]
+    places, sides = _places(xy[rows], sample_codes[rows], len(samples))
+    confidence = cells.column("confidence")
+    percent = np.zeros(len(rows)) if confidence is None else 100 * np.nan_to_num(confidence[rows])
+    colors = label_colors(table, [cells.key])
+    return {
+        "names": names,
+        "colors": [mcolors.to_hex(colors[name]) for name in names],
+        "counts": [int(n) for n in labels.value_counts().reindex(names)],
+        "samples": samples,
+        "sides": sides,
+        "n_drawn": len(rows),
+        "x": _text(places[:, 0].astype("<u2")),
+        "y": _text(places[:, 1].astype("<u2")),
+        "label": _text(labels.cat.codes.to_numpy()[rows].astype(np.uint8)),
+        "sample": _text(sample_codes[rows].astype(np.uint8)),
+        "confidence": _text(np.round(percent).astype(np.uint8)),
+    }
+
+
+def _places(xy: np.ndarray, sample_codes: np.ndarray, n_samples: int) -> tuple[np.ndarray, list[list[float]]]:
+    """Return the places as whole numbers, in one scale for both axes of a sample, and the sides of each sample."""
+    places = np.zeros(xy.shape, dtype=np.uint16)
+    sides = [[1.0, 1.0] for _ in range(n_samples)]
+    for code in np.unique(sample_codes):
+        members = sample_codes == code
+        low, side = xy[members].min(axis=0), np.ptp(xy[members], axis=0)
+        longest = max(side.max(), np.finfo(float).tiny)
+        places[members] = np.round((xy[members] - low) / longest * MAX_PLACE)
+        sides[code] = [float(value) for value in np.maximum(side / longest, MIN_SIDE)]
+    return places, sides
+
+
+def _samples(cells: AnnotatedCells) -> tuple[np.ndarray, list[str]]:
+    if cells.sample_key is None:
+        return np.zeros(cells.adata.n_obs, dtype=int), ["all"]
+    codes, names = pd.factorize(cells.adata.obs[cells.sample_key].astype(str), sort=True)
+    return codes, [str(name) for name in names]
+
+
+def _text(values: np.ndarray) -> str:
+    return base64.b64encode(values.tobytes()).decode()

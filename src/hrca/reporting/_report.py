@@ -1,0 +1,181 @@
+"""Assemble the report of a prediction and write it."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hrca import pl
+from hrca.model._model import HRCA
+from hrca.pl._cells import counts_of, table_of
+
+from ._cells import AnnotatedCells, decisions, label_table, summary
+from ._confusions import confusion_table
+from ._explorer import explorer
+from ._model_facts import LabelProfiles, check_model, model_card, profiles_of
+from ._pictures import Picture, embedding, frequent_groups, picture, sections
+from ._unlike import normalised_sample, unlike_groups
+
+TEMPLATE = "report.html.j2"
+
+# A label with fewer cells has no row in the picture of marker genes (hrca.pl._markers).
+MIN_MARKER_CELLS = 10
+
+
+def report(
+    adata: Any,
+    path: str | Path,
+    *,
+    key_added: str = "hrca",
+    model: HRCA | None = None,
+    true_labels_key: str | None = None,
+    sample_key: str | None = None,
+    microns_per_unit: float | None = None,
+    title: str | None = None,
+) -> Path:
+    """Write a report of a prediction: one HTML file, which a browser opens without a network.
+
+    It has the warnings of the prediction; labels and their confidence; the section and a UMAP; the composition of the
+    samples; cells of types that the reference lacks, with their genes; prediction sets; confusions, and the genes that
+    tell the confused labels apart; the inputs and decisions; and the model's card.
+
+    Parameters
+    ----------
+    adata
+        Cells after :meth:`hrca.HRCA.predict`: an AnnData, or a SpatialData with one annotated table. It does not
+        change.
+    path
+        The file to write. An existing one is replaced.
+    key_added
+        The `key_added` of the prediction.
+    model
+        The model of the prediction. It adds its card, its training, the marker genes of the labels in the reference,
+        and the genes behind the confusions. None: a report without these.
+    true_labels_key
+        Column of obs with known labels, if there are any: they add the confusion matrix and the reliability of the
+        confidences.
+    sample_key
+        Column of obs with the sample or section of each cell.
+    microns_per_unit
+        Length of one unit of the coordinates in micrometers; see :func:`hrca.pl.spatial`.
+    title
+        Title of the report. None: "Cell types" and the number of cells.
+
+    Returns
+    -------
+    The path.
+
+    Raises
+    ------
+    ValueError
+        If there is no prediction under this key, or no cell; a column is not in obs; the matrix that `predict` read is
+        not there; or `model` is not the model of the prediction.
+    FileNotFoundError
+        If the folder of `path` does not exist.
+
+    Examples
+    --------
+    >>> import anndata, tempfile
+    >>> obs = pd.DataFrame({"hrca": ["B"] * 12 + ["T"] * 12}, index=[f"cell{i}" for i in range(24)])
+    >>> counts = np.random.default_rng(0).poisson(2.0, (24, 5)).astype("float32")
+    >>> path = report(anndata.AnnData(counts, obs=obs), Path(tempfile.mkdtemp()) / "report.html")
+    >>> "24 cells" in path.read_text()
+    True
+    """
+    path = Path(path)
+    cells = _checked_cells(adata, path, key_added, true_labels_key, sample_key)
+    if model is not None:
+        check_model(model, cells.record)
+    sample = normalised_sample(cells)
+    profiles = (
+        None if model is None else profiles_of(model, cells.gene_names, int(cells.record.get("n_shared_genes", 0)))
+    )
+    context = {
+        "title": title or f"Cell types of {cells.adata.n_obs:,} cells",
+        "hrca_version": version("hrca"),
+        "n_obs": cells.adata.n_obs,
+        "warnings": [str(sentence) for sentence in np.atleast_1d(cells.record.get("warnings", []))],
+        "summary": summary(cells),
+        "labels": label_table(cells),
+        "explorer": explorer(cells),
+        "sections": sections(cells, microns_per_unit),
+        "umap": embedding(cells, sample),
+        "unlike": {"estimated": cells.is_unlike is not None, "groups": unlike_groups(cells, sample)},
+        "confusions": confusion_table(cells, profiles),
+        "labels_are_known": cells.known_cells is not None,
+        "decisions": decisions(cells),
+        "card": [] if model is None else model_card(model),
+        **_pictures(cells, model, profiles),
+    }
+    path.write_text(_render(context), encoding="utf-8")
+    return path
+
+
+def _checked_cells(
+    adata: Any, path: Path, key: str, true_labels_key: str | None, sample_key: str | None
+) -> AnnotatedCells:
+    """Return the cells of the report, before any long work.
+
+    Raises
+    ------
+    ValueError
+        See :func:`report`.
+    FileNotFoundError
+        See :func:`report`.
+    """
+    table = table_of(adata, key)
+    if table.n_obs == 0:
+        raise ValueError("A report needs at least one cell, but the object has none.")
+    for name, column in (("true_labels_key", true_labels_key), ("sample_key", sample_key)):
+        if column is not None and column not in table.obs:
+            raise ValueError(f"`{name}` must name a column of obs, got {column!r}; it has {list(table.obs)[:20]}.")
+    counts_of(table, key)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The folder of `path` must exist, but {str(path.parent)!r} does not. Create it first.")
+    return AnnotatedCells(table, key, true_labels_key, sample_key)
+
+
+def _pictures(cells: AnnotatedCells, model: HRCA | None, profiles: LabelProfiles | None) -> dict[str, Picture | None]:
+    """Return the pictures that depend on what the cells and the model have, or None in their place."""
+    adata, key = cells.adata, cells.key
+    frequent = frequent_groups(cells.labels)
+    novelty, labels = cells.column("novelty"), cells.labels.to_numpy()
+    found: dict[str, Picture | None] = dict.fromkeys(
+        ("composition", "markers", "novelty", "sets", "confusion", "reliability", "training")
+    )
+    if cells.sample_key is not None:
+        found["composition"] = picture(lambda: pl.composition(adata, cells.sample_key, key=key))
+    if cells.labels.value_counts().max() >= MIN_MARKER_CELLS:
+        genes = None if model is None or profiles is None else model.label_markers()
+        found["markers"] = picture(lambda: pl.markers(adata, genes, key=key))
+    if novelty is not None and np.isfinite(novelty[frequent]).any():
+        found["novelty"] = picture(lambda: pl.novelty(novelty[frequent], by=labels[frequent]))
+    if f"{key}_set" in adata.obsm:
+        sets = np.asarray(adata.obsm[f"{key}_set"], dtype=bool)
+        found["sets"] = picture(lambda: pl.set_sizes(pd.DataFrame(sets[frequent]), by=labels[frequent]))
+    if (known_cells := cells.known_cells) is not None:
+        found["confusion"] = picture(lambda: pl.confusion(known_cells.true_labels, known_cells.predicted))
+        if (confidence := known_cells.confidence) is not None:
+            found["reliability"] = picture(
+                lambda: pl.reliability(known_cells.true_labels, known_cells.predicted, confidence)
+            )
+    if model is not None and model.history:
+        history = model.history
+        found["training"] = picture(lambda: pl.training(history))
+    return found
+
+
+def _render(context: dict[str, Any]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    # autoescape: labels, columns and genes come from the user's file
+    environment = Environment(
+        loader=PackageLoader("hrca.reporting", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE).render(context)

@@ -1,0 +1,271 @@
+"""Sections, UMAPs, compositions, markers and trainings: what is drawn, in which colors, and what is refused."""
+
+from types import SimpleNamespace
+
+import anndata as ad
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import synthetic
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+
+from hrca.pl import composition, markers, spatial, training, umap
+from hrca.pl._palette import LABEL_COLORS, label_colors
+
+
+@pytest.fixture
+def cells() -> ad.AnnData:
+    """60 annotated cells of two samples: 40 a, 15 b, 4 Unknown, one missing."""
+    adata = synthetic(60)
+    labels = np.array(["a"] * 40 + ["b"] * 15 + ["Unknown"] * 4 + [None], dtype=object)
+    adata.obs["hrca"] = pd.Categorical(labels, categories=["a", "b", "Unknown"])
+    adata.obs["hrca_confidence"] = np.linspace(0, 1, 60, dtype=np.float32)
+    adata.obs["hrca_novelty"] = np.r_[np.nan, np.linspace(0, 1, 59)].astype(np.float32)
+    adata.obs["sample"] = ["one", "two"] * 30
+    rng = np.random.default_rng(0)
+    adata.obsm["spatial"] = rng.random((60, 3)) * [1000, 400, 1]
+    adata.obsm["X_umap"] = rng.random((60, 2))
+    return adata
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def drawn(ax) -> dict[tuple, int]:
+    """Number of points of each color."""
+    counts: dict[tuple, int] = {}
+    for points in ax.collections:
+        if len(points.get_offsets()):
+            color = tuple(points.get_facecolor()[0])
+            counts[color] = counts.get(color, 0) + len(points.get_offsets())
+    return counts
+
+
+def scale_bars(ax) -> list[str]:
+    return [bar.txt_label.get_text() for bar in ax.artists if isinstance(bar, AnchoredSizeBar)]
+
+
+@pytest.mark.parametrize("draw", [spatial, umap])
+def test_each_label_has_its_color_and_the_rarest_is_on_top(cells, draw):
+    cells.uns["hrca_colors"] = ["#111111", "#222222", "#333333"]
+    ax = draw(cells, ax=Figure().subplots())
+    # the missing cell, cells without a label, then from the most frequent label to the rarest
+    sizes = [len(points.get_offsets()) for points in ax.collections]
+    assert sizes == [1, 4, 40, 15]
+    assert drawn(ax) == {to_rgba("lightgray"): 1, to_rgba("#333333"): 4, to_rgba("#111111"): 40, to_rgba("#222222"): 15}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a (40)", "b (15)", "Unknown (4)"]
+    assert ax.get_title() == "Predicted label (60 cells)"
+    assert all(points.get_rasterized() for points in ax.collections)
+    assert "hrca_colors" in cells.uns and cells.obs["hrca"].cat.categories.tolist() == ["a", "b", "Unknown"]
+
+
+def test_a_section_has_equal_axes_that_point_down_and_a_bar_where_the_unit_is_known(cells):
+    ax = spatial(cells, ax=Figure().subplots())
+    assert ax.yaxis_inverted() and ax.get_aspect() == 1
+    assert ax.get_xlabel() == "x (unit not given)" and scale_bars(ax) == []
+    np.testing.assert_allclose(ax.collections[2].get_offsets(), cells.obsm["spatial"][:40, :2])
+    ax = spatial(cells, microns_per_unit=1, ax=Figure().subplots())
+    assert ax.get_xlabel() == "x (µm)" and scale_bars(ax) == ["200 µm"]
+    [bar] = [bar for bar in ax.artists if isinstance(bar, AnchoredSizeBar)]
+    assert bar.size_bar.get_children()[0].get_width() == 200
+    assert scale_bars(spatial(cells, microns_per_unit=100, ax=Figure().subplots())) == ["20 mm"]
+    # Visium HD, as squidpy and spatialdata-io keep it
+    cells.uns["spatial"] = {"section": {"scalefactors": {"microns_per_pixel": 0.1}}}
+    assert scale_bars(spatial(cells, ax=Figure().subplots())) == ["20 µm"]
+
+
+def test_every_sample_and_column_has_a_panel(cells):
+    axes = spatial(cells, ["hrca", "confidence", "novelty"], sample_key="sample")
+    assert [ax.get_title() for ax in axes[:3]] == [
+        "one: Predicted label (30 cells)",
+        "one: Confidence (30 cells)",
+        "one: Novelty (30 cells)",
+    ]
+    assert len(axes) == 6 and axes[3].get_title().startswith("two: ")
+    confidence = axes[1].collections[1]
+    assert confidence.get_clim() == (0, 1)
+    np.testing.assert_allclose(sorted(confidence.get_array()), cells.obs["hrca_confidence"][::2])
+    # the cell without novelty is gray
+    assert [len(points.get_offsets()) for points in axes[2].collections] == [1, 29]
+    assert len(axes[0].figure.legends) == 1
+
+
+def test_a_label_has_the_same_color_in_all_columns_and_plots(cells):
+    cells.obs["known"] = ["b"] * 30 + ["c"] * 30
+    both = umap(cells, ["known", "hrca"])
+    alone = umap(cells, ax=Figure().subplots())
+    assert drawn(both[1]) == drawn(alone)
+    assert to_rgba(LABEL_COLORS[1]) in drawn(both[0]) and to_rgba(LABEL_COLORS[1]) in drawn(alone)
+    assert [text.get_text() for text in both[0].figure.legends[0].get_texts()] == ["a", "b", "Unknown", "c"]
+
+
+def test_tables_of_spatialdata_are_found_and_their_regions_are_panels(cells):
+    cells.obs["region"] = pd.Categorical(["left"] * 30 + ["right"] * 30)
+    cells.uns["spatialdata_attrs"] = {"region_key": "region", "region": ["left", "right"], "instance_key": "id"}
+    sdata = SimpleNamespace(tables={"cells": cells, "bins": synthetic(3)})
+    assert [ax.get_title().split(":")[0] for ax in spatial(sdata)] == ["left", "right"]
+    with pytest.raises(ValueError, match="0 of \\['bins'\\]"):
+        spatial(SimpleNamespace(tables={"bins": synthetic(3)}))
+
+
+@pytest.mark.parametrize("names", [["text", 3, True], [False, True, True]])
+def test_groups_of_any_type_are_labels(cells, names):
+    cells.obs["group"] = pd.Series(names * 20, index=cells.obs_names, dtype=object)
+    ax = umap(cells, "group", ax=Figure().subplots())
+    assert sum(drawn(ax).values()) == 60
+    assert {text.get_text().split(" ")[0] for text in ax.get_legend().get_texts()} == {str(name) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        (lambda cells: None, {"key": "other"}, "obs must have the labels 'other'.*model.predict"),
+        (lambda cells: None, {"color": "entropy"}, "`color` must name a column of obs.*'entropy'"),
+        (lambda cells: None, {"color": []}, "got an empty list"),
+        (lambda cells: None, {"sample_key": "slide"}, "`sample_key` must name a column of obs, got 'slide'"),
+        (lambda cells: None, {"microns_per_unit": 0}, "`microns_per_unit` must be positive, got 0"),
+        (lambda cells: None, {"color": ["hrca", "confidence"], "ax": Figure().subplots()}, "`ax` can hold one panel"),
+        (
+            lambda cells: cells.obsm.pop("spatial"),
+            {},
+            "obsm must have 'spatial' or 'X_spatial'",
+        ),
+        (lambda cells: cells.obsm.update(spatial=np.zeros((60, 1))), {}, "must have two columns, x and y"),
+        (lambda cells: cells.obsm.update(spatial=np.full((60, 2), np.nan)), {}, "no finite number"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(cells, change, arguments, message):
+    change(cells)
+    with pytest.raises(ValueError, match=message):
+        spatial(cells, **arguments)
+
+
+def test_the_picture_is_written_and_shown(cells, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(1))
+    umap(cells, show=True, save=tmp_path / "umap.pdf")
+    assert (tmp_path / "umap.pdf").read_bytes().startswith(b"%PDF") and shown == [1]
+    umap(cells)
+    assert shown == [1]
+
+
+def cielab(color: str) -> np.ndarray:
+    """Lightness, red-green and yellow-blue of a color under daylight (CIE 1976; sRGB, IEC 61966-2-1)."""
+    rgb = np.array(to_rgba(color)[:3])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ linear
+    x, y, z = np.cbrt(xyz / [0.9505, 1, 1.0888])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_forty_labels_have_forty_colors_that_differ():
+    names = [f"type {i}" for i in range(40)]
+    obs = pd.DataFrame({"hrca": pd.Categorical(names, names)}, index=names)
+    colors = list(label_colors(ad.AnnData(obs=obs), ["hrca"]).values())
+    assert len(colors) == 40
+    lab = np.array([cielab(color) for color in (*colors, "lightgray", "white")])
+    distances = np.linalg.norm(lab[:, None] - lab[None], axis=2) + 1000 * np.eye(42)
+    assert distances[:, :40].min() > 20
+
+
+def test_the_legend_of_many_labels_is_in_columns_inside_the_figure():
+    n = 130
+    names = [f"a cell type with a rather long name {i}" for i in range(n)]
+    obs = pd.DataFrame({"hrca": pd.Categorical(names * 2, names)}, index=[str(i) for i in range(2 * n)])
+    adata = ad.AnnData(obs=obs, obsm={"spatial": np.random.default_rng(0).random((2 * n, 2))})
+    ax = spatial(adata)
+    figure = ax.figure
+    figure.canvas.draw()
+    [legend] = figure.legends
+    assert len(legend.get_texts()) == 100 and legend.get_texts()[-1].get_text() == "31 more labels"
+    extent = legend.get_window_extent()
+    assert figure.bbox.y0 <= extent.y0 and extent.x1 <= figure.bbox.x1
+    assert extent.x0 >= ax.get_window_extent().x1
+    assert ax.get_window_extent().width > 4 * figure.dpi
+
+
+def test_composition_draws_the_fractions_of_each_sample(cells):
+    cells.obs["slide"] = [1] * 40 + [2] * 20
+    ax = composition(cells, "slide", ax=Figure().subplots())
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["1 (40)", "2 (19)"]
+    widths = [[bar.get_width() for bar in bars] for bars in ax.containers]
+    np.testing.assert_allclose(widths, [[1, 0], [0, 15 / 19], [0, 4 / 19]])
+    assert [bars[0].get_facecolor() for bars in ax.containers] == [
+        to_rgba(color) for color in (LABEL_COLORS[0], LABEL_COLORS[1], "lightgray")
+    ]
+    with pytest.raises(ValueError, match="`by` must name a column of obs, got 'area'"):
+        composition(cells, "area")
+    cells.obs["slide"] = np.nan
+    with pytest.raises(ValueError, match="No cell has both"):
+        composition(cells, "slide")
+
+
+# of matplotlib, by way of scanpy
+@pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")
+def test_markers_are_the_genes_of_each_label():
+    adata = synthetic(90)
+    adata.obs["hrca"] = adata.obs["cell_type"].astype("category")
+    ax = markers(adata, n_genes=2)
+    genes = [int(tick.get_text().removeprefix("gene")) for tick in ax.get_xticklabels()]
+    # the genes of label i are those from 10 i to 10 i + 9
+    assert [gene // 10 for gene in genes] == [0, 0, 1, 1, 2, 2]
+    known = {"type 2": ["gene29", "absent"], "type 0": ["gene0"], "type 9": ["gene1"]}
+    ax = markers(adata, known)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["gene0", "gene29"]
+    table = pd.DataFrame([(label, gene) for label, genes in known.items() for gene in genes], columns=["label", "gene"])
+    again = markers(adata, table)
+    assert [tick.get_text() for tick in again.get_xticklabels()] == ["gene0", "gene29"]
+    with pytest.raises(ValueError, match="`genes` must name genes of the cells"):
+        markers(adata, {"type 0": ["absent"]})
+
+
+@pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")
+def test_markers_read_the_matrix_and_the_names_that_predict_read():
+    adata = synthetic(90)
+    adata.obs["hrca"] = adata.obs["cell_type"].astype("category")
+    adata.layers["counts"], adata.X = adata.X.copy(), None
+    adata.var["symbol"] = [f"G{i}" for i in range(60)]
+    adata.uns["hrca"] = {"layer": "counts", "gene_column": "symbol"}
+    ax = markers(adata, n_genes=1)
+    assert [int(tick.get_text()[1:]) // 10 for tick in ax.get_xticklabels()] == [0, 1, 2]
+    del adata.layers["counts"]
+    with pytest.raises(ValueError, match="read the counts from 'counts'"):
+        markers(adata)
+
+
+def test_markers_need_a_label_with_ten_cells(cells):
+    cells.obs["hrca"] = [f"type {i // 9}" for i in range(60)]
+    with pytest.raises(ValueError, match="must have 10 cells"):
+        markers(cells)
+
+
+def test_training_draws_losses_and_accuracies():
+    def frame(*values):
+        return pd.DataFrame({"x": values}, index=pd.RangeIndex(len(values), name="epoch"))
+
+    history = {
+        "pretrain_train_loss": frame(3.0, 2.0),
+        "pretrain_validation_loss": frame(2.5, np.nan),
+        "finetune_train_loss": frame(1.0, 0.5, 0.4),
+        "finetune_train_accuracy": frame(0.5, 0.75, 0.8),
+        "finetune_lr": frame(1, 1, 1),
+    }
+    axes = training(history)
+    assert [ax.get_title() for ax in axes] == ["Pre-training: loss", "Fine-tuning: loss", "Fine-tuning: accuracy"]
+    train, validation = axes[0].lines
+    np.testing.assert_allclose(train.get_xydata(), [[1, 3], [2, 2]])
+    np.testing.assert_allclose(validation.get_xydata(), [[1, 2.5]])
+    assert training(history, "finetune_accuracy", ax=Figure().subplots()).get_ylabel() == "Accuracy"
+    for empty in ({}, None):
+        with pytest.raises(ValueError, match="model.train"):
+            training(empty)
+    with pytest.raises(ValueError, match="got \\['adapt_loss'\\]; it has \\['pretrain_loss'"):
+        training(history, "adapt_loss")
+    with pytest.raises(ValueError, match="3 were asked for"):
+        training(history, ax=Figure().subplots())

@@ -1,0 +1,172 @@
+"""The report holds what the prediction found, warnings first, and nothing of the user's data can act in it."""
+
+import base64
+import html
+import re
+import struct
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import synthetic
+
+import hrca
+from hrca.prediction import _probabilities
+from hrca.reporting import _cells
+from hrca.reporting._pictures import MAX_BYTES, picture
+
+# of matplotlib, by way of scanpy
+pytestmark = pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")
+
+EVIL = "</script><script>document.title='hacked'</script>"
+
+
+@pytest.fixture
+def annotated(tiny_model) -> ad.AnnData:
+    """200 cells with coordinates, a UMAP, two samples and known labels, a tenth of them wrong, annotated."""
+    adata = synthetic(200, seed=3)
+    tiny_model.predict(adata, coverage=0.9, enable_progress_bar=False)
+    rng = np.random.default_rng(0)
+    adata.obsm["spatial"], adata.obsm["X_umap"] = rng.random((200, 2)) * 500, rng.random((200, 2))
+    adata.obs["sample"] = ["one", "two"] * 100
+    adata.obs["known"] = adata.obs["hrca"].astype(str).where(np.arange(200) % 10 > 0, "type 1")
+    return adata
+
+
+def write(adata, folder, **arguments) -> str:
+    return hrca.report(adata, folder / "report.html", **arguments).read_text()
+
+
+def text_of(page: str) -> str:
+    """The visible text, in which entities are characters."""
+    body = re.sub(r"<(style|script).*?</\1>", "", page, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def test_the_report_has_all_parts_and_loads_nothing(annotated, tiny_model, tmp_path):
+    page = write(
+        annotated, tmp_path, model=tiny_model, true_labels_key="known", sample_key="sample", microns_per_unit=1
+    )
+    text = text_of(page)
+    for part in (
+        "Cell types of 200 cells",
+        "Labels and confidence",
+        "Section",
+        "UMAP",
+        "Composition",
+        "Cells unlike",
+        "Prediction sets",
+        "Confusions",
+        "Inputs and decisions",
+        "The model",
+        "60 of the model's 60",
+        tiny_model.model_id_,
+        "Known label",
+        "macro-F1",
+    ):
+        assert part in text, part
+    # pictures: markers, three or two sections, UMAP, composition, novelty, sets, confusion, reliability, training
+    assert page.count("data:image/png;base64,") >= 9
+    assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page) == []
+    assert "http" not in page.replace("http-equiv", "")
+    assert len(page) < 5_000_000
+
+
+def test_the_object_does_not_change(annotated, tmp_path):
+    annotated.obs["text"] = "a"
+    before = annotated.copy()
+    write(annotated, tmp_path, sample_key="sample")
+    pd.testing.assert_frame_equal(annotated.obs, before.obs)
+    assert (annotated.X != before.X).nnz == 0
+    assert set(annotated.uns) == set(before.uns) and set(annotated.obsm) == set(before.obsm)
+
+
+def test_warnings_come_before_everything_else(annotated, tmp_path):
+    annotated.uns["hrca"]["warnings"] = np.array(["Most cells are odd & <b>strange</b>."])
+    page = write(annotated, tmp_path)
+    assert "Most cells are odd &amp; &lt;b&gt;strange&lt;/b&gt;." in page
+    assert page.index("Most cells are odd") < page.index('class="numbers"') < page.index('id="labels"')
+    annotated.uns["hrca"]["warnings"] = np.array([], dtype=str)
+    assert "The prediction gave no warning." in write(annotated, tmp_path)
+
+
+def test_text_of_the_user_cannot_act(annotated, tmp_path):
+    annotated.obs["hrca"] = annotated.obs["hrca"].cat.rename_categories({"type 0": EVIL})
+    annotated.obs["sample"] = annotated.obs["sample"].replace({"one": EVIL})
+    image = '"><img src=x onerror=alert(1)>'
+    annotated.obs["known"] = annotated.obs["known"].replace({"type 0": EVIL, "type 2": image})
+    annotated.uns["hrca"]["labels"] = np.array([EVIL, "type 1", "type 2"])
+    annotated.uns["hrca"]["layer"] = "X"
+    page = write(annotated, tmp_path, sample_key="sample", true_labels_key="known", title=EVIL)
+    assert EVIL not in page and "<img src=x" not in page
+    assert html.escape(EVIL) in page or EVIL in html.unescape(page)
+    assert page.count("<script") == 1
+
+
+def test_without_anything_but_labels_there_is_a_report(tmp_path):
+    adata = synthetic(40)
+    adata.obs["mine"] = adata.obs["cell_type"]
+    text = text_of(write(adata, tmp_path, key_added="mine"))
+    assert "It was not estimated which cells are of none of the labels" in text
+    assert "made without the model" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "error", "message"),
+    [
+        (lambda a: None, {"key_added": "other"}, ValueError, "obs must have the labels 'other'"),
+        (
+            lambda a: None,
+            {"true_labels_key": "no"},
+            ValueError,
+            "`true_labels_key` must name a column of obs",
+        ),
+        (lambda a: None, {"sample_key": "no"}, ValueError, "`sample_key` must name a column of obs, got 'no'"),
+        (lambda a: a.uns["hrca"].update(layer="gone"), {}, ValueError, "read the counts from 'gone'"),
+        (lambda a: a.uns["hrca"].update(model_id="other"), {"model": 1}, ValueError, "must be the model of the predic"),
+    ],
+)
+def test_what_cannot_be_reported_is_refused(annotated, tiny_model, tmp_path, change, arguments, error, message):
+    change(annotated)
+    if "model" in arguments:
+        arguments = {"model": tiny_model}
+    with pytest.raises(error, match=message):
+        write(annotated, tmp_path, **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_and_an_empty_object_are_refused(annotated, tmp_path):
+    with pytest.raises(FileNotFoundError, match="The folder of `path` must exist"):
+        hrca.report(annotated, tmp_path / "no" / "report.html")
+    with pytest.raises(ValueError, match="at least one cell"):
+        hrca.report(annotated[:0].copy(), tmp_path / "report.html")
+
+
+def test_a_umap_is_computed_where_none_is_there(annotated, tmp_path):
+    del annotated.obsm["X_umap"]
+    text = text_of(write(annotated, tmp_path))
+    assert "UMAP of all cells, from principal components" in text
+
+
+def test_unlike_is_what_predict_calls_novel():
+    assert _cells.MIN_NOVEL_PROBABILITY == _probabilities.MIN_NOVEL_PROBABILITY
+
+
+def test_a_large_picture_is_made_small():
+    def draw():
+        import matplotlib.pyplot as plt
+
+        ax = plt.figure(figsize=(20, 20)).subplots()
+        ax.imshow(np.random.default_rng(0).random((2000, 2000, 3)), aspect="auto", interpolation="nearest")
+        return ax
+
+    drawn = picture(draw)
+    png = base64.b64decode(drawn.source.split(",")[1])
+    assert len(png) <= MAX_BYTES
+    assert struct.unpack(">II", png[16:24]) == (drawn.width, drawn.height)
+
+
+def test_the_template_is_in_the_package():
+    assert (Path(hrca.__file__).parent / "reporting" / "report.html.j2").is_file()

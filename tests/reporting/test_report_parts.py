@@ -1,0 +1,134 @@
+"""Confusions and their genes, groups of unlike cells, profiles of a model, and the data of the map."""
+
+import base64
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import synthetic
+
+from hrca.reporting._cells import AnnotatedCells, label_table, summary
+from hrca.reporting._confusions import confusion_table, confusions
+from hrca.reporting._explorer import explorer
+from hrca.reporting._model_facts import LabelProfiles, profiles_of
+from hrca.reporting._unlike import normalised_sample, unlike_groups
+
+
+@pytest.fixture
+def labelled() -> ad.AnnData:
+    """90 cells; ten cells of type 0 are called type 1, and express its genes."""
+    adata = synthetic(90)
+    wrong = np.arange(0, 30, 3)
+    adata.obs["hrca"] = adata.obs["cell_type"].where(~np.isin(np.arange(90), wrong), "type 1").astype("category")
+    counts = adata.X.toarray()
+    counts[wrong, 10:20], counts[wrong, 0:10] = 4, 0
+    adata.X = counts
+    adata.obs["hrca_confidence"] = np.linspace(0, 1, 90)
+    return adata
+
+
+def test_known_confusions_are_explained_by_the_cells(labelled):
+    cells = AnnotatedCells(labelled, "hrca", true_labels_key="cell_type")
+    [pair] = confusions(cells)
+    assert (pair.one, pair.two, pair.n_cells) == ("type 0", "type 1", 10)
+    [row] = confusion_table(cells, None)
+    # genes of type 0 and type 1 tell them apart; the confused cells are like type 1
+    for gene, (correct, confused, other) in row["genes"]:
+        number = int(gene.removeprefix("gene"))
+        assert number < 20
+        assert abs(float(confused) - float(other)) < abs(float(confused) - float(correct))
+    labelled.obs["cell_type"] = labelled.obs["hrca"]
+    assert confusions(AnnotatedCells(labelled, "hrca", true_labels_key="cell_type")) == []
+
+
+def test_possible_confusions_are_sums_of_probabilities(labelled):
+    table = np.tile([0.7, 0.2, 0.1], (90, 1))
+    table = np.array([np.roll(row, int(name[-1])) for row, name in zip(table, labelled.obs["hrca"], strict=True)])
+    labelled.obsm["hrca_probabilities"] = table
+    labelled.uns["hrca"] = {"labels": np.array(["type 0", "type 1", "type 2"])}
+    found = confusions(AnnotatedCells(labelled, "hrca"))
+    counts = labelled.obs["hrca"].value_counts()
+    assert (found[0].one, found[0].two) == ("type 1", "type 2")
+    assert found[0].n_cells == pytest.approx(0.2 * counts["type 1"])
+    assert len(found[0].rows[1]) == round(0.2 * counts["type 1"])
+    del labelled.obsm["hrca_probabilities"]
+    assert confusions(AnnotatedCells(labelled, "hrca")) == []
+
+
+def test_genes_that_the_query_lacks_are_named(labelled):
+    fractions = np.full((2, 5), 0.05)
+    fractions[0, :2] = [0.8, 0.05]
+    fractions[1, :2] = [0.05, 0.8]
+    genes = pd.Index(["absent", "GENE10", "gene3", "gene4", "gene5"])
+    profiles = LabelProfiles(fractions, ["type 0", "type 1"], genes, np.array([False, True, True, True, True]))
+    [row] = confusion_table(AnnotatedCells(labelled, "hrca", true_labels_key="cell_type"), profiles)
+    assert row["fraction"] == pytest.approx(0.5)
+    (absent, none), (gene10, means) = row["genes"]
+    assert (absent, none, gene10) == ("absent", None, "GENE10")
+    assert float(means[0]) < float(means[1])
+
+
+def test_profiles_of_a_model_know_which_genes_the_query_has(tiny_model):
+    profiles = profiles_of(tiny_model, pd.Index([f"GENE{i}" for i in range(30)]), 30)
+    np.testing.assert_allclose(profiles.fractions.sum(axis=1), 1)
+    assert profiles.present.tolist() == [True] * 30 + [False] * 30
+    first, second = (int(gene[4:]) // 10 for gene in profiles.distinguishing_genes("type 0", "type 2", 2))
+    assert {first, second} <= {0, 2}
+    # found by a table of names: no name is the same
+    assert profiles_of(tiny_model, pd.Index(["ENSG1"]), 60).present.all()
+
+
+def test_unlike_cells_are_grouped_and_have_their_genes():
+    adata = synthetic(300)
+    adata.obs["hrca"] = adata.obs["cell_type"].astype("category")
+    counts = adata.X.toarray()
+    rng = np.random.default_rng(0)
+    counts[:60] = rng.poisson(0.3, (60, 60))
+    counts[:30, 40:45] += 5
+    counts[30:60, 50:55] += 5
+    adata.X = counts
+    adata.obs["hrca_novel_probability"] = np.r_[np.ones(60), np.zeros(240)]
+    cells = AnnotatedCells(adata, "hrca")
+    groups = unlike_groups(cells, normalised_sample(cells))
+    assert sum(group["n_cells"] for group in groups) == 60
+    genes = [{int(gene[4:]) // 5 for gene in group["genes"][:4]} for group in groups]
+    assert {8} in genes and {10} in genes
+    adata.obs["hrca_novel_probability"] = 0.0
+    cells = AnnotatedCells(adata, "hrca")
+    assert unlike_groups(cells, normalised_sample(cells)) == []
+
+
+def test_all_cells_may_be_unlike():
+    adata = synthetic(60)
+    adata.obs["hrca"] = adata.obs["cell_type"].astype("category")
+    adata.obs["hrca_novel_probability"] = 1.0
+    cells = AnnotatedCells(adata, "hrca")
+    assert sum(group["n_cells"] for group in unlike_groups(cells, normalised_sample(cells))) == 60
+
+
+def test_summary_and_labels_count_the_cells(labelled):
+    labelled.obs["hrca"] = labelled.obs["hrca"].cat.add_categories("Unknown")
+    labelled.obs.iloc[0, labelled.obs.columns.get_loc("hrca")] = "Unknown"
+    cells = AnnotatedCells(labelled, "hrca", true_labels_key="cell_type")
+    numbers = {name: value for name, value, _ in summary(cells)}
+    assert numbers["Cells"] == "90" and numbers["Without a label"] == "1.1%" and numbers["Labels"] == "3"
+    assert numbers["Correct"] == f"{80 / 90:.0%}"
+    table = label_table(cells).set_index("Label")
+    assert table.loc["type 1", "Cells"] == "39" and table.loc["Unknown", "Cells"] == "1"
+    assert table["Cells"].astype(int).is_monotonic_decreasing
+
+
+def test_the_map_has_the_places_in_equal_scale():
+    adata = synthetic(4)
+    adata.obs["hrca"] = pd.Categorical(["b", "a", "b", None], ["a", "b", "Unknown"])
+    adata.obs["hrca_confidence"] = [0.5, 1.0, 0.0, 0.0]
+    adata.obsm["spatial"] = np.array([[10.0, 10], [20, 10], [20, 15], [np.nan, 0]])
+    data = explorer(AnnotatedCells(adata, "hrca"))
+    x, y = (np.frombuffer(base64.b64decode(data[axis]), "<u2") for axis in "xy")
+    label, confidence = (np.frombuffer(base64.b64decode(data[name]), np.uint8) for name in ("label", "confidence"))
+    cells = {(data["names"][c], int(q)): (int(a), int(b)) for c, q, a, b in zip(label, confidence, x, y, strict=True)}
+    assert cells == {("b", 50): (0, 0), ("a", 100): (65535, 0), ("b", 0): (65535, 32768)}
+    assert data["sides"] == [[1.0, 0.5]] and data["counts"] == [1, 2]
+    del adata.obsm["spatial"]
+    assert explorer(AnnotatedCells(adata, "hrca")) is None
