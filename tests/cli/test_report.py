@@ -7,9 +7,8 @@ import shutil
 import pytest
 from shell import call
 
+import hrca
 from hrca.cli.report import REPORT_FLAGS
-
-reporting = pytest.importorskip("hrca.reporting")
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def annotated(files, tmp_path, capsys):
 
 
 def test_parameters_and_flags_are_the_same():
-    parameters = inspect.signature(reporting.report).parameters
+    parameters = inspect.signature(hrca.report).parameters
     assert sorted([*(flag.parameter for flag in REPORT_FLAGS), "adata", "path", "model"]) == sorted(parameters)
     assert {flag.parameter: flag.default for flag in REPORT_FLAGS} == {
         flag.parameter: parameters[flag.parameter].default for flag in REPORT_FLAGS

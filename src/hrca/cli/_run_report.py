@@ -1,14 +1,15 @@
 """Write the report of an annotated file, and pictures."""
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from anndata import AnnData
 
+from hrca import pl
 from hrca.io import read_cells
 from hrca.model._model import HRCA
+from hrca.reporting import report
 
 from ._flags import arguments_of
 from .report import REPORT_FLAGS
@@ -48,7 +49,7 @@ def write_report(
     _check_columns(adata, path, arguments)
     out.parent.mkdir(parents=True, exist_ok=True)
     model = None if folder is None else HRCA.load(folder, accelerator="cpu")
-    importlib.import_module("hrca.reporting").report(adata, out, model=model, **arguments)
+    report(adata, out, model=model, **arguments)
     return [out, *([] if pictures is None else _draw(adata, pictures, arguments))]
 
 
@@ -66,7 +67,6 @@ def _check_columns(adata: AnnData, path: Path, arguments: Mapping[str, Any]) -> 
 
 def _draw(adata: AnnData, folder: Path, arguments: Mapping[str, Any]) -> list[Path]:
     """Draw what the cells have: the section, the UMAP, the composition of the samples."""
-    pl: Any = importlib.import_module("hrca.pl")
     key, sample_key = arguments["key_added"], arguments["sample_key"]
     folder.mkdir(parents=True, exist_ok=True)
     written = []
