@@ -54,8 +54,9 @@ def markers(
         Cells after :meth:`hrca.HRCA.predict`.
     genes
         The genes of each label: a mapping, or the table of :meth:`hrca.HRCA.label_markers`, the genes of the
-        reference. Genes that the cells lack are left out. None: the genes that distinguish the label in these cells, by Welch's t test in
-        ``scanpy.tl.rank_genes_groups``. They describe the labels, but do not confirm them independently.
+        reference. Genes that the cells lack are left out. None: the genes that distinguish the label in these cells,
+        by Welch's t test in ``scanpy.tl.rank_genes_groups``. They describe the labels, but do not confirm them
+        independently.
     %(plot_key)s
     n_genes
         Number of genes of each label. None: 3 for at most 15 labels, 2 for at most 22, else 1.
