@@ -4,9 +4,12 @@ import sys
 
 import pandas as pd
 import pytest
+from conftest import synthetic
 
+from benchmarks.common.data import ReferenceQueryPair
 from benchmarks.common.results import RESULTS
-from benchmarks.cost import prediction, streaming, training, validation
+from benchmarks.cost import cells_per_label, prediction, streaming, training, validation
+from hrca.train._trainingplans import FinetunePlan, PretrainPlan
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -52,3 +55,15 @@ def test_streaming(tmp_path, monkeypatch):
     rows = _rows(monkeypatch, tmp_path, streaming, "--folder", str(folder), "--sizes", "300")
     assert rows["n_labelled"].tolist() == [300]
     assert not list(folder.iterdir())
+
+
+def test_cells_per_label(tmp_path, monkeypatch):
+    pair = ReferenceQueryPair(synthetic(200), synthetic(50, seed=1), "cell_type")
+    monkeypatch.setattr(cells_per_label, "read_pair", lambda spec, data: pair)
+    monkeypatch.setattr(cells_per_label, "PANEL", "50 variable")
+    for plan in (PretrainPlan, FinetunePlan):
+        monkeypatch.setattr(plan, "default_steps", 10)
+    arguments = ("--data", "unused", "--seeds", "1", "--limits", "20", "none")
+    rows = _rows(monkeypatch, tmp_path, cells_per_label, *arguments)
+    assert rows.groupby("pair")["limit"].unique().map(list).tolist() == [["20", "none"]] * 2
+    assert rows["macro_f1"].between(0, 1).all()

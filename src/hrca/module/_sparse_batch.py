@@ -53,11 +53,14 @@ def with_values(batch: Float[Tensor, "n_obs n_genes"], values: Float[Tensor, " n
 
 def entry_rows(batch: Float[Tensor, "n_obs n_genes"]) -> Int[Tensor, " n_entries"]:
     """Return the row of each stored entry of a CSR tensor."""
-    crow = batch.crow_indices()
-    # the number of entries is given, since torch would otherwise wait for the device
-    n_entries = batch.col_indices().shape[0]
-    rows = torch.arange(len(crow) - 1, device=crow.device)
-    return torch.repeat_interleave(rows, crow.diff().long(), output_size=n_entries)
+    return for_entries(batch, torch.arange(batch.shape[0], device=batch.device))
+
+
+def for_entries(batch: Float[Tensor, "n_obs n_genes"], row_values: Tensor) -> Tensor:
+    """Return the value of its row for each stored entry of a CSR tensor, shape (n_entries,), from those of the rows."""
+    n_entries = batch.crow_indices().diff().long()
+    # their sum is given, since torch would otherwise wait for the device
+    return torch.repeat_interleave(row_values, n_entries, output_size=batch.col_indices().shape[0])
 
 
 def row_sums(batch: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs 1"]:

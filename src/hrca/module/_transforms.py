@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn.preprocessing import normalize
 from torch import Tensor
 
-from ._sparse_batch import drop_zeros, entry_rows, is_sparse, row_sums, with_values
+from ._sparse_batch import drop_zeros, for_entries, is_sparse, row_sums, with_values
 
 Corruption = Literal["thin", "mask", "none"]
 
@@ -66,7 +66,7 @@ def log_normalize(counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_ob
     if is_sparse(counts):
         total = row_sums(counts)
         scale = TARGET_SUM / total.where(total > 0, 1.0)
-        return with_values(counts, torch.log1p(counts.values() * scale[entry_rows(counts), 0]))
+        return with_values(counts, torch.log1p(counts.values() * for_entries(counts, scale[:, 0])))
     total = counts.sum(dim=1, keepdim=True)
     return torch.log1p(counts * (TARGET_SUM / total.where(total > 0, 1.0)))
 
@@ -156,7 +156,7 @@ def thin_counts(
     Thinned counts, shape (n_obs, n_genes).
     """
     if is_sparse(counts):
-        drawn = _draw_binomial(counts.values(), kept_fraction[entry_rows(counts), 0], generator)
+        drawn = _draw_binomial(counts.values(), for_entries(counts, kept_fraction[:, 0]), generator)
         return drop_zeros(with_values(counts, drawn))
     thinned = torch.zeros_like(counts)
     # Zeros stay zeros. Drawing only for the other entries saves time in proportion to the sparsity.

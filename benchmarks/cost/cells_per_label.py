@@ -1,10 +1,10 @@
 """Accuracy of default training by the number of cells of a label that fine-tuning uses.
 
-    python -m benchmarks.accuracy.cells_per_label --data DATA [--limits 50 200 none] [--seeds 3] [--out FOLDER]
+    python -m benchmarks.cost.cells_per_label --data DATA [--limits 50 200 none] [--seeds 3] [--out FOLDER]
 
 It trains a laptop-size model on two references of blood, restricted to their 300 most variable genes, for each
 ``max_cells_per_label`` and seed, and scores the whole and the sparse query. It writes
-``benchmarks/results/accuracy/cells_per_label.csv``. Rows in the file are not measured again: give ``--out`` to repeat
+``benchmarks/results/cost/cells_per_label.csv``. Rows in the file are not measured again: give ``--out`` to repeat
 them.
 """
 
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the h5ad files")
     parser.add_argument("--limits", nargs="+", default=["50", "200", NO_LIMIT])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULTS / "accuracy", help="folder of the results")
+    parser.add_argument("--out", type=Path, default=RESULTS / "cost", help="folder of the results")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     table = Table(arguments.out / "cells_per_label.csv", KEY)
