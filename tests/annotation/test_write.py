@@ -191,6 +191,14 @@ def test_entries_of_the_user_are_not_replaced(tiny_model, target, options, words
     pd.testing.assert_frame_equal(read_obs(), before)
 
 
+def test_a_column_of_a_collection_alone_is_not_replaced(tiny_model, query):
+    collection = AnnCollection([query[:9].copy(), query[9:].copy()], index_unique="-")
+    collection.obs["hrca"] = "by hand"
+    with pytest.raises(ValueError, match=r"obs of the collection has 'hrca'. Choose another `key_added`"):
+        tiny_model.predict(collection)
+    assert set(collection.obs["hrca"]) == {"by hand"}
+
+
 def test_the_way_out_of_a_column_of_the_user_works(tiny_model, query):
     query.obs["cell_type"] = "by hand"
     with pytest.raises(ValueError) as error:
@@ -211,11 +219,21 @@ def test_entries_of_a_prediction_are_replaced(tiny_model, query, format, tmp_pat
         getattr(query, f"write_{format}")(target)
     elif format == "collection":
         target = AnnCollection([query[:9].copy(), query[9:].copy()], index_unique="-")
-    first = tiny_model.predict(target, ontology_terms=TERMS, coverage=0.9)
-    tiny_model.predict(target)  # keeps the columns of CELLxGENE's schema, and the record of them
-    second = tiny_model.predict(target, ontology_terms=TERMS, indices=[3, 4])
-    assert len(first) == query.n_obs
-    assert len(second) == 2
+
+    def written():
+        return {
+            "object": lambda: query,
+            "h5ad": lambda: ad.read_h5ad(target),
+            "zarr": lambda: ad.read_zarr(target),
+        }.get(format, lambda: ad.concat(target.adatas, merge="same", uns_merge="same"))()
+
+    tiny_model.predict(target, ontology_terms=TERMS, coverage=0.9)
+    assert {"hrca_set_size", "cell_type"} <= set(written().obs)
+    tiny_model.predict(target)
+    assert "hrca_set_size" not in written().obs
+    assert "cell_type" in written().obs
+    tiny_model.predict(target, ontology_terms=TERMS, indices=[3, 4])
+    np.testing.assert_array_equal(np.flatnonzero(written().obs["hrca"].notna()), [3, 4])
 
 
 def with_one_bad_cell(n_obs: int = 3_000) -> ad.AnnData:

@@ -209,7 +209,7 @@ def test_a_reference_with_other_labels_raises(saved):
 
 
 @pytest.mark.parametrize(
-    ("adata", "words"), [("ref.h5ad", r"'ref.h5ad': read it first, `anndata.read_h5ad"), (True, "got True: None or")]
+    ("adata", "words"), [("ref.h5ad", r"'ref.h5ad'. Read it first: `anndata.read_h5ad"), (True, "got True. None loads")]
 )
 def test_a_reference_that_is_no_object_raises(saved, adata, words):
     with pytest.raises(TypeError, match=words):
@@ -334,10 +334,11 @@ def test_a_model_of_another_class_raises(tmp_path):
 
 def test_weights_that_are_no_numbers_raise(tiny_model, tmp_path):
     model = untrained()
-    for name, broken in (("gene_ae.encoder_input.0.weight", "nan"), ("gene_mask", "nan"), ("output.weight", "inf")):
+    first = "gene_ae.encoder_input.0.weight"
+    for name, broken in ((first, "nan"), (first, "inf"), ("gene_mask", "nan"), ("output.weight", "inf")):
         weights = {k: v.clone() for k, v in tiny_model.module.state_dict().items()}
         name = next(key for key in weights if key.endswith(name))
-        weights[name].view(-1)[0] = float(broken)
+        weights[name][(0,) * weights[name].ndim] = float(broken)
         model.module.load_state_dict(weights)
         model._mark_fitted(is_finetuned=True)
         model.save(tmp_path / "model", overwrite=True)

@@ -14,9 +14,9 @@ from lightning.pytorch.callbacks import Callback
 import hrca
 
 
-def new_model(adata, labels_key="cell_type") -> hrca.HRCA:
+def new_model(adata, labels_key="cell_type", **arguments) -> hrca.HRCA:
     hrca.HRCA.setup_anndata(adata, labels_key=labels_key)
-    return hrca.HRCA(adata, **TINY)
+    return hrca.HRCA(adata, **TINY, **arguments)
 
 
 def state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -217,9 +217,12 @@ def test_bad_arguments_raise(reference, arguments, words):
 
 
 @pytest.mark.parametrize("train_size", [0.9, 1.0])
-def test_a_learning_rate_that_ruins_the_networks_is_warned_of(reference, train_size):
-    model = new_model(reference)
-    with pytest.warns(UserWarning, match="The classifier has learned nothing in finetune: .*a lower `lr`") as record:
+@pytest.mark.parametrize("count_likelihood", [True, False])
+def test_a_learning_rate_at_which_the_loss_diverges_is_warned_of(reference, train_size, count_likelihood):
+    model = new_model(reference, count_likelihood=count_likelihood)
+    cause = "Labels then come from the count likelihood alone" if count_likelihood else "Its labels are guesses"
+    message = f"The classifier has learned nothing in finetune: .*{cause}: train a new model with a lower `lr`"
+    with pytest.warns(UserWarning, match=message) as record:
         model.train(8, pretrain_epochs=1, lr=100, batch_size=32, train_size=train_size, **QUIET)
     assert record[0].filename == __file__
     with warnings.catch_warnings():

@@ -125,7 +125,10 @@ def full_disk_errors(folder: Path, needed: int) -> Iterator[None]:
         code = _full_disk_code(error)
         if code is None:
             raise
-        raise _no_space(folder, needed, f"{_size(free)} are free, and the system says: {os.strerror(code)}") from error
+        available = (
+            f"{_size(free)} are free" if code == errno.ENOSPC else f"the system allows less: {os.strerror(code)}"
+        )
+        raise _no_space(folder, needed, available) from error
 
 
 def _full_disk_code(error: OSError) -> int | None:

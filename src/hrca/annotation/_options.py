@@ -102,8 +102,13 @@ class PredictOptions:
         """
         for name in ("min_confidence", "novelty_fpr", "coverage"):
             value = getattr(self, name)
-            if not (isinstance(value, numbers.Real) or (value is None and name != "min_confidence")):
-                raise TypeError(f"`{name}` must be a number, got {value!r}.")
+            may_be_none = name != "min_confidence"
+            if not (isinstance(value, numbers.Real) or (value is None and may_be_none)) or isinstance(value, bool):
+                usual = 0.05 if name == "novelty_fpr" else 0.9
+                raise TypeError(
+                    f"`{name}` must be a number{' or None' if may_be_none else ''}, got {value!r}. A usual value is "
+                    f"{usual}."
+                )
         if self.level is not None:
             _check_level(self.level, label_space)
         if not 0 <= self.min_confidence <= 1:

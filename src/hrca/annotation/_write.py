@@ -44,15 +44,18 @@ def check_target(
     ------
     ValueError
         If `key_added` is no name of a column, or is the name of the index; if the results would replace entries that no
-        prediction wrote; if the query is a view of an AnnData on
-        disk, or a collection of such views; or if it is a file, and a label is no text that files can hold.
+        prediction wrote; if the query is a view of an AnnData on disk, or a collection of such views; or if it is a
+        file, and a label is no text that files can hold.
     OSError
         If the query is a file that cannot be replaced, see :func:`hrca.annotation._write_file.check_file`.
     """
     _check_key(key_added, query.adata.obs_names.name)
     target = query.adata if isinstance(query.target, Path) else query.target
+    with_terms = ontology_terms is not None
     for adata in target.adatas if isinstance(target, AnnCollection) else [target]:
-        check_replaced(adata, key_added, with_terms=ontology_terms is not None)
+        check_replaced(adata, key_added, with_terms=with_terms)
+    if isinstance(target, AnnCollection):
+        _check_collection_obs(target, key_added, with_terms=with_terms)
     if not isinstance(query.target, Path):
         check_writable(query.target)
         return
@@ -106,6 +109,23 @@ def check_replaced(adata: QueryCells, key_added: str, *, with_terms: bool = Fals
             "`ontology_terms` must not replace a column that HRCA has not written, but the query has "
             f"obs[{columns[0]!r}]. Rename or delete it: `adata.obs = adata.obs.rename(columns={{{columns[0]!r}: "
             f"'author_{columns[0]}'}})`."
+        )
+
+
+def _check_collection_obs(collection: AnnCollection, key_added: str, *, with_terms: bool) -> None:
+    """Check that results replace no column of the obs of a collection that HRCA has not written.
+
+    Such an obs has no ``uns``: a column that an AnnData of the collection has, too, was checked there.
+    """
+    if collection.obs is None:
+        return
+    names = {key_added, *(f"{key_added}_{suffix}" for suffix in OBS_SUFFIXES)}
+    names |= set(CELLXGENE_COLUMNS) if with_terms else set()
+    found = [name for name in collection.obs if name in names and not any(name in a.obs for a in collection.adatas)]
+    if found:
+        raise ValueError(
+            f"Results must not replace entries that HRCA has not written, but obs of the collection has {found[0]!r}. "
+            "Choose another `key_added`, or rename or delete that column."
         )
 
 

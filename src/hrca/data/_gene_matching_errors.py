@@ -212,8 +212,8 @@ def _explain_gene_map(result: GeneMatchResult, target_genes: TargetGenes) -> str
     first, second = (list(column[:3]) for _, column in result.gene_map.pairs.items())
     return (
         f"`gene_map` must map these names to the model's, but it has {n_names:,} of them and {n_genes:,} of the "
-        f"model's: its columns begin with {first} and {second}. Give a table of the query's species, with a column of "
-        "each."
+        f"model's: its columns begin with {first} and {second}. Give a table of the query's species, with one "
+        "column of the query's names and one of the model's."
     )
 
 

@@ -292,10 +292,12 @@ def open_root(path: Path) -> StoredGroup:
             return h5py.File(path, "r")
         except BlockingIOError:
             time.sleep(wait)
+        except PermissionError:
+            raise
         except OSError as error:
             raise OSError(
-                f"A file must be complete to be read, but {str(path)!r} is truncated or damaged: {error}. Copy or "
-                "write it again."
+                f"A file must be readable, but {str(path)!r} cannot be opened: {error}. If it is truncated or damaged, "
+                "copy or write it again."
             ) from error
     raise OSError(
         f"A file must not be written to while it is read, but {str(path)!r} is open for writing in another program. "

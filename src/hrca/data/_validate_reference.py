@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 RECOMMENDED_CELLS_PER_LABEL = 300
 
 # scvi-tools warns of categories with fewer cells (scvi-tools 1.4.2, ``_make_column_categorical``).
-MIN_CELLS_PER_LABEL = 3
+WARNED_CELLS_PER_LABEL = 3
 
 # A column with more labels of one cell each, more than half of its labels, has names of cells. Fewer can be mean
-# profiles of types, one row each.
+# profiles of types, one row each. Not tuned.
 MAX_SINGLE_CELL_LABELS = 100
 
 
@@ -213,12 +213,12 @@ def _check_numbers(n_cells: pd.Series, column: str) -> None:
             f"Labels must be cell types, but {n_single:,} of the {len(n_cells):,} labels of {column} have one cell "
             f"each, such as {n_cells.index[0]!r}: they look like names of cells. Name another column as `labels_key`."
         )
-    few = n_cells[n_cells < MIN_CELLS_PER_LABEL]
+    few = n_cells[n_cells < WARNED_CELLS_PER_LABEL]
     if len(few):
         shown = ", ".join(f"{label!r} ({count})" for label, count in few[:3].items())
         more = f" and {len(few) - 3} more" if len(few) > 3 else ""
         warn_user(
-            f"A label needs at least {MIN_CELLS_PER_LABEL} cells to be learned, but {column} has fewer of "
+            f"A label needs at least {WARNED_CELLS_PER_LABEL} cells to be learned, but {column} has fewer of "
             f"{shown}{more}. Give more cells, merge these labels with others, or leave them out."
         )
 
@@ -229,18 +229,19 @@ def _warn_of_spellings(names: pd.Index, column: str) -> None:
     Parameters
     ----------
     names
-        The labels.
+        The labels, the most common one first.
     column
         Expression of their column in the warning.
     """
     keys = names.astype(str).str.split().str.join(" ").str.casefold()
     is_repeated = keys.duplicated(keep=False)
     if is_repeated.any():
-        first = [str(name) for name in names[keys == keys[is_repeated][0]]]
-        name, changes = column.strip("`"), dict.fromkeys(sorted(first)[1:], min(first))
+        # the most common one first
+        spellings = [str(name) for name in names[keys == keys[is_repeated][0]]]
+        name, changes = column.strip("`"), dict.fromkeys(spellings[1:], spellings[0])
         warn_user(
             f"{is_repeated.sum()} labels of {column} differ from another only by case or blanks, such as "
-            f"{sorted(first)}, and are learned as types of their own. If they are the same type, give them one name: "
+            f"{spellings}, and are learned as types of their own. If they are the same type, give them one name: "
             f"`{name} = {name}.astype(object).replace({changes})`."
         )
 

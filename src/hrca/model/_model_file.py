@@ -259,7 +259,7 @@ def read_adata(saved: SavedModel, method: str, folder: Path, name_prefix: str) -
     if saved.adata_digest is None or not path.is_file():
         if saved.adata_digest:
             warn_user(
-                f"The reference was saved with the model, but {path} is not there: the model is loaded without, and "
+                f"The reference was saved with the model, but {path} is not there: the model is loaded without it, and "
                 "can predict, but not train. `HRCA.load(path, adata=reference)` loads it with a reference of yours."
             )
         return False
@@ -302,11 +302,11 @@ def check_weights(saved: SavedModel, module: nn.Module, folder: Path) -> None:
             f"{str(folder)!r} are of another version ({saved.saved_by}): {differing[:3]} are missing, unknown or of "
             "another shape. Load the model with that version, or train it again."
         )
-    parameters = {name for name, _ in module.named_parameters()}
+    buffers = {name for name, _ in module.named_buffers()}
     broken = [
         name
         for name, value in weights.items()
-        if value.isnan().any() or (name in parameters and not value.isfinite().all())
+        if value.isnan().any() or (name not in buffers and not value.isfinite().all())
     ]
     if broken:
         raise ValueError(

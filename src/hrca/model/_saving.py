@@ -89,7 +89,10 @@ class SavingBase(BaseModelClass):
         if anndata_write_kwargs and not save_anndata:
             raise TypeError(f"{sorted(anndata_write_kwargs)} are for the reference: they need `save_anndata=True`.")
         if save_anndata and self.adata is None:
-            raise ValueError("The reference cannot be saved, since the model was loaded without: `save_anndata=False`.")
+            raise ValueError(
+                "The reference cannot be saved, since the model was loaded without it. `save_anndata=False` saves the"
+                " model alone."
+            )
         changes = reference_changes(self.adata_manager) if save_anndata and self.adata_manager is not None else []
         if changes:
             raise ValueError(
@@ -286,9 +289,11 @@ def annotate_reference_errors() -> Iterator[None]:
 
 def _check_reference_argument(adata: object) -> None:
     if not (adata is None or adata is False or isinstance(adata, AnnData | MuData)):
-        remedy = "read it first, `anndata.read_h5ad(path)`" if isinstance(adata, str | Path) else "None or False"
+        remedy = "None loads the reference that was saved with the model, and False loads none"
+        if isinstance(adata, str | Path):
+            remedy = "Read it first: `anndata.read_h5ad(path)`"
         raise TypeError(
-            f"`adata` must be the reference as an AnnData or a MuData, None or False, got {adata!r:.80}: {remedy}."
+            f"`adata` must be the reference as an AnnData or a MuData, None or False, got {adata!r:.80}. {remedy}."
         )
 
 

@@ -40,7 +40,7 @@ from hrca.train._phase import (
     prepare_batches,
     prepare_phase,
     restrict,
-    warn_if_ruined,
+    warn_if_diverged,
 )
 from hrca.train._random_states import RandomStream, get_random_states, private_generators, set_random_states
 from hrca.train._resume import ResumedState, model_identity, model_state, resume_phase
@@ -242,7 +242,7 @@ class TrainingSteps(HRCABase):
             reference = self._reference_cells()
             label_counts = np.bincount(reference.codes[reference.labelled], minlength=reference.n_labels)
             n_steps = max_epochs * -(-cells.n_drawn // config.batch_size)
-            warn_if_ruined(run, label_counts, n_steps=n_steps)
+            warn_if_diverged(run, label_counts, n_steps=n_steps)
 
     def _run(self, run: PhaseRun) -> None:
         """Train through scvi-tools' TrainRunner, and append the history under the name of the phase.

@@ -193,3 +193,6 @@ class InputMajorLinear(nn.Module):
         if "weight" in stored:
             stored["input_weight"] = stored.pop("weight").t()
         super()._load_from_state_dict({prefix + name: value for name, value in stored.items()}, prefix, *args)
+        # the third argument after `prefix` lists the missing keys; a file has the name of torch.nn.Linear
+        missing_keys = args[2]
+        missing_keys[:] = [key.replace(prefix + "input_weight", prefix + "weight") for key in missing_keys]

@@ -29,13 +29,13 @@ logger = logging.getLogger(__name__)
 # A phase with an estimated time above this on a CPU warns before it starts.
 LONG_RUN_HOURS = 1.0
 
-# A loss of the classifier this many times that of guesses is an explosion. Without one, the first epoch has at most
-# 1.2 times; with a learning rate of 1 or 10, 30 to 3,000 times (1,500 cells of pbmc_facs_zheng, 10 labels).
-EXPLODED_LOSS = 5.0
+# Minimum ratio of the classifier's loss to that of guesses at which the training diverged. It is at most 1.2 in a
+# normal first epoch, and 30 to 3,000 with a learning rate of 1 or 10 (1,500 cells of pbmc_facs_zheng, 10 labels).
+MIN_DIVERGED_LOSS_RATIO = 5.0
 
 # After fewer steps, the running averages of batch normalisation, of torch's momentum 0.1, are not settled, and the
 # validation loss can be large for that reason alone.
-MIN_JUDGED_STEPS = 20
+MIN_STEPS_TO_COMPARE = 20
 
 # Names of the loss of the classifier, the preferred one first.
 CLASSIFIER_LOSSES = ("validation_classification_loss", "train_classification_loss")
@@ -127,7 +127,7 @@ def prepare_batches(
         If fewer than two cells are left for a batch.
     """
     n_available = len(split.train)
-    split = _sample(split, codes, config)
+    split = _limit_cells(split, codes, config)
     n_train = len(split.train)
     if min(n_train, config.batch_size) < 2:
         raise ValueError(
@@ -203,10 +203,10 @@ def restrict(split: Split, cell_mask: np.ndarray) -> Split:
     return replace(split, train=train, validation=validation)
 
 
-def warn_if_ruined(run: PhaseRun, label_counts: np.ndarray, *, n_steps: int) -> None:
-    """Warn if the loss of the classifier has exploded, and is in the end no better than that of guesses.
+def warn_if_diverged(run: PhaseRun, label_counts: np.ndarray, *, n_steps: int) -> None:
+    """Warn if the loss of the classifier has diverged, and is in the end no better than that of guesses.
 
-    The count likelihood labels cells without the networks, so that predictions hide it.
+    The count likelihood labels cells without the networks, so the labels do not show it.
 
     Parameters
     ----------
@@ -218,17 +218,21 @@ def warn_if_ruined(run: PhaseRun, label_counts: np.ndarray, *, n_steps: int) -> 
         Number of optimiser steps.
     """
     frequencies = label_counts[label_counts > 0] / label_counts.sum()
-    guess = float(-(frequencies * np.log(frequencies)).sum())
-    names = [name for name in CLASSIFIER_LOSSES if name in run.history.epochs]
-    losses = pd.Series([loss for name in names[:1] for loss in run.history.epochs[name]], dtype=float)
+    frequency_loss = float(-(frequencies * np.log(frequencies)).sum())
+    name = next((name for name in CLASSIFIER_LOSSES if name in run.history.epochs), None)
+    if name is None:
+        return
+    losses = pd.Series(run.history.epochs[name], dtype=float)
     kept = max((callback.kept_epoch or 0 for callback in run.callbacks if isinstance(callback, KeepWeights)), default=0)
     # epochs without a validation have the loss of the last one that had
     loss = losses.ffill().get(kept, np.nan)
-    if n_steps >= MIN_JUDGED_STEPS and loss > guess and losses.max() > EXPLODED_LOSS * guess:
+    if n_steps >= MIN_STEPS_TO_COMPARE and loss > frequency_loss < losses.max() / MIN_DIVERGED_LOSS_RATIO:
+        has_counts = run.plan.module.count_likelihood is not None
+        cause = "Labels then come from the count likelihood alone" if has_counts else "Its labels are guesses"
         warn_user(
             f"The classifier has learned nothing in {run.title}: its loss rose to {losses.max():.3g} and is "
-            f"{loss:.3g} in the end, where guesses by the frequency of the labels have {guess:.3g}. Labels then come "
-            "from the count likelihood alone: train a new model with a lower `lr`."
+            f"{loss:.3g} in the end, where guesses by the frequency of the labels have {frequency_loss:.3g}. {cause}: "
+            "train a new model with a lower `lr`."
         )
 
 
@@ -236,7 +240,7 @@ def _has_processes(config: PhaseConfig) -> bool:
     return "ddp" in str(config.trainer_kwargs.get("strategy", "auto"))
 
 
-def _sample(split: Split, codes: np.ndarray, config: PhaseConfig) -> Split:
+def _limit_cells(split: Split, codes: np.ndarray, config: PhaseConfig) -> Split:
     """Return the cells of a phase: some of each label, and validation cells in proportion to those of an epoch."""
     train, validation = split.train, split.validation
     n_validation = None

@@ -11,7 +11,7 @@ SAMPLING_SEED = 0
 
 
 def n_sampled_cells(codes: np.ndarray, *limits: int | None) -> int:
-    """Return the number of cells of which a label has at most the smallest of some limits; None: no limit."""
+    """Return the number of cells if each label has at most the smallest limit; None: no limit."""
     smallest = min((limit for limit in limits if limit is not None), default=None)
     return len(LabelSampler(codes, smallest))
 
@@ -28,21 +28,20 @@ def stratified_numbers(n_cells: np.ndarray, n_drawn: int | None) -> np.ndarray:
 
     Returns
     -------
-    Number of draws of each label, at least 1 and at most its cells. Their sum is `n_drawn` if there are as many cells
-    and no more labels.
+    Number of draws of each label, at least 1 and at most its cells. Their sum is `n_drawn`, or the number of labels if
+    that is larger; with fewer cells than `n_drawn`, that of all cells.
 
     Examples
     --------
     >>> stratified_numbers(np.array([900, 90, 10, 1]), 100)
-    array([89,  9,  1,  1])
+    array([88,  9,  2,  1])
     """
     if n_drawn is None or n_cells.sum() <= n_drawn:
         return n_cells
-    ends = np.round(np.cumsum(n_cells) * (n_drawn / n_cells.sum())).astype(int)
-    numbers = np.maximum(np.diff(ends, prepend=0), 1)
-    # what the rarest labels have above their share, the most frequent one gives
-    numbers[numbers.argmax()] -= max(numbers.sum() - n_drawn, 0)
-    return np.maximum(numbers, 1)
+    # one draw of each label, the others in proportion to the other cells
+    others, n_others = n_cells - 1, max(n_drawn - len(n_cells), 0)
+    ends = np.round(np.cumsum(others) * (n_others / max(others.sum(), 1))).astype(int)
+    return 1 + np.diff(ends, prepend=0)
 
 
 def sample_stratified(
@@ -91,15 +90,16 @@ class LabelSampler(Sampler[int]):
         n_cells = np.array([len(cells) for cells in self.labels], dtype=int)
         if n_samples_per_label is not None:
             n_cells = np.minimum(n_cells, n_samples_per_label)
-        self.n_drawn = stratified_numbers(n_cells, n_drawn)
+        self.n_drawn_by_label = stratified_numbers(n_cells, n_drawn)
 
     def __len__(self) -> int:
-        return int(self.n_drawn.sum())
+        return int(self.n_drawn_by_label.sum())
 
     def __iter__(self) -> Iterator[int]:
         # torch's generator, whose state a checkpoint has
         drawn = [
-            cells[torch.randperm(len(cells)).numpy()[:n]] for cells, n in zip(self.labels, self.n_drawn, strict=True)
+            cells[torch.randperm(len(cells)).numpy()[:n]]
+            for cells, n in zip(self.labels, self.n_drawn_by_label, strict=True)
         ]
         chosen = np.concatenate(drawn)
         yield from chosen[torch.randperm(len(chosen)).numpy()].tolist()

@@ -9,8 +9,8 @@ from ._trainingplans import SpecifiedPlan
 
 logger = logging.getLogger(__name__)
 
-# Minimum of a default number of epochs: so often are the validation cells scored, and the learning rate of a plateau
-# can fall. An epoch of a large reference draws a part of its cells.
+# Minimum default number of epochs. Once in an epoch the validation cells are scored, and a plateau can lower the
+# learning rate. An epoch of a large reference draws a part of its cells.
 MIN_EPOCHS = 10
 # Default maximum number of cells of a label that fine-tuning uses: ten times the 200 with which labels of blood cells
 # were as accurate as with all cells (benchmarks/results/cost/cells_per_label.csv).
