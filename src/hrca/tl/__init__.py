@@ -1,4 +1,4 @@
-"""Steps after :meth:`hrca.HRCA.predict`: clusters, spatial neighbours, explanations. They add entries and change none."""
+"""Steps after :meth:`hrca.HRCA.predict`: clusters, spatial neighbours, explanations. They only add entries."""
 
 from ._clusters import majority_vote, rejected_clusters
 from ._explain import explain
