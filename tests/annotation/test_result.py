@@ -94,6 +94,7 @@ def test_columns_as_cellxgene_names_them(tiny_model, query):
 def test_novel_cells_and_cells_of_low_confidence_are_unknown_as_well(tiny_model):
     for settings in ({"novelty_fpr": 0.5}, {"min_confidence": 0.9}):
         query = synthetic(60, seed=3)
+        del query.obs["cell_type"]
         query.X.data = np.random.default_rng(0).binomial(query.X.data.astype(int), 0.1).astype(np.float32)
         labels = np.asarray(tiny_model.predict(query, ontology_terms=TERMS, **settings))
         has_counts = query.to_df().sum(axis=1).to_numpy() > 0
@@ -117,6 +118,7 @@ def test_invalid_ids_raise_before_any_work(tiny_model, query, terms, words, monk
 
 def test_only_labels_that_can_be_predicted_need_an_id():
     reference, query = synthetic(100), synthetic(30, seed=3)
+    del query.obs["cell_type"]
     parents = {"type 0": "left", "type 1": "left", "type 2": "right"}
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type", labels_hierarchy=parents)
     model = hrca.HRCA(reference, **TINY)

@@ -41,7 +41,7 @@ def test_contributions_and_baseline_sum_to_the_difference(name, request):
     expected = differences(module, counts, codes, against)
     contributions, baseline = network_contributions(module, counts, codes, against, expected)
     error = np.abs(contributions.sum(axis=1) + baseline - expected)
-    assert (error < np.maximum(0.03 * np.abs(expected), 0.02)).all()
+    assert (error < np.maximum(0.05 * np.abs(expected), 0.02)).all()
     assert (contributions[counts == 0] == 0).all()
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +71,9 @@ def test_early_stopping_follows_the_monitored_loss():
 
 # Ray and scvi's autotune warn of much that is their own
 @pytest.mark.filterwarnings("ignore")
-def test_autotune_finds_the_better_of_two(tmp_path):
+def test_autotune_finds_the_better_of_two(tmp_path, request):
+    # Ray replaces the handler of Ctrl-C, and does not put it back
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
     pytest.importorskip("ray", reason="the extra `autotune` is not installed")
     import scvi
     from scvi.autotune import run_autotune

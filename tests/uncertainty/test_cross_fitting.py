@@ -370,4 +370,5 @@ def test_a_reference_on_disk(tmp_path, dense):
         model = new_model(adata)
         model.train(2, pretrain_epochs=1, n_folds=3, **QUIET)
         probabilities.append(model.predict(query, soft=True, key_added=None))
-    pd.testing.assert_frame_equal(*probabilities, rtol=0.01)
+    # the cells of a batch are read from a file in another order, so that other counts are drawn
+    pd.testing.assert_frame_equal(*probabilities, rtol=0.01, atol=0.001)

@@ -8,8 +8,6 @@ from enum import IntEnum
 
 import typer
 
-from hrca._warnings import PACKAGE_DIR
-
 # The class above all errors of the command line, which typer does not export; before typer 0.20 it is click's.
 USAGE_ERROR: type[Exception] = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
@@ -22,7 +20,7 @@ def usage_error(text: str) -> Exception:
 # Errors by which HRCA refuses its input, where one of its own `raise` statements made them.
 REFUSALS = (ValueError, TypeError, LookupError, ImportError)
 
-RAISE = dis.opmap["RAISE_VARARGS"]
+RAISE, PACKAGE = dis.opmap["RAISE_VARARGS"], __name__.partition(".")[0]
 
 
 class ExitCode(IntEnum):
@@ -59,8 +57,9 @@ def was_raised_here(error: BaseException) -> bool:
         return False
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
-    code = traceback.tb_frame.f_code
-    return code.co_filename.startswith(PACKAGE_DIR) and code.co_code[traceback.tb_lasti] == RAISE
+    frame = traceback.tb_frame
+    package = frame.f_globals.get("__name__", "").partition(".")[0]
+    return package == PACKAGE and frame.f_code.co_code[traceback.tb_lasti] == RAISE
 
 
 def report_error(error: BaseException, flags: Mapping[str, list[str]]) -> None:

@@ -92,6 +92,7 @@ TRAIN_FLAGS = (
     Flag("train_size", float | None, None, "Fraction of the cells of each label that train; by default 0.9.", TRAINING),
     Flag("validation_size", float | None, None, "Fraction of the cells of each label that are held out.", TRAINING),
     Flag("n_samples_per_label", int | None, None, "At most this number of cells of a label in an epoch.", TRAINING),
+    Flag("max_cells_per_label", int | None, 2000, "At most this number of cells of a label in fine-tuning.", TRAINING),
     Flag("n_folds", int | None, None, "Number of fold models, from which all cells calibrate the model.", TRAINING),
     Flag("checkpoint_dir", Path | None, None, "Folder for checkpoints.", TRAINING),
     Flag("checkpoint_interval", int, 20, "Epochs between two checkpoints.", TRAINING),
