@@ -160,6 +160,13 @@ def test_groups_have_the_ids_of_xenium(tmp_path, column, expected):
     assert table.to_dict("list") == {"cell_id": expected, "group": ["A", "B, C", "Unknown"]}
 
 
+def test_cells_that_were_not_predicted_have_no_group(tmp_path):
+    adata = synthetic(3)
+    adata.obs["hrca"] = pd.Categorical(["A", None, "Unknown"])
+    hrca.io.write_groups(adata, tmp_path / "groups.csv")
+    assert (tmp_path / "groups.csv").read_text() == "cell_id,group\ncell0,A\ncell2,Unknown\n"
+
+
 def test_groups_of_a_file_are_those_of_its_cells(tmp_path):
     adata = synthetic(3)
     adata.write_h5ad(tmp_path / "cells.h5ad")

@@ -172,6 +172,8 @@ def write_cells(adata: AnnData, path: str | Path) -> None:
 def write_groups(adata: AnnData | str | Path, path: str | Path, *, key_added: str = "hrca") -> None:
     """Write the label of each cell as a csv file for Xenium Explorer, with the columns ``cell_id`` and ``group``.
 
+    Cells that were not predicted, with a missing label, are left out. Xenium Explorer shows them without a group.
+
     Parameters
     ----------
     adata
@@ -206,6 +208,7 @@ def write_groups(adata: AnnData | str | Path, path: str | Path, *, key_added: st
             f"The cells must have labels in obs[{key_added!r}], but obs has {list(obs.columns)}. "
             "`model.predict(adata)` writes them, and `key_added` names them."
         )
+    obs = obs[obs[key_added].notna()]
     ids = obs[CELL_ID] if CELL_ID in obs else obs.index
     table = pd.DataFrame({CELL_ID: _as_text(ids), "group": obs[key_added].astype(str).to_numpy()})
     table.to_csv(path, index=False)

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import warnings
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -15,6 +16,7 @@ from shell import FAST, call, section
 import hrca
 from hrca._warnings import warn_user
 from hrca.cli import main
+from hrca.cli._run import show
 
 TRAIN = ("--labels-key", "cell_type", *FAST)
 
@@ -39,6 +41,24 @@ def test_results_go_into_the_file_and_are_those_of_python(files, query, capsys):
     assert {label: row["n_cells"] for label, row in summary["labels"].items()} == counts.to_dict()
     assert summary["confidence"] == pytest.approx(written.obs["hrca_confidence"].mean())
     assert summary["settings"]["coverage"] == 0.9
+
+
+def test_cells_that_were_not_chosen_are_counted_apart(files, query, tmp_path, capsys):
+    (tmp_path / "cells.txt").write_text("".join(f"{i}\n" for i in range(5, 37)))
+    arguments = ("--model", files / "model", "--indices", tmp_path / "cells.txt", "--csv", tmp_path / "groups.csv")
+    text = call(capsys, "annotate", query, *arguments).out
+    assert "; 5 cells not predicted\n" in text and "nan" not in text
+    assert len(pd.read_csv(tmp_path / "groups.csv")) == 32
+    (summary,) = json.loads(call(capsys, "info", query, "--json").out)["annotations"]
+    assert (summary["n_cells"], summary["n_not_predicted"]) == (37, 5)
+    assert sum(row["n_cells"] for row in summary["labels"].values()) == 32
+
+
+def test_a_result_is_json_without_nan(capsys):
+    result = {"a": [np.float64("nan"), 1.5], "b": np.array([1, 2]), "c": Path("x"), "d": {"e": float("inf"), "f": None}}
+    show(result, "", as_json=True)
+    expected = {"a": [None, 1.5], "b": [1, 2], "c": "x", "d": {"e": None, "f": None}}
+    assert json.loads(capsys.readouterr().out) == expected
 
 
 def test_a_copy_a_csv_and_the_model_are_written_after_a_training(files, query, tmp_path, capsys, caplog):

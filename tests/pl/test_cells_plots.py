@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from hrca.pl import composition, markers, spatial, training, umap
+from hrca.pl._cells import column_title
 from hrca.pl._palette import LABEL_COLORS, label_colors
 
 
@@ -269,3 +270,8 @@ def test_training_draws_losses_and_accuracies():
         training(history, "adapt_loss")
     with pytest.raises(ValueError, match="3 were asked for"):
         training(history, ax=Figure().subplots())
+
+
+def test_a_title_is_text_also_where_the_key_begins_the_name():
+    assert column_title("hrca", "hrca_confidence") == "Confidence"
+    assert column_title("hrca", "hrca $x$") == column_title("other", "hrca $x$") == r"hrca \$x\$"

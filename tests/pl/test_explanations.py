@@ -49,6 +49,13 @@ def test_explain_draws_the_contributions():
     assert ax.get_legend().get_title().get_text() == "* Deleting these\nchanges the label"
 
 
+def test_names_with_dollars_are_drawn_as_they_are(tmp_path):
+    table = contributions().replace({"B": "$x_ B$", "T": "T $ and $ y^", "MS4A1": "$MS_4A1$", "cell1": "$cell^$"})
+    ax = explain(table, "$cell^$", ax=Figure().subplots(), save=tmp_path / "names.png")
+    assert ax.get_title().replace("\\$", "$") == "$cell^$: $x_ B$, against T $ and $ y^"
+    assert (tmp_path / "names.png").is_file()
+
+
 def test_explain_stacks_the_branches_without_overlap():
     ax = explain(contributions(), "cell1", ax=Figure().subplots())
     row = [bar for bar in ax.patches if round(bar.get_y() + bar.get_height() / 2) == 0 and bar.get_width()]

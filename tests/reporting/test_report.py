@@ -2,6 +2,7 @@
 
 import base64
 import html
+import io
 import re
 import struct
 from pathlib import Path
@@ -11,8 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import synthetic
+from markupsafe import Markup
+from matplotlib.colors import to_rgb
+from PIL import Image
 
 import hrca
+from hrca.pl._palette import LABEL_COLORS
 from hrca.prediction import _probabilities
 from hrca.reporting import _cells
 from hrca.reporting._pictures import MAX_BYTES, picture
@@ -67,8 +72,8 @@ def test_the_report_has_all_parts_and_loads_nothing(annotated, tiny_model, tmp_p
         "macro-F1",
     ):
         assert part in text, part
-    # pictures: markers, three or two sections, UMAP, composition, novelty, sets, confusion, reliability, training
-    assert page.count("data:image/png;base64,") >= 9
+    # markers, three sections, UMAP, composition, novelty, sets, confusion, reliability, training
+    assert page.count("data:image/png;base64,") == 11
     assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page) == []
     assert "http" not in page.replace("http-equiv", "")
     assert len(page) < 5_000_000
@@ -101,7 +106,11 @@ def test_text_of_the_user_cannot_act(annotated, tmp_path):
     annotated.uns["hrca"]["layer"] = "X"
     page = write(annotated, tmp_path, sample_key="sample", true_labels_key="known", title=EVIL)
     assert EVIL not in page and "<img src=x" not in page
-    assert html.escape(EVIL) in page or EVIL in html.unescape(page)
+    # Jinja writes a quotation mark in another way than Python
+    escaped = str(Markup.escape(EVIL))
+    for place in (f"<title>{escaped}", f"<td>{escaped}"):
+        assert place in page
+    assert "\\u003c/script\\u003e" in page
     assert page.count("<script") == 1
 
 
@@ -111,6 +120,43 @@ def test_without_anything_but_labels_there_is_a_report(tmp_path):
     text = text_of(write(adata, tmp_path, key_added="mine"))
     assert "It was not estimated which cells are of none of the labels" in text
     assert "made without the model" in text
+
+
+FROM_REFERENCE = "Marker genes of the labels in the reference"
+FROM_QUERY = "Genes that are highest in the cells of each label."
+
+
+def test_labels_of_few_cells_have_no_marker_genes(tmp_path):
+    adata = synthetic(40)
+    adata.obs["hrca"] = ["Unknown"] * 12 + [f"type {i}" for i in range(4) for _ in range(7)]
+    text = text_of(write(adata, tmp_path))
+    assert FROM_REFERENCE not in text and FROM_QUERY not in text
+
+
+def test_marker_genes_are_those_of_the_reference_where_the_query_has_them(annotated, tiny_model, tmp_path):
+    text = text_of(write(annotated, tmp_path, model=tiny_model))
+    assert FROM_REFERENCE in text and FROM_QUERY not in text
+    annotated.var_names = annotated.var_names.str.upper()
+    assert FROM_REFERENCE in text_of(write(annotated, tmp_path, model=tiny_model))
+
+
+@pytest.mark.parametrize("case", ["ancestors", "other names"])
+def test_without_genes_of_the_reference_the_query_chooses_them(annotated, tiny_model, tmp_path, case):
+    if case == "ancestors":
+        annotated.obs["hrca"] = "a class"
+    else:
+        annotated.var_names = [f"ENSG{i}" for i in range(annotated.n_vars)]
+    text = text_of(write(annotated, tmp_path, model=tiny_model))
+    assert FROM_QUERY in text and FROM_REFERENCE not in text
+    assert "`model=`" not in text
+
+
+def test_without_a_count_likelihood_no_gene_is_said_to_be_of_the_reference(annotated, tiny_networks, tmp_path):
+    annotated.uns["hrca"]["model_id"] = tiny_networks.model_id_
+    text = text_of(write(annotated, tmp_path, model=tiny_networks, true_labels_key="known"))
+    assert tiny_networks.model_id_ in text and "tell the two labels apart best." in text
+    for phrase in (FROM_REFERENCE, "apart best in the reference", "crossed out", "fraction of the divergence"):
+        assert phrase not in text
 
 
 @pytest.mark.parametrize(
@@ -128,7 +174,7 @@ def test_without_anything_but_labels_there_is_a_report(tmp_path):
         (lambda a: a.uns["hrca"].update(model_id="other"), {"model": 1}, ValueError, "must be the model of the predic"),
     ],
 )
-def test_what_cannot_be_reported_is_refused(annotated, tiny_model, tmp_path, change, arguments, error, message):
+def test_what_cannot_be_reported_raises(annotated, tiny_model, tmp_path, change, arguments, error, message):
     change(annotated)
     if "model" in arguments:
         arguments = {"model": tiny_model}
@@ -137,7 +183,7 @@ def test_what_cannot_be_reported_is_refused(annotated, tiny_model, tmp_path, cha
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_folder_and_an_empty_object_are_refused(annotated, tmp_path):
+def test_a_missing_folder_and_an_empty_object_raise(annotated, tmp_path):
     with pytest.raises(FileNotFoundError, match="The folder of `path` must exist"):
         hrca.report(annotated, tmp_path / "no" / "report.html")
     with pytest.raises(ValueError, match="at least one cell"):
@@ -159,13 +205,21 @@ def test_a_large_picture_is_made_small():
         import matplotlib.pyplot as plt
 
         ax = plt.figure(figsize=(20, 20)).subplots()
-        ax.imshow(np.random.default_rng(0).random((2000, 2000, 3)), aspect="auto", interpolation="nearest")
+        noise = 0.4 + 0.2 * np.random.default_rng(0).random((2000, 2000, 3))
+        ax.imshow(noise, aspect="auto", interpolation="nearest")
+        # as in a legend
+        for i, color in enumerate(LABEL_COLORS[:11]):
+            ax.figure.text(0.92, 0.1 + 0.05 * i, "\N{BLACK CIRCLE}", color=color, fontsize=14)
         return ax
 
     drawn = picture(draw)
     png = base64.b64decode(drawn.source.split(",")[1])
     assert len(png) <= MAX_BYTES
     assert struct.unpack(">II", png[16:24]) == (drawn.width, drawn.height)
+    assert drawn.width < 2000
+    stored = np.unique(np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3), axis=0).astype(int)
+    for color in LABEL_COLORS[:11]:
+        assert np.abs(stored - np.array(to_rgb(color)) * 255).sum(axis=1).min() < 60, color
 
 
 def test_the_template_is_in_the_package():

@@ -12,6 +12,7 @@ from hrca.reporting._cells import AnnotatedCells, label_table, summary
 from hrca.reporting._confusions import confusion_table, confusions
 from hrca.reporting._explorer import explorer
 from hrca.reporting._model_facts import LabelProfiles, profiles_of
+from hrca.reporting._pictures import frequent_note, sections
 from hrca.reporting._unlike import normalised_sample, unlike_groups
 
 
@@ -31,7 +32,7 @@ def labelled() -> ad.AnnData:
 def test_known_confusions_are_explained_by_the_cells(labelled):
     cells = AnnotatedCells(labelled, "hrca", true_labels_key="cell_type")
     [pair] = confusions(cells)
-    assert (pair.one, pair.two, pair.n_cells) == ("type 0", "type 1", 10)
+    assert (pair.label, pair.other_label, pair.n_cells) == ("type 0", "type 1", 10)
     [row] = confusion_table(cells, None)
     # genes of type 0 and type 1 tell them apart; the confused cells are like type 1
     for gene, (correct, confused, other) in row["genes"]:
@@ -49,7 +50,7 @@ def test_possible_confusions_are_sums_of_probabilities(labelled):
     labelled.uns["hrca"] = {"labels": np.array(["type 0", "type 1", "type 2"])}
     found = confusions(AnnotatedCells(labelled, "hrca"))
     counts = labelled.obs["hrca"].value_counts()
-    assert (found[0].one, found[0].two) == ("type 1", "type 2")
+    assert (found[0].label, found[0].other_label) == ("type 1", "type 2")
     assert found[0].n_cells == pytest.approx(0.2 * counts["type 1"])
     assert len(found[0].rows[1]) == round(0.2 * counts["type 1"])
     del labelled.obsm["hrca_probabilities"]
@@ -62,18 +63,24 @@ def test_genes_that_the_query_lacks_are_named(labelled):
     fractions[1, :2] = [0.05, 0.8]
     genes = pd.Index(["absent", "GENE10", "gene3", "gene4", "gene5"])
     profiles = LabelProfiles(fractions, ["type 0", "type 1"], genes, np.array([False, True, True, True, True]))
-    [row] = confusion_table(AnnotatedCells(labelled, "hrca", true_labels_key="cell_type"), profiles)
+    cells = AnnotatedCells(labelled, "hrca", true_labels_key="cell_type")
+    [row] = confusion_table(cells, profiles)
     assert row["fraction"] == pytest.approx(0.5)
     (absent, none), (gene10, means) = row["genes"]
     assert (absent, none, gene10) == ("absent", None, "GENE10")
     assert float(means[0]) < float(means[1])
+    # found by a table of names: the query has the gene under another name
+    [row] = confusion_table(cells, LabelProfiles(fractions, ["type 0", "type 1"], genes, np.ones(5, dtype=bool)))
+    assert dict(row["genes"])["absent"] == [None, None, None]
+    assert row["fraction"] == 1
 
 
 def test_profiles_of_a_model_know_which_genes_the_query_has(tiny_model):
     profiles = profiles_of(tiny_model, pd.Index([f"GENE{i}" for i in range(30)]), 30)
     np.testing.assert_allclose(profiles.fractions.sum(axis=1), 1)
     assert profiles.present.tolist() == [True] * 30 + [False] * 30
-    first, second = (int(gene[4:]) // 10 for gene in profiles.distinguishing_genes("type 0", "type 2", 2))
+    chosen = profiles.genes[profiles.distinguishing_genes("type 0", "type 2", 2)]
+    first, second = (int(gene[4:]) // 10 for gene in chosen)
     assert {first, second} <= {0, 2}
     # found by a table of names: no name is the same
     assert profiles_of(tiny_model, pd.Index(["ENSG1"]), 60).present.all()
@@ -124,11 +131,39 @@ def test_the_map_has_the_places_in_equal_scale():
     adata.obs["hrca"] = pd.Categorical(["b", "a", "b", None], ["a", "b", "Unknown"])
     adata.obs["hrca_confidence"] = [0.5, 1.0, 0.0, 0.0]
     adata.obsm["spatial"] = np.array([[10.0, 10], [20, 10], [20, 15], [np.nan, 0]])
-    data = explorer(AnnotatedCells(adata, "hrca"))
+    data, note = explorer(AnnotatedCells(adata, "hrca"))
+    assert note == ""
     x, y = (np.frombuffer(base64.b64decode(data[axis]), "<u2") for axis in "xy")
     label, confidence = (np.frombuffer(base64.b64decode(data[name]), np.uint8) for name in ("label", "confidence"))
     cells = {(data["names"][c], int(q)): (int(a), int(b)) for c, q, a, b in zip(label, confidence, x, y, strict=True)}
     assert cells == {("b", 50): (0, 0), ("a", 100): (65535, 0), ("b", 0): (65535, 32768)}
     assert data["sides"] == [[1.0, 0.5]] and data["counts"] == [1, 2]
     del adata.obsm["spatial"]
-    assert explorer(AnnotatedCells(adata, "hrca")) is None
+    assert explorer(AnnotatedCells(adata, "hrca")) == (None, "")
+
+
+def test_the_map_says_what_it_leaves_out():
+    adata = synthetic(600)
+    adata.obsm["spatial"] = np.random.default_rng(0).random((600, 2))
+    adata.obs["hrca"] = [f"label {i % 300}" for i in range(600)]
+    data, note = explorer(AnnotatedCells(adata, "hrca"))
+    assert data is None and "the cells have 300 labels: more than 255" in note
+    adata.obs["hrca"] = "B"
+    # 60 samples of one cell, and 270 of two
+    adata.obs["sample"] = [f"small {i}" if i < 60 else f"sample {i // 2:03}" for i in range(600)]
+    data, note = explorer(AnnotatedCells(adata, "hrca", sample_key="sample"))
+    assert note == "This map has the 255 largest of the 330 samples."
+    assert len(data["samples"]) == 255 and all(name.startswith("sample") for name in data["samples"])
+    codes = np.frombuffer(base64.b64decode(data["sample"]), np.uint8)
+    assert np.bincount(codes).tolist() == [2] * 255
+
+
+def test_pictures_say_what_they_leave_out():
+    adata = synthetic(130)
+    adata.obsm["spatial"] = np.random.default_rng(0).random((130, 2))
+    adata.obs["hrca"], adata.obs["sample"] = "B", [f"sample {i % 13}" for i in range(130)]
+    [(_, caption)] = sections(AnnotatedCells(adata, "hrca", sample_key="sample"), 1)
+    assert caption.endswith("The 12 largest of the 13 samples are drawn.")
+    labels = pd.Series([f"label {i % 61}" for i in range(130)])
+    assert frequent_note(labels) == " The 60 most frequent of the 61 labels are drawn."
+    assert frequent_note(labels.iloc[:60]) == ""

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import json
 import logging
+import math
 import os
 import sys
 import warnings
@@ -95,19 +96,23 @@ def show(result: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     Parameters
     ----------
     result
-        The result in plain values, paths and numbers of numpy.
+        The result in plain values, paths and numbers of numpy. JSON has null for a number that is not finite.
     text
         The same for a reader.
     as_json
         Whether JSON is written in place of the text.
     """
-    typer.echo(json.dumps(result, indent=2, default=_plain, ensure_ascii=False) if as_json else text)
+    typer.echo(json.dumps(_plain(result), indent=2, allow_nan=False, ensure_ascii=False) if as_json else text)
 
 
 def _plain(value: Any) -> Any:
-    """Return a path as text, and an array or a number of numpy as values of Python."""
-    if isinstance(value, Path):
-        return str(value)
+    """Return a result in values that JSON has."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(entry) for name, entry in value.items()}
     if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"A result must be JSON, got {type(value).__name__}.")
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

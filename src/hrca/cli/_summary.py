@@ -46,20 +46,21 @@ def summarize_annotation(path: Path, key: str) -> dict[str, Any]:
 
     Returns
     -------
-    Numbers of cells, by label too; mean confidence; number of cells that are probably of none of the labels; the
-    settings and the warnings of the prediction.
+    Numbers of cells, by label too, and of those that were not predicted; mean confidence; number of cells that are
+    probably of none of the labels; the settings and the warnings of the prediction.
     """
     cells = open_file(path)
     if cells.file is not None:
         cells.file.close()
     obs, provenance = cells.obs, read_uns(path)[key]
-    labels, confidence = obs[key].astype(str), obs[f"{key}_confidence"]
+    labels, confidence = obs[key].astype(str).where(obs[key].notna()), obs[f"{key}_confidence"]
     groups = confidence.groupby(labels, observed=True).agg(["size", "mean"]).sort_values("size", ascending=False)
     novel = obs.get(f"{key}_novel_probability", pd.Series(dtype=float))
     warnings = [str(warning) for warning in np.atleast_1d(provenance.get("warnings", []))]
     return {
         "key": key,
         "n_cells": len(obs),
+        "n_not_predicted": int(labels.isna().sum()),
         "labels": {
             label: {"n_cells": int(row["size"]), "confidence": float(row["mean"])} for label, row in groups.iterrows()
         },
@@ -76,6 +77,8 @@ def annotation_text(summary: Mapping[str, Any]) -> str:
         f"{summary['n_cells']:,} cells, {len(summary['labels'])} labels in obs[{summary['key']!r}], mean confidence "
         f"{summary['confidence']:.2f}; {summary['n_unlike']:,} cells probably of none of the labels"
     ]
+    if summary["n_not_predicted"]:
+        lines[0] += f"; {summary['n_not_predicted']:,} cells not predicted"
     shown = list(summary["labels"].items())[:N_SHOWN_LABELS]
     width = max((len(label) for label, _ in shown), default=0)
     lines += [f"  {label:{width}}  {row['n_cells']:>9,}  {row['confidence']:.2f}" for label, row in shown]

@@ -91,7 +91,8 @@ def column_names(adata: AnnData, key: str, color: str | Sequence[str] | None) ->
 
 def column_title(key: str, column: str) -> str:
     """Return the title of a panel."""
-    return TITLES.get(column.removeprefix(key), column) if column.startswith(key) else short_name(column)
+    title = TITLES.get(column.removeprefix(key)) if column.startswith(key) else None
+    return title or short_name(column)
 
 
 def with_categories(adata: AnnData, columns: Sequence[str]) -> AnnData:

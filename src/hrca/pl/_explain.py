@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from hrca._docs import docs
 
-from ._axes import MIN_HEIGHT, WIDTH, add_legend, finish, new_axes
+from ._axes import MIN_HEIGHT, WIDTH, add_legend, finish, new_axes, short_name
 
 # Inches for the bar of a gene.
 HEIGHT_PER_GENE = 0.24
@@ -81,16 +81,17 @@ def explain(
             ax.barh(np.arange(len(bars)), width, left=start, color=color, label=name if sign > 0 else None)
             start = start + width
     first = unit.iloc[0]
+    label, against = short_name(first["label"]), short_name(first["against"])
     total = unit["contribution"].sum()
     size = "" if first["n_cells"] == 1 else f", mean of {first['n_cells']} cells"
     ax.axvline(0, color="black", linewidth=0.8)
-    ax.set_yticks(np.arange(len(bars)), [str(row) for row in bars.index])
+    ax.set_yticks(np.arange(len(bars)), [short_name(row) for row in bars.index])
     ax.invert_yaxis()
     ax.set(
-        xlabel=f"Contribution in nats  (\N{LEFTWARDS ARROW} {first['against']}   |   {first['label']} "
+        xlabel=f"Contribution in nats  (\N{LEFTWARDS ARROW} {against}   |   {label} "
         f"\N{RIGHTWARDS ARROW})\nsum of all rows: {total:+.1f}",
         ylabel="Gene (its counts)",
-        title=f"{first['cells']}{size}: {first['label']}, against {first['against']}",
+        title=f"{short_name(first['cells'])}{size}: {label}, against {against}",
     )
     add_legend(ax, "* Deleting these\nchanges the label" if unit["flips"].any() else None)
     finish(ax, show=show, save=save)

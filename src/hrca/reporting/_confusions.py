@@ -9,7 +9,7 @@ import pandas as pd
 from hrca.pl._cells import counts_of
 
 from ._cells import AnnotatedCells, KnownCells
-from ._model_facts import LabelProfiles, log_ratio_contributions
+from ._model_facts import LabelProfiles, largest, log_ratio_contributions
 
 # Pairs of labels in the table, genes of a pair, and cells of each kind whose counts are read.
 N_PAIRS, N_GENES, MAX_CELLS = 10, 3, 300
@@ -27,7 +27,7 @@ class Confusion:
 
     Attributes
     ----------
-    one, two
+    label, other_label
         The known and the predicted label. Without known labels, the predicted one and another possible one.
     n_cells
         Number of cells. Without known labels, the expected one.
@@ -37,8 +37,8 @@ class Confusion:
         of the second, and of the cells with the second.
     """
 
-    one: str
-    two: str
+    label: str
+    other_label: str
     n_cells: float
     rows: tuple[np.ndarray, np.ndarray, np.ndarray] = field(repr=False)
 
@@ -57,15 +57,15 @@ def confusions(cells: AnnotatedCells) -> list[Confusion]:
 
 def _known_confusions(known_cells: KnownCells) -> list[Confusion]:
     true_labels, predicted = known_cells.true_labels, known_cells.predicted
-    pairs = pd.DataFrame({"one": true_labels, "two": predicted})
-    found = pairs[pairs["one"] != pairs["two"]].value_counts().head(N_PAIRS)
+    pairs = pd.DataFrame({"true": true_labels, "predicted": predicted})
+    found = pairs[pairs["true"] != pairs["predicted"]].value_counts().head(N_PAIRS)
 
-    def members(one: str, two: str) -> np.ndarray:
-        return known_cells.rows[(true_labels == one) & (predicted == two)]
+    def members(true: str, other: str) -> np.ndarray:
+        return known_cells.rows[(true_labels == true) & (predicted == other)]
 
     return [
-        Confusion(one, two, float(n), (members(one, one), members(one, two), members(two, two)))
-        for (one, two), n in found.items()
+        Confusion(true, other, float(n), (members(true, true), members(true, other), members(other, other)))
+        for (true, other), n in found.items()
     ]
 
 
@@ -102,28 +102,37 @@ def confusion_table(cells: AnnotatedCells, profiles: LabelProfiles | None) -> li
 
     Returns
     -------
-    For each pair ``one``, ``two``, ``n_cells``; the median counts of the three kinds of cells in ``depths``, the
-    genes in ``genes``, each with its mean counts per 100 in the three kinds, or None for a gene that the query lacks;
-    and with profiles, in ``fraction``, how much of what tells the pair apart the query's genes have.
+    For each pair ``label``, ``other_label``, ``n_cells``; the median counts of the three kinds of cells in ``depths``;
+    the genes in ``genes``, each with its mean counts per 100 in the three kinds, None for a kind of too few cells and
+    for a gene of another name in the query, or None in place of all for a gene that the query lacks; and with
+    profiles, in ``fraction``, how much of what tells the pair apart the query's genes have.
     """
     counts, names = counts_of(cells.adata, cells.key)
     positions = pd.Series(np.arange(len(names)), index=names.str.upper())
     positions = positions[~positions.index.duplicated()]
     table = []
     for pair in confusions(cells):
+        label, other_label = pair.label, pair.other_label
         means, depths = _means(counts, pair.rows)
-        row: dict[str, Any] = {"one": pair.one, "two": pair.two, "n_cells": f"{pair.n_cells:,.0f}", "depths": depths}
-        if profiles is not None and {pair.one, pair.two} <= set(profiles.labels):
-            row["fraction"] = profiles.present_fraction(pair.one, pair.two)
-            chosen = profiles.distinguishing_genes(pair.one, pair.two, N_GENES)
+        row: dict[str, Any] = {"label": label, "other_label": other_label}
+        row |= {"n_cells": f"{pair.n_cells:,.0f}", "depths": depths}
+        if profiles is not None and {label, other_label} <= set(profiles.labels):
+            row["fraction"] = profiles.present_fraction(label, other_label)
+            chosen = profiles.distinguishing_genes(label, other_label, N_GENES)
+            genes = [(str(profiles.genes[gene]), bool(profiles.present[gene])) for gene in chosen]
         else:
-            chosen = _distinguishing_genes(means, names)
+            genes = [(gene, True) for gene in _distinguishing_genes(means, names)]
         row["genes"] = [
-            (gene, None if place is None else [None if mean is None else f"{mean[place]:.1f}" for mean in means])
-            for gene, place in ((gene, positions.get(gene.upper())) for gene in chosen)
+            (gene, _means_of_gene(means, positions.get(gene.upper())) if is_present else None)
+            for gene, is_present in genes
         ]
         table.append(row)
     return table
+
+
+def _means_of_gene(means: list[np.ndarray | None], place: int | None) -> list[str | None]:
+    """Return the mean counts of a gene in each kind of cells as text; None where they are not known."""
+    return [None if mean is None or place is None else f"{mean[place]:.1f}" for mean in means]
 
 
 def _means(counts: Any, rows: tuple[np.ndarray, ...]) -> tuple[list[np.ndarray | None], list[str]]:
@@ -148,5 +157,4 @@ def _distinguishing_genes(means: list[np.ndarray | None], names: pd.Index) -> li
     first, _, second = means
     if first is None or second is None:
         return []
-    by_gene = log_ratio_contributions(first / SCALE, second / SCALE)
-    return [str(names[gene]) for gene in np.argsort(-by_gene, kind="stable")[:N_GENES] if by_gene[gene] > 0]
+    return [str(names[gene]) for gene in largest(log_ratio_contributions(first / SCALE, second / SCALE), N_GENES)]

@@ -23,8 +23,12 @@ MAX_PLACE = 65_535
 MIN_SIDE = 0.01
 
 
-def explorer(cells: AnnotatedCells) -> dict[str, Any] | None:
-    """Return the data of the section; None without coordinates.
+# Codes of labels and samples have 8 bits.
+MAX_CODES = 255
+
+
+def explorer(cells: AnnotatedCells) -> tuple[dict[str, Any] | None, str]:
+    """Return the data of the section, None without coordinates; and which cells it leaves out.
 
     Parameters
     ----------
@@ -34,40 +38,44 @@ def explorer(cells: AnnotatedCells) -> dict[str, Any] | None:
     Returns
     -------
     ``names``, ``colors`` and ``counts`` of the labels; ``samples``; ``width`` and ``height`` of each sample's places;
-    and in base64 ``x`` and ``y`` (16 bits), ``label``, ``sample`` and ``confidence`` in percent (8 bits).
+    and in base64 ``x`` and ``y`` (16 bits), ``label``, ``sample`` and ``confidence`` in percent (8 bits). Then a
+    sentence for each kind of cells that the map leaves out.
     """
     if not {"spatial", "X_spatial"} & set(cells.adata.obsm):
-        return None
+        return None, ""
     xy = coordinates(cells.adata, "spatial")
     table = with_categories(AnnData(obs=cells.adata.obs, uns=dict(cells.adata.uns)), [cells.key])
     labels = table.obs[cells.key].cat.remove_unused_categories()
     names = list(labels.cat.categories)
-    if len(names) > np.iinfo(np.uint8).max:
-        return None
-    usable = np.flatnonzero(np.isfinite(xy).all(axis=1) & labels.notna().to_numpy())
+    if len(names) > MAX_CODES:
+        return None, f"There is no map to explore, because the cells have {len(names)} labels: more than {MAX_CODES}."
+    sample_codes, samples, n_samples = _samples(cells)
+    usable = np.flatnonzero(np.isfinite(xy).all(axis=1) & labels.notna().to_numpy() & (sample_codes >= 0))
     rows = np.random.default_rng(0).permutation(usable)[:MAX_CELLS]
     if not len(rows):
-        return None
-    sample_codes, samples = _samples(cells)
-    if len(samples) > np.iinfo(np.uint8).max:
-        sample_codes, samples = np.zeros(len(xy), dtype=int), ["all"]
+        return None, ""
+    notes = []
+    if len(samples) < n_samples:
+        notes.append(f"This map has the {len(samples)} largest of the {n_samples} samples.")
+    if len(rows) < len(usable):
+        notes.append(f"This map has {len(rows):,} cells, drawn at random.")
     places, sides = _places(xy[rows], sample_codes[rows], len(samples))
     confidence = cells.column("confidence")
     percent = np.zeros(len(rows)) if confidence is None else 100 * np.nan_to_num(confidence[rows])
     colors = label_colors(table, [cells.key])
-    return {
+    data = {
         "names": names,
         "colors": [mcolors.to_hex(colors[name]) for name in names],
         "counts": [int(n) for n in labels.value_counts().reindex(names)],
         "samples": samples,
         "sides": sides,
-        "n_drawn": len(rows),
         "x": _text(places[:, 0].astype("<u2")),
         "y": _text(places[:, 1].astype("<u2")),
         "label": _text(labels.cat.codes.to_numpy()[rows].astype(np.uint8)),
         "sample": _text(sample_codes[rows].astype(np.uint8)),
         "confidence": _text(np.round(percent).astype(np.uint8)),
     }
+    return data, " ".join(notes)
 
 
 def _places(xy: np.ndarray, sample_codes: np.ndarray, n_samples: int) -> tuple[np.ndarray, list[list[float]]]:
@@ -83,11 +91,14 @@ def _places(xy: np.ndarray, sample_codes: np.ndarray, n_samples: int) -> tuple[n
     return places, sides
 
 
-def _samples(cells: AnnotatedCells) -> tuple[np.ndarray, list[str]]:
+def _samples(cells: AnnotatedCells) -> tuple[np.ndarray, list[str], int]:
+    """Return the code of each cell's sample, -1 for one that is left out; the names; and the number of all samples."""
     if cells.sample_key is None:
-        return np.zeros(cells.adata.n_obs, dtype=int), ["all"]
-    codes, names = pd.factorize(cells.adata.obs[cells.sample_key].astype(str), sort=True)
-    return codes, [str(name) for name in names]
+        return np.zeros(cells.adata.n_obs, dtype=int), ["all"], 1
+    values = cells.adata.obs[cells.sample_key].astype(str)
+    n_cells = values.value_counts()
+    names = sorted(n_cells.index[:MAX_CODES])
+    return pd.Index(names).get_indexer(values), names, len(n_cells)
 
 
 def _text(values: np.ndarray) -> str:

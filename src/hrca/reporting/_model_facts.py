@@ -32,21 +32,19 @@ class LabelProfiles:
     genes: pd.Index
     present: np.ndarray
 
-    def _contributions(self, one: str, two: str) -> np.ndarray:
-        first, second = (self.fractions[self.labels.index(name)] for name in (one, two))
+    def _contributions(self, label: str, other_label: str) -> np.ndarray:
+        first, second = (self.fractions[self.labels.index(name)] for name in (label, other_label))
         return log_ratio_contributions(first, second)
 
-    def present_fraction(self, one: str, two: str) -> float:
+    def present_fraction(self, label: str, other_label: str) -> float:
         """Return the fraction of the divergence of two labels that the query's genes have, 0 to 1."""
-        by_gene = self._contributions(one, two)
+        by_gene = self._contributions(label, other_label)
         total = by_gene.sum()
         return float(by_gene[self.present].sum() / total) if total > 0 else 1.0
 
-    def distinguishing_genes(self, one: str, two: str, n_genes: int) -> list[str]:
-        """Return the genes that tell two labels apart best, present in the query or not."""
-        by_gene = self._contributions(one, two)
-        order = np.argsort(-by_gene, kind="stable")[:n_genes]
-        return [str(self.genes[gene]) for gene in order if by_gene[gene] > 0]
+    def distinguishing_genes(self, label: str, other_label: str, n_genes: int) -> np.ndarray:
+        """Return the positions of the genes that tell two labels apart best, present in the query or not."""
+        return largest(self._contributions(label, other_label), n_genes)
 
 
 def log_ratio_contributions(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -63,6 +61,25 @@ def log_ratio_contributions(first: np.ndarray, second: np.ndarray) -> np.ndarray
     added to both, since a gene that one profile lacks would give infinity.
     """
     return (first - second) * np.log((first + PSEUDO_FRACTION) / (second + PSEUDO_FRACTION)) / 2
+
+
+def largest(by_gene: np.ndarray, n_genes: int) -> np.ndarray:
+    """Return the positions of the largest numbers above 0, the largest first.
+
+    Parameters
+    ----------
+    by_gene
+        A number for each gene, shape (n_genes,).
+    n_genes
+        Maximum number of positions.
+
+    Examples
+    --------
+    >>> largest(np.array([1.0, 0.0, 3.0, 2.0]), 2)
+    array([2, 3])
+    """
+    order = np.argsort(-by_gene, kind="stable")[:n_genes]
+    return order[by_gene[order] > 0]
 
 
 def profiles_of(model: HRCA, query_genes: pd.Index, n_shared_genes: int) -> LabelProfiles | None:

@@ -86,7 +86,8 @@ def picture(draw: Callable[[], Any]) -> Picture:
 
 def _with_few_colors(image: Image.Image) -> io.BytesIO:
     file = io.BytesIO()
-    image.quantize(256).save(file, format="png", optimize=True)
+    # the default method loses colors of few pixels, such as those of a legend
+    image.quantize(256, method=Image.Quantize.MAXCOVERAGE).save(file, format="png", optimize=True)
     return file
 
 
@@ -102,7 +103,7 @@ def sections(cells: AnnotatedCells, microns_per_unit: float | None) -> list[tupl
     """
     if not {"spatial", "X_spatial"} & set(cells.adata.obsm):
         return []
-    adata = _largest_samples(cells)
+    adata, note = _largest_samples(cells)
     found = []
     for ending, caption in (
         (None, "Predicted label of each cell."),
@@ -116,18 +117,20 @@ def sections(cells: AnnotatedCells, microns_per_unit: float | None) -> list[tupl
                     adata, ending, key=cells.key, sample_key=cells.sample_key, microns_per_unit=microns_per_unit
                 )
 
-            found.append((picture(draw), caption))
+            found.append((picture(draw), caption + note))
     return found
 
 
-def _largest_samples(cells: AnnotatedCells) -> AnnData:
-    """Return the cells of the largest samples, without their counts."""
+def _largest_samples(cells: AnnotatedCells) -> tuple[AnnData, str]:
+    """Return the cells of the largest samples, without their counts, and a sentence if others are left out."""
     obs = cells.adata.obs
     light = AnnData(obs=obs, obsm={name: cells.adata.obsm[name] for name in cells.adata.obsm if "spatial" in name})
     light.uns.update({name: value for name, value in cells.adata.uns.items() if name != cells.key})
     if cells.sample_key is None or obs[cells.sample_key].nunique() <= MAX_SAMPLES:
-        return light
-    return light[obs[cells.sample_key].isin(obs[cells.sample_key].value_counts().index[:MAX_SAMPLES])].copy()
+        return light, ""
+    n_cells = obs[cells.sample_key].value_counts()
+    largest = light[obs[cells.sample_key].isin(n_cells.index[:MAX_SAMPLES])].copy()
+    return largest, f" The {MAX_SAMPLES} largest of the {(n_cells > 0).sum()} samples are drawn."
 
 
 def embedding(cells: AnnotatedCells, sample: AnnData) -> tuple[Picture, str]:
@@ -168,3 +171,9 @@ def embedding(cells: AnnotatedCells, sample: AnnData) -> tuple[Picture, str]:
 def frequent_groups(labels: pd.Series) -> np.ndarray:
     """Return which cells have one of the most frequent labels, shape (n_obs,)."""
     return labels.isin(labels.value_counts().index[:MAX_ROWS]).to_numpy()
+
+
+def frequent_note(labels: pd.Series) -> str:
+    """Return a sentence if some labels are not among the most frequent ones, else an empty text."""
+    n_labels = labels.nunique()
+    return "" if n_labels <= MAX_ROWS else f" The {MAX_ROWS} most frequent of the {n_labels} labels are drawn."

@@ -10,18 +10,17 @@ import pandas as pd
 from hrca import pl
 from hrca.model._model import HRCA
 from hrca.pl._cells import counts_of, table_of
+from hrca.pl._markers import MIN_CELLS_PER_LABEL
+from hrca.pl._palette import is_no_label
 
 from ._cells import AnnotatedCells, decisions, label_table, summary
 from ._confusions import confusion_table
 from ._explorer import explorer
 from ._model_facts import LabelProfiles, check_model, model_card, profiles_of
-from ._pictures import Picture, embedding, frequent_groups, picture, sections
+from ._pictures import Picture, embedding, frequent_groups, frequent_note, picture, sections
 from ._unlike import normalised_sample, unlike_groups
 
 TEMPLATE = "report.html.j2"
-
-# A label with fewer cells has no row in the picture of marker genes (hrca.pl._markers).
-MIN_MARKER_CELLS = 10
 
 
 def report(
@@ -92,22 +91,28 @@ def report(
     profiles = (
         None if model is None else profiles_of(model, cells.gene_names, int(cells.record.get("n_shared_genes", 0)))
     )
+    map_data, map_note = explorer(cells)
+    pairs = confusion_table(cells, profiles)
+    reference_markers = _reference_markers(cells, model, profiles)
     context = {
         "title": title or f"Cell types of {cells.adata.n_obs:,} cells",
         "hrca_version": version("hrca"),
-        "n_obs": cells.adata.n_obs,
         "warnings": [str(sentence) for sentence in np.atleast_1d(cells.record.get("warnings", []))],
         "summary": summary(cells),
         "labels": label_table(cells),
-        "explorer": explorer(cells),
+        "explorer": map_data,
+        "explorer_note": map_note,
+        "frequent_note": frequent_note(cells.labels),
         "sections": sections(cells, microns_per_unit),
         "umap": embedding(cells, sample),
         "unlike": {"estimated": cells.is_unlike is not None, "groups": unlike_groups(cells, sample)},
-        "confusions": confusion_table(cells, profiles),
+        "confusions": pairs,
+        "has_reference_genes": any("fraction" in pair for pair in pairs),
         "labels_are_known": cells.known_cells is not None,
         "decisions": decisions(cells),
         "card": [] if model is None else model_card(model),
-        **_pictures(cells, model, profiles),
+        "has_reference_markers": reference_markers is not None,
+        **_pictures(cells, model, reference_markers),
     }
     path.write_text(_render(context), encoding="utf-8")
     return path
@@ -137,7 +142,29 @@ def _checked_cells(
     return AnnotatedCells(table, key, true_labels_key, sample_key)
 
 
-def _pictures(cells: AnnotatedCells, model: HRCA | None, profiles: LabelProfiles | None) -> dict[str, Picture | None]:
+def _labels_with_markers(cells: AnnotatedCells) -> list[str]:
+    """Return the labels with enough cells for a row in the picture of marker genes."""
+    n_cells = cells.labels[~cells.labels.map(is_no_label)].value_counts()
+    return list(n_cells.index[n_cells >= MIN_CELLS_PER_LABEL])
+
+
+def _reference_markers(
+    cells: AnnotatedCells, model: HRCA | None, profiles: LabelProfiles | None
+) -> pd.DataFrame | None:
+    """Return the marker genes of the reference, as the query spells them; None if the query has none of them."""
+    if model is None or profiles is None:
+        return None
+    table = model.label_markers()
+    spelling = {name.upper(): name for name in reversed(cells.gene_names)}
+    table = table.assign(gene=table["gene"].str.upper().map(spelling)).dropna(subset="gene")
+    # a prediction at a level of the hierarchy has labels that the table lacks
+    table = table[table["label"].isin(_labels_with_markers(cells))]
+    return None if table.empty else table
+
+
+def _pictures(
+    cells: AnnotatedCells, model: HRCA | None, reference_markers: pd.DataFrame | None
+) -> dict[str, Picture | None]:
     """Return the pictures that depend on what the cells and the model have, or None in their place."""
     adata, key = cells.adata, cells.key
     frequent = frequent_groups(cells.labels)
@@ -147,9 +174,8 @@ def _pictures(cells: AnnotatedCells, model: HRCA | None, profiles: LabelProfiles
     )
     if cells.sample_key is not None:
         found["composition"] = picture(lambda: pl.composition(adata, cells.sample_key, key=key))
-    if cells.labels.value_counts().max() >= MIN_MARKER_CELLS:
-        genes = None if model is None or profiles is None else model.label_markers()
-        found["markers"] = picture(lambda: pl.markers(adata, genes, key=key))
+    if len(_labels_with_markers(cells)):
+        found["markers"] = picture(lambda: pl.markers(adata, reference_markers, key=key))
     if novelty is not None and np.isfinite(novelty[frequent]).any():
         found["novelty"] = picture(lambda: pl.novelty(novelty[frequent], by=labels[frequent]))
     if f"{key}_set" in adata.obsm:
