@@ -104,10 +104,10 @@ class PredictOptions:
             value = getattr(self, name)
             may_be_none = name != "min_confidence"
             if not (isinstance(value, numbers.Real) or (value is None and may_be_none)) or isinstance(value, bool):
-                usual = 0.05 if name == "novelty_fpr" else 0.9
+                typical = 0.05 if name == "novelty_fpr" else 0.9
                 raise TypeError(
                     f"`{name}` must be a number{' or None' if may_be_none else ''}, got {value!r}. A usual value is "
-                    f"{usual}."
+                    f"{typical}."
                 )
         if self.level is not None:
             _check_level(self.level, label_space)

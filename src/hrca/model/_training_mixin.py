@@ -252,8 +252,7 @@ class TrainingMixin(TrainingSteps):
         ----------
         max_epochs
             Number of epochs of :meth:`finetune`, each of all cells that `max_cells_per_label` allows. None: about 700
-            steps in 10 to 200 epochs of at most 70 batches; a plateau then stops early when the validation loss stops
-            falling.
+            steps in 10 to 200 epochs of at most 70 batches; a plateau then stops if the validation loss stops falling.
         pretrain_epochs
             Number of epochs of :meth:`pretrain`, each of all cells; 0: none. None: about 400 steps in 10 to 1,000
             epochs of at most 40 batches; with `max_epochs`, in proportion fewer or more, of all cells.
