@@ -115,7 +115,7 @@ def check_replaced(adata: QueryCells, key_added: str, *, with_terms: bool = Fals
 def _check_collection_obs(collection: AnnCollection, key_added: str, *, with_terms: bool) -> None:
     """Check that results replace no column of the obs of a collection that HRCA has not written.
 
-    Such an obs has no ``uns``: a column that an AnnData of the collection has, too, was checked there.
+    The obs of a collection has no ``uns`` that records results. Columns of its AnnData are checked in these.
     """
     if collection.obs is None:
         return
