@@ -32,8 +32,10 @@ def test_the_query_is_thinned_to_30_percent_and_no_cell_is_in_both():
 def test_a_baseline_beats_the_largest_class(baseline):
     pair = pbmc68k_pair()
     true_labels = pair.query.obs["bulk_labels"].astype(str)
-    scores = annotation_scores(true_labels, baseline(pair))
-    assert scores["accuracy"] > 2 * true_labels.value_counts(normalize=True).iloc[0]
+    # no baseline can know the type that the reference lacks
+    is_known = (true_labels != "CD19+ B").to_numpy()
+    scores = annotation_scores(true_labels[is_known], np.asarray(baseline(pair))[is_known])
+    assert scores["accuracy"] > true_labels[is_known].value_counts(normalize=True).iloc[0] + 0.3
 
 
 def test_real_pair_is_read(data_dir):
@@ -55,15 +57,15 @@ def test_the_result_counts_cells_that_were_noticed_and_ends_with_paths():
     scores = pd.DataFrame({"accuracy": [0.5]}, index=["HRCA"])
     result = DemoResult(pair, scores, [Path("a.h5ad"), Path("b.png")], quick=True)
     n_b_cells = int(is_b_cell.sum())
-    assert result.noticed.to_numpy().tolist() == [[n_b_cells, n_b_cells - 1], [210 - n_b_cells, 2]]
+    assert result.noticed.to_numpy().tolist() == [[n_b_cells, n_b_cells - 1], [350 - n_b_cells, 2]]
     assert (
-        f"{n_b_cells - 1} of {n_b_cells} cells 'CD19+ B', and 2 of the {210 - n_b_cells} other cells" in result.text()
+        f"{n_b_cells - 1} of {n_b_cells} cells 'CD19+ B', and 2 of the {350 - n_b_cells} other cells" in result.text()
     )
     assert result.text().splitlines()[-3:] == ["Written:", "a.h5ad", "b.png"]
 
 
 @pytest.mark.slow
-def test_the_demo_counts_the_noticed_cells_and_prints_nothing_of_libraries(tmp_path, capsys):
+def test_the_demo_notices_the_type_and_prints_nothing_of_libraries(tmp_path, capsys):
     result = call(capsys, "demo", "--quick", "--out", tmp_path / "out")
     assert result.code == 0, result.err
     names = ["annotated.h5ad", "confusion.png", "report.html", "umap.png"]
@@ -76,6 +78,7 @@ def test_the_demo_counts_the_noticed_cells_and_prints_nothing_of_libraries(tmp_p
     is_b_cell = annotated.obs["bulk_labels"] == "CD19+ B"
     assert n_b_cells == is_b_cell.sum() > 0
     assert n_noticed == (annotated.obs["hrca_novel_probability"][is_b_cell] >= 0.5).sum()
+    assert n_noticed > 0.8 * n_b_cells
     assert {"hrca", "hrca_confidence"} <= set(annotated.obs)
     messages = [line for line in result.err.splitlines() if "%|" not in line]
     assert all(line.startswith("hrca: warning: ") for line in messages), messages
