@@ -284,7 +284,9 @@ def test_a_truncated_file_is_named_with_its_sample(tiny_model, query, tmp_path, 
     query.write_h5ad(tmp_path / "bad.h5ad")
     content = (tmp_path / "bad.h5ad").read_bytes()
     (tmp_path / "bad.h5ad").write_bytes(content[: int(length * len(content))])
-    words = "must be complete to be read, but '.*bad.h5ad' is truncated or damaged: .*. Copy or write it again"
+    words = (
+        "must be readable, but '.*bad.h5ad' cannot be opened: .*. If it is truncated or damaged, copy or write it again"
+    )
     with pytest.raises(OSError, match=words) as error:
         tiny_model.predict({"good": query, "bad": tmp_path / "bad.h5ad"})
     assert error.value.__notes__ == ["The error is in sample 'bad'."]

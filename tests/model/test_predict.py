@@ -347,7 +347,7 @@ def test_a_batch_of_nothing_raises(tiny_model, query):
         tiny_model.predict(query, batch_size=0)
     for arguments, words in (
         ({"batch_size": 1.5}, "`batch_size` must be a whole number or None, got 1.5"),
-        ({"coverage": "0.9"}, "`coverage` must be a number, got '0.9'"),
+        ({"coverage": "0.9"}, "`coverage` must be a number or None, got '0.9'. A usual value is 0.9"),
         ({"min_confidence": None}, "`min_confidence` must be a number, got None"),
     ):
         with pytest.raises(TypeError, match=words):
