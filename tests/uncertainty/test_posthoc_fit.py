@@ -226,3 +226,15 @@ def test_the_reference_of_novelty_has_the_labelled_cells():
     np.testing.assert_array_equal(novelty_reference.counts.toarray(), x[20:])
     np.testing.assert_array_equal(novelty_reference.codes, codes[20:])
     assert novelty_reference.max_depth == pytest.approx(np.quantile(x[20:].sum(axis=1), 0.9))
+
+
+def test_a_part_of_many_held_out_cells_is_scored_and_all_cells_make_the_profiles(reference, monkeypatch, recorded_fits):
+    monkeypatch.setattr(_posthoc_fit, "MAX_SCORED_CELLS", 9)
+    model = set_up(reference)
+    model.train(1, pretrain_epochs=1, train_size=0.5, **QUIET)
+    assert len(model.split_.validation) > 40
+    assert recorded_fits[-1]["n_cells"] == 9
+    assert np.bincount(recorded_fits[-1]["codes"]).tolist() == [30, 30, 30]
+    x, labels = model.adata.X.toarray(), model.adata.obs["cell_type"].to_numpy()
+    sums = np.stack([x[labels == label].sum(axis=0) for label in model.labels])
+    np.testing.assert_array_equal(model.novelty_reference_.sums, sums)

@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 N_PARTS = 5
 
 # Maximum number of held-out cells that are scored, of each label its share, so that the time does not grow with the
-# reference: 10 % of 30,000 cells. The fits have about ten parameters. Not tuned.
-MAX_SCORED_CELLS = 3000
+# reference: 10 % of 20,000 cells. The fits have about ten parameters, and prediction sets use as many cells. Not tuned.
+MAX_SCORED_CELLS = 2000
 
 
 @dataclass(frozen=True)
