@@ -25,9 +25,9 @@ RATES = np.random.default_rng(0).dirichlet(np.full(80, 0.4), size=4)
 def novelty_of(x, reference, genes=None, *, batch_size=50):
     genes = np.ones(x.shape[1], dtype=np.float32) if genes is None else genes
 
-    def batches():
-        return ((slice(i, i + batch_size), x[i : i + batch_size]) for i in range(0, len(x), batch_size))
-
+    batches = (
+        (slice(i, i + batch_size), sparse.csr_array(x[i : i + batch_size])) for i in range(0, len(x), batch_size)
+    )
     return reference_novelty(reference, batches, x @ (genes > 0), genes)
 
 

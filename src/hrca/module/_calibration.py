@@ -203,7 +203,10 @@ def _calibrate(
     highest = log_probabilities.max(dim=1).values
     terms = torch.stack([torch.ones_like(log_depth), log_depth, log_depth**2, highest, highest * log_depth], dim=1)
     temperature = (terms @ temperature_coef).clamp(-MAX_ABS_LOG_TEMPERATURE, MAX_ABS_LOG_TEMPERATURE).exp()
-    by_label = dirichlet_bias[0] + log_depth[:, None] * dirichlet_bias[1]
-    by_label = by_label + log_probabilities.clamp(min=MIN_LOG_PROBABILITY) @ dirichlet_weight.T
-    inlier = (log_probabilities / temperature[:, None] + by_label).log_softmax(dim=1)
+    scores = log_probabilities / temperature[:, None]
+    # without cross-fitting they are zeros, and the product costs more than all other steps; a fit has gradients to them
+    if dirichlet_bias.requires_grad or dirichlet_bias.any() or dirichlet_weight.any():
+        by_label = dirichlet_bias[0] + log_depth[:, None] * dirichlet_bias[1]
+        scores = scores + (by_label + log_probabilities.clamp(min=MIN_LOG_PROBABILITY) @ dirichlet_weight.T)
+    inlier = scores.log_softmax(dim=1)
     return torch.logaddexp(inlier + torch.log1p(-outlier_rate), (outlier_rate / inlier.shape[1]).log())

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: the tests check the shapes in the signatures.
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,28 +32,55 @@ MIN_PLATFORM_LABELS, MIN_CELLS_OF_LABEL, MIN_GROUP_PROBABILITY = 3, 10, 0.5
 # Counts that are added to observed and expected counts before the log of their ratio, as in Haldane's correction.
 RATIO_PSEUDOCOUNT = 0.5
 
+# Probabilities that are computed at once: 256 kB, which the cache holds.
+BLOCK_VALUES = 65_536
+
 # Lower bound of the norm of a profile, against division by 0.
 MIN_NORM = 1e-12
 
 
-def normalize_log_likelihood(
-    count_likelihood: CountLikelihood,
-    log_likelihood: Float[Tensor, "n_obs n_labels"],
-    depth: Float[Tensor, "n_obs 2"],
-    factors: Float[Tensor, " n_genes"],
-) -> Float[Tensor, "n_obs n_labels"]:
-    r"""Subtract the norms of the profiles, under platform factors, from the log-likelihood.
+def platform_log_norms(
+    count_likelihood: CountLikelihood, factors: Float[Tensor, " n_genes"]
+) -> Float[Tensor, "2 n_labels"]:
+    """Return the logs of the norms of the profiles under platform factors.
 
     Parameters
     ----------
     count_likelihood
         The fitted count likelihood.
+    factors
+        Platform factors, shape (n_genes,); 0 for genes that the query lacks.
+
+    Returns
+    -------
+    On all genes (first row) and on the informative ones, shape (2, n_labels).
+    """
+    return _log_norms(count_likelihood.log_profiles.to(factors).exp(), count_likelihood, factors)
+
+
+def _log_norms(
+    profiles: Float[Tensor, "n_labels n_genes"], count_likelihood: CountLikelihood, factors: Float[Tensor, " n_genes"]
+) -> Float[Tensor, "2 n_labels"]:
+    norms = torch.stack([profiles @ factors, profiles @ (factors * count_likelihood.is_informative.to(factors))])
+    # a query without informative genes has no counts on them, and the logarithm must be finite
+    return norms.clamp(min=torch.finfo(factors.dtype).tiny).log()
+
+
+def normalize_log_likelihood(
+    log_likelihood: Float[Tensor, "n_obs n_labels"],
+    depth: Float[Tensor, "n_obs 2"],
+    log_norms: Float[Tensor, "2 n_labels"],
+) -> Float[Tensor, "n_obs n_labels"]:
+    r"""Subtract the norms of the profiles, under platform factors, from the log-likelihood.
+
+    Parameters
+    ----------
     log_likelihood
         Output of the count likelihood, shape (n_obs, n_labels).
     depth
         Counts of each cell on all genes and on the informative ones, shape (n_obs, 2).
-    factors
-        Platform factors, shape (n_genes,); 0 for genes that the query lacks.
+    log_norms
+        From :func:`platform_log_norms`, shape (2, n_labels).
 
     Returns
     -------
@@ -67,33 +95,33 @@ def normalize_log_likelihood(
     .. math::
         \ell_k - \beta n \log \sum_g p_{kg} \phi_g - (1 - \beta) n_I \log \sum_{g \in I} p_{kg} \phi_g .
     """
+    return torch.addmm(log_likelihood, _norm_weights(depth), log_norms, alpha=-1)
+
+
+def _norm_weights(depth: Float[Tensor, "n_obs 2"]) -> Float[Tensor, "n_obs 2"]:
+    """Return the weights of both norms in the log-likelihood of each cell, shape (n_obs, 2)."""
     background = background_weight(depth[:, 0])
-    profiles = count_likelihood.log_profiles.to(depth).exp()
-    norms = torch.stack([profiles @ factors, profiles @ (factors * count_likelihood.is_informative.to(depth))])
-    # a query without informative genes has no counts on them, and the logarithm must be finite
-    log_norm_all, log_norm_informative = norms.clamp(min=torch.finfo(depth.dtype).tiny).log()
-    n_all, n_informative = background * depth[:, 0], (1 - background) * depth[:, 1]
-    return log_likelihood - n_all[:, None] * log_norm_all - n_informative[:, None] * log_norm_informative
+    return torch.stack([background * depth[:, 0], (1 - background) * depth[:, 1]], dim=1)
 
 
 def platform_log_likelihood(
-    count_likelihood: CountLikelihood,
     log_likelihood: Float[Tensor, "n_obs n_labels"],
     depth: Float[Tensor, "n_obs 2"],
-    factors: Float[Tensor, " n_genes"],
+    log_norms: Float[Tensor, "2 n_labels"],
+    max_depth: float,
 ) -> tuple[Float[Tensor, "n_obs n_labels"], Float[Tensor, " n_obs"]]:
     """Return the log-likelihood under platform factors, at the depth that the classifier sees.
 
     Parameters
     ----------
-    count_likelihood
-        The fitted count likelihood.
     log_likelihood
         Output of the count likelihood, shape (n_obs, n_labels).
     depth
         Counts of each cell on all genes and on the informative ones, shape (n_obs, 2).
-    factors
-        Platform factors, shape (n_genes,); 0 for genes that the query lacks.
+    log_norms
+        From :func:`platform_log_norms`, shape (2, n_labels).
+    max_depth
+        Depth of the draws of deeper cells that the classifier sees.
 
     Returns
     -------
@@ -104,8 +132,8 @@ def platform_log_likelihood(
         Counts of each cell, clipped to `max_depth`, shape (n_obs,).
     """
     n_counts = depth[:, 0]
-    clipped = n_counts.clamp(max=count_likelihood.max_depth.to(depth))
-    normalized = normalize_log_likelihood(count_likelihood, log_likelihood, depth, factors)
+    clipped = n_counts.clamp(max=max_depth)
+    normalized = normalize_log_likelihood(log_likelihood, depth, log_norms)
     return normalized * (clipped / n_counts.clamp(min=1))[:, None], clipped
 
 
@@ -128,9 +156,73 @@ class QueryCellSample:
     depth: Float[Tensor, "n_cells 2"]
 
 
+class LikelihoodLabels:
+    """Labels of a query's cells by the count likelihood alone, under changing platform factors.
+
+    The classifier knows no factors and would preserve the errors that they correct. The likelihood is tempered by its
+    pooling weight: untempered, it is so confident that a wrong composition reinforces itself.
+
+    Parameters
+    ----------
+    count_likelihood
+        The fitted count likelihood, in double precision.
+    cells
+        Query cells, each with counts.
+    """
+
+    def __init__(self, count_likelihood: CountLikelihood, cells: QueryCellSample):
+        self.cells = cells
+        self._likelihood = count_likelihood
+        self._profiles = count_likelihood.log_profiles.double().exp()
+        depth = cells.depth.double()
+        clipped = depth[:, 0].clamp(max=float(count_likelihood.max_depth))
+        pool_weights = count_likelihood.pool_weights.double()
+        # the factor of the log-likelihood in the pooled logits: its tempering is the same for all labels
+        unit = pool_log_scores(
+            torch.zeros(len(depth), 1).double(), torch.ones(len(depth), 1).double(), clipped, pool_weights
+        )
+        scale = PLATFORM_LIKELIHOOD_FACTOR * unit * (clipped / depth[:, 0].clamp(min=1))[:, None]
+        log_likelihood = cells.log_likelihood
+        # single precision is enough for the differences between labels
+        relative = log_likelihood - log_likelihood.max(dim=1, keepdim=True).values
+        self._logits, self._norm_weights = (relative * scale).float(), (_norm_weights(depth) * scale).float()
+
+    @property
+    def profiles(self) -> np.ndarray:
+        """Fraction of counts of each label by gene, shape (n_labels, n_genes)."""
+        return self._profiles.cpu().numpy()
+
+    @property
+    def n_labels(self) -> int:
+        """Number of labels."""
+        return len(self._profiles)
+
+    @torch.inference_mode()
+    def probabilities(self, factors: np.ndarray) -> Iterator[tuple[slice, Float[Tensor, "n_batch n_labels"]]]:
+        """Iterate over blocks of cells.
+
+        Parameters
+        ----------
+        factors
+            Platform factors, shape (n_genes,).
+
+        Yields
+        ------
+        The cells as a slice, and the probabilities of the labels, float32, shape (n_batch, n_labels).
+        """
+        log_norms = _log_norms(self._profiles, self._likelihood, torch.from_numpy(factors).double())
+        log_norms = (log_norms - log_norms.mean(dim=1, keepdim=True)).float()
+        n_rows = max(1, BLOCK_VALUES // self.n_labels)
+        for start in range(0, len(self._logits), n_rows):
+            rows = slice(start, start + n_rows)
+            logits = torch.addmm(self._logits[rows], self._norm_weights[rows], log_norms, alpha=-1)
+            # for few columns, torch's softmax takes four times as long
+            odds = logits.sub_(logits.amax(dim=1, keepdim=True)).exp_()
+            yield rows, odds.div_(odds.sum(dim=1, keepdim=True))
+
+
 def fit_platform(
-    count_likelihood: CountLikelihood,
-    cells: QueryCellSample,
+    labels: LikelihoodLabels,
     gene_mask: np.ndarray,
     label_sums: np.ndarray,
     cell_weights: np.ndarray | None = None,
@@ -142,10 +234,8 @@ def fit_platform(
 
     Parameters
     ----------
-    count_likelihood
-        The fitted count likelihood.
-    cells
-        Query cells, each with counts.
+    labels
+        Labels of the query's cells under platform factors.
     gene_mask
         1 for a gene that model and query share, 0 for the others, shape (n_genes,).
     label_sums
@@ -184,30 +274,14 @@ def fit_platform(
     difference between cell types.
     """
     factors = gene_mask.astype(float)
-    profiles = count_likelihood.log_profiles.double().exp().cpu().numpy() * factors
+    profiles = labels.profiles * factors
+    grouping = _Grouping(labels, cell_weights)
     for _ in range(PLATFORM_ROUNDS):
-        probabilities = likelihood_probabilities(count_likelihood, cells, factors)
-        groups = _group_cells(cells, probabilities, cell_weights)
+        groups = grouping.update(factors)
         if len(groups.observed) < MIN_PLATFORM_LABELS:
             return None
         factors = _meta_analysis(groups, profiles, label_sums, gene_mask.astype(bool), factors)
     return factors
-
-
-def likelihood_probabilities(
-    count_likelihood: CountLikelihood, cells: QueryCellSample, factors: np.ndarray
-) -> np.ndarray:
-    """Return probabilities by the likelihood alone, shape (n_cells, n_labels).
-
-    The classifier knows no factors and would preserve the errors that they correct. The likelihood is tempered by its
-    pooling weight: untempered, it is so confident that a wrong composition reinforces itself.
-    """
-    no_network, pool_weights = torch.zeros_like(cells.log_likelihood), count_likelihood.pool_weights.to(cells.depth)
-    corrected, clipped = platform_log_likelihood(
-        count_likelihood, cells.log_likelihood, cells.depth, torch.from_numpy(factors).to(cells.depth)
-    )
-    logits = pool_log_scores(no_network, PLATFORM_LIKELIHOOD_FACTOR * corrected, clipped, pool_weights)
-    return logits.softmax(dim=1).numpy()
 
 
 @dataclass(frozen=True)
@@ -226,14 +300,52 @@ class _LabelGroups:
     counts_by_label: np.ndarray
 
 
-def _group_cells(cells: QueryCellSample, probabilities: np.ndarray, cell_weights: np.ndarray | None) -> _LabelGroups:
-    n_cells, n_labels = probabilities.shape
-    codes = probabilities.argmax(axis=1)
-    weights = (probabilities.max(axis=1) >= MIN_GROUP_PROBABILITY) * (1.0 if cell_weights is None else cell_weights)
-    membership = sparse.csr_array((weights, (codes, np.arange(n_cells))), shape=(n_labels, n_cells))
-    is_large = np.bincount(codes, weights, minlength=n_labels) >= MIN_CELLS_OF_LABEL
-    counts_by_label = membership @ (probabilities * cells.depth[:, :1].numpy())
-    return _LabelGroups((membership @ cells.counts).toarray()[is_large], counts_by_label[is_large])
+class _Grouping:
+    """The groups of cells by their most likely label, which change little from one round to the next.
+
+    Parameters
+    ----------
+    labels
+        Labels of the cells under platform factors.
+    cell_weights
+        Weight of each cell, shape (n_cells,); None: all are 1.
+    """
+
+    def __init__(self, labels: LikelihoodLabels, cell_weights: np.ndarray | None):
+        self._labels, self._cell_weights = labels, cell_weights
+        n_cells, n_genes = labels.cells.counts.shape
+        self._codes, self._weights = np.zeros(n_cells, dtype=np.int64), np.zeros(n_cells)
+        self._sums = np.zeros((labels.n_labels, n_genes))
+
+    def update(self, factors: np.ndarray) -> _LabelGroups:
+        """Group the cells by their labels under platform factors, shape (n_genes,)."""
+        n_labels = self._labels.n_labels
+        codes, weights = self._codes.copy(), self._weights.copy()
+        counts_by_label, depth = torch.zeros(n_labels, n_labels).double(), self._labels.cells.depth[:, 0]
+        for rows, probabilities in self._labels.probabilities(factors):
+            highest = probabilities.max(dim=1)
+            codes[rows] = highest.indices.numpy()
+            weights[rows] = (highest.values >= MIN_GROUP_PROBABILITY).numpy()
+            if self._cell_weights is not None:
+                weights[rows] *= self._cell_weights[rows]
+            weighted = probabilities * (torch.from_numpy(weights[rows]) * depth[rows]).float()[:, None]
+            summed = torch.zeros(n_labels, n_labels).index_add_(0, highest.indices, weighted)
+            counts_by_label += summed
+        self._move(codes, weights)
+        is_large = np.bincount(codes, weights, minlength=n_labels) >= MIN_CELLS_OF_LABEL
+        return _LabelGroups(self._sums[is_large], counts_by_label.numpy()[is_large])
+
+    def _move(self, codes: np.ndarray, weights: np.ndarray) -> None:
+        """Add the cells that moved to the sums of their new groups, and subtract them from the old ones."""
+        moved = np.flatnonzero((codes != self._codes) | (weights != self._weights))
+        counts, n_moved = self._labels.cells.counts[moved], len(moved)
+        entries = (
+            np.concatenate([weights[moved], -self._weights[moved]]),
+            (np.concatenate([codes[moved], self._codes[moved]]), np.tile(np.arange(n_moved), 2)),
+        )
+        membership = sparse.csr_array(entries, shape=(len(self._sums), n_moved))
+        self._sums = self._sums + (membership @ counts).toarray()
+        self._codes, self._weights = codes, weights
 
 
 def _meta_analysis(
