@@ -268,12 +268,15 @@ class PredictionMixin(HRCABase):
         batches = self._kept_batches(query, batch_size, enable_progress_bar=enable_progress_bar)
         cells = self._predict_probabilities(query, settings, batches=batches)
         needs_novelty = key_added is not None or options.novelty_fpr is not None
+        novelty = self._novelty(query, cells, batches) if needs_novelty else None
+        # the counts that it keeps are no longer needed
+        del batches
         result = assemble_result(
             self._label_space(),
             cells,
             query.adata.obs_names,
             options,
-            novelty=self._novelty(query, cells, batches) if needs_novelty else None,
+            novelty=novelty,
             conformal_scores=self.conformal_scores_,
         )
         sentences = prediction_warnings(cells, self._label_space(), self.gene_names, self._log_profiles())

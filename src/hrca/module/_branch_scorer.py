@@ -61,7 +61,11 @@ class BranchScorer:
         self.device = self._weight.device
         self._likelihood = module.count_likelihood if module.has_fitted_counts else None
         if self._likelihood is not None:
-            self._log_profiles = self._likelihood.log_profiles.T.contiguous()
+            log_profiles, is_informative = self._likelihood.log_profiles.T, self._likelihood.is_informative[:, None]
+            is_counted = torch.cat([torch.ones_like(is_informative), is_informative], dim=1)
+            # one product has the depths, and the log-likelihood of the informative and of the other genes
+            tables = [is_counted, log_profiles * is_informative, log_profiles * (1 - is_informative)]
+            self._count_table = torch.cat(tables, dim=1).contiguous()
         self._thins = self._likelihood is not None and not module.is_adapted
 
     @torch.inference_mode()
@@ -87,14 +91,12 @@ class BranchScorer:
         return self._count_scores(counts.to(self.device).on_genes(self._module.gene_mask))
 
     def _count_scores(self, counts: SparseCounts) -> tuple[Tensor, Tensor | None]:
-        depth = counts.sums()[:, None]
         if self._likelihood is None:
-            return depth, None
-        is_informative = self._likelihood.is_informative
-        depth = torch.cat([depth, counts.sums(is_informative)[:, None]], dim=1)
-        background, weight = counts.by_entry(background_weight(depth[:, 0])), is_informative[counts.genes]
-        weighted = counts.with_values(counts.values * (weight + background * (1 - weight)))
-        return depth, weighted.matmul(self._log_profiles)
+            return counts.sums()[:, None], None
+        depth, informative, others = counts.matmul(self._count_table).tensor_split(
+            (2, 2 + self._module.n_labels), dim=1
+        )
+        return depth, torch.addcmul(informative, background_weight(depth[:, 0])[:, None], others)
 
     def _network(self, counts: SparseCounts, depth: Float[Tensor, " n_obs"]) -> Float[Tensor, "n_obs n_labels"]:
         """Return the classifier's log-probabilities, for deep cells the mean over draws thinned to `max_depth`."""

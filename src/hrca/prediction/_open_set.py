@@ -42,10 +42,10 @@ FITTED_FRACTION, PRIOR_FRACTION, PRIOR_WEIGHT = 0.2, 0.15, 0.5
 # and the limits keep its logit finite. Not tuned.
 FRACTION_ROUNDS, MIN_FRACTION, MAX_FRACTION = 200, 1e-3, 0.95
 
-# Number of fits of the platform factors, each but the first to the cells of the reference's labels alone. A third
-# changes no score by more than .003 (docs/decisions/0007).
-OPEN_SET_ROUNDS = 3
-
+# Maximum number of fits of the platform factors, each but the first to the cells of the reference's labels alone. A
+# third changes no score by more than .003 (docs/decisions/0007). No further fit follows if no weight of a cell changed
+# by more than MIN_WEIGHT_CHANGE.
+OPEN_SET_ROUNDS, MIN_WEIGHT_CHANGE = 3, 1e-3
 
 # Factors whose logs have a larger standard deviation are refused. It was at most 1.4 in queries of known types, and 2.0
 # to 2.5 in queries without any, whose factors would turn their types into those of the reference (docs/decisions/0007).
@@ -180,14 +180,20 @@ def fit_query(
     def fit_under(factors: np.ndarray) -> QueryFit:
         return _fit_clusters(labels, clusters, factors, label_sums, gene_mask)
 
-    fit, weights = fit_under(gene_mask.astype(float)), None
-    for _ in range((OPEN_SET_ROUNDS if clusters is not None else 1) if platform_correction else 0):
+    fit, weights = None, np.ones(len(cells.depth))
+    for _ in range(OPEN_SET_ROUNDS if platform_correction else 0):
         factors = fit_platform(labels, gene_mask, label_sums, weights)
         if factors is None:
             # too few cells are left of the labels: the factors of the last round stay
             break
         fit = fit_under(factors)
-        weights = None if clusters is None else 1 - fit.novel_probabilities[clusters.codes]
+        if clusters is None:
+            break
+        before, weights = weights, 1 - fit.novel_probabilities[clusters.codes]
+        if np.abs(weights - before).max() < MIN_WEIGHT_CHANGE:
+            # the same weights would give the same factors
+            break
+    fit = fit or fit_under(gene_mask.astype(float))
     log_sd = platform_log_sd(fit.factors)
     if open_set and log_sd > MAX_PLATFORM_LOG_SD:
         return replace(fit_under(gene_mask.astype(float)), refused_log_sd=log_sd)

@@ -20,7 +20,7 @@ from ._random_effects import between_variance, excess_variance
 # of 1 (with the classifier), 2 and 3 on four pairs of real data (docs/decisions/0003).
 PLATFORM_LIKELIHOOD_FACTOR = 3.0
 
-# Numbers of iterations between labels and factors, and between factors and the norms of the profiles; the latter stop
+# Maximum numbers of iterations between labels and factors, and between factors and the norms of the profiles; they stop
 # when no log factor changes by more than MAX_LOG_CHANGE.
 PLATFORM_ROUNDS, NORM_ROUNDS, MAX_LOG_CHANGE = 10, 10, 1e-3
 
@@ -34,6 +34,9 @@ RATIO_PSEUDOCOUNT = 0.5
 
 # Probabilities that are computed at once: 256 kB, which the cache holds.
 BLOCK_VALUES = 65_536
+
+# Lower bound of the log odds of a label relative to the most likely one: 1e-26.
+MIN_LOG_ODDS = -60.0
 
 # Lower bound of the norm of a profile, against division by 0.
 MIN_NORM = 1e-12
@@ -217,7 +220,8 @@ class LikelihoodLabels:
             rows = slice(start, start + n_rows)
             logits = torch.addmm(self._logits[rows], self._norm_weights[rows], log_norms, alpha=-1)
             # for few columns, torch's softmax takes four times as long
-            odds = logits.sub_(logits.amax(dim=1, keepdim=True)).exp_()
+            # exponentials near the smallest number take ten times as long as others
+            odds = logits.sub_(logits.amax(dim=1, keepdim=True)).clamp_(min=MIN_LOG_ODDS).exp_()
             yield rows, odds.div_(odds.sum(dim=1, keepdim=True))
 
 
@@ -280,7 +284,10 @@ def fit_platform(
         groups = grouping.update(factors)
         if len(groups.observed) < MIN_PLATFORM_LABELS:
             return None
-        factors = _meta_analysis(groups, profiles, label_sums, gene_mask.astype(bool), factors)
+        used, before = gene_mask > 0, factors
+        factors = _meta_analysis(groups, profiles, label_sums, used, before)
+        if np.abs(np.log(factors[used] / before[used])).max(initial=0.0) < MAX_LOG_CHANGE:
+            break
     return factors
 
 

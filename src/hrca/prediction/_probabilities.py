@@ -88,7 +88,9 @@ class CellProbabilities:
 
         They are zeros for a cell without counts.
         """
-        return np.exp(self.log_probabilities) * self.has_counts[:, None]
+        probabilities = np.exp(self.log_probabilities)
+        probabilities[~self.has_counts] = 0
+        return probabilities
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -96,7 +98,10 @@ class CellProbabilities:
 
         Those of a cell and `novel_probability` sum to 1.
         """
-        return self.known_probabilities * (1 - self.novel_probability)[:, None]
+        probabilities = self.known_probabilities
+        # in place: of a large query, the probabilities are most of the memory
+        probabilities *= (1 - self.novel_probability)[:, None]
+        return probabilities
 
     @property
     def platform_log_sd(self) -> float:
