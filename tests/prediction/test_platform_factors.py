@@ -8,14 +8,13 @@ from simulated import depths_of, likelihood_of, random_profiles, simulated_query
 
 from hrca.module._count_likelihood import CountLikelihood
 from hrca.prediction._forward import BranchScores
-from hrca.prediction._platform_factors import (
+from hrca.prediction._platform_factors import fit_platform, platform_profiles
+from hrca.prediction._platform_likelihood import (
     LikelihoodLabels,
     QueryCellSample,
-    fit_platform,
     normalize_log_likelihood,
     platform_log_likelihood,
     platform_log_norms,
-    platform_profiles,
 )
 from hrca.prediction._random_effects import between_variance, excess_variance
 

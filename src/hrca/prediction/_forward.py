@@ -17,7 +17,7 @@ from hrca.module._module import HRCAModule
 from hrca.module._sparse_counts import SparseCounts
 from hrca.typing import Batches
 
-from ._platform_factors import QueryCellSample, platform_log_likelihood, platform_log_norms
+from ._platform_likelihood import QueryCellSample, platform_log_likelihood, platform_log_norms
 
 # Number of cells whose counts are scored at once. Any number serves.
 SURVEY_BATCH_SIZE = 4_096

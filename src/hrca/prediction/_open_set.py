@@ -13,13 +13,8 @@ from hrca.module._deviance import log_or_zero, multinomial_deviance
 from hrca.module._profiles import normalize_rows
 from hrca.module._sparse_counts import SparseCounts
 
-from ._platform_factors import (
-    LikelihoodLabels,
-    QueryCellSample,
-    fit_platform,
-    platform_log_sd,
-    platform_profiles,
-)
+from ._platform_factors import fit_platform, platform_log_sd, platform_profiles
+from ._platform_likelihood import LikelihoodLabels, QueryCellSample
 from ._query_clusters import LabelProfiles, QueryClusters, cluster_cells, cluster_misfit, mixture_misfit
 
 # Log odds that a cluster is of none of the labels: coefficients of its features, and intercept. They were fitted to the
@@ -163,7 +158,11 @@ def fit_query(
 
     Parameters
     ----------
-    count_likelihood, cells, gene_mask, label_sums
+    count_likelihood
+        The fitted count likelihood, in double precision.
+    cells
+        Query cells, each with counts.
+    gene_mask, label_sums
         See :func:`hrca.prediction._platform_factors.fit_platform`.
     platform_correction
         If True, fit platform factors; otherwise they are 1.

@@ -16,7 +16,7 @@ from hrca.module._module import HRCAModule
 from hrca.module._profiles import class_profiles
 from hrca.module._transforms import MIN_THINNED_DEPTH, corrupt
 from hrca.prediction._forward import BranchScores, score_cells
-from hrca.prediction._platform_factors import normalize_log_likelihood, platform_log_norms
+from hrca.prediction._platform_likelihood import normalize_log_likelihood, platform_log_norms
 from hrca.typing import StoredMatrix
 
 # Query cells deeper than this quantile of the reference's depths are classified by thinned draws. Not tuned.
