@@ -62,14 +62,24 @@ def test_means_of_balanced_draws_vary_less_than_those_of_independent_ones():
     assert (means[0] - means[1]).std() < 0.65 * (alone[0] - alone[1]).std() / 4**0.5
 
 
+def test_over_its_draws_a_cell_has_independent_genes():
+    # in one order for all genes, the covariance of two genes would not vanish with more draws
+    counts = different_cells([7.0, 9.0], 300)
+    covariances = {}
+    for n_draws in (4, 64):
+        first, second = draws_of(counts, 13.0, n_draws)[:, :, :2].unbind(dim=2)
+        covariances[n_draws] = ((first - first.mean(dim=0)) * (second - second.mean(dim=0))).mean(dim=0)
+    assert covariances[64].std() < 0.4 * covariances[4].std()
+
+
 def test_a_cell_is_thinned_alike_whichever_stand_beside_it():
     counts = torch.poisson(torch.full((30, 50), 6.0))
     counts[3] *= 10
-    together = draws_of(counts, 60.0, 3)
-    alone = torch.cat([draws_of(counts[i : i + 1], 60.0, 3) for i in range(30)], dim=1)
+    together = draws_of(counts, 60.0, 4)
+    alone = torch.cat([draws_of(counts[i : i + 1], 60.0, 4) for i in range(30)], dim=1)
     assert torch.equal(together, alone)
     order = torch.randperm(30)
-    assert torch.equal(draws_of(counts[order], 60.0, 3), together[:, order])
+    assert torch.equal(draws_of(counts[order], 60.0, 4), together[:, order])
 
 
 def test_another_draw_seed_or_cell_is_thinned_otherwise():

@@ -15,6 +15,9 @@ SHIFTS = (30, 27, 31)
 # Random numbers are integers of 32 bits: the error of a probability is below 1e-9.
 RANDOM_BITS, MAX_RANDOM = 32, 2**31 - 2
 
+# The lower 32 bits of a hash permute the draws: 16 for the factor, 16 for the mask.
+PERMUTATION_BITS = 16
+
 # Counts are divided into pieces of at most 15: the number that stays of a piece is found by four comparisons.
 MAX_PIECE, SEARCH_STEPS = 15, (8, 4, 2, 1)
 
@@ -35,7 +38,7 @@ def thin_to_depth(counts: SparseCounts, depth: float, n_draws: int, seed: int = 
     depth
         Expected counts of a thinned cell.
     n_draws
-        Number of draws of each cell.
+        Number of draws of each cell, a power of 2.
     seed
         Seed of the random numbers.
 
@@ -47,16 +50,21 @@ def thin_to_depth(counts: SparseCounts, depth: float, n_draws: int, seed: int = 
     -----
     A count stays with the probability p, the same for all counts of a cell. The number that stays of a piece of at most
     15 counts is the quantile of its binomial distribution at a uniform random number. The D draws of a piece take
-    :math:`u, u + 1/D, \dots, u + (D - 1)/D` modulo 1. Each draw is binomial, and independent between the genes.
-    Together they are balanced: of a single count, pD draws have it, rounded up or down. Their mean therefore depends on
-    u less than that of independent draws (systematic sampling).
+    :math:`u, u + 1/D, \dots, u + (D - 1)/D` modulo 1, in an order of its own. Each draw is binomial, and independent
+    between the genes. Together they are balanced: of a single count, pD draws have it, rounded up or down. Their mean
+    therefore depends on u less than that of independent draws (Latin hypercube sampling). In the same order for all
+    pieces, two genes would have the same covariance in all draws.
     """
     pieces = _Pieces.of(counts)
-    thresholds, uniform = _thresholds(depth / counts.sums().double()), pieces.uniform(counts, seed)
-    step = 2**RANDOM_BITS // n_draws
-    # conversion to 32 bits takes the sum modulo 1; no number is as large as the thresholds of impossible numbers
-    shifted = ((uniform + draw * step).int().clamp(max=MAX_RANDOM) for draw in range(n_draws))
-    draws = [pieces.quantiles(numbers, thresholds) for numbers in shifted]
+    thresholds, random = _thresholds(depth / counts.sums().double()), pieces.random(counts, seed)
+    uniform, factors, masks = random >> RANDOM_BITS, random.int() | 1, random.int() >> PERMUTATION_BITS
+    step, draws = 2**RANDOM_BITS // n_draws, []
+    for draw in range(n_draws):
+        # an odd factor and a mask permute the numbers below a power of two
+        position = (factors * draw ^ masks) & (n_draws - 1)
+        # conversion to 32 bits takes the sum modulo 1; no number is as large as the thresholds of impossible numbers
+        numbers = (uniform + position * step).int().clamp(max=MAX_RANDOM)
+        draws.append(pieces.quantiles(numbers, thresholds))
     return SparseCounts.concat([_without_zeros(counts, kept) for kept in draws])
 
 
@@ -115,15 +123,14 @@ class _Pieces:
         larger = tuple(((sizes >= 2**i) & (sizes < 2 ** (i + 1))).nonzero()[:, 0] for i in range(1, len(SEARCH_STEPS)))
         return cls(entries, positions, cells, thresholds, larger, n_entries)
 
-    def uniform(self, counts: SparseCounts, seed: int) -> Tensor:
-        """Return a random integer of 32 signed bits for each piece, int64, shape (n_pieces,)."""
+    def random(self, counts: SparseCounts, seed: int) -> Tensor:
+        """Return 64 random bits for each piece, int64, shape (n_pieces,)."""
         # the entries of a cell in any order give the same sum
         by_entry = _hash(counts.genes.long() * GOLDEN + counts.values.long() + _signed(seed * MIX_2))
         of_cell = F.pad(by_entry.cumsum(0), (1, 0)).index_select(0, counts.offsets).diff() * MIX_1
         if self.entries is not None:
             by_entry = by_entry.index_select(0, self.entries)
-        mixed = _hash(by_entry + of_cell.index_select(0, self.cells) + self.positions * GOLDEN)
-        return mixed >> RANDOM_BITS
+        return _hash(by_entry + of_cell.index_select(0, self.cells) + self.positions * GOLDEN)
 
     def quantiles(self, uniform: Tensor, thresholds: Tensor) -> Tensor:
         """Return the number of counts that stay of each entry, int32, shape (n_entries,).
