@@ -185,6 +185,6 @@ class RepresentationMixin(HRCABase):
         self, network: Callable[[torch.Tensor], torch.Tensor], query: Query, n_columns: int, batch_size: int | None
     ) -> np.ndarray:
         outputs = np.zeros((query.n_obs, n_columns), dtype=np.float32)
-        for rows, output, _ in run(network, query.batches(resolve_batch_size(batch_size))):
+        for rows, output in run(network, query.batches(resolve_batch_size(batch_size))):
             outputs[rows] = output
         return outputs
