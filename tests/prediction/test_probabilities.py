@@ -89,7 +89,8 @@ def test_cells_that_were_not_sampled_are_read_again(monkeypatch):
     part = predict(module, counts)
     used = PRESENT & (np.arange(N_GENES) != 7)
     expected = part.query_fit.score_cells(sparse.csr_array(counts * used))
-    np.testing.assert_allclose(part.open_set_scores.novel_probability, expected.novel_probability)
+    # in single precision, sums over other batches differ
+    np.testing.assert_allclose(part.open_set_scores.novel_probability, expected.novel_probability, rtol=1e-4)
     np.testing.assert_array_equal(part.open_set_scores.depth, whole.open_set_scores.depth)
 
 

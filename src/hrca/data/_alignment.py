@@ -152,8 +152,9 @@ def align_canonical(x: CountMatrix, alignment: GeneAlignment) -> sparse.csr_arra
     Counts, shape (n_obs, n_genes of the model), float32, with sorted indices of 32 bits, one entry for each count and
     no stored zeros.
     """
-    counts = sparse.csr_array(x)
-    values, genes, indptr = counts.data.astype(np.float32, copy=False), counts.indices, counts.indptr
+    # scipy takes neither Python objects nor numbers in the other byte order
+    counts = sparse.csr_array(x.astype(np.float32, copy=False))
+    values, genes, indptr = counts.data, counts.indices, counts.indptr
     targets = alignment.targets
     if targets is not None:
         genes = targets[genes]
