@@ -30,6 +30,7 @@ from hrca.uncertainty._novelty_reference import NoveltyReference
 from ._reference_fields import restore_setup
 from ._registration import weights_fingerprint
 from ._saving import SavingBase, prepare_view
+from ._threads import within_cpu_quota
 
 # Number of query cells that are dense at a time.
 PREDICTION_BATCH_SIZE = 512
@@ -200,6 +201,7 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
             logged=self._logged_checks,
         )
 
+    @within_cpu_quota()
     def _predict_probabilities(
         self,
         query: Query,
