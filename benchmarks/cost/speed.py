@@ -110,17 +110,17 @@ class SpeedBenchmark:
             if self.python(method) is not None
         }
         missing = {method: operations for method, operations in missing.items() if operations}
-        n_cpus = len(chosen_cpus(point.threads))
-        if missing and n_cpus < point.threads:
-            print(f"{point.part}: left out, because {point.threads} threads need as many CPUs, and there are {n_cpus}")
-        if not missing or n_cpus < point.threads:
+        n_cpus = len(chosen_cpus(point.n_cpus))
+        if missing and n_cpus < point.n_cpus:
+            print(f"{point.part}: left out, because it needs {point.n_cpus} CPUs, and there are {n_cpus}")
+        if not missing or n_cpus < point.n_cpus:
             return
         self._clock.check()
         machine = self._machine(point.threads)
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             n_nonzero = write_cells(point.cells, folder, BATCH_SIZE)
-            stack.enter_context(keep_busy(point.busy, point.threads))
+            stack.enter_context(keep_busy(point.busy, point.n_cpus))
             clients = {method: stack.enter_context(self._client(method, point, folder)) for method in missing}
             for method, operation, answers in self._answers(clients, missing):
                 key = point.key(method, operation)
@@ -177,8 +177,8 @@ class SpeedBenchmark:
     def _client(self, method: str, point: Point, folder: Path) -> Client:
         python = self.python(method) or Path(sys.executable)
         variables = environment(point.threads, point.wait_policy)
-        size, n_threads = point.cells["size"], point.threads
-        return Client(python, method, folder, size=size, variables=variables, n_threads=n_threads)
+        size = point.cells["size"]
+        return Client(python, method, folder, size=size, variables=variables, n_cpus=point.n_cpus)
 
     def _is_missing(self, key: dict[str, Any]) -> bool:
         return self.table.key_of(key) not in self.table.keys

@@ -51,7 +51,7 @@ class Client:
         Size of HRCA's networks.
     variables
         Its environment variables.
-    n_threads
+    n_cpus
         Number of CPUs that it may use.
 
     Attributes
@@ -60,10 +60,8 @@ class Client:
         The names of its operations, when it has started.
     """
 
-    def __init__(
-        self, python: Path, method: str, folder: Path, *, size: str, variables: dict[str, str], n_threads: int
-    ):
-        cpus = ",".join(map(str, chosen_cpus(n_threads)))
+    def __init__(self, python: Path, method: str, folder: Path, *, size: str, variables: dict[str, str], n_cpus: int):
+        cpus = ",".join(map(str, chosen_cpus(n_cpus)))
         paths = ["--reference", folder / "reference.h5ad", "--query", folder / "query.h5ad"]
         options = ["--method", method, *paths, "--size", size, "--cpus", cpus]
         self._stderr = folder / f"{method}.txt"
@@ -147,12 +145,12 @@ class Client:
 
 
 @contextmanager
-def keep_busy(n_cpus: int, n_threads: int) -> Iterator[None]:
-    """Keep the first `n_cpus` of the CPUs of a worker with `n_threads` threads busy."""
-    cpus = chosen_cpus(n_threads)[:n_cpus]
+def keep_busy(n_busy: int, n_cpus: int) -> Iterator[list[subprocess.Popen]]:
+    """Keep the first `n_busy` of the `n_cpus` CPUs of a worker busy, each by a process."""
+    cpus = chosen_cpus(n_cpus)[:n_busy]
     loops = [subprocess.Popen([sys.executable, "-c", BUSY_LOOP, str(cpu)]) for cpu in cpus]
     try:
-        yield
+        yield loops
     finally:
         for loop in loops:
             loop.kill()

@@ -28,11 +28,13 @@ class Point:
     cells
         Numbers that describe cells and networks, by the names in :data:`BASE`.
     threads
-        Number of threads, each with a CPU of its own.
+        Number of threads.
     wait_policy
         OMP_WAIT_POLICY; empty for the default of the library.
     busy
-        Number of CPUs that another process keeps busy meanwhile.
+        Number of these CPUs that another process keeps busy meanwhile.
+    min_cpus
+        Number of CPUs that a method may use, if this is more than its threads.
     """
 
     part: str
@@ -41,6 +43,12 @@ class Point:
     threads: int = 1
     wait_policy: str = ""
     busy: int = 0
+    min_cpus: int = 1
+
+    @property
+    def n_cpus(self) -> int:
+        """Number of CPUs that a method may use."""
+        return max(self.threads, self.min_cpus)
 
     def key(self, method: str, operation: str) -> dict[str, Any]:
         """Return the columns that identify a row of this point."""
@@ -88,8 +96,10 @@ def published_points(numbers_of_genes: tuple[int, ...], size: str, n_obs: int) -
 
 
 def thread_points(n_genes: int) -> list[Point]:
-    """Compare one thread and two, with both policies of waiting, on idle CPUs and beside a busy process."""
-    point = Point("threads", {"hrca": (*STEPS, *PREDICTIONS)}, {**BASE, "n_genes": n_genes, "n_reference": 1_000})
+    """Compare one thread and two on two CPUs, with both policies of waiting, alone and beside a busy process."""
+    cells = {**BASE, "n_genes": n_genes, "n_reference": 1_000}
+    # one thread, too, may use the CPU that is not busy
+    point = Point("threads", {"hrca": (*STEPS, *PREDICTIONS)}, cells, min_cpus=2)
     ways = [(1, ""), (2, ""), (2, "PASSIVE")]
     return [replace(point, threads=n, wait_policy=policy, busy=busy) for busy in (0, 1) for n, policy in ways]
 

@@ -1,5 +1,6 @@
 """The speed benchmark: its plan, its cells, its workers, its rows."""
 
+import os
 import sys
 import time
 from dataclasses import replace
@@ -42,6 +43,12 @@ def test_the_grid_changes_one_factor_at_a_time():
     assert {c["n_labels"] for c in cells} == {15, 100, 500}
     assert {c["depth"] for c in cells} == set(speed_cells.QUERY_DEPTHS)
     assert {c["size"] for c in cells} == set(hrca.SIZES)
+
+
+def test_one_thread_and_two_are_compared_on_the_same_cpus():
+    points = speed_plan.thread_points(5_000)
+    assert {(point.threads, point.busy) for point in points} == {(1, 0), (2, 0), (1, 1), (2, 1)}
+    assert {point.n_cpus for point in points} == {2}
 
 
 @pytest.mark.parametrize(("n_genes", "density"), [(300, 0.3), (1_000, 0.2), (5_000, 0.1), (20_000, 0.05)])
@@ -179,7 +186,7 @@ def test_a_method_that_fails_has_rows_with_its_error(tmp_path):
 def test_a_worker_that_takes_too_long_is_stopped(tmp_path):
     speed_cells.write_cells(SMALL, tmp_path, 128)
     variables = speed_clients.environment(1)
-    options = {"size": "laptop", "variables": variables, "n_threads": 1}
+    options = {"size": "laptop", "variables": variables, "n_cpus": 1}
     with speed_clients.Client(Path(sys.executable), "likelihood", tmp_path, **options) as client:
         with pytest.raises(MethodError, match="timed out after 0 s"):
             client.start(0.01)
@@ -193,3 +200,14 @@ def test_workers_have_their_threads_and_policy(monkeypatch):
     assert speed_clients.environment(2, "PASSIVE")["OMP_WAIT_POLICY"] == "PASSIVE"
     assert speed_clients.environment(2)["MKL_NUM_THREADS"] == "2"
     assert len(speed_clients.chosen_cpus(1)) == 1
+
+
+@linux
+def test_a_busy_cpu_is_one_of_the_workers_and_only_meanwhile():
+    with speed_clients.keep_busy(1, 2) as (loop,):
+        end = time.monotonic() + 60
+        while len(os.sched_getaffinity(loop.pid)) > 1 and time.monotonic() < end:
+            time.sleep(0.1)
+        assert os.sched_getaffinity(loop.pid) == {speed_clients.chosen_cpus(2)[0]}
+        assert loop.poll() is None
+    assert loop.returncode is not None
