@@ -71,7 +71,7 @@ def points(*, quick: bool) -> list[Point]:
     predictions = {"hrca": PREDICTIONS, **others}
     return [
         *(_grid(everything, n_genes=n_genes) for n_genes in (5_000, 300, 20_000)),
-        *published_points((1_000, 20_000), "document", n_obs=512),
+        *published_points((1_000, 20_000), "specification", n_obs=512),
         *(_grid(predictions, depth=depth) for depth in ("shallow", "deep")),
         *(_grid({"hrca": PREDICTIONS, "likelihood": ("predict",)}, n_obs=n_obs) for n_obs in (1_000, 20_000)),
         *(_grid(predictions, n_labels=n_labels) for n_labels in (100, 500)),
@@ -79,7 +79,7 @@ def points(*, quick: bool) -> list[Point]:
         *(_grid({"hrca": ("train",)}, n_genes=300, n_reference=n_cells) for n_cells in (20_000, 50_000)),
         *(
             _grid({"hrca": (*STEPS, *PREDICTIONS)}, size=size, n_obs=1_000, n_reference=1_000)
-            for size in ("workstation", "document")
+            for size in ("workstation", "specification")
         ),
     ]
 

@@ -57,7 +57,7 @@ def name_points(rows: pd.DataFrame) -> pd.Series:
 
 def _describe(factor: str, value: object) -> str:
     shown = f"{value:,}" if isinstance(value, int) else str(value)
-    # "deep query", "300 genes", "document size"
+    # "deep query", "300 genes", "specification size"
     return f"{shown} {FACTOR_NAMES[factor]}"
 
 

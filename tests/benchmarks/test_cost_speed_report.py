@@ -20,7 +20,7 @@ def _row(point: speed_plan.Point, method: str, operation: str, seconds: float, e
 @pytest.fixture
 def rows() -> pd.DataFrame:
     start = speed_plan.Point("start", {}, cells=dict.fromkeys(speed_plan.BASE, ""))
-    published = speed_plan.published_points((1_000,), "document", n_obs=512)[0]
+    published = speed_plan.published_points((1_000,), "specification", n_obs=512)[0]
     one, *_, passive_busy = speed_plan.thread_points(5_000)
     measured = [_row(start, "hrca", "import hrca", 0.5)]
     for point in speed_plan.points(quick=False):
