@@ -31,6 +31,7 @@ from hrca.uncertainty._novelty_reference import NoveltyReference
 from ._reference_fields import restore_setup
 from ._registration import weights_fingerprint
 from ._saving import SavingBase, prepare_view
+from ._threads import within_cpu_quota
 
 # Number of query cells that are scored at a time.
 PREDICTION_BATCH_SIZE = 512
@@ -205,6 +206,7 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
     def _kept_batches(query: Query, batch_size: int, *, enable_progress_bar: bool) -> KeptBatches:
         return KeptBatches(lambda bar: query.batches(batch_size, bar=bar if enable_progress_bar else None))
 
+    @within_cpu_quota()
     def _predict_probabilities(
         self,
         query: Query,

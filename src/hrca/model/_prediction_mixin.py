@@ -29,6 +29,7 @@ from hrca.uncertainty._novelty import query_novelty, reference_novelty
 
 from ._base import PREDICTION_BATCH_SIZE, HRCABase
 from ._evaluation import evaluation_scores, known_cells
+from ._threads import within_cpu_quota
 
 logger = logging.getLogger(__name__)
 
@@ -255,6 +256,7 @@ class PredictionMixin(HRCABase):
         if ontology_terms is not None:
             check_ontology_terms(label_space, options, ontology_terms, writes_results=writes_results)
 
+    @within_cpu_quota()
     def _predict_query(
         self,
         query: Query,
