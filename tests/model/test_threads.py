@@ -49,7 +49,7 @@ def test_training_adaptation_and_prediction_are_within_the_quota(monkeypatch):
     assert steps.numbers == {1}
     numbers = set()
     query = synthetic(20, seed=3)
-    for network in (model.module.gene_ae.encoder_input, model.module.gene_ae.decoder):
+    for network in (model.module.gene_ae.encoder_layers, model.module.gene_ae.decoder):
         network.register_forward_hook(lambda *_: numbers.add(torch.get_num_threads()))
     calls = [
         lambda: model.predict(query),
