@@ -157,4 +157,4 @@ def test_every_entry_of_the_page_is_a_warning():
     texts = [part for parts in warning_texts().values() for part in parts]
     for entry in entries():
         assert len(entry) >= MIN_FRAGMENT
-        assert sum(entry in part for part in texts) == 1, entry
+        assert any(entry in part for part in texts), entry
