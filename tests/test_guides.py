@@ -2,8 +2,13 @@
 
 import ast
 import copy
+import os
 import re
 import shlex
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import version
 
 import pytest
 import scvi
@@ -13,6 +18,8 @@ from guides import EXAMPLES, GUIDES, blocks, blood, census_slice, pages, shorten
 
 from hrca.cli import COMMANDS
 from hrca.cli._flags import flag_names
+
+MODULE = EXAMPLES / "nextflow" / "hrca" / "annotate"
 
 # Functions that return the sentences of warnings. `warn_user` gives their names, not a text, in these calls.
 SENTENCES = {
@@ -92,24 +99,64 @@ def test_the_commands_of_pages_and_examples_have_these_flags(name):
         assert given <= known, f"hrca {command}"
 
 
-def test_every_example_is_checked():
-    # a module and its description, the step of a pipeline, and calls of the command in both
-    assert {"nextflow/hrca/annotate/main.nf", "sopa/Snakefile"} <= {name for name, text in SCRIPTS.items() if commands(text)}
+def test_the_examples_call_the_command():
+    called = {name for name, text in SCRIPTS.items() if commands(text)}
+    assert {"nextflow/hrca/annotate/main.nf", "sopa/Snakefile"} <= called
+
+
+def test_the_options_in_the_configuration_of_nextflow_are_flags():
+    given = re.findall(r"ext\.args = '(.*)'", (GUIDES / "workflows.md").read_text())
+    known = {flag for flags in flag_names(COMMANDS["annotate"].annotate).values() for flag in flags}
+    assert given
+    assert {word for text in given for word in text.split() if word.startswith("--")} <= known
+
+
+def nextflow_scripts(text: str, **names: str) -> list[str]:
+    """Return the script and the stub of a process as the shell gets them."""
+
+    def rendered(match: re.Match) -> str:
+        return names[match[1]]
+
+    found = re.findall(r'"""\n(.*?)"""', text, re.DOTALL)
+    filled = [re.sub(r"(?<!\\)\$\{([\w.]+)\}", rendered, script) for script in found]
+    return [textwrap.dedent(script.replace("\\$", "$").replace("\\\\", "\\")) for script in filled]
+
+
+@pytest.mark.slow
+def test_script_and_stub_of_the_nextflow_module_write_its_outputs(model, tmp_path):
+    write_files(tmp_path, *blood(), model)
+    (tmp_path / "hrca").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hrca "$@"\n')
+    (tmp_path / "hrca").chmod(0o755)
+    names = {
+        "cells": "section.h5ad",
+        "model": "model",
+        "prefix": "one",
+        "args": "--min-confidence 0.5",
+        "task.cpus": "1",
+        "task.process": "HRCA_ANNOTATE",
+    }
+    scripts = nextflow_scripts((MODULE / "main.nf").read_text(), **names)
+    assert len(scripts) == 2
+    for script in scripts:
+        for path in (*tmp_path.glob("one.*"), *tmp_path.glob("versions.yml")):
+            path.unlink()
+        environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=environment, check=True)
+        assert {path.name for path in tmp_path.glob("one.*")} == {"one.h5ad", "one.csv", "one.json"}
+        versions = yaml.safe_load((tmp_path / "versions.yml").read_text())
+        assert versions == {"HRCA_ANNOTATE": {"hrca": version("hrca")}}
 
 
 def test_the_nextflow_module_has_the_channels_of_its_description():
-    folder = EXAMPLES / "nextflow" / "hrca" / "annotate"
-    module, described = (folder / "main.nf").read_text(), yaml.safe_load((folder / "meta.yml").read_text())
-    assert module.count("{") == module.count("}")
+    module, described = (MODULE / "main.nf").read_text(), yaml.safe_load((MODULE / "meta.yml").read_text())
     assert re.search(r"process (\w+)", module)[1].lower() == described["name"]
     inputs = re.search(r"input:\n(.*?)\n\n", module, re.DOTALL)[1]
     outputs = re.search(r"output:\n(.*?)\n\n", module, re.DOTALL)[1]
-    named = [re.findall(r"(?:val|path)\(?\s*(\w+)", line) for line in inputs.split("\n")]
-    described_inputs = [[next(iter(one)) for one in (entry if isinstance(entry, list) else [entry])] for entry in described["input"]]
-    assert named == described_inputs
+    named = [re.findall(r"(?:val|path)\((\w+)\)", line) for line in inputs.split("\n")]
+    assert named == [[next(iter(part)) for part in channel] for channel in described["input"]]
     assert re.findall(r"emit: (\w+)", outputs) == list(described["output"])
-    environment = yaml.safe_load((folder / "environment.yml").read_text())
-    assert any("hrca" in str(dependency) for dependency in environment["dependencies"])
+    environment = yaml.safe_load((MODULE / "environment.yml").read_text())
+    assert environment["dependencies"][-1] == {"pip": ["hrca[io]"]}
 
 
 def constant_parts(node: ast.expr) -> list[str]:
