@@ -45,7 +45,11 @@ def model():
     return trained(blood()[0])
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    # numba compiles the search for neighbours
+    [pytest.param(page, marks=[pytest.mark.slow] * (page.stem == "from_celltypist"), id=page.stem) for page in pages()],
+)
 # those of few cells, and of the packages that the pages import; the warnings of HRCA have tests of their own
 @pytest.mark.filterwarnings("ignore")
 def test_the_code_of_a_page_runs(page, model, tmp_path, monkeypatch):
