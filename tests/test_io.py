@@ -111,6 +111,27 @@ def test_folders_are_read_by_spatialdata_io_without_their_pictures(tmp_path, mon
         hrca.io.read_cells(tmp_path / "hd")
     with pytest.raises(ValueError, match="must be one of the bins"):
         hrca.io.read_cells(tmp_path / "hd", table="square_002um")
+    assert not any(arguments["load_segmentations_only"] for _, arguments in calls[1:])
+
+
+def test_segmented_cells_of_visium_hd_are_read_without_bins_and_have_their_centroids(tmp_path, monkeypatch):
+    geopandas, shapely = pytest.importorskip("geopandas"), pytest.importorskip("shapely")
+    cells, calls = synthetic(3), []
+    cells.obs["cell_id"] = cells.obs_names
+    cells.uns["spatialdata_attrs"] = {"region": "a_cells", "region_key": "region", "instance_key": "cell_id"}
+    boxes = [shapely.box(i, 10 * i, i + 2, 10 * i + 4) for i in range(3)]
+    # the polygons are in another order than the cells
+    shapes = geopandas.GeoDataFrame(geometry=boxes[::-1], index=cells.obs_names[::-1])
+
+    def reader(path, **kwargs):
+        calls.append(kwargs)
+        return SimpleNamespace(tables={"cell_segmentations": cells}, shapes={"a_cells": shapes})
+
+    monkeypatch.setitem(sys.modules, "spatialdata_io", SimpleNamespace(visium_hd=reader))
+    (tmp_path / "binned_outputs").mkdir()
+    found = hrca.io.read_cells(tmp_path, table="cell_segmentations")
+    np.testing.assert_allclose(found.obsm["spatial"], [[1, 2], [2, 12], [3, 22]])
+    assert calls == [{"bin_size": None, "load_segmentations_only": True, "load_all_images": False}]
 
 
 def test_spatialdata_io_has_the_arguments_that_are_used():
@@ -120,7 +141,8 @@ def test_spatialdata_io_has_the_arguments_that_are_used():
 
     spatialdata_io = pytest.importorskip("spatialdata_io")
     assert set(XENIUM_WITHOUT) <= set(inspect.signature(spatialdata_io.xenium).parameters)
-    assert {"bin_size", "load_all_images"} <= set(inspect.signature(spatialdata_io.visium_hd).parameters)
+    used = {"bin_size", "load_segmentations_only", "load_all_images"}
+    assert used <= set(inspect.signature(spatialdata_io.visium_hd).parameters)
 
 
 def test_a_table_is_refused_where_there_is_none(tmp_path):

@@ -3,11 +3,12 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
@@ -21,6 +22,9 @@ CELL_ID = "cell_id"
 
 # Name of the table of some bins of Visium HD, with their width in um.
 BINS = re.compile(r"square_0*(?P<size>\d+)um")
+
+# Name of the table of the segmented cells of Visium HD in spatialdata-io.
+SEGMENTED_CELLS = "cell_segmentations"
 
 # What spatialdata-io reads of a Xenium folder beside the table of cells, which alone has counts.
 XENIUM_WITHOUT = (
@@ -39,7 +43,9 @@ def read_cells(path: str | Path, *, table: str | None = None) -> AnnData:
         feature-barcode matrix of 10x Genomics (h5); or the output folder of a Xenium or of Space Ranger for Visium HD,
         which need the extra ``io``.
     table
-        Name of the table of a SpatialData, or of the bins of Visium HD, such as "square_008um". None: the only one.
+        Name of the table of a SpatialData. Of Visium HD: "square_008um" for the bins of 8 µm and so on, or
+        "cell_segmentations" for the segmented cells, whose centroids are then in ``obsm["spatial"]``. None: the only
+        table.
 
     Returns
     -------
@@ -98,14 +104,29 @@ def _read_xenium(path: Path) -> AnnData:
 
 
 def _read_visium_hd(path: Path, table: str | None) -> AnnData:
-    bins = BINS.fullmatch(table or "")
+    bins, is_segmented = BINS.fullmatch(table or ""), table == SEGMENTED_CELLS
     size = None if bins is None else int(bins["size"])  # the bins of 2 um, which are then not read, take gigabytes
-    tables = _spatialdata_io(path).visium_hd(path, bin_size=size, load_all_images=False).tables
+    data = _spatialdata_io(path).visium_hd(
+        path, bin_size=size, load_segmentations_only=is_segmented, load_all_images=False
+    )
     if table is None:
-        return get_table(tables)
-    if table not in tables:
-        raise ValueError(f"`table` must be one of the bins in {str(path)!r}, got {table!r}; it has {list(tables)}.")
-    return tables[table]
+        return get_table(data.tables)
+    if table not in data.tables:
+        raise ValueError(
+            f"`table` must be one of the bins in {str(path)!r}, or {SEGMENTED_CELLS!r} for cells that Space Ranger has "
+            f"segmented, got {table!r}; the folder has {list(data.tables)}."
+        )
+    cells = data.tables[table]
+    return _with_centroids(cells, data.shapes) if is_segmented else cells
+
+
+def _with_centroids(cells: AnnData, shapes: Mapping[str, Any]) -> AnnData:
+    """Return cells with the centroids of their polygons as coordinates, which spatialdata-io gives to bins alone."""
+    attributes = cells.uns["spatialdata_attrs"]
+    polygons = shapes[str(np.atleast_1d(attributes["region"])[0])].loc[cells.obs[attributes["instance_key"]]]
+    centroids = polygons.centroid
+    cells.obsm["spatial"] = np.column_stack([centroids.x, centroids.y])
+    return cells
 
 
 def _spatialdata_io(path: Path) -> Any:

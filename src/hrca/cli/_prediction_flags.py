@@ -83,7 +83,9 @@ CHECK_FLAGS = (LAYER, GENE_MAP)
 JSON = Flag("json", bool, False, "Print the result as JSON.", RUN)
 QUIET = Flag("quiet", bool, False, "No progress and no messages, except warnings and errors.", RUN)
 THREADS = Flag("threads", int | None, None, "Number of CPU threads. Without it: all cores.", RUN)
-TABLE = Flag("table", str | None, None, "Table of a SpatialData, or bins of Visium HD: square_008um.", RUN)
+TABLE = Flag(
+    "table", str | None, None, "Table of a SpatialData; for Visium HD square_008um or cell_segmentations.", RUN
+)
 
 RUN_FLAGS = (
     Flag("seed", int, 0, "Seed of all random numbers.", RUN),
