@@ -38,7 +38,8 @@ def explorer(cells: AnnotatedCells) -> tuple[dict[str, Any] | None, str]:
     Returns
     -------
     ``names``, ``colors`` and ``counts`` of the labels; ``samples``; ``sides``, width and height of each sample;
-    ``max_place``; and in base64 ``x`` and ``y`` (16 bits), ``label``, ``sample`` and ``confidence`` in percent (8 bits).
+    ``max_place``; and in base64 ``x`` and ``y`` (16 bits), ``label``, ``sample`` and ``confidence`` in
+    percent (8 bits).
     Then a sentence for each kind of cells that the map leaves out.
     """
     if not has_coordinates(cells.adata):
