@@ -10,7 +10,7 @@ from conftest import ROOT
 from shell import FAST, call
 
 from hrca.cli import main
-from hrca.cli._errors import ExitCode, in_shell_words, was_raised_here
+from hrca.cli._errors import ExitCode, in_shell_words, is_raised_by_hrca
 
 TRAIN = ["--reference", "reference.h5ad", "--labels-key", "cell_type", *FAST]
 
@@ -223,14 +223,14 @@ def error_of(function) -> Exception:
     raise AssertionError
 
 
-def test_refusals_are_told_from_faults():
-    from hrca.cli._values import widths
+def test_errors_of_input_are_told_from_faults():
+    from hrca.cli._values import parse_widths
     from hrca.metrics._inputs import np as numpy
 
-    assert was_raised_here(error_of(lambda: widths("a")))
-    assert not was_raised_here(error_of(lambda: int("a")))
-    assert not was_raised_here(error_of(lambda: numpy.zeros(3) + numpy.zeros(4)))
-    assert not was_raised_here(ValueError("never raised"))
+    assert is_raised_by_hrca(error_of(lambda: parse_widths("a")))
+    assert not is_raised_by_hrca(error_of(lambda: int("a")))
+    assert not is_raised_by_hrca(error_of(lambda: numpy.zeros(3) + numpy.zeros(4)))
+    assert not is_raised_by_hrca(ValueError("never raised"))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Sections, UMAPs, compositions, markers and trainings: what is drawn, in which colors, and what is refused."""
+"""Sections, UMAPs, compositions, markers and trainings: what is drawn, in which colors, and what raises."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from hrca.pl import composition, markers, spatial, training, umap
 from hrca.pl._cells import column_title
-from hrca.pl._palette import LABEL_COLORS, label_colors
+from hrca.pl._palette import LABEL_COLORS, is_no_label, label_colors
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_groups_of_any_type_are_labels(cells, names):
         (lambda cells: cells.obsm.update(spatial=np.full((60, 2), np.nan)), {}, "no finite number"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(cells, change, arguments, message):
+def test_what_cannot_be_drawn_raises(cells, change, arguments, message):
     change(cells)
     with pytest.raises(ValueError, match=message):
         spatial(cells, **arguments)
@@ -275,3 +275,7 @@ def test_training_draws_losses_and_accuracies():
 def test_a_title_is_text_also_where_the_key_begins_the_name():
     assert column_title("hrca", "hrca_confidence") == "Confidence"
     assert column_title("hrca", "hrca $x$") == column_title("other", "hrca $x$") == r"hrca \$x\$"
+
+
+def test_words_for_no_label_are_those_of_a_hierarchy():
+    assert is_no_label("not_assigned") and is_no_label(" NaN ") and is_no_label(float("nan")) and not is_no_label("NK")

@@ -110,8 +110,8 @@ class ExplanationMixin(HRCABase):
         -----
         The contributions of the count likelihood are exact: each count has the log ratio of the two profiles on the
         query's platform. Those of the networks are integrated gradients :cite:p:`sundararajan2017axiomatic` from no
-        expression to the cell's, by captum. The sum of a cell is off by at most 2 %% or .01
-        nats, except in few cells where 256 steps do not suffice.
+        expression to the cell's, by captum. The sum of a cell is off by at most 2 %% or 0.01 nats, except in few cells
+        where 256 steps do not suffice.
         """
         self._check_finetuned()
         check_labels(self.labels, {"label": label, "against": against})

@@ -17,8 +17,8 @@ from ._cells import AnnotatedCells, decisions, label_table, summary
 from ._confusions import confusion_table
 from ._explorer import explorer
 from ._model_facts import LabelProfiles, check_model, model_card, profiles_of
+from ._novel_groups import normalised_sample, novel_groups
 from ._pictures import Picture, embedding, frequent_groups, frequent_note, picture, sections
-from ._unlike import normalised_sample, unlike_groups
 
 TEMPLATE = "report.html.j2"
 
@@ -105,7 +105,7 @@ def report(
         "frequent_note": frequent_note(cells.labels),
         "sections": sections(cells, microns_per_unit),
         "umap": embedding(cells, sample),
-        "unlike": {"estimated": cells.is_unlike is not None, "groups": unlike_groups(cells, sample)},
+        "novel": {"estimated": cells.is_novel is not None, "groups": novel_groups(cells, sample)},
         "confusions": pairs,
         "has_reference_genes": any("fraction" in pair for pair in pairs),
         "labels_are_known": cells.known_cells is not None,
