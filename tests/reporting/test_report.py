@@ -2,6 +2,7 @@
 
 import base64
 import html
+import io
 import re
 import struct
 from pathlib import Path
@@ -11,8 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import synthetic
+from matplotlib.colors import to_rgb
+from PIL import Image
 
 import hrca
+from hrca.pl._palette import LABEL_COLORS
 from hrca.prediction import _probabilities
 from hrca.reporting import _cells
 from hrca.reporting._pictures import MAX_BYTES, picture
@@ -159,13 +163,21 @@ def test_a_large_picture_is_made_small():
         import matplotlib.pyplot as plt
 
         ax = plt.figure(figsize=(20, 20)).subplots()
-        ax.imshow(np.random.default_rng(0).random((2000, 2000, 3)), aspect="auto", interpolation="nearest")
+        noise = 0.4 + 0.2 * np.random.default_rng(0).random((2000, 2000, 3))
+        ax.imshow(noise, aspect="auto", interpolation="nearest")
+        # as in a legend
+        for i, color in enumerate(LABEL_COLORS[:11]):
+            ax.figure.text(0.92, 0.1 + 0.05 * i, "\N{BLACK CIRCLE}", color=color, fontsize=14)
         return ax
 
     drawn = picture(draw)
     png = base64.b64decode(drawn.source.split(",")[1])
     assert len(png) <= MAX_BYTES
     assert struct.unpack(">II", png[16:24]) == (drawn.width, drawn.height)
+    assert drawn.width < 2000
+    stored = np.unique(np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(-1, 3), axis=0).astype(int)
+    for color in LABEL_COLORS[:11]:
+        assert np.abs(stored - np.array(to_rgb(color)) * 255).sum(axis=1).min() < 60, color
 
 
 def test_the_template_is_in_the_package():
