@@ -14,8 +14,9 @@ from hrca.module._transforms import thin_sparse
 REFERENCE_FRACTION, QUERY_DEPTH_FRACTION = 0.5, 0.3
 
 # The type that the reference lacks, to show that its cells are detected. The query has about 40 such blood cells, or
-# 650 such cells of the preoptic area. Novelty often misses a type that resembles a known one. Of four types of the blood
-# cells, B cells and dendritic cells are detected; monocytes resemble dendritic cells, and NK cells cytotoxic T cells.
+# 650 such cells of the preoptic area. Novelty often misses a type that resembles a known one. Of four types of the
+# blood cells, B cells and dendritic cells are detected; monocytes resemble dendritic cells, and NK cells resemble
+# cytotoxic T cells.
 BLOOD_LEFT_OUT, POA_LEFT_OUT = "CD19+ B", "OD Mature"
 
 # Files of the pair of the preoptic area.
