@@ -201,7 +201,7 @@ def test_a_fault_shows_its_traceback(files, monkeypatch):
     def faulty(*args):
         return {}["no such key"]
 
-    monkeypatch.setattr("hrca.cli._run_check.file_format", faulty)
+    monkeypatch.setattr("hrca.cli._inputs.file_format", faulty)
     with pytest.raises(KeyError, match="no such key"):
         main(["check", str(files / "query.h5ad")])
 
@@ -210,7 +210,7 @@ def test_an_interruption_has_the_code_of_the_signal(files, capsys, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hrca.cli._run_check.file_format", interrupted)
+    monkeypatch.setattr("hrca.cli._inputs.file_format", interrupted)
     result = call(capsys, "check", files / "query.h5ad")
     assert (result.code, result.err) == (130, "hrca: interrupted\n")
 
