@@ -43,6 +43,18 @@ def test_known_confusions_are_explained_by_the_cells(labelled):
     assert confusions(AnnotatedCells(labelled, "hrca", true_labels_key="cell_type")) == []
 
 
+def test_cells_of_a_label_that_was_never_predicted_are_explained_by_the_confused_cells():
+    adata = synthetic(90)
+    adata.obs["hrca"] = adata.obs["cell_type"].astype(str).replace("type 0", "type 1").astype("category")
+    [row] = confusion_table(AnnotatedCells(adata, "hrca", true_labels_key="cell_type"), None)
+    assert (row["label"], row["other_label"], row["depths"][0]) == ("type 0", "type 1", "")
+    assert len(row["genes"]) == 3
+    for gene, (correct, confused, other) in row["genes"]:
+        assert correct is None
+        # the genes of type 0 are higher in the confused cells, those of type 1 in the others
+        assert (float(confused) > float(other)) == (int(gene.removeprefix("gene")) < 10)
+
+
 def test_possible_confusions_are_sums_of_probabilities(labelled):
     table = np.tile([0.7, 0.2, 0.1], (90, 1))
     table = np.array([np.roll(row, int(name[-1])) for row, name in zip(table, labelled.obs["hrca"], strict=True)])
@@ -104,6 +116,22 @@ def test_novel_cells_are_grouped_and_have_their_genes():
     adata.obs["hrca_novel_probability"] = 0.0
     cells = AnnotatedCells(adata, "hrca")
     assert novel_groups(cells, normalised_sample(cells)) == []
+
+
+def test_novel_cells_of_one_type_are_one_group():
+    adata = synthetic(900)
+    is_novel = (adata.obs["cell_type"] == "type 1").to_numpy()
+    labels = np.where(is_novel, "type 0", adata.obs["cell_type"])
+    # of one cell, which is 0 % of 300
+    labels[np.flatnonzero(is_novel)[0]] = "type 2"
+    adata.obs["hrca"] = pd.Categorical(labels)
+    adata.obs["hrca_novel_probability"] = is_novel.astype(float)
+    cells = AnnotatedCells(adata, "hrca")
+    # enough cells for five clusters
+    assert is_novel.sum() >= 100
+    [group] = novel_groups(cells, normalised_sample(cells))
+    assert (group["n_cells"], group["labels"]) == (300, "type 0 (100%)")
+    assert {int(gene[4:]) // 10 for gene in group["genes"]} == {1}
 
 
 def test_all_cells_may_be_novel():

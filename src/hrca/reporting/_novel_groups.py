@@ -8,16 +8,23 @@ import scanpy as sc
 from anndata import AnnData
 from sklearn.cluster import KMeans
 
+from hrca.annotation._novel_groups import group_clusters
+from hrca.module._deviance import log_or_zero
+from hrca.module._profiles import normalize_rows
 from hrca.pl._expression import log_normalised, top_genes
+from hrca.prediction._query_clusters import CLUSTER_PSEUDOCOUNT
 
 from ._cells import AnnotatedCells
 
-# Number of groups at most, cells of a group at least, and principal components by which the cells are grouped. Not
-# tuned: the groups are a description.
-MAX_GROUPS, MIN_GROUP_CELLS, N_COMPONENTS = 5, 20, 10
+# Number of groups at most, cells of a cluster at least on average, and principal components by which the cells are
+# clustered. Not tuned: the groups are a description.
+MAX_GROUPS, MIN_CLUSTER_CELLS, N_COMPONENTS = 5, 20, 10
 
 # Genes and labels that are named for a group. Not tuned.
 N_GENES, N_LABELS = 6, 2
+
+# Labels of a smaller fraction of a group are not named: they would have 0 %.
+MIN_LABEL_FRACTION = 0.005
 
 # Cells of a group that Welch's t test needs: a variance is of at least two.
 MIN_TESTED_CELLS = 2
@@ -59,15 +66,10 @@ def novel_groups(cells: AnnotatedCells, sample: AnnData) -> list[dict[str, Any]]
         return []
     is_novel = cells.is_novel[cells.sample_rows]
     n_novel = int(is_novel.sum())
-    n_groups = min(MAX_GROUPS, n_novel // MIN_GROUP_CELLS)
-    if n_groups == 0:
+    n_clusters = min(MAX_GROUPS, n_novel // MIN_CLUSTER_CELLS)
+    if n_clusters == 0:
         return []
-    novel = sample[is_novel].copy()
-    n_components = min(N_COMPONENTS, novel.n_vars - 1, novel.n_obs - 1)
-    codes = np.zeros(n_novel, dtype=int)
-    if n_groups > 1 and n_components > 1:
-        sc.pp.pca(novel, n_comps=n_components, random_state=0)
-        codes = KMeans(n_groups, n_init=N_RUNS, random_state=0).fit_predict(novel.obsm["X_pca"])
+    codes = _merge_clusters(cells.sample_counts, is_novel, _cluster(sample[is_novel].copy(), n_clusters))
     names = np.full(sample.n_obs, OTHER_CELLS, dtype=object)
     names[is_novel] = [f"group {code}" for code in codes]
     groups = pd.DataFrame({"group": pd.Categorical(names)}, index=sample.obs_names)
@@ -79,6 +81,7 @@ def novel_groups(cells: AnnotatedCells, sample: AnnData) -> list[dict[str, Any]]
     found = []
     for name, n in n_cells.items():
         commonest = pd.Series(labels[names == name]).value_counts(normalize=True).head(N_LABELS)
+        commonest = commonest[commonest >= MIN_LABEL_FRACTION]
         found.append(
             {
                 "n_cells": round(n * scale),
@@ -87,3 +90,25 @@ def novel_groups(cells: AnnotatedCells, sample: AnnData) -> list[dict[str, Any]]
             }
         )
     return found
+
+
+def _cluster(novel: AnnData, n_clusters: int) -> np.ndarray:
+    """Return the cluster of each cell, shape (n_novel,)."""
+    n_components = min(N_COMPONENTS, novel.n_vars - 1, novel.n_obs - 1)
+    if n_clusters == 1 or n_components < 2:
+        return np.zeros(novel.n_obs, dtype=int)
+    sc.pp.pca(novel, n_comps=n_components, random_state=0)
+    return KMeans(n_clusters, n_init=N_RUNS, random_state=0).fit_predict(novel.obsm["X_pca"])
+
+
+def _merge_clusters(counts: Any, is_novel: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the group of each novel cell: k-means cuts a type of many cells into clusters of the same genes."""
+    background = np.asarray(counts.sum(axis=0), dtype=float).ravel()
+    background /= max(background.sum(), 1)
+    novel_counts, clusters = counts[is_novel], np.unique(codes)
+    sums = np.array([np.asarray(novel_counts[codes == code].sum(axis=0), dtype=float).ravel() for code in clusters])
+    log_profiles = log_or_zero(normalize_rows(sums + CLUSTER_PSEUDOCOUNT * background))
+    merged = np.empty_like(codes)
+    for group, members in enumerate(group_clusters(log_profiles, background)):
+        merged[np.isin(codes, clusters[members])] = group
+    return merged
