@@ -97,6 +97,17 @@ def test_every_sample_and_column_has_a_panel(cells):
     assert len(axes[0].figure.legends) == 1
 
 
+def test_samples_side_by_side_have_panels_of_their_own_size(cells):
+    cells.obsm["spatial"] = np.random.default_rng(0).random((60, 2))
+    size = spatial(cells, sample_key="sample")[0].figure.get_size_inches()
+    cells.obsm["spatial"][:, 0] += 100 * (cells.obs["sample"] == "two")
+    np.testing.assert_allclose(spatial(cells, sample_key="sample")[0].figure.get_size_inches(), size)
+    # no cell of a sample has a place
+    cells.obs["sample"] = cells.obs["sample"].where(np.arange(60) > 0)
+    cells.obsm["spatial"][1:] = np.nan
+    assert len(spatial(cells, sample_key="sample")) == 2
+
+
 def test_a_label_has_the_same_color_in_all_columns_and_plots(cells):
     cells.obs["known"] = ["b"] * 30 + ["c"] * 30
     both = umap(cells, ["known", "hrca"])
