@@ -2,12 +2,15 @@
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy import sparse, stats
 
+from hrca.module._branch_scorer import N_NETWORK_DRAWS, BranchScorer
 from hrca.module._count_likelihood import CountLikelihood
 from hrca.module._module import HRCAModule
 from hrca.module._networks import GeneAE, SEClassifier
 from hrca.module._profiles import PROFILE_PSEUDOCOUNT
+from hrca.module._sparse_counts import SparseCounts
+from hrca.module._thinning import thin_to_depth
 
 N_QUERY_GENES, N_QUERY_LABELS = 40, 5
 
@@ -118,8 +121,19 @@ def query_counts(n_obs: int) -> np.ndarray:
     return counts
 
 
+def thinned_draws(counts: torch.Tensor, depth: float) -> torch.Tensor:
+    """The draws by which the network judges deep cells, shape (n_draws, n_cells, n_genes)."""
+    draws = thin_to_depth(SparseCounts.from_dense(counts), depth, N_NETWORK_DRAWS)
+    return draws.to_dense().unflatten(0, (N_NETWORK_DRAWS, -1))
+
+
+def network_scores(module: HRCAModule, counts: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of the network as in a prediction, of dense counts."""
+    return BranchScorer(module)(SparseCounts.from_dense(counts)).network
+
+
 def batched(counts: np.ndarray, size: int):
-    """Yield rows and counts of batches."""
+    """Yield rows and sparse counts of batches."""
     for start in range(0, len(counts), size):
         rows = slice(start, min(start + size, len(counts)))
-        yield rows, counts[rows]
+        yield rows, sparse.csr_array(counts[rows])

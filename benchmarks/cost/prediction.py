@@ -18,7 +18,8 @@ import pandas as pd
 
 from benchmarks.common.results import RESULTS, Table
 
-from .workload import gene_names, laptop_model, memory_gb, random_counts, reset_peak_memory
+from .memory import memory_gb, reset_peak_memory
+from .workload import gene_names, laptop_model, random_counts
 
 KEY = ("n_obs", "n_genes", "density", "shuffled")
 BYTES_PER_GB = 1024**3

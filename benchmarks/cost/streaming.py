@@ -21,7 +21,8 @@ import pandas as pd
 from benchmarks.common.processes import run_for_json
 from benchmarks.common.results import RESULTS, Table
 
-from .workload import N_REFERENCE_CELLS, gene_names, laptop_model, memory_gb, random_counts, reset_peak_memory
+from .memory import memory_gb, reset_peak_memory
+from .workload import N_REFERENCE_CELLS, gene_names, laptop_model, random_counts
 
 KEY = ("n_obs", "n_genes", "density")
 SIZES = [30_000, 100_000, 300_000]

@@ -22,7 +22,8 @@ from benchmarks.common.processes import run_for_json
 from benchmarks.common.results import RESULTS, Table
 from hrca.train._runtime_estimate import estimate_epoch_seconds
 
-from .workload import labelled_cells, memory_gb, random_counts
+from .memory import memory_gb
+from .workload import labelled_cells, random_counts
 
 KEY = ("size", "n_genes")
 BATCH_SIZE = 128

@@ -1,4 +1,4 @@
-"""Random counts, a model to predict them, and the memory of this process; untrained weights cost the same."""
+"""Random counts, and a model to predict them; untrained weights cost the same."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,6 @@ N_REFERENCE_CELLS = 200
 N_LABELS = 10
 # Cells whose dense random numbers are in memory at once.
 N_BLOCK_CELLS = 1000
-KB_PER_GB = 1024**2
 
 
 def random_counts(n_obs: int, n_genes: int, density: float, seed: int = 0) -> sparse.csr_matrix:
@@ -63,16 +62,3 @@ def laptop_model(counts: sparse.csr_matrix) -> hrca.HRCA:
     model = hrca.HRCA(reference, **hrca.SIZES["laptop"])
     model.finetune(1, train_size=1.0, enable_progress_bar=False)
     return model
-
-
-def memory_gb(field: str) -> float:
-    """Return this process's memory from the kernel: VmRSS is the current memory, VmHWM the maximum so far."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith(field)) / KB_PER_GB
-
-
-def reset_peak_memory() -> float:
-    """Restart the maximum of memory, VmHWM (Linux), and return the current memory in GB."""
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-    return memory_gb("VmRSS")

@@ -8,8 +8,8 @@ from scipy import sparse
 
 # Counts in memory, shape (n_obs, n_vars).
 CountMatrix: TypeAlias = sparse.csr_matrix | sparse.csr_array | np.ndarray
-# Batches of a query: the rows, and their dense counts in the order of the model's genes.
-Batches: TypeAlias = Iterator[tuple[slice, np.ndarray]]
+# Batches of a query: the rows, and their counts in the order of the model's genes.
+Batches: TypeAlias = Iterator[tuple[slice, sparse.csr_array]]
 
 
 @runtime_checkable

@@ -121,7 +121,7 @@ def test_a_file_without_space_for_copy_and_results_raises(tmp_path, monkeypatch)
 
 
 def test_predict_counts_the_results_before_any_work(tmp_path, tiny_model, monkeypatch):
-    monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
+    monkeypatch.setattr("hrca.prediction._probabilities.BranchScorer", lambda *_: pytest.fail("work had started"))
     path = tmp_path / "cells.h5ad"
     synthetic(200).write_h5ad(path)
     # space for the copy, not for the results

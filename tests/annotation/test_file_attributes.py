@@ -39,7 +39,7 @@ def read(path):
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_predict_names_a_read_only_file_before_any_work(tmp_path, format, tiny_model, monkeypatch):
-    monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
+    monkeypatch.setattr("hrca.prediction._probabilities.BranchScorer", lambda *_: pytest.fail("work had started"))
     path = write(tmp_path, format)
     read_only = path if format == "h5ad" else path / "obs"
     mode = read_only.stat().st_mode

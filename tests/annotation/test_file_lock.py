@@ -152,7 +152,7 @@ def test_an_open_writer_raises_and_keeps_its_file(tmp_path):
 
 
 def test_predict_names_an_open_writer_before_any_work(tmp_path, tiny_model, monkeypatch):
-    monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
+    monkeypatch.setattr("hrca.prediction._probabilities.BranchScorer", lambda *_: pytest.fail("work had started"))
     path = tmp_path / "cells.h5ad"
     synthetic(10).write_h5ad(path)
     writer = ad.read_h5ad(path, backed="r+")

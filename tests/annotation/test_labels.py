@@ -6,6 +6,7 @@ import pytest
 from conftest import QUIET, TINY, synthetic
 
 import hrca
+from hrca.annotation import _labels
 from hrca.annotation._labels import assemble_result, most_likely_labels
 from hrca.annotation._options import LabelSpace, PredictOptions
 from hrca.prediction._probabilities import CellProbabilities
@@ -131,3 +132,15 @@ def test_level_needs_a_hierarchy(tiny_model, model):
             model.predict(synthetic(5), level=level)
     with pytest.raises(ValueError, match="from 0 to 1, got 2"):
         model.predict(synthetic(5), min_confidence=2)
+
+
+@pytest.mark.parametrize("options", [PredictOptions(), PredictOptions(min_confidence=0.6)])
+def test_labels_do_not_depend_on_the_blocks_of_cells(options, monkeypatch):
+    space = LabelSpace(["a", "b", "c"], {"a": "ab", "b": "ab"}, "Unknown")
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 50).astype(np.float32)
+    cells = CellProbabilities(np.log(probabilities), np.ones(50), np.zeros((2, 3)))
+    whole = most_likely_labels(space, cells, options)
+    monkeypatch.setattr(_labels, "BLOCK_CELLS", 7)
+    parts = most_likely_labels(space, cells, options)
+    assert list(parts[0]) == list(whole[0])
+    np.testing.assert_array_equal(parts[1], whole[1])

@@ -111,7 +111,7 @@ def test_novel_cells_and_cells_of_low_confidence_are_unknown_as_well(tiny_model)
     ],
 )
 def test_invalid_ids_raise_before_any_work(tiny_model, query, terms, words, monkeypatch):
-    monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
+    monkeypatch.setattr("hrca.prediction._probabilities.BranchScorer", lambda *_: pytest.fail("work had started"))
     with pytest.raises(ValueError, match=words):
         tiny_model.predict(query, ontology_terms=terms)
 

@@ -129,14 +129,14 @@ def test_the_correction_is_recorded_only_where_factors_were_fitted(tiny_model, q
 
 @pytest.mark.parametrize("key", ["a/b", ".", "_index", "", "x\0", 5])
 def test_a_key_that_no_file_can_hold_raises_before_any_work(tiny_model, query, key, monkeypatch):
-    monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
+    monkeypatch.setattr("hrca.prediction._probabilities.BranchScorer", lambda *_: pytest.fail("work had started"))
     with pytest.raises(ValueError, match="`key_added` must be a name that files can hold"):
         tiny_model.predict(query, key_added=key)
 
 
 @pytest.mark.parametrize("name", ["hrca", "hrca_confidence"])
 def test_a_column_with_the_name_of_the_index_raises_before_any_work(tiny_model, query, name, monkeypatch):
-    monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
+    monkeypatch.setattr("hrca.prediction._probabilities.BranchScorer", lambda *_: pytest.fail("work had started"))
     query.obs.index.name = name
     with pytest.raises(ValueError, match=f"would have a column '{name}'. Choose another `key_added`"):
         tiny_model.predict(query)
@@ -183,7 +183,7 @@ def target(request, query, tmp_path):
     ],
 )
 def test_entries_of_the_user_are_not_replaced(tiny_model, target, options, words, monkeypatch):
-    monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
+    monkeypatch.setattr("hrca.prediction._probabilities.BranchScorer", lambda *_: pytest.fail("work had started"))
     query, arguments, read_obs = target
     before = read_obs().copy()
     with pytest.raises(ValueError, match=words):

@@ -125,7 +125,7 @@ def test_a_file_that_has_changed_raises_and_stays(tmp_path, format):
 @pytest.mark.parametrize("format", FORMATS)
 def test_too_little_space_or_no_permission_raises_before_any_work(tmp_path, format, tiny_model, monkeypatch):
     path = write(cells(), tmp_path, format)
-    monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
+    monkeypatch.setattr("hrca.prediction._probabilities.BranchScorer", lambda *_: pytest.fail("work had started"))
     if format == "h5ad":
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
         with pytest.raises(OSError, match=r"needs \d+\.\d MB in .* but 0.0 MB are free. .* `key_added=None`"):

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.cost import workload
+from benchmarks.cost import memory, workload
 
 
 def test_random_counts_have_their_density():
@@ -19,9 +19,9 @@ def test_random_counts_have_their_density():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_peak_is_that_since_the_reset():
-    before = workload.reset_peak_memory()
+    before = memory.reset_peak_memory()
     block = np.ones(30_000_000)
     del block
-    assert workload.memory_gb("VmHWM") - before > 0.2
-    after = workload.reset_peak_memory()
-    assert workload.memory_gb("VmHWM") - after < 0.1
+    assert memory.memory_gb("VmHWM") - before > 0.2
+    after = memory.reset_peak_memory()
+    assert memory.memory_gb("VmHWM") - after < 0.1

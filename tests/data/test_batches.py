@@ -8,7 +8,7 @@ from scipy import sparse
 
 from hrca.data import _batches
 from hrca.data._alignment import GeneAlignment, make_selector
-from hrca.data._batches import aligned_batches, with_progress
+from hrca.data._batches import KeptBatches, aligned_batches, with_progress
 
 COUNTS = np.random.default_rng(0).poisson(1.0, (25, 4)).astype(np.float64)
 # the model's genes: the matrix's third, one that is absent, and the matrix's first
@@ -19,12 +19,29 @@ EXPECTED = np.column_stack([COUNTS[:, 2], np.zeros(25), COUNTS[:, 0]])
 
 @pytest.mark.parametrize("container", [np.asarray, np.asfortranarray, sparse.csr_matrix, sparse.csc_array])
 @pytest.mark.parametrize("batch_size", [1, 10, 25, 100])
-def test_batches_are_dense_and_in_the_models_order(container, batch_size):
+def test_batches_are_sparse_and_in_the_models_order(container, batch_size):
     batches = list(aligned_batches(container(COUNTS), ALIGNMENT, batch_size=batch_size, source="`adata.X`"))
-    assert [rows.stop - rows.start for rows, _ in batches] == [len(counts) for _, counts in batches]
+    assert [rows.stop - rows.start for rows, _ in batches] == [counts.shape[0] for _, counts in batches]
     assert [rows.start for rows, _ in batches] == list(range(0, 25, batch_size))
-    assert all(counts.dtype == np.float32 and counts.flags.c_contiguous for _, counts in batches)
-    np.testing.assert_array_equal(np.vstack([counts for _, counts in batches]), EXPECTED)
+    assert all(counts.dtype == np.float32 and counts.has_canonical_format for _, counts in batches)
+    assert all((counts.data > 0).all() for _, counts in batches)
+    np.testing.assert_array_equal(np.vstack([counts.toarray() for _, counts in batches]), EXPECTED)
+
+
+@pytest.mark.parametrize(("max_bytes", "n_reads"), [(10**6, 1), (10, 2)])
+def test_a_query_is_read_once_if_it_fits_into_memory(max_bytes, n_reads):
+    bars = []
+
+    def read(bar):
+        bars.append(bar)
+        return aligned_batches(COUNTS, ALIGNMENT, batch_size=10, source="X")
+
+    batches = KeptBatches(read, max_bytes)
+    # a pass that is broken off keeps nothing
+    next(iter(batches("broken")))
+    for bar in ("one", "two"):
+        np.testing.assert_array_equal(np.vstack([counts.toarray() for _, counts in batches(bar)]), EXPECTED)
+    assert bars == ["broken", "one", "two"][: 1 + n_reads]
 
 
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix])
@@ -52,6 +69,6 @@ def test_progress_bars_have_names_and_count_cells(tiny_model, query, monkeypatch
     monkeypatch.setattr(_batches, "PROGRESS_DELAY_S", 0)
     tiny_model.predict(query, enable_progress_bar=enable_progress_bar)
     output = capsys.readouterr()
-    for name in ("labels", "novelty"):
+    for name in ("cells",):
         assert (re.search(rf"{name}: 100%.*37.0/37.0", output.err) is not None) == enable_progress_bar
     assert "37.0" not in output.out

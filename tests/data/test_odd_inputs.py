@@ -130,7 +130,9 @@ def test_an_input_gets_labels_or_a_clear_error_and_is_not_changed(
         np.testing.assert_array_equal(probabilities.sum(axis=1) > 0, rows >= 0)
         outcomes[name] = "labels", " ".join(report.notes)
     else:
-        monkeypatch.setattr(type(model.module), "branch_log_scores", lambda *_: pytest.fail("prediction has started"))
+        monkeypatch.setattr(
+            "hrca.prediction._probabilities.BranchScorer", lambda *_: pytest.fail("prediction has started")
+        )
         with pytest.raises(ValueError) as error:
             model.predict(adata, key_added=None, layer=case.layer)
         outcomes[name] = "rejected", str(error.value)

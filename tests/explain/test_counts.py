@@ -7,7 +7,7 @@ import torch
 from hrca.explain._counts import count_contributions
 from hrca.explain._label_scores import pooling_weights
 from hrca.module._count_likelihood import CountLikelihood
-from hrca.prediction._platform_factors import platform_log_likelihood
+from hrca.prediction._platform_likelihood import platform_log_likelihood, platform_log_norms
 
 N_LABELS, N_GENES = 4, 30
 
@@ -73,7 +73,8 @@ def test_they_agree_with_the_score_of_a_prediction(likelihood):
     factors, counts = rng.lognormal(0, 0.5, N_GENES), rng.poisson(4.0, (6, N_GENES)).astype(float)
     x = torch.from_numpy(counts)
     depth = torch.stack([x.sum(dim=1), x @ likelihood.is_informative], dim=1)
-    scores, clipped = platform_log_likelihood(likelihood, likelihood(x), depth, torch.from_numpy(factors))
+    log_norms = platform_log_norms(likelihood, torch.from_numpy(factors))
+    scores, clipped = platform_log_likelihood(likelihood(x), depth, log_norms, float(likelihood.max_depth))
     scores = scores * torch.from_numpy(pooling_weights(likelihood, clipped.numpy())[1])[:, None]
     zeros, ones = np.zeros(6, dtype=int), np.ones(6, dtype=int)
     contributions = count_contributions(likelihood, counts, factors, zeros, ones)

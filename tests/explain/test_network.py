@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import synthetic
+from simulated import network_scores
 from torch import nn
 
 from hrca.explain import _network
@@ -16,8 +17,7 @@ from hrca.module._transforms import log_normalize
 
 def differences(module, counts: np.ndarray, codes: np.ndarray, against: np.ndarray) -> np.ndarray:
     """Difference of the pooled log-probabilities of the classifier, from the module's own scores."""
-    with torch.inference_mode():
-        scores = module.branch_log_scores(torch.from_numpy(counts))[:, : module.n_labels].double().numpy()
+    scores = network_scores(module, torch.from_numpy(counts)).double().numpy()
     likelihood = module.count_likelihood
     if likelihood is None:
         weight = np.ones(len(counts))

@@ -11,23 +11,26 @@ from conftest import synthetic
 
 from hrca.explain import _network
 from hrca.prediction import _probabilities
-from hrca.prediction._probabilities import PredictionSettings, score_query
+from hrca.prediction._forward import score_cells
+from hrca.prediction._probabilities import PredictionSettings, fit_sampled_cells
 
 
 def scores_of(model, query) -> np.ndarray:
     """Pooled log-scores of the whole query, by the functions of a prediction."""
     opened = model._open_query(query, None)
     settings = PredictionSettings(platform_correction=True, open_set=True, calibrated=True)
-    result = score_query(
+    gene_mask = model.module.gene_mask.numpy() * opened.alignment.present
+    query_fit = fit_sampled_cells(
         model.module,
-        lambda: opened.batches(64),
+        lambda _: opened.batches(64),
         list(query.obs_names),
-        model.module.gene_mask.numpy() * opened.alignment.present,
+        gene_mask,
         model.novelty_reference_.sums,
         settings,
     )
+    scores = score_cells(model.module, opened.batches(64), gene_mask if query_fit is None else query_fit.factors)
     likelihood = model.module.count_likelihood
-    return result.scores.pool(None if likelihood is None else likelihood.pool_weights).numpy()
+    return scores.pool(None if likelihood is None else likelihood.pool_weights).numpy()
 
 
 def without(query, row: int, genes) -> ad.AnnData:

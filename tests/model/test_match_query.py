@@ -8,12 +8,12 @@ import scvi
 import torch
 from conftest import QUIET, TINY, calibrated_by_hand, synthetic
 from scipy import sparse, stats
+from simulated import network_scores, thinned_draws
 
 import hrca
 from hrca.module import _module
-from hrca.module._module import N_NETWORK_DRAWS
 from hrca.module._networks import GeneAE
-from hrca.module._transforms import corrupt, log_normalize, thin_to_depth
+from hrca.module._transforms import corrupt, log_normalize
 from hrca.uncertainty import _posthoc_fit
 
 N_SHARED = 45
@@ -355,11 +355,7 @@ def expected_probabilities(model, query, factors=None) -> np.ndarray:
             rows.append(np.zeros(len(all_profiles)))
             continue
         seen = min(depth, max_depth)
-        draws = (
-            [thin_to_depth(cell[None], max_depth, i) for i in range(N_NETWORK_DRAWS)]
-            if depth > max_depth
-            else [cell[None]]
-        )
+        draws = thinned_draws(cell[None], max_depth) if depth > max_depth else [cell[None]]
         with torch.no_grad():
             network = np.mean([model.module.classify(draw).log_softmax(dim=1)[0].numpy() for draw in draws], axis=0)
         likelihood = np.zeros(len(all_profiles))
@@ -378,11 +374,11 @@ def expected_probabilities(model, query, factors=None) -> np.ndarray:
 def test_the_network_judges_a_deep_cell_by_thinned_draws_of_it(matched_model, query_of_any_depth):
     x, max_depth = aligned(matched_model, query_of_any_depth), float(matched_model.module.count_likelihood.max_depth)
     with torch.no_grad():
-        says = matched_model.module.branch_log_scores(x)[:, :3]
+        says = network_scores(matched_model.module, x)
         for i in range(0, 60, 4):
             cell = x[i : i + 1]
             deep = float(cell.sum()) > max_depth
-            draws = [thin_to_depth(cell, max_depth, draw) for draw in range(N_NETWORK_DRAWS)] if deep else [cell]
+            draws = thinned_draws(cell, max_depth) if deep else [cell]
             expected = [matched_model.module.classify(draw).log_softmax(dim=1) for draw in draws]
             np.testing.assert_allclose(says[i], torch.cat(expected).mean(dim=0), rtol=1e-4, atol=1e-5)
 

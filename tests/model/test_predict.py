@@ -203,7 +203,7 @@ def test_a_view_of_a_backed_query_raises_before_any_work(tiny_model, query, tmp_
     in_memory = part.to_memory()
     tiny_model.predict(in_memory)
     assert "hrca" in in_memory.obs
-    monkeypatch.setattr(type(tiny_model.module), "branch_log_scores", lambda *_: pytest.fail("work had started"))
+    monkeypatch.setattr("hrca.prediction._probabilities.BranchScorer", lambda *_: pytest.fail("work had started"))
     for source in (part, whole):
         with pytest.raises(ValueError, match=r"view of a backed AnnData. `adata = adata.to_memory\(\)`"):
             tiny_model.predict(source)

@@ -10,9 +10,9 @@ from torch import nn
 
 from hrca.compat._state_keys import GENE_AE_KEYS, SE_CLASSIFIER_KEYS
 from hrca.module._count_likelihood import CountLikelihood
-from hrca.module._module import N_DEPTH_QUANTILES, N_NETWORK_DRAWS, TARGETS_KEY, HRCAModule
+from hrca.module._module import N_DEPTH_QUANTILES, TARGETS_KEY, HRCAModule
 from hrca.module._networks import GeneAE, SEClassifier
-from hrca.module._transforms import log_normalize, mask_counts, thin_to_depth
+from hrca.module._transforms import log_normalize, mask_counts
 from hrca.train._trainingplans import FinetunePlan, PretrainPlan
 
 SUFFIX = {torch.float64: "f64", torch.float32: "f32"}
@@ -186,35 +186,6 @@ def test_training_of_a_matched_module_thins_to_the_depths_of_the_query():
     module.inference(torch.full((5, N_GENES), 4.0), "thin")
     # next to no counts are left
     assert (depths[0] == 0).float().mean() > 0.9
-
-
-def test_without_fitted_counts_the_scores_are_the_classifiers():
-    counts = torch.poisson(torch.full((5, N_GENES), 3.0))
-    for count_likelihood in (None, CountLikelihood(N_LABELS, N_GENES)):
-        module = tiny_module(count_likelihood).eval()
-        torch.testing.assert_close(module.branch_log_scores(counts), module.classify(counts).log_softmax(dim=1))
-
-
-@pytest.mark.parametrize("is_adapted", [False, True])
-@pytest.mark.parametrize("deep", [[], [1, 4], range(6)], ids=["no deep cell", "some", "all"])
-def test_deep_cells_are_classified_by_the_mean_of_thinned_draws(deep, is_adapted):
-    module = tiny_module(CountLikelihood(N_LABELS, N_GENES)).eval()
-    module.count_likelihood.fit_profiles(random_profiles(N_LABELS, N_GENES), np.ones(N_GENES), 60.0)
-    module.gene_mask[3] = 0
-    module.is_adapted.fill_(is_adapted)
-    counts = torch.poisson(torch.full((6, N_GENES), 2.0))
-    counts[list(deep)] *= 20
-    scores = module.branch_log_scores(counts)
-    assert scores.shape == (6, 2 * N_LABELS)
-    used = counts.clone()
-    used[:, 3] = 0
-    torch.testing.assert_close(scores[:, N_LABELS:], module.count_likelihood(used))
-    for i, cell in enumerate(used):
-        inputs = [cell[None]]
-        if i in deep and not is_adapted:
-            inputs = [thin_to_depth(cell[None], 60.0, draw) for draw in range(N_NETWORK_DRAWS)]
-        expected = torch.stack([module.classify(x).log_softmax(dim=1)[0] for x in inputs]).mean(dim=0)
-        torch.testing.assert_close(scores[i, :N_LABELS], expected)
 
 
 def test_a_module_without_labels_reconstructs_but_does_not_classify():

@@ -16,7 +16,6 @@ from hrca.module._transforms import (
     mask_counts,
     thin_counts,
     thin_sparse,
-    thin_to_depth,
 )
 
 
@@ -123,42 +122,6 @@ def test_a_generator_makes_it_repeatable_and_its_input_stays(corruption):
     assert torch.equal(first, second)
     assert not torch.equal(first, corrupt(counts, corruption, torch.Generator().manual_seed(4)))
     assert (counts == 50).all()
-
-
-def test_a_cell_thinned_to_a_depth_is_binomial():
-    # the same cell again and again would be drawn alike: each has a gene of its own beside the two that are looked at
-    n_cells = 3000
-    counts = torch.cat([torch.full((n_cells, 2), 30.0), 40 * torch.eye(n_cells)], dim=1)
-    counts[:, 1] = 0
-    thinned = thin_to_depth(counts, 20.0, draw=0)
-    assert (thinned <= counts).all()
-    observed = np.bincount(thinned[:, 0].int().numpy(), minlength=31)
-    expected = stats.binom.pmf(np.arange(31), 30, 20 / 70) * n_cells
-    likely = expected >= 5
-    observed = np.append(observed[likely], observed[~likely].sum())
-    expected = np.append(expected[likely], expected[~likely].sum())
-    assert stats.chisquare(observed, expected).pvalue > 1e-3
-    depths = thinned.sum(dim=1)
-    assert float(depths.mean()) == pytest.approx(20, abs=4 * np.sqrt(20 * 50 / 70 / n_cells))
-
-
-def test_a_cell_is_thinned_alike_whichever_stand_beside_it():
-    counts = torch.poisson(torch.full((30, 50), 6.0))
-    together = thin_to_depth(counts, 60.0, draw=1)
-    alone = torch.cat([thin_to_depth(counts[i : i + 1], 60.0, draw=1) for i in range(30)])
-    assert torch.equal(together, alone)
-    order = torch.randperm(30)
-    assert torch.equal(thin_to_depth(counts[order], 60.0, draw=1), together[order])
-
-
-def test_another_draw_thins_a_cell_otherwise_and_another_cell_too():
-    counts = torch.full((2, 50), 6.0)
-    counts[1, 0] = 7
-    first, second = (thin_to_depth(counts, 60.0, draw) for draw in (0, 1))
-    assert torch.equal(first, thin_to_depth(counts, 60.0, 0))
-    assert (first != second).any(dim=1).all()
-    assert (first[0, 1:] != first[1, 1:]).any()
-    assert float(torch.corrcoef(torch.stack([first[0], second[0]]))[0, 1]) == pytest.approx(0, abs=0.5)
 
 
 def quantiles_of(depths: np.ndarray) -> torch.Tensor:

@@ -7,7 +7,7 @@ from simulated import MAX_DEPTH, N_GENES, PRESENT, batched, prediction_module, q
 
 from hrca.module._count_likelihood import pool_log_scores
 from hrca.module._module import HRCAModule
-from hrca.prediction._forward import BranchScores, run, score_cells
+from hrca.prediction._forward import BranchScores, run, score_cells, shared_genes
 
 N_OBS = 23
 
@@ -36,23 +36,22 @@ def used_genes() -> np.ndarray:
     return PRESENT & (np.arange(N_GENES) != 7)
 
 
-def test_run_yields_rows_outputs_and_counts_of_each_batch(counts):
+def test_run_yields_rows_and_outputs_of_each_batch(counts):
     seen = list(run(lambda x: x.double() * 2, batched(counts, 10)))
-    assert [rows for rows, _, _ in seen] == [slice(0, 10), slice(10, 20), slice(20, 23)]
-    assert all(output.dtype == np.float32 for _, output, _ in seen)
-    np.testing.assert_array_equal(np.concatenate([output for _, output, _ in seen]), 2 * counts)
-    np.testing.assert_array_equal(np.concatenate([batch for _, _, batch in seen]), counts)
+    assert [rows for rows, _ in seen] == [slice(0, 10), slice(10, 20), slice(20, 23)]
+    assert all(output.dtype == np.float32 for _, output in seen)
+    np.testing.assert_array_equal(np.concatenate([output for _, output in seen]), 2 * counts)
 
 
 def test_run_records_no_gradients(counts):
     weight = torch.ones(N_GENES, requires_grad=True)
-    (_, output, _), *_ = run(lambda x: x * weight, batched(counts, 10))
+    (_, output), *_ = run(lambda x: x * weight, batched(counts, 10))
     assert isinstance(output, np.ndarray)
 
 
 @pytest.mark.parametrize("batch_size", [1, 10, 100])
 def test_without_a_count_likelihood_the_scores_are_the_classifiers(networks, counts, batch_size):
-    scores = score_cells(networks, batched(counts, batch_size), N_OBS, PRESENT)
+    scores = score_cells(networks, batched(counts, batch_size), shared_genes(networks, PRESENT))
     expected = networks.classify(torch.from_numpy(counts)).log_softmax(dim=1).detach()
     assert scores.network.dtype == torch.float64
     np.testing.assert_allclose(scores.network, expected, rtol=1e-5, atol=1e-6)
@@ -61,7 +60,7 @@ def test_without_a_count_likelihood_the_scores_are_the_classifiers(networks, cou
 
 
 def test_without_correction_the_likelihood_is_of_two_multinomials_at_the_clipped_depth(module, counts):
-    scores = score_cells(module, batched(counts, 10), N_OBS, PRESENT)
+    scores = score_cells(module, batched(counts, 10), shared_genes(module, PRESENT))
     used, depth = used_genes(), counts[:, used_genes()].sum(axis=1)
     profiles = np.where(used, module.count_likelihood.log_profiles.double().exp().numpy(), 1e-300)
     expected = two_multinomials(module.count_likelihood, counts * used, profiles)
@@ -74,15 +73,15 @@ def test_without_correction_the_likelihood_is_of_two_multinomials_at_the_clipped
 
 def test_the_scores_depend_neither_on_the_batches_nor_on_the_order(module, counts):
     order = np.random.default_rng(1).permutation(N_OBS)
-    first = score_cells(module, batched(counts, 4), N_OBS, PRESENT)
-    second = score_cells(module, batched(counts[order], 9), N_OBS, PRESENT)
+    first = score_cells(module, batched(counts, 4), shared_genes(module, PRESENT))
+    second = score_cells(module, batched(counts[order], 9), shared_genes(module, PRESENT))
     for name in ("network", "log_likelihood", "depth"):
         np.testing.assert_allclose(getattr(first, name)[order], getattr(second, name), rtol=1e-5, atol=1e-6)
 
 
 def test_a_query_without_any_gene_of_the_model_has_no_counts(module):
     batches = batched(np.zeros((3, N_GENES), dtype=np.float32), 2)
-    scores = score_cells(module, batches, 3, np.zeros(N_GENES))
+    scores = score_cells(module, batches, np.zeros(N_GENES))
     assert not scores.depth.any()
     assert scores.log_likelihood.isfinite().all()
 

@@ -9,7 +9,7 @@ from simulated import depths_of, likelihood_of, random_profiles
 
 from hrca.module._count_likelihood import CountLikelihood
 from hrca.prediction._open_set import MAX_PLATFORM_LOG_SD, cluster_novel_probabilities, fit_query, misfit_features
-from hrca.prediction._platform_factors import QueryCellSample
+from hrca.prediction._platform_likelihood import QueryCellSample
 
 N_TYPES, N_TYPE_GENES = 7, 300
 

@@ -8,12 +8,13 @@ from simulated import depths_of, likelihood_of, random_profiles, simulated_query
 
 from hrca.module._count_likelihood import CountLikelihood
 from hrca.prediction._forward import BranchScores
-from hrca.prediction._platform_factors import (
+from hrca.prediction._platform_factors import fit_platform, platform_profiles
+from hrca.prediction._platform_likelihood import (
+    LikelihoodLabels,
     QueryCellSample,
-    fit_platform,
     normalize_log_likelihood,
     platform_log_likelihood,
-    platform_profiles,
+    platform_log_norms,
 )
 from hrca.prediction._random_effects import between_variance, excess_variance
 
@@ -22,7 +23,8 @@ def normalized(count_likelihood: CountLikelihood, counts: np.ndarray, factors: n
     """The log-likelihood of counts under platform factors."""
     x = torch.from_numpy(counts).double()
     depth = depths_of(count_likelihood, x)
-    return normalize_log_likelihood(count_likelihood, count_likelihood(x), depth, torch.from_numpy(factors).double())
+    log_norms = platform_log_norms(count_likelihood, torch.from_numpy(factors).double())
+    return normalize_log_likelihood(count_likelihood(x), depth, log_norms)
 
 
 @pytest.mark.parametrize("absent", [[], [0, 3, 7]], ids=["all genes", "some genes absent"])
@@ -69,7 +71,7 @@ def cells_for_a_fit(profiles: np.ndarray, counts: np.ndarray) -> tuple[CountLike
 def fitted(profiles: np.ndarray, counts: np.ndarray, mask: np.ndarray | None = None, weights=None) -> np.ndarray:
     """Platform factors of a query, from a reference with a million counts of each label."""
     mask = np.ones(profiles.shape[1]) if mask is None else mask
-    return fit_platform(*cells_for_a_fit(profiles, counts * mask), mask, 1e6 * profiles, weights)
+    return fit_platform(LikelihoodLabels(*cells_for_a_fit(profiles, counts * mask)), mask, 1e6 * profiles, weights)
 
 
 def centred_error(factors: np.ndarray, true_factors: np.ndarray) -> np.ndarray:
@@ -149,7 +151,8 @@ def test_the_excess_variance_is_that_of_the_values_without_their_errors(sd):
 
 def pooled(count_likelihood, network, log_likelihood, depth, factors) -> torch.Tensor:
     """The log-probabilities of cells on a platform with these factors."""
-    completed = platform_log_likelihood(count_likelihood, log_likelihood, depth, factors)
+    log_norms = platform_log_norms(count_likelihood, factors)
+    completed = platform_log_likelihood(log_likelihood, depth, log_norms, float(count_likelihood.max_depth))
     return BranchScores(network, *completed).pool(count_likelihood.pool_weights)
 
 
@@ -191,9 +194,9 @@ def test_a_deep_cell_is_scored_at_the_maximum_depth():
 
 
 def test_the_depth_is_clipped_to_the_maximum():
-    count_likelihood = likelihood_of(random_profiles(2, 5), 100.0)
+    log_norms = platform_log_norms(likelihood_of(random_profiles(2, 5)), torch.ones(5).double())
     depth = torch.tensor([[0.0, 0.0], [60.0, 20.0], [400.0, 90.0]]).double()
-    _, clipped = platform_log_likelihood(count_likelihood, torch.zeros(3, 2).double(), depth, torch.ones(5).double())
+    _, clipped = platform_log_likelihood(torch.zeros(3, 2).double(), depth, log_norms, 100.0)
     assert clipped.tolist() == [0, 60, 100]
 
 

@@ -9,7 +9,7 @@ from simulated import N_GENES, N_LABELS, PRESENT, batched, prediction_module, qu
 from hrca.module._calibration import Calibration
 from hrca.module._count_likelihood import pool_log_scores
 from hrca.prediction import _probabilities
-from hrca.prediction._forward import score_cells
+from hrca.prediction._forward import score_cells, shared_genes
 from hrca.prediction._open_set import OpenSetScores
 from hrca.prediction._probabilities import CellProbabilities, PredictionSettings, predict_probabilities
 
@@ -20,13 +20,13 @@ def predict(module, counts, *, names=None, batch_size=10, label_sums=LABEL_SUMS,
     names = [str(i) for i in range(len(counts))] if names is None else names
     settings = {"platform_correction": True, "open_set": True, "calibrated": True} | settings
     return predict_probabilities(
-        module, lambda: batched(counts, batch_size), names, PRESENT, label_sums, PredictionSettings(**settings)
+        module, lambda bar: batched(counts, batch_size), names, PRESENT, label_sums, PredictionSettings(**settings)
     )
 
 
 def test_without_a_fit_probabilities_are_pooled_and_calibrated_scores():
     module, counts = prediction_module(), query_counts(23)
-    scores = score_cells(module, batched(counts, 10), 23, PRESENT)
+    scores = score_cells(module, batched(counts, 10), shared_genes(module, PRESENT))
     raw = predict(module, counts, platform_correction=False, open_set=False, calibrated=False)
     weights = module.count_likelihood.pool_weights.double()
     pooled = pool_log_scores(scores.network, scores.log_likelihood, scores.depth, weights).log_softmax(dim=1)
@@ -89,7 +89,8 @@ def test_cells_that_were_not_sampled_are_read_again(monkeypatch):
     part = predict(module, counts)
     used = PRESENT & (np.arange(N_GENES) != 7)
     expected = part.query_fit.score_cells(sparse.csr_array(counts * used))
-    np.testing.assert_allclose(part.open_set_scores.novel_probability, expected.novel_probability)
+    # in single precision, sums over other batches differ
+    np.testing.assert_allclose(part.open_set_scores.novel_probability, expected.novel_probability, rtol=1e-4)
     np.testing.assert_array_equal(part.open_set_scores.depth, whole.open_set_scores.depth)
 
 
@@ -122,7 +123,7 @@ def test_probabilities_and_novel_probability_sum_to_one():
 
 def test_each_branch_has_its_fractions_of_labels():
     module, counts = prediction_module(), query_counts(50)
-    scores = score_cells(module, batched(counts, 10), 50, PRESENT)
+    scores = score_cells(module, batched(counts, 10), shared_genes(module, PRESENT))
     fractions = predict(module, counts, platform_correction=False, open_set=False).label_fractions
     for branch, found in zip((scores.network, scores.log_likelihood), fractions, strict=True):
         np.testing.assert_allclose(found, np.bincount(branch.argmax(dim=1)[1:], minlength=N_LABELS) / 49)

@@ -159,6 +159,19 @@ def test_weights_for_a_query_like_the_held_out_cells_are_about_equal():
     np.testing.assert_allclose(np.concatenate([weights, query_weights]), 1, atol=0.4)
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, {"class_conditional": True}, {"reweight_to_query": True}], ids=["plain", "by label", "reweighted"]
+)
+def test_sets_do_not_depend_on_the_blocks_of_cells(settings, monkeypatch):
+    held_out, (probabilities, depth, _) = shifted(400, 0)
+    is_empty = np.arange(len(depth)) % 9 == 0
+    query = probabilities, np.where(is_empty, 0, depth), np.random.default_rng(0).random(len(depth))
+    whole = prediction_sets(held_out, *query, coverage=0.8, **settings)
+    for module in (_conformal, _density_ratio):
+        monkeypatch.setattr(module, "BLOCK_CELLS", 37)
+    np.testing.assert_array_equal(prediction_sets(held_out, *query, coverage=0.8, **settings), whole)
+
+
 def test_few_held_out_cells_like_the_querys_are_reported(monkeypatch):
     monkeypatch.setattr(_density_ratio, "INVERSE_PENALTY", 1.0)
     probabilities, depth, codes = simulated(1000, seed=0)

@@ -7,11 +7,11 @@ import torch
 from conftest import TINY, synthetic
 from scipy import sparse
 from scipy.special import log_softmax
+from simulated import thinned_draws
 
 import hrca
 from hrca.data._reference_cells import ReferenceCells
 from hrca.module._module import HRCAModule
-from hrca.module._transforms import thin_to_depth
 from hrca.uncertainty import _held_out
 from hrca.uncertainty._held_out import HeldOutScores, max_network_depth, score_held_out
 
@@ -140,11 +140,11 @@ def test_scores_for_the_calibration_are_those_of_a_query(module, reference, trai
     expected = log_likelihood_by_hand(x, profiles, is_informative) * np.minimum(max_depth / depth.clip(1), 1)[:, None]
     np.testing.assert_allclose(scores.log_likelihood, expected, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(scores.depth, np.minimum(depth, max_depth), rtol=1e-6)
-    # deeper cells than nine tenths of the training cells: the mean of eight thinned draws
+    # deeper cells than nine tenths of the training cells: the mean of thinned draws
     deep = depth > max_depth
     assert 0 < deep.sum() < len(deep) / 2
     np.testing.assert_allclose(scores.network[~deep], classify(module, x[~deep]), atol=1e-4)
-    draws = [thin_to_depth(torch.from_numpy(x[deep]), float(max_depth), draw).numpy() for draw in range(8)]
+    draws = thinned_draws(torch.from_numpy(x[deep]), float(module.count_likelihood.max_depth)).numpy()
     np.testing.assert_allclose(
         scores.network[deep], np.mean([classify(module, draw) for draw in draws], axis=0), atol=1e-4
     )

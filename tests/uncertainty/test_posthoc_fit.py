@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import QUIET, TINY, calibrated_by_hand, synthetic
+from scipy import sparse
 
 import hrca
 from hrca.data._reference_cells import ReferenceCells
@@ -107,11 +108,11 @@ def test_a_second_training_fits_its_own_weights(reference):
 def test_the_calibration_is_fitted_to_held_out_cells(reference, count_likelihood, recorded_fits, monkeypatch, tmp_path):
     score_cells, calls = _held_out.score_cells, []
 
-    def recorded(module, batches, n_obs, present):
+    def recorded(module, batches, present):
         batches = list(batches)
         profiles = None if module.count_likelihood is None else module.count_likelihood.log_profiles.clone()
-        calls.append((np.concatenate([counts for _, counts in batches]), profiles))
-        return score_cells(module, iter(batches), n_obs, present)
+        calls.append((sparse.vstack([counts for _, counts in batches]).toarray(), profiles))
+        return score_cells(module, iter(batches), present)
 
     monkeypatch.setattr(_held_out, "score_cells", recorded)
     model = set_up(reference, count_likelihood=count_likelihood)

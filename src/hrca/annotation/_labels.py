@@ -10,6 +10,9 @@ from hrca.uncertainty._conformal import ConformalScores, prediction_sets
 from ._options import LabelSpace, PredictOptions
 from ._result import PredictionResult
 
+# Number of cells whose probabilities of all nodes are in memory at once. Any number serves.
+BLOCK_CELLS = 16_384
+
 
 def most_likely_labels(
     label_space: LabelSpace, cell_probabilities: CellProbabilities, options: PredictOptions | None = None
@@ -35,7 +38,10 @@ def most_likely_labels(
     tree, probabilities = label_space.tree, cell_probabilities.probabilities
     if options.level is not None:
         tree, probabilities = tree.at_level(probabilities, options.level)
-    nodes, confidence = tree.back_off(probabilities, options.min_confidence)
+    nodes, confidence = np.zeros(len(probabilities), dtype=np.int64), np.zeros(len(probabilities), dtype=np.float32)
+    for start in range(0, len(probabilities), BLOCK_CELLS):
+        rows = slice(start, start + BLOCK_CELLS)
+        nodes[rows], confidence[rows] = tree.back_off(probabilities[rows], options.min_confidence)
     possible = tree.nodes if options.min_confidence else tree.labels
     categories: pd.Index = pd.Index([*possible, label_space.unlabeled_category])
     is_labelled = cell_probabilities.has_counts & (nodes >= 0)

@@ -137,7 +137,7 @@ def _large_factors(cells: CellProbabilities) -> str | None:
 def _dominant_label(cells: CellProbabilities, labels: list[str]) -> str | None:
     if cells.has_counts.sum() < MIN_DOMINANT_CELLS:
         return None
-    codes = cells.log_probabilities[cells.has_counts].argmax(axis=1)
+    codes = cells.log_probabilities.argmax(axis=1)[cells.has_counts]
     fractions = np.bincount(codes, minlength=len(labels)) / len(codes)
     label, fraction = int(fractions.argmax()), float(fractions.max())
     lowest = float(cells.label_fractions[:, label].min())

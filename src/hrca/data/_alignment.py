@@ -1,6 +1,7 @@
 """Bring the genes of any matrix into the model's order: sparse stays sparse, absent genes get empty columns."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,18 @@ class GeneAlignment:
     def n_shared(self) -> int:
         """Number of the model's genes that the matrix has."""
         return int(self.present.sum())
+
+    @cached_property
+    def targets(self) -> np.ndarray | None:
+        """Position among the model's genes of each gene of the matrix, shape (n_vars,); -1 for a gene not used.
+
+        None if the genes are already aligned.
+        """
+        if self.selector is None:
+            return None
+        targets = np.full(self.selector.shape[0], -1, dtype=np.int32)
+        targets[np.diff(self.selector.indptr) > 0] = self.selector.indices
+        return targets
 
     def used(self, n_vars: int) -> np.ndarray:
         """Return True for each gene of the matrix that is a gene of the model, shape (n_vars,)."""
@@ -120,3 +133,39 @@ def align(x: CountMatrix, alignment: GeneAlignment) -> CountMatrix:
     """
     x = x.astype(np.float32, copy=False)
     return x if alignment.selector is None else x @ alignment.selector
+
+
+def align_canonical(x: CountMatrix, alignment: GeneAlignment) -> sparse.csr_array:
+    """Bring rows of a matrix into the model's gene order, in one form for all containers.
+
+    Equal counts give the same arrays, and so bit-identical sums, whether they were sparse or dense.
+
+    Parameters
+    ----------
+    x
+        Counts, shape (n_obs, n_vars of the query), sparse or dense. They stay unchanged.
+    alignment
+        Alignment of the same genes.
+
+    Returns
+    -------
+    Counts, shape (n_obs, n_genes of the model), float32, with sorted indices of 32 bits, one entry for each count and
+    no stored zeros.
+    """
+    # scipy takes neither Python objects nor numbers in the other byte order
+    counts = sparse.csr_array(x.astype(np.float32, copy=False))
+    values, genes, indptr = counts.data, counts.indices, counts.indptr
+    targets = alignment.targets
+    if targets is not None:
+        genes = targets[genes]
+    is_kept = (genes >= 0) & (values != 0)
+    if not is_kept.all():
+        indptr = np.concatenate([np.zeros(1, dtype=np.int32), is_kept.cumsum(dtype=np.int32)])[indptr]
+        values, genes = values[is_kept], genes[is_kept]
+    parts = values, genes.astype(np.int32, copy=False), indptr.astype(np.int32, copy=False)
+    aligned = sparse.csr_array(parts, shape=(counts.shape[0], len(alignment.present)))
+    if not aligned.has_canonical_format:
+        # the arrays may be the user's
+        aligned = aligned.copy()
+        aligned.sum_duplicates()
+    return aligned

@@ -1,16 +1,22 @@
-"""Batches of a matrix, dense and in the model's gene order."""
+"""Batches of a matrix, sparse and in the model's gene order."""
+
+from collections.abc import Callable
 
 import numpy as np
+from scipy import sparse
 from tqdm.auto import tqdm
 
 from hrca.typing import Batches, StoredMatrix
 
-from ._alignment import GeneAlignment, align
+from ._alignment import GeneAlignment, align_canonical
 from ._count_checks import check_values
 from ._row_reader import row_batches
 
 # Seconds before a progress bar appears: shorter work needs none.
 PROGRESS_DELAY_S = 3
+
+# Bytes of a query's counts that are kept between two passes: 250,000 cells of 100 counts. Not tuned.
+MAX_KEPT_BYTES = 200_000_000
 
 
 def aligned_batches(x: StoredMatrix, alignment: GeneAlignment, *, batch_size: int, source: str) -> Batches:
@@ -29,8 +35,8 @@ def aligned_batches(x: StoredMatrix, alignment: GeneAlignment, *, batch_size: in
 
     Yields
     ------
-    The rows as a slice, and their raw counts, shape (`batch_size`, n_genes), dense float32; the last batch may be
-    smaller.
+    The rows as a slice, and their raw counts, shape (`batch_size`, n_genes), from
+    :func:`hrca.data._alignment.align_canonical`; the last batch may be smaller.
 
     Raises
     ------
@@ -43,10 +49,50 @@ def aligned_batches(x: StoredMatrix, alignment: GeneAlignment, *, batch_size: in
     for counts in row_batches(x, batch_size):
         rows = slice(start, start + counts.shape[0])
         check_values(counts if isinstance(counts, np.ndarray) else counts.data, source)
-        aligned = align(counts, alignment)
-        # one memory layout, so that equal counts give bit-identical sums from every container
-        yield rows, np.ascontiguousarray(aligned) if isinstance(aligned, np.ndarray) else aligned.toarray()
+        yield rows, align_canonical(counts, alignment)
         start = rows.stop
+
+
+class KeptBatches:
+    """Batches of a query that is read once, if its counts on the model's genes fit into memory.
+
+    Parameters
+    ----------
+    read
+        Reads the query: returns a pass over its batches, with a progress bar of this name.
+    max_bytes
+        Bytes of counts that are kept. A larger query is read again at each pass.
+    """
+
+    def __init__(self, read: Callable[[str], Batches], max_bytes: int = MAX_KEPT_BYTES):
+        self._read, self._max_bytes = read, max_bytes
+        self._kept: list[tuple[slice, sparse.csr_array]] | None = None
+
+    def __call__(self, bar: str) -> Batches:
+        """Iterate over the batches.
+
+        Parameters
+        ----------
+        bar
+            Name of the progress bar of this pass, if it reads.
+
+        Yields
+        ------
+        The rows as a slice, and their raw counts, shape (n_batch, n_genes).
+        """
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[tuple[slice, sparse.csr_array]] | None = []
+        n_bytes = 0
+        for rows, counts in self._read(bar):
+            n_bytes += counts.data.nbytes + counts.indices.nbytes + counts.indptr.nbytes
+            if kept is not None and n_bytes > self._max_bytes:
+                kept = None
+            if kept is not None:
+                kept.append((rows, counts))
+            yield rows, counts
+        self._kept = kept
 
 
 def with_progress(batches: Batches, n_obs: int, description: str) -> Batches:

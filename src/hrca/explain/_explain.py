@@ -81,10 +81,10 @@ def explain_units(
     -------
     The table; see :meth:`hrca.HRCA.explain`.
     """
-    score, tables = scorer(module, fitted.gene_mask, fitted.factors), []
+    score, tables = scorer(module, fitted.factors), []
     for cells, block in units.blocks(batch_size):
         batches = fitted.query.take(fitted.rows[cells]).batches(batch_size)
-        counts = np.concatenate([batch for _, batch in batches]) * fitted.gene_mask.astype(np.float32)
+        counts = np.concatenate([batch.toarray() for _, batch in batches]) * fitted.gene_mask.astype(np.float32)
         parts = _contributions(module, fitted, block, counts, score(counts), network_genes=network_genes)
         flips = _flipping_genes(block, counts, parts.total, score)
         tables.append(_table(block, parts, flips, names, n_genes))

@@ -5,17 +5,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy import sparse
 
+from hrca.data._batches import KeptBatches
 from hrca.data._query import Query
 from hrca.module._count_likelihood import CountLikelihood, pool_log_scores
 from hrca.module._module import HRCAModule
-from hrca.prediction._forward import BranchScores, double_precision, score_batches, shared_genes
+from hrca.prediction._forward import BranchScores, double_precision, score_cells, shared_genes
 from hrca.prediction._probabilities import (
     PredictionSettings,
     cpu_calibration,
+    fit_sampled_cells,
     needs_query_fit,
     sample_cells,
-    score_query,
 )
 
 
@@ -183,36 +185,32 @@ def fit_and_score(
     rows
         Positions of the cells to score, shape (n_rows,).
     batch_size
-        Number of cells that are dense at a time.
+        Number of cells that are read at a time.
 
     Returns
     -------
     The query, its platform factors, and the scores of the cells.
     """
-    needed, names = rows, np.asarray(query.adata.obs_names)
-    if needs_query_fit(module, label_sums, settings):
-        needed = np.union1d(rows, sample_cells(list(names)))
-    cells, gene_mask = query.take(needed), shared_genes(module, query.alignment.present)
-    result = score_query(
-        module, lambda: cells.batches(batch_size), list(names[needed]), gene_mask, label_sums, settings
-    )
-    index = {row: position for position, row in enumerate(needed)}
-    scores = result.scores.subset(np.array([index[row] for row in rows], dtype=np.int64))
-    factors = gene_mask if result.query_fit is None else result.query_fit.factors
+    names, gene_mask = np.asarray(query.adata.obs_names), shared_genes(module, query.alignment.present)
+    sampled = sample_cells(list(names)) if needs_query_fit(module, label_sums, settings) else rows
+    needed = np.union1d(rows, sampled)
+    cells = query.take(needed)
+    batches = KeptBatches(lambda _: cells.batches(batch_size))
+    query_fit = fit_sampled_cells(module, batches, list(names[needed]), gene_mask, label_sums, settings)
+    factors = gene_mask if query_fit is None else query_fit.factors
+    scores = score_cells(module, batches("labels"), factors).subset(np.searchsorted(needed, rows))
     return FittedQuery(query, gene_mask, factors, rows, pooled_label_scores(module, scores))
 
 
-def scorer(module: HRCAModule, gene_mask: np.ndarray, factors: np.ndarray) -> Callable[[np.ndarray], LabelScores]:
+def scorer(module: HRCAModule, factors: np.ndarray) -> Callable[[np.ndarray], LabelScores]:
     """Return a function that scores counts under fixed platform factors.
 
     Parameters
     ----------
     module
         The module, in evaluation mode.
-    gene_mask
-        1 for a gene that model and query share, 0 for the others, shape (n_genes,).
     factors
-        Platform factors, shape (n_genes,).
+        Platform factors, shape (n_genes,); 0 for genes that the query lacks.
 
     Returns
     -------
@@ -220,10 +218,8 @@ def scorer(module: HRCAModule, gene_mask: np.ndarray, factors: np.ndarray) -> Ca
     """
 
     def score(counts: np.ndarray) -> LabelScores:
-        no_cells = np.zeros(0, dtype=np.int64)
-        batches = iter([(slice(0, len(counts)), counts)])
-        raw = score_batches(module, batches, len(counts), gene_mask, no_cells)
-        return pooled_label_scores(module, raw.complete(module, factors))
+        batches = iter([(slice(0, len(counts)), sparse.csr_array(counts))])
+        return pooled_label_scores(module, score_cells(module, batches, factors))
 
     return score
 

@@ -5,7 +5,7 @@ import pandas as pd
 import torch
 
 from hrca.module._count_likelihood import CountLikelihood
-from hrca.prediction._platform_factors import platform_log_likelihood
+from hrca.prediction._platform_likelihood import platform_log_likelihood, platform_log_norms
 
 from ._counts import count_contributions
 from ._label_scores import pooling_weights
@@ -70,5 +70,6 @@ def _pooled_log_likelihood(count_likelihood: CountLikelihood, counts: np.ndarray
     is_informative = count_likelihood.is_informative.numpy()
     depth = torch.from_numpy(np.stack([counts.sum(axis=1), counts @ is_informative], axis=1))
     raw = count_likelihood(torch.from_numpy(counts))
-    log_likelihood, clipped = platform_log_likelihood(count_likelihood, raw, depth, torch.from_numpy(factors).double())
+    log_norms = platform_log_norms(count_likelihood, torch.from_numpy(factors).double())
+    log_likelihood, clipped = platform_log_likelihood(raw, depth, log_norms, float(count_likelihood.max_depth))
     return log_likelihood.numpy() * pooling_weights(count_likelihood, clipped.numpy())[1][:, None]

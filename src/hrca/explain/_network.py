@@ -7,8 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hrca.module._module import N_NETWORK_DRAWS, HRCAModule
-from hrca.module._transforms import log_normalize, thin_to_depth
+from hrca.module._branch_scorer import N_NETWORK_DRAWS
+from hrca.module._module import HRCAModule
+from hrca.module._sparse_counts import SparseCounts
+from hrca.module._thinning import thin_to_depth
+from hrca.module._transforms import log_normalize
 
 from ._label_scores import pooling_weights
 
@@ -76,9 +79,11 @@ def network_contributions(
     contributions = torch.zeros_like(inputs)
     for chosen in (is_deep, ~is_deep):
         if chosen.any():
-            n_draws = N_NETWORK_DRAWS if chosen is is_deep else 0
-            draws = [thin_to_depth(inputs[chosen], max_depth, draw) for draw in range(n_draws)] or [inputs[chosen]]
-            expression = log_normalize(torch.cat(draws)).unflatten(0, (len(draws), -1))
+            cells, n_draws = inputs[chosen], 1
+            if chosen is is_deep:
+                n_draws = N_NETWORK_DRAWS
+                cells = thin_to_depth(SparseCounts.from_dense(cells), max_depth, n_draws).to_dense()
+            expression = log_normalize(cells).unflatten(0, (n_draws, -1))
             contributions[chosen] = _integrate(module, expression, *(values[chosen] for values in (*labels, tolerance)))
     baseline = _logit_difference(module, torch.zeros_like(inputs), *labels)
     return contributions.numpy() * weight[:, None], baseline.numpy() * weight

@@ -12,6 +12,7 @@ from scvi.model.base import BaseModelClass
 
 from hrca._unsupported import missing_attribute
 from hrca.annotation._options import LabelSpace
+from hrca.data._batches import KeptBatches
 from hrca.data._cell_selection import CellIndices
 from hrca.data._gene_map import GeneMap, GeneMapInput, read_gene_map
 from hrca.data._query import Query, open_query
@@ -30,8 +31,9 @@ from hrca.uncertainty._novelty_reference import NoveltyReference
 from ._reference_fields import restore_setup
 from ._registration import weights_fingerprint
 from ._saving import SavingBase, prepare_view
+from ._threads import within_cpu_quota
 
-# Number of query cells that are dense at a time.
+# Number of query cells that are scored at a time.
 PREDICTION_BATCH_SIZE = 512
 
 # State that is saved as plain dictionaries: a file then does not depend on the classes of one version.
@@ -200,6 +202,11 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
             logged=self._logged_checks,
         )
 
+    @staticmethod
+    def _kept_batches(query: Query, batch_size: int, *, enable_progress_bar: bool) -> KeptBatches:
+        return KeptBatches(lambda bar: query.batches(batch_size, bar=bar if enable_progress_bar else None))
+
+    @within_cpu_quota()
     def _predict_probabilities(
         self,
         query: Query,
@@ -207,10 +214,11 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         *,
         batch_size: int = PREDICTION_BATCH_SIZE,
         enable_progress_bar: bool = False,
+        batches: KeptBatches | None = None,
     ) -> CellProbabilities:
         return predict_probabilities(
             self.module,
-            lambda: query.batches(batch_size, bar="labels" if enable_progress_bar else None),
+            batches or self._kept_batches(query, batch_size, enable_progress_bar=enable_progress_bar),
             list(query.adata.obs_names),
             query.alignment.present,
             None if self.novelty_reference_ is None else self.novelty_reference_.sums,

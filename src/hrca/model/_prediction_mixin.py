@@ -16,6 +16,7 @@ from hrca.annotation._options import PredictOptions, check_ontology_terms
 from hrca.annotation._prediction_warnings import prediction_warnings, rejection_warning
 from hrca.annotation._result import PredictionResult, cellxgene_columns, to_entries
 from hrca.annotation._write import check_target, write_result
+from hrca.data._batches import KeptBatches
 from hrca.data._cell_selection import CellIndices
 from hrca.data._gene_map import GeneMapInput, read_gene_map
 from hrca.data._query import Query, annotate_sample_errors, check_all_cells, known_labels
@@ -28,6 +29,7 @@ from hrca.uncertainty._novelty import query_novelty, reference_novelty
 
 from ._base import PREDICTION_BATCH_SIZE, HRCABase
 from ._evaluation import evaluation_scores, known_cells
+from ._threads import within_cpu_quota
 
 logger = logging.getLogger(__name__)
 
@@ -254,6 +256,7 @@ class PredictionMixin(HRCABase):
         if ontology_terms is not None:
             check_ontology_terms(label_space, options, ontology_terms, writes_results=writes_results)
 
+    @within_cpu_quota()
     def _predict_query(
         self,
         query: Query,
@@ -265,16 +268,18 @@ class PredictionMixin(HRCABase):
         batch_size: int,
         enable_progress_bar: bool,
     ) -> PredictionResult:
-        cells = self._predict_probabilities(
-            query, settings, batch_size=batch_size, enable_progress_bar=enable_progress_bar
-        )
+        batches = self._kept_batches(query, batch_size, enable_progress_bar=enable_progress_bar)
+        cells = self._predict_probabilities(query, settings, batches=batches)
         needs_novelty = key_added is not None or options.novelty_fpr is not None
+        novelty = self._novelty(query, cells, batches) if needs_novelty else None
+        # the counts that it keeps are no longer needed
+        del batches
         result = assemble_result(
             self._label_space(),
             cells,
             query.adata.obs_names,
             options,
-            novelty=self._novelty(query, cells, batch_size, enable_progress_bar) if needs_novelty else None,
+            novelty=novelty,
             conformal_scores=self.conformal_scores_,
         )
         sentences = prediction_warnings(cells, self._label_space(), self.gene_names, self._log_profiles())
@@ -306,18 +311,15 @@ class PredictionMixin(HRCABase):
             self._logged_checks.add(line)
             logger.info("%s", line)
 
-    def _novelty(
-        self, query: Query, cells: CellProbabilities, batch_size: int, enable_progress_bar: bool
-    ) -> np.ndarray | None:
+    def _novelty(self, query: Query, cells: CellProbabilities, batches: KeptBatches) -> np.ndarray | None:
         if cells.open_set_scores is not None and cells.has_clusters:
             return query_novelty(cells.open_set_scores)
         if self.novelty_reference_ is None:
             return None
         factors = self.module.gene_mask.cpu().numpy() * query.alignment.present
-        bar = "novelty" if enable_progress_bar else None
         return reference_novelty(
             self.novelty_reference_,
-            lambda: query.batches(batch_size, bar=bar),
+            batches("novelty"),
             cells.depth,
             factors if cells.query_fit is None else cells.query_fit.factors,
         )

@@ -15,6 +15,7 @@ from hrca.prediction._forward import run
 from hrca.train._config import resolve_batch_size
 
 from ._base import PREDICTION_BATCH_SIZE, HRCABase
+from ._threads import within_cpu_quota
 
 # Smallest sum of a cell's expression that is divided by, where a reconstruction has no positive value.
 TINY = 1e-12
@@ -181,10 +182,11 @@ class RepresentationMixin(HRCABase):
             return expression
         return pd.DataFrame(expression, index=query.adata.obs_names, columns=self.gene_names[positions])
 
+    @within_cpu_quota()
     def _outputs(
         self, network: Callable[[torch.Tensor], torch.Tensor], query: Query, n_columns: int, batch_size: int | None
     ) -> np.ndarray:
         outputs = np.zeros((query.n_obs, n_columns), dtype=np.float32)
-        for rows, output, _ in run(network, query.batches(resolve_batch_size(batch_size))):
+        for rows, output in run(network, query.batches(resolve_batch_size(batch_size))):
             outputs[rows] = output
         return outputs

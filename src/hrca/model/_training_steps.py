@@ -54,6 +54,7 @@ from hrca.uncertainty._posthoc_fit import fit_posthoc, novelty_reference_for
 
 from ._base import PREDICTION_BATCH_SIZE, HRCABase
 from ._reference_fields import reference_digest
+from ._threads import within_cpu_quota
 
 TestSet = tuple[Query, pd.Series]
 P = ParamSpec("P")
@@ -92,6 +93,7 @@ class TrainingSteps(HRCABase):
     _plans: ClassVar[dict[PhaseName, type[SpecifiedPlan]]] = {"pretrain": PretrainPlan, "finetune": FinetunePlan}
     _data_splitter_cls = FixedIndexSplitter
 
+    @within_cpu_quota()
     @with_own_random_numbers
     def _train_phases(
         self, configs: Sequence[PhaseConfig], n_folds: int | None = None, test_set: TestSet | None = None
@@ -276,6 +278,7 @@ class TrainingSteps(HRCABase):
             # Lightning's objects refer to each other, and keep the batches until Python's next collection
             run.cells.teardown("fit")
 
+    @within_cpu_quota()
     @with_own_random_numbers
     def _run_adaptation(self, run: PhaseRun) -> None:
         self._run(run)

@@ -241,6 +241,9 @@ def _calibration_terms(
     highest = log_probabilities.max(dim=1).values
     terms = torch.stack([torch.ones_like(log_depth), log_depth, log_depth**2, highest, highest * log_depth], dim=1)
     temperature = (terms @ temperature_coef).clamp(-MAX_ABS_LOG_TEMPERATURE, MAX_ABS_LOG_TEMPERATURE).exp()
-    by_label = dirichlet_bias[0] + log_depth[:, None] * dirichlet_bias[1]
-    by_label = by_label + log_probabilities.clamp(min=MIN_LOG_PROBABILITY) @ dirichlet_weight.T
+    by_label = torch.zeros_like(log_probabilities)
+    # without cross-fitting they are zeros, and the product costs more than all other steps; a fit has gradients to them
+    if dirichlet_bias.requires_grad or dirichlet_bias.any() or dirichlet_weight.any():
+        by_label = dirichlet_bias[0] + log_depth[:, None] * dirichlet_bias[1]
+        by_label = by_label + log_probabilities.clamp(min=MIN_LOG_PROBABILITY) @ dirichlet_weight.T
     return temperature, by_label

@@ -69,7 +69,7 @@ class CountLikelihood(nn.Module):
         w_g = \begin{cases} 1 & \text{if g is informative} \\ 1 / (1 + n / 100) & \text{otherwise} \end{cases}
 
     for a cell of :math:`n = \sum_g x_g` counts.
-    :func:`hrca.prediction._platform_factors.normalize_log_likelihood` subtracts the norms.
+    :func:`hrca.prediction._platform_likelihood.normalize_log_likelihood` subtracts the norms.
     """
 
     log_profiles: Tensor

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import Tensor
@@ -17,17 +17,13 @@ from ._count_likelihood import CountLikelihood
 from ._losses import smoothed_cross_entropy, soft_target_cross_entropy
 from ._networks import GeneAE, SEClassifier
 from ._sparse_batch import to_dense
-from ._transforms import Corruption, corrupt, keep_genes, log_normalize, thin_to_depth
+from ._transforms import Corruption, corrupt, keep_genes, log_normalize
 
 # Key of a batch's soft targets, which replace the labels: label probabilities times the weight of the cell.
 TARGETS_KEY = "targets"
 
 # Number of quantiles that describe the depth of a matched query: the percentiles 0 to 100.
 N_DEPTH_QUANTILES = 101
-
-# Number of thinned draws of a deep cell whose log-probabilities are averaged (docs/decisions/0003). With 4 draws the
-# scores of the POA pair change by 0.002.
-N_NETWORK_DRAWS = 8
 
 
 class HRCAModule(BaseModuleClass):
@@ -272,44 +268,19 @@ class HRCAModule(BaseModuleClass):
         """
         return self._logits(self.encode(counts))
 
-    @auto_move_data
-    def branch_log_scores(self, counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_columns"]:
-        """Return the classifier's log-probabilities and the log-likelihood, in one forward pass.
+    def classify_projected(self, projected: Float[Tensor, "n_obs n_hidden"]) -> Float[Tensor, "n_obs n_labels"]:
+        """Return the classifier's logits from the output of the first layer of Gene-AE.
 
         Parameters
         ----------
-        counts
-            Raw counts, shape (n_obs, n_genes).
+        projected
+            Output of the first layer, shape (n_obs, n_hidden).
 
         Returns
         -------
-        The log-probabilities, shape (n_obs, n_labels). With a fitted count likelihood, the shape is (n_obs,
-        2 n_labels): the log-likelihood follows, before its norms are subtracted. The log-probabilities of a cell above
-        `max_depth` are then means over thinned draws.
+        Logits, shape (n_obs, n_labels).
         """
-        count_likelihood = self.count_likelihood
-        if count_likelihood is None or not count_likelihood.is_fitted:
-            return self.classify(counts).log_softmax(dim=1)
-        counts = counts * self.gene_mask
-        max_depth = float(count_likelihood.max_depth)
-        is_deep = (counts.sum(dim=1) > max_depth) & ~self.is_adapted
-        network = self._network_log_probabilities(counts, is_deep, max_depth)
-        return torch.cat([network, count_likelihood(counts)], dim=1)
-
-    def _network_log_probabilities(
-        self, counts: Float[Tensor, "n_obs n_genes"], is_deep: Bool[Tensor, " n_obs"], max_depth: float
-    ) -> Float[Tensor, "n_obs n_labels"]:
-        """Return the classifier's log-probabilities, for deep cells the mean over draws thinned to `max_depth`."""
-        log_probabilities = torch.empty(len(counts), self.n_labels, device=counts.device)
-        if not is_deep.all():
-            log_probabilities[~is_deep] = self.classify(counts[~is_deep]).log_softmax(dim=1).float()
-        if is_deep.any():
-            draws = (
-                self.classify(thin_to_depth(counts[is_deep], max_depth, draw)).log_softmax(dim=1)
-                for draw in range(N_NETWORK_DRAWS)
-            )
-            log_probabilities[is_deep] = sum(draws).float() / N_NETWORK_DRAWS
-        return log_probabilities
+        return self._logits(self.gene_ae.encode_projected(projected))
 
     def _logits(self, z: Float[Tensor, "n_obs n_latent"]) -> Float[Tensor, "n_obs n_labels"]:
         if self.se_classifier is None:

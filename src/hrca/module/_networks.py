@@ -97,7 +97,23 @@ class GeneAE(nn.Module):
         -------
         Latent features, shape (n_obs, n_latent).
         """
-        return self.encoder_layers(self.encoder_input(x_norm))
+        return self.encode_projected(self.encoder_input[0](x_norm))
+
+    def encode_projected(self, projected: Float[Tensor, "n_obs n_hidden"]) -> Float[Tensor, "n_obs n_latent"]:
+        """Return latent features from the output of the first linear layer.
+
+        Parameters
+        ----------
+        projected
+            Output of the first layer, shape (n_obs, n_hidden), which a sparse product may have computed.
+
+        Returns
+        -------
+        Latent features, shape (n_obs, n_latent).
+        """
+        for layer in list(self.encoder_input)[1:]:
+            projected = layer(projected)
+        return self.encoder_layers(projected)
 
     def decode(self, z: Float[Tensor, "n_obs n_latent"]) -> Float[Tensor, "n_obs n_genes"]:
         """Return the reconstructed expression.

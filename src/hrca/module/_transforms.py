@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations`: the tests check the shapes in the signatures.
 
-import zlib
 from typing import Literal, TypeVar, get_args
 
 import numpy as np
@@ -208,34 +207,6 @@ def thin_sparse(counts: CsrT, kept_fraction: float | np.ndarray, rng: np.random.
     thinned = counts.copy()
     thinned.data = _thin_values(counts.data, by_entry, rng)
     return thinned
-
-
-def thin_to_depth(counts: Float[Tensor, "n_obs n_genes"], depth: float, draw: int) -> Float[Tensor, "n_obs n_genes"]:
-    """Thin each cell to an expected depth, reproducibly.
-
-    The random numbers of a cell derive from its counts. The result is the same for any order and choice of the other
-    cells.
-
-    Parameters
-    ----------
-    counts
-        Raw counts, shape (n_obs, n_genes), each cell with more than `depth`.
-    depth
-        Expected counts of a thinned cell.
-    draw
-        Index of the draw; each index gives other random numbers.
-
-    Returns
-    -------
-    Thinned counts, shape (n_obs, n_genes).
-    """
-    rows = counts.cpu().numpy()
-    thinned = np.zeros_like(rows)
-    for row, thinned_row in zip(rows, thinned, strict=True):
-        genes = np.flatnonzero(row)
-        rng = np.random.default_rng((zlib.crc32(row.tobytes()), draw))
-        thinned_row[genes] = _thin_values(row[genes], depth / row.sum(), rng)
-    return torch.from_numpy(thinned).to(counts)
 
 
 def _thin_values(

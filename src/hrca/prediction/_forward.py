@@ -1,6 +1,6 @@
 """Batched forward passes: log-scores of classifier and count likelihood.
 
-Counts pass through in dense batches of aligned genes. Only some numbers per cell and label are kept.
+Counts pass through in sparse batches of aligned genes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,11 +11,16 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from hrca.module._branch_scorer import BranchScorer, RawScores
 from hrca.module._count_likelihood import CountLikelihood, pool_log_scores
 from hrca.module._module import HRCAModule
+from hrca.module._sparse_counts import SparseCounts
 from hrca.typing import Batches
 
-from ._platform_factors import QueryCellSample, platform_log_likelihood
+from ._platform_likelihood import QueryCellSample, platform_log_likelihood, platform_log_norms
+
+# Number of cells whose counts are scored at once. Any number serves.
+SURVEY_BATCH_SIZE = 4_096
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class BranchScores:
 
 
 @torch.inference_mode()
-def run(network: Callable[[Tensor], Tensor], batches: Batches) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+def run(network: Callable[[Tensor], Tensor], batches: Batches) -> Iterator[tuple[slice, np.ndarray]]:
     """Run a network over batches of counts.
 
     Parameters
@@ -107,38 +112,38 @@ def run(network: Callable[[Tensor], Tensor], batches: Batches) -> Iterator[tuple
     network
         Function of counts, shape (n_batch, n_genes), that moves them to its own device.
     batches
-        Rows and dense counts of each batch; see :func:`hrca.data._batches.aligned_batches`.
+        Rows and counts of each batch; see :func:`hrca.data._batches.aligned_batches`.
 
     Yields
     ------
-    Rows of the batch, the network's output, float32, and the counts.
+    Rows of the batch, and the network's output, float32.
     """
     for rows, counts in batches:
-        yield rows, network(torch.from_numpy(counts)).float().cpu().numpy(), counts
+        yield rows, network(torch.from_numpy(counts.toarray())).float().cpu().numpy()
 
 
-def score_cells(module: HRCAModule, batches: Batches, n_obs: int, present: np.ndarray) -> BranchScores:
-    """Score cells by the classifier and by the count likelihood, without platform factors.
-
-    Memory grows with n_obs x n_labels, not with n_genes.
+def score_cells(module: HRCAModule, batches: Batches, factors: np.ndarray) -> BranchScores:
+    """Score cells by the classifier and by the count likelihood.
 
     Parameters
     ----------
     module
         The module, in evaluation mode.
     batches
-        Rows and dense counts of each batch; see :func:`hrca.data._batches.aligned_batches`.
-    n_obs
-        Number of cells.
-    present
-        Boolean or 0 and 1, the genes of the model that the query measures, shape (n_genes,).
+        Rows and counts of each batch; see :func:`hrca.data._batches.aligned_batches`.
+    factors
+        Platform factors, shape (n_genes,): 0 for genes that model and cells do not share, 1 without correction.
 
     Returns
     -------
     Scores of the cells, in order, in double precision.
     """
-    raw = score_batches(module, batches, n_obs, shared_genes(module, present), np.zeros(0, dtype=np.int64))
-    return raw.complete(module, shared_genes(module, present))
+    score = BranchScorer(module)
+    completed = ScoreCompletion.of(module, factors)
+    empty = SparseCounts.from_dense(torch.zeros(0, module.gene_ae.n_genes))
+    # at least one part, also without cells
+    parts = [score(empty), *(score(SparseCounts.from_csr(counts)) for _, counts in batches)]
+    return BranchScores.concat([completed(raw) for raw in parts])
 
 
 def shared_genes(module: HRCAModule, present: np.ndarray) -> np.ndarray:
@@ -146,41 +151,38 @@ def shared_genes(module: HRCAModule, present: np.ndarray) -> np.ndarray:
     return module.gene_mask.cpu().numpy() * present
 
 
-@dataclass(frozen=True)
-class RawScores:
-    """Outputs of a pass over the cells, before platform factors.
+class ScoreCompletion:
+    """Completes the log-likelihood by the norms of the profiles under platform factors.
 
-    Attributes
+    Parameters
     ----------
-    network
-        Log-probabilities of the classifier, shape (n_obs, n_labels).
-    log_likelihood
-        Output of the count likelihood, shape (n_obs, n_labels); None without a fitted count likelihood.
-    depth
-        Counts of each cell on all genes and, with a count likelihood, on the informative ones, shape (n_obs, 2) or
-        (n_obs, 1).
-    rows
-        Rows of the sampled cells with counts, shape (n_cells,).
-    cells
-        The sampled cells; None if no cell was sampled, or none has counts.
+    likelihood
+        A fitted count likelihood in double precision, or None.
+    factors
+        Platform factors, shape (n_genes,).
     """
 
-    network: Tensor
-    log_likelihood: Tensor | None
-    depth: Tensor
-    rows: np.ndarray
-    cells: QueryCellSample | None
+    def __init__(self, likelihood: CountLikelihood | None, factors: np.ndarray):
+        self._likelihood = likelihood
+        if likelihood is not None:
+            self._log_norms = platform_log_norms(likelihood, torch.from_numpy(factors).double())
 
-    def complete(self, module: HRCAModule, factors: np.ndarray) -> BranchScores:
-        """Complete the log-likelihood by the norms of the profiles under platform factors, shape (n_genes,)."""
-        if self.log_likelihood is None or module.count_likelihood is None:
-            return BranchScores(self.network, None, self.depth[:, 0])
-        likelihood = double_precision(module.count_likelihood)
-        with torch.inference_mode():
-            log_likelihood, depth = platform_log_likelihood(
-                likelihood, self.log_likelihood, self.depth, torch.from_numpy(factors).double()
-            )
-        return BranchScores(self.network, log_likelihood, depth)
+    @classmethod
+    def of(cls, module: HRCAModule, factors: np.ndarray) -> "ScoreCompletion":
+        """Complete scores of a module."""
+        likelihood = module.count_likelihood if module.has_fitted_counts else None
+        return cls(None if likelihood is None else double_precision(likelihood), factors)
+
+    @torch.inference_mode()
+    def __call__(self, raw: RawScores) -> BranchScores:
+        """Return the scores of cells in double precision, on the CPU."""
+        network, depth = raw.network.cpu().double(), raw.depth.cpu().double()
+        if self._likelihood is None or raw.log_likelihood is None:
+            return BranchScores(network, None, depth[:, 0])
+        log_likelihood, clipped = platform_log_likelihood(
+            raw.log_likelihood.cpu().double(), depth, self._log_norms, float(self._likelihood.max_depth)
+        )
+        return BranchScores(network, log_likelihood, clipped)
 
 
 def double_precision(count_likelihood: CountLikelihood) -> CountLikelihood:
@@ -190,52 +192,48 @@ def double_precision(count_likelihood: CountLikelihood) -> CountLikelihood:
     return likelihood
 
 
-def score_batches(
-    module: HRCAModule, batches: Batches, n_obs: int, gene_mask: np.ndarray, sampled: np.ndarray
-) -> RawScores:
-    """Run both branches over batches, and keep the counts of some cells.
+def survey_cells(module: HRCAModule, batches: Batches, sampled: np.ndarray) -> QueryCellSample | None:
+    """Read some cells of a query, and score their counts.
 
     Parameters
     ----------
     module
-        The module, in evaluation mode.
+        The module, with a fitted count likelihood.
     batches
-        Rows and dense counts of each batch; see :func:`hrca.data._batches.aligned_batches`.
-    n_obs
-        Number of cells.
-    gene_mask
-        1 for a gene that model and query share, 0 for the others, shape (n_genes,).
+        Rows and counts of each batch; see :func:`hrca.data._batches.aligned_batches`.
     sampled
-        Rows of the cells whose counts are kept, shape (n_sampled,).
+        Rows of the cells, in the order in which they are returned, shape (n_sampled,).
 
     Returns
     -------
-    Outputs of both branches, and the sampled cells.
+    Those that have counts on the genes of model and query; None if none has.
     """
-    count_likelihood = module.count_likelihood if module.has_fitted_counts else None
-    gene_sets = [gene_mask]
-    if count_likelihood is not None:
-        gene_sets.append(gene_mask * count_likelihood.is_informative.cpu().numpy())
-    weights, n_columns = np.stack(gene_sets, axis=1), len(gene_sets) * module.n_labels
-    scores, depth = np.zeros((n_obs, n_columns), dtype=np.float32), np.zeros((n_obs, len(gene_sets)))
-    is_sampled, blocks = np.isin(np.arange(n_obs), sampled), []
-    for rows, batch_scores, counts in run(module.branch_log_scores, batches):
-        scores[rows] = batch_scores
-        depth[rows] = counts @ weights
-        if len(sampled):
-            blocks.append(sparse_counts(counts[is_sampled[rows]], gene_mask))
-    tensors = torch.from_numpy(scores).double(), torch.from_numpy(depth)
-    if count_likelihood is None:
-        return RawScores(tensors[0], None, tensors[1], np.zeros(0, dtype=np.int64), None)
-    network, log_likelihood = tensors[0].chunk(2, dim=1)
-    sampled = sampled[depth[sampled, 0] > 0]
-    cells = None
-    if len(sampled):
-        counts = sparse.vstack(blocks, format="csr")[np.searchsorted(np.flatnonzero(is_sampled), sampled)]
-        cells = QueryCellSample(counts, log_likelihood[sampled], tensors[1][sampled])
-    return RawScores(network, log_likelihood, tensors[1], sampled, cells)
+    score, order = BranchScorer(module), np.sort(sampled)
+    # a copy for each batch, so that no batch stays in memory
+    blocks, start = [], 0
+    for rows, counts in batches:
+        stop = int(np.searchsorted(order, rows.stop))
+        blocks.append(counts[order[start:stop] - rows.start])
+        start = stop
+    if not blocks:
+        return None
+    counts = sparse.vstack(blocks, format="csr")[np.searchsorted(order, sampled)]
+    parts = [score.score_counts(part) for part in SparseCounts.from_csr(counts).split(SURVEY_BATCH_SIZE)]
+    depth = torch.cat([depth for depth, _ in parts]).cpu()
+    log_likelihood = torch.cat([scores for _, scores in parts if scores is not None]).cpu()
+    has_counts = depth[:, 0] > 0
+    if not has_counts.any():
+        return None
+    kept = has_counts.numpy()
+    used = used_counts(counts[kept], module.gene_mask.cpu().numpy())
+    return QueryCellSample(used, log_likelihood[has_counts].double(), depth[has_counts].double())
 
 
-def sparse_counts(counts: np.ndarray, gene_mask: np.ndarray) -> sparse.csr_array:
-    """Return the counts on the genes of the mask, shape (n_obs, n_genes)."""
-    return sparse.csr_array(counts * gene_mask.astype(np.float32))
+def used_counts(counts: sparse.csr_array, gene_mask: np.ndarray) -> sparse.csr_array:
+    """Return the counts on the genes of a mask, 0 or 1, shape (n_obs, n_genes)."""
+    if gene_mask.all():
+        return counts
+    used = sparse.csr_array((counts.data * gene_mask[counts.indices], counts.indices, counts.indptr), counts.shape)
+    used = used.astype(np.float32).copy()
+    used.eliminate_zeros()
+    return used

@@ -4,20 +4,17 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
+import torch
 from scipy import sparse
 from scipy.special import expit, softmax
 
 from hrca.module._count_likelihood import SATURATION_DEPTH, CountLikelihood
 from hrca.module._deviance import log_or_zero, multinomial_deviance
 from hrca.module._profiles import normalize_rows
+from hrca.module._sparse_counts import SparseCounts
 
-from ._platform_factors import (
-    QueryCellSample,
-    fit_platform,
-    likelihood_probabilities,
-    platform_log_sd,
-    platform_profiles,
-)
+from ._platform_factors import fit_platform, platform_log_sd, platform_profiles
+from ._platform_likelihood import LikelihoodLabels, QueryCellSample
 from ._query_clusters import LabelProfiles, QueryClusters, cluster_cells, cluster_misfit, mixture_misfit
 
 # Log odds that a cluster is of none of the labels: coefficients of its features, and intercept. They were fitted to the
@@ -40,10 +37,10 @@ FITTED_FRACTION, PRIOR_FRACTION, PRIOR_WEIGHT = 0.2, 0.15, 0.5
 # and the limits keep its logit finite. Not tuned.
 FRACTION_ROUNDS, MIN_FRACTION, MAX_FRACTION = 200, 1e-3, 0.95
 
-# Number of fits of the platform factors, each but the first to the cells of the reference's labels alone. A third
-# changes no score by more than .003 (docs/decisions/0007).
-OPEN_SET_ROUNDS = 3
-
+# Maximum number of fits of the platform factors, each but the first to the cells of the reference's labels alone. A
+# third changes no score by more than .003 (docs/decisions/0007). No further fit follows if no weight of a cell changed
+# by more than MIN_WEIGHT_CHANGE.
+OPEN_SET_ROUNDS, MIN_WEIGHT_CHANGE = 3, 1e-3
 
 # Factors whose logs have a larger standard deviation are discarded. It was at most 1.4 in queries of known types, and
 # 2.0 to 2.5 in queries without any, whose factors would turn their types into those of the reference
@@ -111,12 +108,10 @@ class QueryFit:
     discarded_log_sd: float = 0.0
 
     @cached_property
-    def _log_profiles(self) -> np.ndarray:
-        return log_or_zero(self.profiles)
-
-    @cached_property
-    def _cluster_log_profiles(self) -> np.ndarray:
-        return self.clusters.log_profiles() if self.clusters is not None else np.zeros((0, len(self.factors)))
+    def _log_profiles(self) -> torch.Tensor:
+        """Log profiles of the labels, then of the clusters, float32, shape (n_genes, n_labels + n_clusters)."""
+        tables = [log_or_zero(self.profiles)] + ([] if self.clusters is None else [self.clusters.log_profiles()])
+        return torch.from_numpy(np.concatenate(tables).T.astype(np.float32, order="C"))
 
     def score_cells(self, counts: sparse.csr_array) -> OpenSetScores:
         r"""Compute the probability of none of the labels, and the deviance, of cells.
@@ -138,10 +133,12 @@ class QueryFit:
 
         .. math:: \log f_c + \frac{\sum_g x_g \log q_{cg}}{1 + n / 300} .
         """
-        depth, deviance = multinomial_deviance(counts, counts @ self._log_profiles.T)
+        log_likelihood = SparseCounts.from_csr(counts).matmul(self._log_profiles).numpy()
+        n_labels = len(self.profiles)
+        depth, deviance = multinomial_deviance(counts, log_likelihood[:, :n_labels])
         if self.clusters is None:
             return OpenSetScores(np.zeros(len(depth)), np.zeros(len(depth), dtype=np.int64), depth, deviance)
-        logits = (counts @ self._cluster_log_profiles.T) / (1 + depth[:, None] / SATURATION_DEPTH)
+        logits = log_likelihood[:, n_labels:] / (1 + depth[:, None] / SATURATION_DEPTH)
         members = softmax(logits + np.log(self.clusters.n_cells / self.clusters.n_cells.sum()), axis=1)
         return OpenSetScores(members @ self.novel_probabilities, members.argmax(axis=1), depth, deviance)
 
@@ -162,7 +159,11 @@ def fit_query(
 
     Parameters
     ----------
-    count_likelihood, cells, gene_mask, label_sums
+    count_likelihood
+        The fitted count likelihood, in double precision.
+    cells
+        Query cells, each with counts.
+    gene_mask, label_sums
         See :func:`hrca.prediction._platform_factors.fit_platform`.
     platform_correction
         If True, fit platform factors; otherwise they are 1.
@@ -174,18 +175,25 @@ def fit_query(
     The fit of the query.
     """
     clusters = cluster_cells(cells.counts) if open_set and len(label_sums) > 1 else None
+    labels = LikelihoodLabels(count_likelihood, cells)
 
     def fit_under(factors: np.ndarray) -> QueryFit:
-        return _fit_clusters(count_likelihood, cells, clusters, factors, label_sums, gene_mask)
+        return _fit_clusters(labels, clusters, factors, label_sums, gene_mask)
 
-    fit, weights = fit_under(gene_mask.astype(float)), None
-    for _ in range((OPEN_SET_ROUNDS if clusters is not None else 1) if platform_correction else 0):
-        factors = fit_platform(count_likelihood, cells, gene_mask, label_sums, weights)
+    fit, weights = None, np.ones(len(cells.depth))
+    for _ in range(OPEN_SET_ROUNDS if platform_correction else 0):
+        factors = fit_platform(labels, gene_mask, label_sums, weights)
         if factors is None:
             # too few cells are left of the labels: the factors of the last round stay
             break
         fit = fit_under(factors)
-        weights = None if clusters is None else 1 - fit.novel_probabilities[clusters.codes].mean(axis=0)
+        if clusters is None:
+            break
+        before, weights = weights, 1 - fit.novel_probabilities[clusters.codes].mean(axis=0)
+        if np.abs(weights - before).max() < MIN_WEIGHT_CHANGE:
+            # the same weights would give the same factors
+            break
+    fit = fit or fit_under(gene_mask.astype(float))
     log_sd = platform_log_sd(fit.factors)
     if open_set and log_sd > MAX_PLATFORM_LOG_SD:
         return replace(fit_under(gene_mask.astype(float)), discarded_log_sd=log_sd)
@@ -193,33 +201,34 @@ def fit_query(
 
 
 def _fit_clusters(
-    count_likelihood: CountLikelihood,
-    cells: QueryCellSample,
+    labels: LikelihoodLabels,
     clusters: QueryClusters | None,
     factors: np.ndarray,
     label_sums: np.ndarray,
     gene_mask: np.ndarray,
 ) -> QueryFit:
     """Return the fit of a query under platform factors, shape (n_genes,)."""
-    profiles = count_likelihood.log_profiles.double().exp().cpu().numpy() * gene_mask
-    corrected = platform_profiles(profiles, factors)
+    corrected = platform_profiles(labels.profiles * gene_mask, factors)
     if clusters is None:
         return QueryFit(factors, corrected, None, np.zeros((0, 3)), np.zeros(0))
-    labels = LabelProfiles(corrected, label_sums, gene_mask > 0)
-    misfit = cluster_misfit(clusters, labels)
-    probabilities = likelihood_probabilities(count_likelihood, cells, factors)
-    mixed = mixture_misfit(clusters, _label_fractions(clusters, cells, probabilities), labels)
+    profiles = LabelProfiles(corrected, label_sums, gene_mask > 0)
+    misfit = cluster_misfit(clusters, profiles)
+    mixed = mixture_misfit(clusters, _label_fractions(clusters, labels, factors), profiles)
     features = misfit_features(misfit, mixed, clusters.n_cells, len(clusters.codes))
     novel = cluster_novel_probabilities(features, clusters.n_cells)
     return QueryFit(factors, corrected, clusters, features, novel)
 
 
-def _label_fractions(clusters: QueryClusters, cells: QueryCellSample, probabilities: np.ndarray) -> np.ndarray:
+def _label_fractions(clusters: QueryClusters, labels: LikelihoodLabels, factors: np.ndarray) -> np.ndarray:
     """Return the fraction of each label in the counts of each cluster, shape (n_clusters, n_labels)."""
-    counts_by_label = np.zeros((len(clusters.n_cells), probabilities.shape[1]))
-    for codes in clusters.codes:
-        np.add.at(counts_by_label, codes, probabilities * cells.depth[:, :1].numpy())
-    return normalize_rows(counts_by_label)
+    codes, depth = torch.from_numpy(clusters.codes), labels.cells.depth[:, :1].float()
+    counts_by_label = torch.zeros(len(clusters.n_cells), labels.n_labels).double()
+    for rows, probabilities in labels.probabilities(factors):
+        summed = torch.zeros(len(clusters.n_cells), labels.n_labels)
+        for codes_of_run in codes:
+            summed.index_add_(0, codes_of_run[rows], probabilities * depth[rows])
+        counts_by_label += summed
+    return normalize_rows(counts_by_label.numpy())
 
 
 def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, n_clusterings: int = 1) -> np.ndarray:

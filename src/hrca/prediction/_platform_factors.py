@@ -1,25 +1,17 @@
-"""Per-gene factors between the reference's platform and the query's, and the likelihood under them."""
-
-# No `from __future__ import annotations`: the tests check the shapes in the signatures.
+"""Per-gene factors between the reference's platform and the query's."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from scipy import sparse
-from torch import Tensor
 
-from hrca.module._count_likelihood import CountLikelihood, background_weight, pool_log_scores
 from hrca.module._profiles import normalize_rows
 
+from ._platform_likelihood import LikelihoodLabels
 from ._random_effects import between_variance, excess_variance
 
-# Multiplier of the log-likelihood's pooling weight while the factors are fitted, without the classifier. 3 was the best
-# of 1 (with the classifier), 2 and 3 on four pairs of real data (docs/decisions/0003).
-PLATFORM_LIKELIHOOD_FACTOR = 3.0
-
-# Numbers of iterations between labels and factors, and between factors and the norms of the profiles; the latter stop
+# Maximum numbers of iterations between labels and factors, and between factors and the norms of the profiles; they stop
 # when no log factor changes by more than MAX_LOG_CHANGE.
 PLATFORM_ROUNDS, NORM_ROUNDS, MAX_LOG_CHANGE = 10, 10, 1e-3
 
@@ -35,102 +27,8 @@ RATIO_PSEUDOCOUNT = 0.5
 MIN_NORM = 1e-12
 
 
-def normalize_log_likelihood(
-    count_likelihood: CountLikelihood,
-    log_likelihood: Float[Tensor, "n_obs n_labels"],
-    depth: Float[Tensor, "n_obs 2"],
-    factors: Float[Tensor, " n_genes"],
-) -> Float[Tensor, "n_obs n_labels"]:
-    r"""Subtract the norms of the profiles, under platform factors, from the log-likelihood.
-
-    Parameters
-    ----------
-    count_likelihood
-        The fitted count likelihood.
-    log_likelihood
-        Output of the count likelihood, shape (n_obs, n_labels).
-    depth
-        Counts of each cell on all genes and on the informative ones, shape (n_obs, 2).
-    factors
-        Platform factors, shape (n_genes,); 0 for genes that the query lacks.
-
-    Returns
-    -------
-    Log-likelihood, shape (n_obs, n_labels), up to a constant of the cell.
-
-    Notes
-    -----
-    The result is a weighted geometric mean of two multinomial likelihoods. That of the counts on all genes has the
-    weight :math:`\beta = 1 / (1 + n / 100)`. The other one is of the counts on the informative genes I alone. With
-    platform factors :math:`\phi_g` and the output :math:`\ell_k` of the count likelihood,
-
-    .. math::
-        \ell_k - \beta n \log \sum_g p_{kg} \phi_g - (1 - \beta) n_I \log \sum_{g \in I} p_{kg} \phi_g .
-    """
-    background = background_weight(depth[:, 0])
-    profiles = count_likelihood.log_profiles.to(depth).exp()
-    norms = torch.stack([profiles @ factors, profiles @ (factors * count_likelihood.is_informative.to(depth))])
-    # a query without informative genes has no counts on them, and the logarithm must be finite
-    log_norm_all, log_norm_informative = norms.clamp(min=torch.finfo(depth.dtype).tiny).log()
-    n_all, n_informative = background * depth[:, 0], (1 - background) * depth[:, 1]
-    return log_likelihood - n_all[:, None] * log_norm_all - n_informative[:, None] * log_norm_informative
-
-
-def platform_log_likelihood(
-    count_likelihood: CountLikelihood,
-    log_likelihood: Float[Tensor, "n_obs n_labels"],
-    depth: Float[Tensor, "n_obs 2"],
-    factors: Float[Tensor, " n_genes"],
-) -> tuple[Float[Tensor, "n_obs n_labels"], Float[Tensor, " n_obs"]]:
-    """Return the log-likelihood under platform factors, at the depth that the classifier sees.
-
-    Parameters
-    ----------
-    count_likelihood
-        The fitted count likelihood.
-    log_likelihood
-        Output of the count likelihood, shape (n_obs, n_labels).
-    depth
-        Counts of each cell on all genes and on the informative ones, shape (n_obs, 2).
-    factors
-        Platform factors, shape (n_genes,); 0 for genes that the query lacks.
-
-    Returns
-    -------
-    log_likelihood
-        Log-likelihood, shape (n_obs, n_labels). That of a cell deeper than `max_depth` is scaled by `max_depth` over
-        the cell's depth, because the classifier sees thinned draws of the cell.
-    depth
-        Counts of each cell, clipped to `max_depth`, shape (n_obs,).
-    """
-    n_counts = depth[:, 0]
-    clipped = n_counts.clamp(max=count_likelihood.max_depth.to(depth))
-    normalized = normalize_log_likelihood(count_likelihood, log_likelihood, depth, factors)
-    return normalized * (clipped / n_counts.clamp(min=1))[:, None], clipped
-
-
-@dataclass(frozen=True)
-class QueryCellSample:
-    """Cells of a query that platform factors and clusters are fitted to.
-
-    Attributes
-    ----------
-    counts
-        Raw counts on the genes that model and query share, shape (n_cells, n_genes); the other genes are 0.
-    log_likelihood
-        Output of the count likelihood, shape (n_cells, n_labels).
-    depth
-        Counts of each cell on all genes and on the informative ones, shape (n_cells, 2).
-    """
-
-    counts: sparse.csr_array
-    log_likelihood: Float[Tensor, "n_cells n_labels"]
-    depth: Float[Tensor, "n_cells 2"]
-
-
 def fit_platform(
-    count_likelihood: CountLikelihood,
-    cells: QueryCellSample,
+    labels: LikelihoodLabels,
     gene_mask: np.ndarray,
     label_sums: np.ndarray,
     cell_weights: np.ndarray | None = None,
@@ -142,10 +40,8 @@ def fit_platform(
 
     Parameters
     ----------
-    count_likelihood
-        The fitted count likelihood.
-    cells
-        Query cells, each with counts.
+    labels
+        Labels of the query's cells under platform factors.
     gene_mask
         1 for a gene that model and query share, 0 for the others, shape (n_genes,).
     label_sums
@@ -184,30 +80,17 @@ def fit_platform(
     difference between cell types.
     """
     factors = gene_mask.astype(float)
-    profiles = count_likelihood.log_profiles.double().exp().cpu().numpy() * factors
+    profiles = labels.profiles * factors
+    grouping = _Grouping(labels, cell_weights)
     for _ in range(PLATFORM_ROUNDS):
-        probabilities = likelihood_probabilities(count_likelihood, cells, factors)
-        groups = _group_cells(cells, probabilities, cell_weights)
+        groups = grouping.update(factors)
         if len(groups.observed) < MIN_PLATFORM_LABELS:
             return None
-        factors = _meta_analysis(groups, profiles, label_sums, gene_mask.astype(bool), factors)
+        used, before = gene_mask > 0, factors
+        factors = _meta_analysis(groups, profiles, label_sums, used, before)
+        if np.abs(np.log(factors[used] / before[used])).max(initial=0.0) < MAX_LOG_CHANGE:
+            break
     return factors
-
-
-def likelihood_probabilities(
-    count_likelihood: CountLikelihood, cells: QueryCellSample, factors: np.ndarray
-) -> np.ndarray:
-    """Return probabilities by the likelihood alone, shape (n_cells, n_labels).
-
-    The classifier knows no factors and would preserve the errors that they correct. The likelihood is tempered by its
-    pooling weight: untempered, it is so confident that a wrong composition reinforces itself.
-    """
-    no_network, pool_weights = torch.zeros_like(cells.log_likelihood), count_likelihood.pool_weights.to(cells.depth)
-    corrected, clipped = platform_log_likelihood(
-        count_likelihood, cells.log_likelihood, cells.depth, torch.from_numpy(factors).to(cells.depth)
-    )
-    logits = pool_log_scores(no_network, PLATFORM_LIKELIHOOD_FACTOR * corrected, clipped, pool_weights)
-    return logits.softmax(dim=1).numpy()
 
 
 @dataclass(frozen=True)
@@ -226,14 +109,52 @@ class _LabelGroups:
     counts_by_label: np.ndarray
 
 
-def _group_cells(cells: QueryCellSample, probabilities: np.ndarray, cell_weights: np.ndarray | None) -> _LabelGroups:
-    n_cells, n_labels = probabilities.shape
-    codes = probabilities.argmax(axis=1)
-    weights = (probabilities.max(axis=1) >= MIN_GROUP_PROBABILITY) * (1.0 if cell_weights is None else cell_weights)
-    membership = sparse.csr_array((weights, (codes, np.arange(n_cells))), shape=(n_labels, n_cells))
-    is_large = np.bincount(codes, weights, minlength=n_labels) >= MIN_CELLS_OF_LABEL
-    counts_by_label = membership @ (probabilities * cells.depth[:, :1].numpy())
-    return _LabelGroups((membership @ cells.counts).toarray()[is_large], counts_by_label[is_large])
+class _Grouping:
+    """The groups of cells by their most likely label, which change little from one round to the next.
+
+    Parameters
+    ----------
+    labels
+        Labels of the cells under platform factors.
+    cell_weights
+        Weight of each cell, shape (n_cells,); None: all are 1.
+    """
+
+    def __init__(self, labels: LikelihoodLabels, cell_weights: np.ndarray | None):
+        self._labels, self._cell_weights = labels, cell_weights
+        n_cells, n_genes = labels.cells.counts.shape
+        self._codes, self._weights = np.zeros(n_cells, dtype=np.int64), np.zeros(n_cells)
+        self._sums = np.zeros((labels.n_labels, n_genes))
+
+    def update(self, factors: np.ndarray) -> _LabelGroups:
+        """Group the cells by their labels under platform factors, shape (n_genes,)."""
+        n_labels = self._labels.n_labels
+        codes, weights = self._codes.copy(), self._weights.copy()
+        counts_by_label, depth = torch.zeros(n_labels, n_labels).double(), self._labels.cells.depth[:, 0]
+        for rows, probabilities in self._labels.probabilities(factors):
+            highest = probabilities.max(dim=1)
+            codes[rows] = highest.indices.numpy()
+            weights[rows] = (highest.values >= MIN_GROUP_PROBABILITY).numpy()
+            if self._cell_weights is not None:
+                weights[rows] *= self._cell_weights[rows]
+            counts = probabilities * (torch.from_numpy(weights[rows]) * depth[rows]).float()[:, None]
+            summed = torch.zeros(n_labels, n_labels).index_add_(0, highest.indices, counts)
+            counts_by_label += summed
+        self._move(codes, weights)
+        is_large = np.bincount(codes, weights, minlength=n_labels) >= MIN_CELLS_OF_LABEL
+        return _LabelGroups(self._sums[is_large], counts_by_label.numpy()[is_large])
+
+    def _move(self, codes: np.ndarray, weights: np.ndarray) -> None:
+        """Add the cells that moved to the sums of their new groups, and subtract them from the old ones."""
+        moved = np.flatnonzero((codes != self._codes) | (weights != self._weights))
+        counts, n_moved = self._labels.cells.counts[moved], len(moved)
+        entries = (
+            np.concatenate([weights[moved], -self._weights[moved]]),
+            (np.concatenate([codes[moved], self._codes[moved]]), np.tile(np.arange(n_moved), 2)),
+        )
+        membership = sparse.csr_array(entries, shape=(len(self._sums), n_moved))
+        self._sums = self._sums + (membership @ counts).toarray()
+        self._codes, self._weights = codes, weights
 
 
 def _meta_analysis(

@@ -7,11 +7,20 @@ import numpy as np
 import torch
 
 from hrca.data._name_hash import uniform_from_names
+from hrca.module._branch_scorer import BranchScorer
 from hrca.module._calibration import Calibration
 from hrca.module._module import HRCAModule
+from hrca.module._sparse_counts import SparseCounts
 from hrca.typing import Batches
 
-from ._forward import BranchScores, RawScores, double_precision, score_batches, shared_genes, sparse_counts
+from ._forward import (
+    BranchScores,
+    ScoreCompletion,
+    double_precision,
+    shared_genes,
+    survey_cells,
+    used_counts,
+)
 from ._open_set import OpenSetScores, QueryFit, fit_query
 from ._platform_factors import platform_log_sd
 
@@ -79,7 +88,9 @@ class CellProbabilities:
 
         They are zeros for a cell without counts.
         """
-        return np.exp(self.log_probabilities) * self.has_counts[:, None]
+        probabilities = np.exp(self.log_probabilities)
+        probabilities[~self.has_counts] = 0
+        return probabilities
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -87,7 +98,10 @@ class CellProbabilities:
 
         Those of a cell and `novel_probability` sum to 1.
         """
-        return self.known_probabilities * (1 - self.novel_probability)[:, None]
+        probabilities = self.known_probabilities
+        # in place: of a large query, the probabilities are most of the memory
+        probabilities *= (1 - self.novel_probability)[:, None]
+        return probabilities
 
     @property
     def platform_log_sd(self) -> float:
@@ -114,78 +128,9 @@ class PredictionSettings:
     calibrated: bool
 
 
-@dataclass(frozen=True)
-class QueryScores:
-    """Scores of both branches, and what was fitted to the query for them.
-
-    Attributes
-    ----------
-    raw
-        Outputs of the pass over the cells.
-    scores
-        Scores of both branches under the platform factors.
-    query_fit
-        Platform factors and clusters; None without them.
-    """
-
-    raw: RawScores
-    scores: BranchScores
-    query_fit: QueryFit | None
-
-
-def score_query(
-    module: HRCAModule,
-    batches: Callable[[], Batches],
-    obs_names: Sequence[str],
-    gene_mask: np.ndarray,
-    label_sums: np.ndarray | None,
-    settings: PredictionSettings,
-) -> QueryScores:
-    """Score the cells of a query by both branches, under the platform factors of the query.
-
-    Parameters
-    ----------
-    module, batches, obs_names, label_sums, settings
-        See :func:`predict_probabilities`; `settings.calibrated` is not used.
-    gene_mask
-        1 for a gene that model and query share, 0 for the others, shape (n_genes,).
-
-    Returns
-    -------
-    The scores of the cells, in order, in double precision, and the fit of the query.
-    """
-    sampled = np.zeros(0, dtype=np.int64)
-    if needs_query_fit(module, label_sums, settings):
-        sampled = sample_cells(obs_names)
-    raw = score_batches(module, batches(), len(obs_names), gene_mask, sampled)
-    query_fit = None
-    if label_sums is not None and raw.cells is not None and module.count_likelihood is not None:
-        query_fit = fit_query(
-            double_precision(module.count_likelihood),
-            raw.cells,
-            gene_mask,
-            label_sums,
-            platform_correction=settings.platform_correction,
-            open_set=settings.open_set,
-        )
-    scores = raw.complete(module, gene_mask if query_fit is None else query_fit.factors)
-    return QueryScores(raw, scores, query_fit)
-
-
-def needs_query_fit(module: HRCAModule, label_sums: np.ndarray | None, settings: PredictionSettings) -> bool:
-    """Return True if platform factors or clusters are to be fitted to a sample of the query's cells."""
-    is_asked = settings.platform_correction or settings.open_set
-    return is_asked and module.has_fitted_counts and label_sums is not None
-
-
-def sample_cells(obs_names: Sequence[str]) -> np.ndarray:
-    """Return the rows of at most 10,000 cells, ordered by their names: the order of the query changes no result."""
-    return np.argsort(uniform_from_names(obs_names), kind="stable")[:MAX_SAMPLED_CELLS]
-
-
 def predict_probabilities(
     module: HRCAModule,
-    batches: Callable[[], Batches],
+    batches: Callable[[str], Batches],
     obs_names: Sequence[str],
     present: np.ndarray,
     label_sums: np.ndarray | None,
@@ -198,8 +143,8 @@ def predict_probabilities(
     module
         The module, in evaluation mode.
     batches
-        Returns a new pass over the cells at each call; see :func:`hrca.data._batches.aligned_batches`. A query of more
-        than 10,000 cells is read twice.
+        Returns a new pass over the cells at each call, with a progress bar of this name; see
+        :class:`hrca.data._batches.KeptBatches`. There are two passes where the query is fitted.
     obs_names
         Names of the cells, shape (n_obs,). They decide which cells platform factors and clusters are fitted to.
     present
@@ -213,28 +158,62 @@ def predict_probabilities(
     -------
     Probabilities of the cells, in order.
     """
-    gene_mask = shared_genes(module, present)
-    query_scores = score_query(module, batches, obs_names, gene_mask, label_sums, settings)
-    query_fit, scores = query_scores.query_fit, query_scores.scores
-    open_set_scores = _score_cells(query_fit, query_scores.raw, batches, gene_mask) if query_fit is not None else None
-    depth = scores.depth
-    # frees as much memory as the calibration of a large query needs
-    del query_scores
-    pool_weights = None if module.count_likelihood is None else module.count_likelihood.pool_weights.cpu()
-    with torch.inference_mode():
-        log_probabilities = scores.pool(pool_weights)
-        label_fractions, branch_agreement = _compare_branches(scores)
-        del scores
-        if settings.calibrated:
-            log_probabilities = cpu_calibration(module)(log_probabilities, depth)
-    return CellProbabilities(
-        log_probabilities.numpy().astype(np.float32),
-        depth.numpy(),
-        label_fractions,
-        branch_agreement,
-        query_fit,
-        open_set_scores,
+    gene_mask, n_obs = shared_genes(module, present), len(obs_names)
+    query_fit = fit_sampled_cells(module, batches, obs_names, gene_mask, label_sums, settings)
+    complete = ScoreCompletion.of(module, gene_mask if query_fit is None else query_fit.factors)
+    score, results = BranchScorer(module), _Results.empty(n_obs, module, query_fit, calibrated=settings.calibrated)
+    for rows, counts in batches("labels"):
+        results.add(rows, complete(score(SparseCounts.from_csr(counts))))
+        if results.open_set_scores is not None and query_fit is not None:
+            results.open_set_scores.assign(rows, query_fit.score_cells(used_counts(counts, gene_mask)))
+    return results.finish(query_fit)
+
+
+def fit_sampled_cells(
+    module: HRCAModule,
+    batches: Callable[[str], Batches],
+    obs_names: Sequence[str],
+    gene_mask: np.ndarray,
+    label_sums: np.ndarray | None,
+    settings: PredictionSettings,
+) -> QueryFit | None:
+    """Fit platform factors and clusters to a sample of the query's cells.
+
+    Parameters
+    ----------
+    module, batches, obs_names, label_sums, settings
+        See :func:`predict_probabilities`; `settings.calibrated` is not used.
+    gene_mask
+        1 for a gene that model and query share, 0 for the others, shape (n_genes,).
+
+    Returns
+    -------
+    The fit; None if none is asked for, if no sampled cell has counts, or without `label_sums`.
+    """
+    if not needs_query_fit(module, label_sums, settings) or label_sums is None or module.count_likelihood is None:
+        return None
+    cells = survey_cells(module, batches("cells"), sample_cells(obs_names))
+    if cells is None:
+        return None
+    return fit_query(
+        double_precision(module.count_likelihood),
+        cells,
+        gene_mask,
+        label_sums,
+        platform_correction=settings.platform_correction,
+        open_set=settings.open_set,
     )
+
+
+def needs_query_fit(module: HRCAModule, label_sums: np.ndarray | None, settings: PredictionSettings) -> bool:
+    """Return True if platform factors or clusters are to be fitted to a sample of the query's cells."""
+    is_asked = settings.platform_correction or settings.open_set
+    return is_asked and module.has_fitted_counts and label_sums is not None
+
+
+def sample_cells(obs_names: Sequence[str]) -> np.ndarray:
+    """Return the rows of at most 10,000 cells, ordered by their names: the order of the query changes no result."""
+    return np.argsort(uniform_from_names(obs_names), kind="stable")[:MAX_SAMPLED_CELLS]
 
 
 def cpu_calibration(module: HRCAModule) -> Calibration:
@@ -244,31 +223,74 @@ def cpu_calibration(module: HRCAModule) -> Calibration:
     return calibration
 
 
-def _score_cells(
-    query_fit: QueryFit, raw: RawScores, batches: Callable[[], Batches], gene_mask: np.ndarray
-) -> OpenSetScores:
-    """Return the scores of all cells. Cells that were not sampled are read again."""
-    n_obs = len(raw.depth)
-    scores = OpenSetScores.empty(n_obs)
-    has_counts = (raw.depth[:, 0] > 0).numpy()
-    if raw.cells is not None and len(raw.rows) == has_counts.sum():
-        scores.assign(raw.rows, query_fit.score_cells(raw.cells.counts))
-        return scores
-    for rows, counts in batches():
-        scores.assign(rows, query_fit.score_cells(sparse_counts(counts, gene_mask)))
-    return scores
+@dataclass
+class _Results:
+    """Results of a pass over the cells, which are final as soon as a batch is added.
 
-
-def _compare_branches(scores: BranchScores) -> tuple[np.ndarray, float]:
-    """Return for cells with counts the fraction of each label by branch, and the fraction with one label from both.
-
-    Returns
-    -------
-    Fractions, shape (n_branches, n_labels), and agreement; see :class:`CellProbabilities`.
+    Attributes
+    ----------
+    log_probabilities
+        Log-probabilities among the labels, shape (n_obs, n_labels), float32.
+    depth
+        Counts of each cell, clipped, shape (n_obs,).
+    open_set_scores
+        Deviance and novel probability of the cells; None without a fit of the query.
+    calibration
+        The calibration; None: probabilities stay uncalibrated.
+    pool_weights
+        Log pooling weights, shape (2, 2); None without a count likelihood.
+    n_by_label
+        Number of the cells with counts that each branch assigns to each label, shape (2, n_labels).
+    n_agreeing
+        Number of those to which both branches assign the same label.
+    n_branches
+        Number of branches.
     """
-    has_counts, n_labels = scores.depth > 0, scores.network.shape[1]
-    branches = [scores.network] if scores.log_likelihood is None else [scores.network, scores.log_likelihood]
-    codes = [branch[has_counts].argmax(dim=1) for branch in branches]
-    n_cells = max(int(has_counts.sum()), 1)
-    fractions = np.stack([torch.bincount(labels, minlength=n_labels).numpy() / n_cells for labels in codes])
-    return fractions, float((codes[0] == codes[-1]).sum()) / n_cells if len(codes[0]) else 1.0
+
+    log_probabilities: np.ndarray
+    depth: np.ndarray
+    open_set_scores: OpenSetScores | None
+    calibration: Calibration | None
+    pool_weights: torch.Tensor | None
+    n_by_label: np.ndarray
+    n_agreeing: int = 0
+    n_branches: int = 1
+
+    @classmethod
+    def empty(cls, n_obs: int, module: HRCAModule, query_fit: QueryFit | None, *, calibrated: bool) -> "_Results":
+        """Return results without a cell."""
+        return cls(
+            np.zeros((n_obs, module.n_labels), dtype=np.float32),
+            np.zeros(n_obs),
+            None if query_fit is None else OpenSetScores.empty(n_obs),
+            cpu_calibration(module) if calibrated else None,
+            None if module.count_likelihood is None else module.count_likelihood.pool_weights.cpu(),
+            np.zeros((2, module.n_labels)),
+            n_branches=2 if module.has_fitted_counts else 1,
+        )
+
+    @torch.inference_mode()
+    def add(self, rows: slice, scores: BranchScores) -> None:
+        """Pool, calibrate and store the scores of a batch."""
+        has_counts = scores.depth > 0
+        branches = [scores.network] if scores.log_likelihood is None else [scores.network, scores.log_likelihood]
+        codes = [branch[has_counts].argmax(dim=1) for branch in branches]
+        for i, labels in enumerate(codes):
+            self.n_by_label[i] += torch.bincount(labels, minlength=self.n_by_label.shape[1]).numpy()
+        self.n_agreeing += int((codes[0] == codes[-1]).sum())
+        log_probabilities = scores.pool(self.pool_weights)
+        if self.calibration is not None:
+            log_probabilities = self.calibration(log_probabilities, scores.depth)
+        self.log_probabilities[rows], self.depth[rows] = log_probabilities.numpy(), scores.depth.numpy()
+
+    def finish(self, query_fit: QueryFit | None) -> CellProbabilities:
+        """Return the probabilities of all cells."""
+        n_cells = int((self.depth > 0).sum())
+        return CellProbabilities(
+            self.log_probabilities,
+            self.depth,
+            self.n_by_label[: self.n_branches] / max(n_cells, 1),
+            self.n_agreeing / n_cells if n_cells else 1.0,
+            query_fit,
+            self.open_set_scores,
+        )

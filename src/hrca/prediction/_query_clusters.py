@@ -39,6 +39,9 @@ MEAN_VARIANCE = 0.5
 # Lower bound of the variance of a log ratio: genes that neither side expresses. Not tuned.
 MIN_RATIO_VARIANCE = 1e-6
 
+# Values of clusters that are computed at once: the cache holds their 256 kB.
+BLOCK_VALUES = 32_768
+
 # Pseudocounts of a cluster's profile, from the mean profile of the query. Not tuned.
 CLUSTER_PSEUDOCOUNT = 50.0
 
@@ -150,11 +153,12 @@ def mixture_misfit(clusters: QueryClusters, label_fractions: np.ndarray, labels:
     mixtures = label_fractions @ labels.profiles, label_fractions @ labels.sums
     pseudocounts = _pseudocounts(clusters, labels)
     # one by one: together, the number of iterations of `excess_variance` would depend on the other clusters
-    columns = [
-        _misfit(clusters.sums[[i], :][:, labels.used], pseudocounts[[i]], profile[labels.used], sums[labels.used])
+    observed = clusters.sums[:, labels.used]
+    rows = [
+        _misfit(observed[[i]], pseudocounts[[i]], profile[None, labels.used], sums[None, labels.used])[:, 0]
         for i, (profile, sums) in enumerate(zip(*mixtures, strict=True))
     ]
-    return np.concatenate(columns)
+    return np.concatenate(rows)
 
 
 def cluster_misfit(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray:
@@ -186,11 +190,10 @@ def cluster_misfit(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray
     :math:`1 / (v_g + 0.5)`.
     """
     observed, pseudocounts = clusters.sums[:, labels.used], _pseudocounts(clusters, labels)
-    columns = [
-        _misfit(observed, pseudocounts, profile[labels.used], sums[labels.used])
-        for profile, sums in zip(labels.profiles, labels.sums, strict=True)
-    ]
-    return np.stack(columns, axis=1)
+    profiles, sums = labels.profiles[:, labels.used], labels.sums[:, labels.used]
+    n_rows = max(1, BLOCK_VALUES // observed.shape[1])
+    blocks = [slice(start, start + n_rows) for start in range(0, len(observed), n_rows)]
+    return np.concatenate([_misfit(observed[rows], pseudocounts[rows], profiles, sums) for rows in blocks])
 
 
 def _pseudocounts(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray:
@@ -200,14 +203,19 @@ def _pseudocounts(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray:
     return BACKGROUND_FRACTION * observed.sum(axis=1, keepdims=True) * sum(means) / 2 + RATIO_PSEUDOCOUNT
 
 
-def _misfit(observed: np.ndarray, pseudocounts: np.ndarray, profile: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """Return the misfit of clusters to one profile, shape (n_clusters,); see :func:`cluster_misfit`."""
-    expected = observed.sum(axis=1, keepdims=True) * normalize_rows(profile)
-    log_ratio = np.log((observed + pseudocounts) / (expected + pseudocounts))
-    larger = np.maximum(observed, expected)
-    variance = larger / (larger + pseudocounts) ** 2
-    variance += (expected / (expected + pseudocounts)) ** 2 / (sums + RATIO_PSEUDOCOUNT)
-    variance = variance.clip(MIN_RATIO_VARIANCE)
-    weights = 1 / (variance + MEAN_VARIANCE)
-    mean = (weights * log_ratio).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
-    return excess_variance(log_ratio - mean, variance)
+def _misfit(observed: np.ndarray, pseudocounts: np.ndarray, profiles: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Return the misfit of clusters to profiles, shape (n_clusters, n_labels); see :func:`cluster_misfit`."""
+    totals, log_observed = observed.sum(axis=1, keepdims=True), np.log(observed + pseudocounts)
+    columns = []
+    for profile, reference in zip(normalize_rows(profiles), sums + RATIO_PSEUDOCOUNT, strict=True):
+        expected = totals * profile
+        smoothed = expected + pseudocounts
+        larger = np.maximum(observed, expected)
+        variance = larger / np.square(larger + pseudocounts)
+        variance += np.square(np.divide(expected, smoothed, out=expected)) / reference
+        np.maximum(variance, MIN_RATIO_VARIANCE, out=variance)
+        log_ratio = np.subtract(log_observed, np.log(smoothed, out=smoothed), out=smoothed)
+        weights = 1 / (variance + MEAN_VARIANCE)
+        log_ratio -= (weights * log_ratio).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
+        columns.append(excess_variance(log_ratio, variance))
+    return np.stack(columns, axis=1)

@@ -57,9 +57,13 @@ def excess_variance(values: np.ndarray, variance: np.ndarray) -> np.ndarray:
     4.0
     """
     excess = np.asarray(values.var(axis=-1)).clip(MIN_EXCESS_VARIANCE)
+    beyond, weights = values**2 - variance, np.empty_like(variance)
     for _ in range(EXCESS_ROUNDS):
-        weights = (excess[..., None] + variance) ** -2.0
-        updated = (weights * (values**2 - variance)).sum(axis=-1) / weights.sum(axis=-1)
+        # in place: half of the time went into new arrays and a general power
+        np.add(excess[..., None], variance, out=weights)
+        np.multiply(weights, weights, out=weights)
+        np.reciprocal(weights, out=weights)
+        updated = np.einsum("...n,...n->...", weights, beyond) / weights.sum(axis=-1)
         change, excess = np.abs(updated - excess).max(initial=0.0), updated.clip(MIN_EXCESS_VARIANCE)
         if change < EXCESS_TOLERANCE:
             break

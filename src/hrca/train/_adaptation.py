@@ -208,7 +208,7 @@ def gather_cells(batches: Batches, cell_mask: np.ndarray) -> sparse.csr_array:
     -------
     Their counts, shape (number of chosen cells, n_genes).
     """
-    return sparse.vstack([sparse.csr_array(counts[cell_mask[rows]]) for rows, counts in batches], format="csr")
+    return sparse.vstack([counts[cell_mask[rows]] for rows, counts in batches], format="csr")
 
 
 def adaptation_batches(

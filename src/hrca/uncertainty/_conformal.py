@@ -21,6 +21,9 @@ OTHER_LABELS_N_CELLS = 20.0
 # point.
 MAX_HELD_OUT_CELLS = 2000
 
+# Number of cells whose scores are in memory at once. Any number serves.
+BLOCK_CELLS = 16_384
+
 # Seed of the random numbers of held-out cells, and of their sample. Any fixed number serves.
 HELD_OUT_SCORES_SEED = 0
 
@@ -194,24 +197,34 @@ def prediction_sets(
     :cite:p:`tibshirani2019conformal`. A cell that was scored at several depths has its weight divided among its rows.
     """
     has_counts = depth > 0
+    is_in_set = np.ones(probabilities.shape, dtype=bool)
     if not has_counts.any():
-        return np.ones(probabilities.shape, dtype=bool)
-    scores = aps_scores(probabilities.astype(float), uniform)
+        return is_in_set
     if reweight_to_query:
         query_weights = np.ones(len(depth))
         weights, query_weights[has_counts] = _importance_weights(
             conformal, probabilities[has_counts], depth[has_counts], uniform[has_counts]
         )
-        thresholds = _weighted_quantile(conformal.scores, weights, query_weights, coverage)[:, None]
+        thresholds, rows_of_cells = (
+            _weighted_quantile(conformal.scores, weights, query_weights, coverage)[:, None],
+            None,
+        )
     else:
-        thresholds = _thresholds_by_depth(conformal, depth, probabilities.shape[1], coverage, class_conditional)
-    return (scores <= thresholds) | ~has_counts[:, None]
+        thresholds, rows_of_cells = _thresholds_by_depth(
+            conformal, depth, probabilities.shape[1], coverage, class_conditional
+        )
+    for start in range(0, len(depth), BLOCK_CELLS):
+        rows = slice(start, start + BLOCK_CELLS)
+        scores = aps_scores(probabilities[rows].astype(float), uniform[rows])
+        limits = thresholds[rows] if rows_of_cells is None else thresholds[rows_of_cells[rows]]
+        is_in_set[rows] = (scores <= limits) | ~has_counts[rows, None]
+    return is_in_set
 
 
 def _thresholds_by_depth(
     conformal: ConformalScores, depth: np.ndarray, n_labels: int, coverage: float, class_conditional: bool
-) -> np.ndarray:
-    """Return a threshold for each cell and label, shape (n_obs, n_labels)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the thresholds of each depth bin and label, shape (n_bins, n_labels), and each cell's bin, (n_obs,)."""
     n_bins = int(np.clip(conformal.n_cells // MIN_CELLS_PER_BIN, 1, MAX_DEPTH_BINS))
     edges = np.quantile(conformal.depth, np.linspace(0, 1, n_bins + 1)[1:-1])
     bins = np.searchsorted(edges, conformal.depth, side="right")
@@ -222,7 +235,7 @@ def _thresholds_by_depth(
             weights = _row_weights(in_bin, label)
             threshold = _weighted_quantile(in_bin.scores, weights, np.ones(1), coverage)
             thresholds[i, slice(None) if label is None else label] = threshold.item()
-    return thresholds[np.searchsorted(edges, depth, side="right")]
+    return thresholds, np.searchsorted(edges, depth, side="right")
 
 
 def _row_weights(conformal: ConformalScores, label: int | None) -> np.ndarray:

@@ -12,6 +12,9 @@ MAX_ABS_LOG_RATIO = 4.0
 # Maximum number of query cells that the classifier is fitted to. Not tuned.
 MAX_FITTED_CELLS = 20_000
 
+# Number of query cells whose features are in memory at once. Any number serves.
+BLOCK_CELLS = 16_384
+
 # Lower bound of a probability before its log becomes a feature of the classifier. Not tuned.
 MIN_PROBABILITY = 1e-4
 
@@ -55,17 +58,19 @@ def density_ratio(
     .. math:: w(x) = \frac{\hat P(\text{query} \mid x)}{1 - \hat P(\text{query} \mid x)}, \quad |\log w(x)| \le 4.
     """
     fitted_cells = np.argsort(uniform, kind="stable")[:MAX_FITTED_CELLS]
-    query, held_out = _features(query_probabilities, query_depth), _features(probabilities, depth)
-    groups = [held_out, query[fitted_cells]]
+    held_out = _features(probabilities, depth)
+    groups = [held_out, _features(query_probabilities[fitted_cells], query_depth[fitted_cells])]
     is_query = np.repeat([False, True], [len(group) for group in groups])
     balance = np.concatenate([np.full(len(group), len(is_query) / 2 / len(group)) for group in groups])
     classifier = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
     classifier.fit(np.concatenate(groups), is_query, sample_weight=balance)
-    ratios, query_ratios = (
-        np.exp(np.clip(classifier.decision_function(group), -MAX_ABS_LOG_RATIO, MAX_ABS_LOG_RATIO))
-        for group in (held_out, query)
-    )
-    return ratios, query_ratios
+
+    def ratios(features: np.ndarray) -> np.ndarray:
+        return np.exp(np.clip(classifier.decision_function(features), -MAX_ABS_LOG_RATIO, MAX_ABS_LOG_RATIO))
+
+    blocks = [slice(start, start + BLOCK_CELLS) for start in range(0, len(query_depth), BLOCK_CELLS)]
+    query_ratios = [ratios(_features(query_probabilities[rows], query_depth[rows])) for rows in blocks]
+    return ratios(held_out), np.concatenate(query_ratios)
 
 
 def _features(probabilities: np.ndarray, depth: np.ndarray) -> np.ndarray:

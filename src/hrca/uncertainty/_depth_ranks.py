@@ -1,11 +1,15 @@
 """Ranks of scores among reference cells of similar depth."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 # Each cell is compared with this fraction of the reference cells, those nearest in depth. Not tuned.
 NEAREST_FRACTION = 0.25
+
+# Number of cells of one window from which on sorting the window is faster than comparing each cell with all of it.
+MIN_SORTED_CELLS = 8
 
 # Lower bound of a score before its log is taken: the deviance of a cell with one count may be 0.
 MIN_SCORE = 1e-6
@@ -79,12 +83,29 @@ class DepthRanks:
         .. math:: \rho_i = \frac{\#\{j \in N(i) : r_j < r_i\}}{k + 1}.
         """
         n_nearest = max(1, int(NEAREST_FRACTION * len(self.depth)))
-        windows = np.lib.stride_tricks.sliding_window_view(self.residual, n_nearest)
         # the middle of the reference cells of the same depth
         first, last = (np.searchsorted(self.depth, depth, side=side) for side in ("left", "right"))
         start = ((first + last) // 2 - n_nearest // 2).clip(0, len(self.depth) - n_nearest)
         residual = _log_scores(scores) - self.slope * np.log(depth)
-        return np.array([(windows[i] < r).sum() for i, r in zip(start, residual, strict=True)]) / (n_nearest + 1)
+        return _counts_below(self.residual, start, n_nearest, residual) / (n_nearest + 1)
+
+
+def _counts_below(values: np.ndarray, start: np.ndarray, n: int, limits: np.ndarray) -> np.ndarray:
+    """Count for each limit the values below it in a window of `n` values, shape (n_limits,).
+
+    Cells of one window are counted together: in the sorted window, the count is a position.
+    """
+    counts = np.empty(len(start), dtype=np.int64)
+    order = np.argsort(start, kind="stable")
+    bounds = np.flatnonzero(np.diff(start[order], prepend=-1, append=-1))
+    for first, last in pairwise(bounds):
+        cells = order[first:last]
+        window = values[start[cells[0]] : start[cells[0]] + n]
+        if len(cells) < MIN_SORTED_CELLS:
+            counts[cells] = (window < limits[cells, None]).sum(axis=1)
+        else:
+            counts[cells] = np.searchsorted(np.sort(window), limits[cells])
+    return counts
 
 
 def _log_scores(scores: np.ndarray) -> np.ndarray:

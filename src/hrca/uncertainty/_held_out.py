@@ -1,11 +1,12 @@
 """Scores of reference cells that a model was not trained on."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch.nn import functional as F
 
 from hrca.data._reference_cells import ReferenceCells
@@ -15,8 +16,8 @@ from hrca.module._module import HRCAModule
 from hrca.module._profiles import class_profiles
 from hrca.module._transforms import MIN_THINNED_DEPTH, corrupt
 from hrca.prediction._forward import BranchScores, score_cells
-from hrca.prediction._platform_factors import normalize_log_likelihood
-from hrca.typing import Batches, StoredMatrix
+from hrca.prediction._platform_likelihood import normalize_log_likelihood, platform_log_norms
+from hrca.typing import StoredMatrix
 
 # Query cells deeper than this quantile of the reference's depths are classified by thinned draws. Not tuned.
 MAX_DEPTH_QUANTILE = 0.9
@@ -166,7 +167,7 @@ def fit_label_profiles(
     count_likelihood.fit_profiles(profiles, module.gene_mask.cpu().numpy(), max_depth)
 
 
-def _thinned_batches(module: HRCAModule, counts: StoredMatrix, min_depth: int) -> Batches:
+def _thinned_batches(module: HRCAModule, counts: StoredMatrix, min_depth: int) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield held-out cells on the genes used: as they are, then nine times thinned to `min_depth` or more."""
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
     quantiles, gene_mask = module.query_depth_quantiles, module.gene_mask.cpu()
@@ -190,11 +191,12 @@ def _scores_for_weights(module: HRCAModule, count_likelihood: CountLikelihood, c
         depth_parts.append(torch.stack([cells.sum(dim=1), cells @ is_informative], dim=1))
     network, unnormalized, depth = (torch.cat(parts) for parts in (network_parts, likelihood_parts, depth_parts))
     on_cpu = copy.deepcopy(count_likelihood).cpu()
-    log_likelihood = normalize_log_likelihood(on_cpu, unnormalized, depth, module.gene_mask.cpu())
+    log_norms = platform_log_norms(on_cpu, module.gene_mask.cpu())
+    log_likelihood = normalize_log_likelihood(unnormalized, depth, log_norms)
     return BranchScores(network, log_likelihood, depth[:, 0])
 
 
 def _scores_for_calibration(module: HRCAModule, counts: StoredMatrix) -> BranchScores:
-    n_rows, all_genes = N_DEPTHS * counts.shape[0], np.ones(counts.shape[1], dtype=np.float32)
     batches = _thinned_batches(module, counts, MIN_CALIBRATION_DEPTH)
-    return score_cells(module, batches, n_rows, all_genes)
+    sparse_batches = ((rows, sparse.csr_array(batch)) for rows, batch in batches)
+    return score_cells(module, sparse_batches, module.gene_mask.cpu().numpy())

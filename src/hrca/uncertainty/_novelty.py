@@ -8,7 +8,9 @@ from scipy import sparse, stats
 from scipy.special import logit
 
 from hrca.module._deviance import log_or_zero, multinomial_deviance
-from hrca.module._transforms import thin_to_depth
+from hrca.module._sparse_counts import SparseCounts
+from hrca.module._thinning import thin_to_depth
+from hrca.prediction._forward import used_counts
 from hrca.prediction._open_set import OpenSetScores
 from hrca.prediction._platform_factors import platform_profiles
 from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
@@ -20,6 +22,11 @@ from ._thinned_reference import thin_reference
 
 # Probabilities are clipped to this distance from 0 and 1 before their logit. Not tuned.
 MIN_TAIL = 1e-4
+
+# Number of thinned draws of a deep cell whose ranks are averaged, and number of cells that are thinned at once. Of 300
+# simulated cells of 2,000 counts in place of 370, another seed moved the novelty of 99 of 100 by at most .09 with 16
+# draws, .06 with 32, .04 with 64 and .03 with 128.
+N_NOVELTY_DRAWS, N_THINNED_AT_ONCE = 64, 64
 
 # Lower bound of a deviance before its log: that of a cell with one count may be 0.
 MIN_DEVIANCE = 1e-3
@@ -75,7 +82,7 @@ def _deviance_residuals(depth: np.ndarray, deviance: np.ndarray) -> np.ndarray:
 
 def reference_novelty(
     reference: NoveltyReference,
-    batches: Callable[[], Batches],
+    batches: Batches,
     depth: np.ndarray,
     factors: np.ndarray,
 ) -> np.ndarray:
@@ -89,7 +96,7 @@ def reference_novelty(
     reference
         From :func:`hrca.uncertainty._novelty_reference.build_novelty_reference`.
     batches
-        Returns a new pass over the query's cells at each call; see :func:`hrca.data._batches.aligned_batches`.
+        Rows and counts of the query's cells; see :func:`hrca.data._batches.aligned_batches`.
     depth
         Counts of each query cell on the genes used, shape (n_obs,).
     factors
@@ -135,20 +142,43 @@ def reference_novelty(
         return ranks
     rank = fit_novelty_ranks(thinned)
     log_profiles = log_or_zero(platform_profiles(profiles.by_label(), factors))
-    correction = sparse.diags_array(1 / np.where(factors > 0, factors, 1))
-    for rows, batch in batches():
-        counts = sparse.csr_array(_thin_deep_cells(batch * gene_mask, reference.max_depth))
-        with_counts = np.flatnonzero(counts.sum(axis=1) > 0)
-        if len(with_counts):
-            counts = counts[with_counts]
-            thinned_depth, deviance = multinomial_deviance(counts, counts @ log_profiles.T)
-            ranks[rows][with_counts] = rank(thinned_depth, deviance, sparse.csr_array(counts @ correction))
+    tables = torch.from_numpy(log_profiles.T.astype(np.float32, order="C"))
+    correction = 1 / np.where(factors > 0, factors, 1)
+
+    def score(counts: sparse.csr_array) -> np.ndarray:
+        log_likelihood = SparseCounts.from_csr(counts).matmul(tables).numpy()
+        thinned_depth, deviance = multinomial_deviance(counts, log_likelihood)
+        corrected = sparse.csr_array(
+            (counts.data * correction[counts.indices], counts.indices, counts.indptr), counts.shape
+        )
+        return rank(thinned_depth, deviance, corrected)
+
+    for rows, batch in batches:
+        ranks[rows] = _mean_ranks(used_counts(batch, gene_mask), reference.max_depth, score)
     return ranks
 
 
-def _thin_deep_cells(counts: np.ndarray, max_depth: float) -> np.ndarray:
-    is_deep = counts.sum(axis=1) > max_depth
+def _mean_ranks(
+    counts: sparse.csr_array, max_depth: float, score: Callable[[sparse.csr_array], np.ndarray]
+) -> np.ndarray:
+    """Return the ranks of cells, NaN for a cell without counts; of deep cells the mean over thinned draws."""
+    depth = counts.sum(axis=1)
+    ranks = np.full(len(depth), np.nan)
+    is_deep = depth > max_depth
+    is_scored = (depth > 0) & ~is_deep
+    if is_scored.any():
+        ranks[is_scored] = score(counts[is_scored])
     if is_deep.any():
-        counts = counts.copy()
-        counts[is_deep] = thin_to_depth(torch.from_numpy(counts[is_deep]), max_depth, 0).numpy()
-    return counts
+        parts = SparseCounts.from_csr(counts[is_deep]).split(N_THINNED_AT_ONCE)
+        ranks[is_deep] = np.concatenate([_rank_draws(part, max_depth, score) for part in parts])
+    return ranks
+
+
+def _rank_draws(cells: SparseCounts, max_depth: float, score: Callable[[sparse.csr_array], np.ndarray]) -> np.ndarray:
+    """Return the mean rank over thinned draws of deep cells, shape (n_obs,)."""
+    draws = thin_to_depth(cells, max_depth, N_NOVELTY_DRAWS).to_csr()
+    ranks = np.full(draws.shape[0], np.nan)
+    # a draw of a cell may be empty
+    with_counts = draws.sum(axis=1) > 0
+    ranks[with_counts] = score(draws[with_counts])
+    return np.nanmean(ranks.reshape(N_NOVELTY_DRAWS, -1), axis=0)

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
-from sklearn.neighbors import NearestNeighbors
 
+from hrca.module._sparse_counts import SparseCounts
 from hrca.module._transforms import log_normalize_sparse
 
 from ._depth_ranks import DepthRanks
@@ -17,6 +18,9 @@ from ._thinned_reference import ThinnedReference
 # numbers detect hardly more new types, and rank rare types of the reference higher (docs/decisions/0005).
 N_COMPONENTS = 20
 N_NEAREST = 3
+
+# Number of cells whose distances to all reference cells are in memory at once: 8 MB.
+DISTANCE_BATCH_SIZE = 1024
 
 # With fewer reference cells, or fewer genes with counts, only the deviance is used: halves would be too small.
 MIN_DISTANCE_CELLS = 40
@@ -63,13 +67,16 @@ class _NearestCells:
         Counts to which cells are normalised.
     components
         Truncated singular value decomposition of the log-normalised counts.
-    neighbors
-        The thinned reference cells in these components.
+    coordinates
+        The thinned reference cells in these components, float32, shape (n_thinned, n_components).
+    n_neighbors
+        Number of nearest cells.
     """
 
     median_depth: float
     components: TruncatedSVD
-    neighbors: NearestNeighbors
+    coordinates: np.ndarray
+    n_neighbors: int
 
     @classmethod
     def fit(cls, thinned: ThinnedReference, n_draws: int) -> "_NearestCells":
@@ -81,12 +88,19 @@ class _NearestCells:
         with np.errstate(divide="ignore", invalid="ignore"):
             coordinates = components.fit_transform(log_normalize_sparse(thinned.counts, median_depth))
         n_neighbors = min(N_NEAREST * n_draws, len(coordinates))
-        return cls(median_depth, components, NearestNeighbors(n_neighbors=n_neighbors).fit(coordinates))
+        return cls(median_depth, components, coordinates.astype(np.float32), n_neighbors)
 
     def distance(self, counts: sparse.csr_array) -> np.ndarray:
         """Return the mean distance of each cell to the nearest thinned reference cells, shape (n_obs,)."""
-        coordinates = self.components.transform(log_normalize_sparse(counts, self.median_depth))
-        return self.neighbors.kneighbors(coordinates)[0].mean(axis=1)
+        # in single precision, which a brute-force search and a sparse product are much faster in
+        axes = torch.from_numpy(self.components.components_.T.astype(np.float32, order="C"))
+        normalized = SparseCounts.from_csr(log_normalize_sparse(counts.astype(np.float32), self.median_depth))
+        reference = torch.from_numpy(self.coordinates)
+        parts = [
+            torch.cdist(part.matmul(axes), reference).topk(self.n_neighbors, largest=False).values.mean(dim=1)
+            for part in normalized.split(DISTANCE_BATCH_SIZE)
+        ]
+        return torch.cat(parts).double().numpy()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,30 @@
+"""The number of torch's threads while HRCA computes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import joblib
+import torch
+
+
+@contextmanager
+def within_cpu_quota() -> Iterator[None]:
+    """Limit torch's threads to the CPUs that this process may use, and restore their number afterwards.
+
+    torch starts a thread for each CPU of the process's affinity, also where a container or a job has a quota of fewer.
+    Threads then wait for others that the quota has stopped. joblib knows the quotas of cgroups.
+
+    Notes
+    -----
+    A number that is within the quota is not changed: it is the user's, or torch's default. The load of the machine is
+    not considered, because the number of threads changes results in their last bits (docs/decisions/0008).
+    """
+    found, usable = torch.get_num_threads(), joblib.cpu_count()
+    if found <= usable:
+        yield
+        return
+    torch.set_num_threads(usable)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(found)

@@ -1,0 +1,194 @@
+"""Thinned draws of cells that depend on the counts of the cell alone, for all cells of a batch at once."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ._sparse_counts import SparseCounts
+
+# Odd multipliers and shifts of SplitMix64 (Steele et al. 2014), as signed integers.
+GOLDEN, MIX_1, MIX_2 = (value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+SHIFTS = (30, 27, 31)
+
+# Random numbers are integers of 32 bits: the error of a probability is below 1e-9.
+RANDOM_BITS, MAX_RANDOM = 32, 2**31 - 2
+
+# The lower 32 bits of a hash permute the draws: 16 for the factor, 16 for the mask.
+PERMUTATION_BITS = 16
+
+# Counts are divided into pieces of at most 15: the number that stays of a piece is found by four comparisons.
+MAX_PIECE, SEARCH_STEPS = 15, (8, 4, 2, 1)
+
+# Seed of the draws. Any fixed number serves.
+THINNING_SEED = 0
+
+
+def thin_to_depth(counts: SparseCounts, depth: float, n_draws: int, seed: int = THINNING_SEED) -> SparseCounts:
+    r"""Thin each cell several times to an expected depth (binomial thinning), reproducibly.
+
+    The random numbers of a cell derive from its counts. The result is the same for any order and choice of the other
+    cells.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, each cell with more than `depth`.
+    depth
+        Expected counts of a thinned cell.
+    n_draws
+        Number of draws of each cell, a power of 2.
+    seed
+        Seed of the random numbers.
+
+    Returns
+    -------
+    Thinned counts of n_draws x n_obs cells: the first draw of all cells, then the second, and so on.
+
+    Notes
+    -----
+    A count stays with the probability p, the same for all counts of a cell. The number that stays of a piece of at most
+    15 counts is the quantile of its binomial distribution at a uniform random number. The D draws of a piece take
+    :math:`u, u + 1/D, \dots, u + (D - 1)/D` modulo 1, in an order of its own. Each draw is binomial, and independent
+    between the genes. Together they are balanced: of a single count, pD draws have it, rounded up or down. Their mean
+    therefore depends on u less than that of independent draws (Latin hypercube sampling). In the same order for all
+    pieces, two genes would have the same covariance in all draws.
+    """
+    pieces = _Pieces.of(counts)
+    thresholds, random = _thresholds(depth / counts.sums().double()), pieces.random(counts, seed)
+    uniform, factors, masks = random >> RANDOM_BITS, random.int() | 1, random.int() >> PERMUTATION_BITS
+    step, draws = 2**RANDOM_BITS // n_draws, []
+    for draw in range(n_draws):
+        # an odd factor and a mask permute the numbers below a power of two
+        position = (factors * draw ^ masks) & (n_draws - 1)
+        # conversion to 32 bits takes the sum modulo 1; no number is as large as the thresholds of impossible numbers
+        numbers = (uniform + position * step).int().clamp(max=MAX_RANDOM)
+        draws.append(pieces.quantiles(numbers, thresholds))
+    return SparseCounts.concat([_without_zeros(counts, kept) for kept in draws])
+
+
+def _without_zeros(counts: SparseCounts, kept: Tensor) -> SparseCounts:
+    """Return the entries above 0 of other counts at the same entries, int32, shape (n_entries,)."""
+    is_kept = kept > 0
+    positions = is_kept.nonzero()[:, 0]
+    kept_before = F.pad(is_kept.cumsum(0, dtype=torch.int32), (1, 0))
+    offsets = kept_before.index_select(0, counts.offsets)
+    genes, values = counts.genes.index_select(0, positions), kept.index_select(0, positions)
+    return SparseCounts(offsets, genes, values.float(), counts.n_genes)
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """Counts divided into pieces of at most 15.
+
+    Attributes
+    ----------
+    entries
+        Entry of each piece, shape (n_pieces,); None if each entry is one piece.
+    positions
+        Number of the piece within its entry, shape (n_pieces,); 0 if each entry is one piece.
+    cells
+        Cell of each piece, int32, shape (n_pieces,).
+    thresholds
+        Position of the first threshold of each piece, int32, shape (n_pieces,); see :func:`_thresholds`.
+    larger
+        Pieces of 2 to 3, 4 to 7 and 8 to 15 counts.
+    n_entries
+        Number of entries.
+    """
+
+    entries: Tensor | None
+    positions: Tensor
+    cells: Tensor
+    thresholds: Tensor
+    larger: tuple[Tensor, ...]
+    n_entries: int
+
+    @classmethod
+    def of(cls, counts: SparseCounts) -> "_Pieces":
+        """Divide counts."""
+        sizes, device = counts.values.int(), counts.values.device
+        n_entries = len(sizes)
+        cells = counts.by_entry(torch.arange(len(counts), dtype=torch.int32, device=device))
+        entries, positions = None, torch.zeros((), dtype=torch.int64, device=device)
+        if n_entries and sizes.max() > MAX_PIECE:
+            n_pieces = (sizes + MAX_PIECE - 1) // MAX_PIECE
+            entries = torch.arange(n_entries, device=device).repeat_interleave(n_pieces)
+            first = n_pieces.cumsum(0) - n_pieces
+            positions = torch.arange(len(entries), device=device) - first.index_select(0, entries)
+            sizes = (sizes.index_select(0, entries) - MAX_PIECE * positions).clamp(max=MAX_PIECE).int()
+            cells = cells.index_select(0, entries)
+        thresholds = (cells * MAX_PIECE + sizes - 1) * MAX_PIECE
+        larger = tuple(((sizes >= 2**i) & (sizes < 2 ** (i + 1))).nonzero()[:, 0] for i in range(1, len(SEARCH_STEPS)))
+        return cls(entries, positions, cells, thresholds, larger, n_entries)
+
+    def random(self, counts: SparseCounts, seed: int) -> Tensor:
+        """Return 64 random bits for each piece, int64, shape (n_pieces,)."""
+        # the entries of a cell in any order give the same sum
+        by_entry = _hash(counts.genes.long() * GOLDEN + counts.values.long() + _signed(seed * MIX_2))
+        of_cell = F.pad(by_entry.cumsum(0), (1, 0)).index_select(0, counts.offsets).diff() * MIX_1
+        if self.entries is not None:
+            by_entry = by_entry.index_select(0, self.entries)
+        return _hash(by_entry + of_cell.index_select(0, self.cells) + self.positions * GOLDEN)
+
+    def quantiles(self, uniform: Tensor, thresholds: Tensor) -> Tensor:
+        """Return the number of counts that stay of each entry, int32, shape (n_entries,).
+
+        Parameters
+        ----------
+        uniform
+            Random integer of each piece, int32, shape (n_pieces,).
+        thresholds
+            From :func:`_thresholds`.
+        """
+        kept = (uniform >= thresholds.index_select(0, self.thresholds)).int()
+        for i, pieces in enumerate(self.larger, start=1):
+            if len(pieces):
+                start, drawn = (values.index_select(0, pieces) for values in (self.thresholds, uniform))
+                found = torch.zeros_like(start)
+                for step in SEARCH_STEPS[-1 - i :]:
+                    found += (drawn >= thresholds.index_select(0, start + found + (step - 1))) * step
+                kept.index_copy_(0, pieces, found.int())
+        if self.entries is None:
+            return kept
+        return torch.zeros(self.n_entries, dtype=kept.dtype, device=kept.device).index_add(0, self.entries, kept)
+
+
+def _thresholds(kept_fraction: Tensor) -> Tensor:
+    """Return distribution functions of binomial numbers, scaled to signed integers of 32 bits.
+
+    Parameters
+    ----------
+    kept_fraction
+        Probability of each cell that a count stays, shape (n_obs,).
+
+    Returns
+    -------
+    For each cell, each size of a piece and each number below 15, the scaled probability of at most this number,
+    flattened, int32, shape (n_obs x 15 x 15,).
+    """
+    numbers = torch.arange(MAX_PIECE + 1, dtype=torch.float64, device=kept_fraction.device)
+    sizes, successes = numbers[1:, None], numbers[None, :MAX_PIECE]
+    failures = (sizes - successes).clamp(min=0)
+    log_choices = torch.lgamma(sizes + 1) - torch.lgamma(successes + 1) - torch.lgamma(failures + 1)
+    choices = log_choices.exp().round() * (successes <= sizes)
+    kept, lost = (fraction[:, None] ** numbers for fraction in (kept_fraction, 1 - kept_fraction))
+    probabilities = choices * kept[:, None, :MAX_PIECE] * lost[:, failures.long()]
+    cumulative = probabilities.cumsum(-1).masked_fill(successes >= sizes, 1.0)
+    half = 2.0 ** (RANDOM_BITS - 1)
+    scaled = (cumulative * 2 * half - half).floor().clamp(-half, half - 1).int()
+    return scaled.flatten()
+
+
+def _signed(value: int) -> int:
+    """Return the lowest 64 bits of an integer as a signed integer."""
+    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def _hash(values: Tensor) -> Tensor:
+    """Mix the bits of integers of 64 bits, as SplitMix64 does."""
+    for shift, factor in zip(SHIFTS, (MIX_1, MIX_2, 1), strict=True):
+        # a shift of signed integers repeats the sign; the mask removes it
+        values = (values ^ (values >> shift & ((1 << (64 - shift)) - 1))) * factor
+    return values

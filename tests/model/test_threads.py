@@ -1,0 +1,66 @@
+"""The number of torch's threads while HRCA computes."""
+
+import pytest
+import torch
+from conftest import QUIET, TINY, synthetic
+from lightning.pytorch.callbacks import Callback
+
+import hrca
+from hrca.model._threads import within_cpu_quota
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    found = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(found)
+
+
+class ThreadsOfSteps(Callback):
+    """Note the number of threads of each step."""
+
+    def __init__(self) -> None:
+        self.numbers: set[int] = set()
+
+    def on_train_batch_end(self, *_):
+        self.numbers.add(torch.get_num_threads())
+
+
+@pytest.mark.parametrize("n_usable", [1, 2, 8])
+def test_threads_are_limited_and_restored(n_usable, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    # joblib takes the least of affinity, quota and this
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", str(n_usable))
+    with pytest.raises(KeyError, match="inside"), within_cpu_quota():
+        assert torch.get_num_threads() == min(2, n_usable)
+        raise KeyError("inside")
+    assert torch.get_num_threads() == 2
+
+
+def test_training_adaptation_and_prediction_are_within_the_quota(monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    adata, steps = synthetic(60), ThreadsOfSteps()
+    hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
+    model = hrca.HRCA(adata, **TINY)
+    model.pretrain(1, callbacks=[steps], **QUIET)
+    model.finetune(1, callbacks=[steps], **QUIET)
+    assert steps.numbers == {1}
+    numbers = set()
+    query = synthetic(20, seed=3)
+    for network in (model.module.gene_ae.encoder_layers, model.module.gene_ae.decoder):
+        network.register_forward_hook(lambda *_: numbers.add(torch.get_num_threads()))
+    calls = [
+        lambda: model.predict(query),
+        lambda: model.evaluate(query, "cell_type"),
+        lambda: model.get_latent_representation(query),
+        lambda: model.get_reconstruction(query),
+        lambda: model.adapt(query, max_steps=1, select=False, callbacks=[steps]),
+    ]
+    for call in calls:
+        numbers.clear()
+        call()
+        assert numbers == {1}
+    assert steps.numbers == {1}
+    assert torch.get_num_threads() == 2
