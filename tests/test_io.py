@@ -145,7 +145,7 @@ def test_spatialdata_io_has_the_arguments_that_are_used():
     assert used <= set(inspect.signature(spatialdata_io.visium_hd).parameters)
 
 
-def test_a_table_is_refused_where_there_is_none(tmp_path):
+def test_a_table_where_there_is_none_raises(tmp_path):
     synthetic(5).write_h5ad(tmp_path / "cells.h5ad")
     with pytest.raises(ValueError, match="`table` names a table"):
         hrca.io.read_cells(tmp_path / "cells.h5ad", table="table")

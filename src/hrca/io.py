@@ -81,7 +81,7 @@ def read_cells(path: str | Path, *, table: str | None = None) -> AnnData:
 
 
 def _read_anndata(path: Path) -> AnnData:
-    cells = open_file(path)  # refuses, in words, a file that holds something else
+    cells = open_file(path)  # raises for a file that holds something else
     if cells.file is not None:
         cells.file.close()
     return ad.read_zarr(path) if path.is_dir() else ad.read_h5ad(path)

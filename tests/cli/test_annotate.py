@@ -152,9 +152,9 @@ def test_train_evaluate_and_info_use_one_model(files, tmp_path, capsys):
 def test_a_killed_training_continues(files, tmp_path, capsys):
     arguments = (*TRAIN, "--checkpoint-dir", tmp_path / "checkpoints", "--checkpoint-interval", "1")
     assert call(capsys, "train", files / "reference.h5ad", *arguments, "--out", tmp_path / "a").code == 0
-    refused = call(capsys, "train", files / "reference.h5ad", *arguments, "--out", tmp_path / "b")
-    assert refused.code == 3
-    assert "`--resume`" in refused.err
+    failed = call(capsys, "train", files / "reference.h5ad", *arguments, "--out", tmp_path / "b")
+    assert failed.code == 3
+    assert "`--resume`" in failed.err
     again = call(capsys, "train", files / "reference.h5ad", *arguments, "--out", tmp_path / "b", "--resume")
     assert again.code == 0, again.err
     first, second = (hrca.HRCA.load(tmp_path / name) for name in "ab")

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from shell import call
 
-from hrca.cli._demo import DemoResult, count_likelihood, logistic_regression, pbmc68k_pair, poa_pair
+from hrca.cli._demo import DemoResult
+from hrca.cli._demo_baselines import count_likelihood, logistic_regression
+from hrca.cli._demo_pairs import pbmc68k_pair, poa_pair
 from hrca.datasets import pbmc68k
 from hrca.metrics import annotation_scores
 
@@ -48,7 +50,7 @@ def test_real_pair_is_read(data_dir):
     assert "" not in set(pair.query.obs["label_harmonised"])
 
 
-def test_the_result_counts_cells_that_were_noticed_and_ends_with_paths():
+def test_the_result_counts_cells_that_were_detected_and_ends_with_paths():
     pair = pbmc68k_pair()
     is_b_cell = (pair.query.obs["bulk_labels"] == "CD19+ B").to_numpy()
     pair.query.obs["hrca_novel_probability"] = np.where(is_b_cell, 0.6, 0.1)
@@ -57,7 +59,7 @@ def test_the_result_counts_cells_that_were_noticed_and_ends_with_paths():
     scores = pd.DataFrame({"accuracy": [0.5]}, index=["HRCA"])
     result = DemoResult(pair, scores, [Path("a.h5ad"), Path("b.png")], quick=True)
     n_b_cells = int(is_b_cell.sum())
-    assert result.noticed.to_numpy().tolist() == [[n_b_cells, n_b_cells - 1], [350 - n_b_cells, 2]]
+    assert result.n_detected.to_numpy().tolist() == [[n_b_cells, n_b_cells - 1], [350 - n_b_cells, 2]]
     assert (
         f"{n_b_cells - 1} of {n_b_cells} cells 'CD19+ B', and 2 of the {350 - n_b_cells} other cells" in result.text()
     )
@@ -65,7 +67,7 @@ def test_the_result_counts_cells_that_were_noticed_and_ends_with_paths():
 
 
 @pytest.mark.slow
-def test_the_demo_notices_the_type_and_prints_nothing_of_libraries(tmp_path, capsys):
+def test_the_demo_detects_the_type_and_prints_nothing_of_libraries(tmp_path, capsys):
     result = call(capsys, "demo", "--quick", "--out", tmp_path / "out")
     assert result.code == 0, result.err
     names = ["annotated.h5ad", "confusion.png", "report.html", "umap.png"]
@@ -73,12 +75,12 @@ def test_the_demo_notices_the_type_and_prints_nothing_of_libraries(tmp_path, cap
     lines = result.out.splitlines()
     assert lines[0].startswith("Reference: ")
     assert sorted(Path(line).name for line in lines[lines.index("Written:") + 1 :]) == names
-    n_noticed, n_b_cells = (int(word) for word in lines[1].split(": ")[1].split(" cells")[0].split(" of "))
+    n_detected, n_b_cells = (int(word) for word in lines[1].split(": ")[1].split(" cells")[0].split(" of "))
     annotated = ad.read_h5ad(tmp_path / "out" / "annotated.h5ad")
     is_b_cell = annotated.obs["bulk_labels"] == "CD19+ B"
     assert n_b_cells == is_b_cell.sum() > 0
-    assert n_noticed == (annotated.obs["hrca_novel_probability"][is_b_cell] >= 0.5).sum()
-    assert n_noticed > 0.8 * n_b_cells
+    assert n_detected == (annotated.obs["hrca_novel_probability"][is_b_cell] >= 0.5).sum()
+    assert n_detected > 0.8 * n_b_cells
     assert {"hrca", "hrca_confidence"} <= set(annotated.obs)
     messages = [line for line in result.err.splitlines() if "%|" not in line]
     assert all(line.startswith("hrca: warning: ") for line in messages), messages

@@ -41,7 +41,7 @@ def test_the_stub_lists_what_the_package_has():
     assert all(hasattr(hrca, name) for name in hrca.__all__)
 
 
-def test_names_that_are_not_there_are_refused():
+def test_names_that_are_not_there_raise():
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = hrca.no_such_name
 

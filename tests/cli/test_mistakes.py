@@ -10,7 +10,7 @@ from conftest import ROOT
 from shell import FAST, call
 
 from hrca.cli import main
-from hrca.cli._errors import ExitCode, in_shell_words, was_raised_here
+from hrca.cli._errors import ExitCode, in_shell_words, is_raised_by_hrca
 
 TRAIN = ["--reference", "reference.h5ad", "--labels-key", "cell_type", *FAST]
 
@@ -201,7 +201,7 @@ def test_a_fault_shows_its_traceback(files, monkeypatch):
     def faulty(*args):
         return {}["no such key"]
 
-    monkeypatch.setattr("hrca.cli._run_check.file_format", faulty)
+    monkeypatch.setattr("hrca.cli._inputs.file_format", faulty)
     with pytest.raises(KeyError, match="no such key"):
         main(["check", str(files / "query.h5ad")])
 
@@ -210,7 +210,7 @@ def test_an_interruption_has_the_code_of_the_signal(files, capsys, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hrca.cli._run_check.file_format", interrupted)
+    monkeypatch.setattr("hrca.cli._inputs.file_format", interrupted)
     result = call(capsys, "check", files / "query.h5ad")
     assert (result.code, result.err) == (130, "hrca: interrupted\n")
 
@@ -223,14 +223,14 @@ def error_of(function) -> Exception:
     raise AssertionError
 
 
-def test_refusals_are_told_from_faults():
-    from hrca.cli._values import widths
+def test_errors_of_input_are_told_from_faults():
+    from hrca.cli._values import parse_widths
     from hrca.metrics._inputs import np as numpy
 
-    assert was_raised_here(error_of(lambda: widths("a")))
-    assert not was_raised_here(error_of(lambda: int("a")))
-    assert not was_raised_here(error_of(lambda: numpy.zeros(3) + numpy.zeros(4)))
-    assert not was_raised_here(ValueError("never raised"))
+    assert is_raised_by_hrca(error_of(lambda: parse_widths("a")))
+    assert not is_raised_by_hrca(error_of(lambda: int("a")))
+    assert not is_raised_by_hrca(error_of(lambda: numpy.zeros(3) + numpy.zeros(4)))
+    assert not is_raised_by_hrca(ValueError("never raised"))
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_a_matrix_of_10x_needs_a_place_for_its_results(tmp_path):
     from test_io import write_10x_h5
 
     write_10x_h5(tmp_path / "matrix.h5", synthetic(5))
-    with pytest.raises(ValueError, match="need a file of their own: `--out"):
+    with pytest.raises(ValueError, match=r"need a file of their own\. Name it by `--out FILE\.h5ad`"):
         plan([tmp_path / "matrix.h5"])
     (output,) = plan([tmp_path / "matrix.h5"], tmp_path / "out")
     with unfinished_stores([output]) as (store,):

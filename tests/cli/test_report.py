@@ -4,11 +4,12 @@ import inspect
 import json
 import shutil
 
+import anndata as ad
 import pytest
 from shell import call
 
 import hrca
-from hrca.cli.report import REPORT_FLAGS
+from hrca.cli._report_flags import REPORT_FLAGS
 
 
 @pytest.fixture
@@ -35,6 +36,15 @@ def test_a_report_and_pictures_are_written(files, annotated, tmp_path, capsys):
     assert written == [str(tmp_path / "new" / "report.html"), str(tmp_path / "pictures" / "section.png")]
     assert "<html" in (tmp_path / "new" / "report.html").read_text()[:1000]
     assert (tmp_path / "pictures" / "section.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_section_is_drawn_from_either_name_of_the_coordinates(annotated, tmp_path, capsys):
+    adata = ad.read_h5ad(annotated)
+    adata.obsm["X_spatial"] = adata.obsm.pop("spatial")
+    adata.write_h5ad(tmp_path / "renamed.h5ad")
+    arguments = ("--out", tmp_path / "report.html", "--pictures", tmp_path / "pictures")
+    assert call(capsys, "report", tmp_path / "renamed.h5ad", *arguments).code == 0
+    assert (tmp_path / "pictures" / "section.png").is_file()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from anndata.experimental import AnnCollection
 from mudata import MuData
 
 from hrca.data._cell_selection import select_cells
-from hrca.data._sources import open_query_input
+from hrca.data._sources import entry_keys, open_query_input
 
 ROWS = [9, 2, 30, 31]
 
@@ -101,3 +101,15 @@ def test_the_order_of_the_indices_holds(query):
 def test_a_name_that_is_not_there_is_no_last_cell(query):
     with pytest.raises(ValueError, match="must be 0 or more, got -1.*a name that is not there"):
         select_cells(query, query.obs_names.get_indexer(["cell3", "no cell"]))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["memory", "backed", "h5ad", "zarr"])
+def test_the_names_of_obsm_and_uns_are_those_of_all_cells(kind, query, tmp_path):
+    query.obsm["spatial"] = np.zeros((query.n_obs, 2))
+    query.uns.clear()
+    query.uns.update({"hrca": {"hrca_version": "0", "seed": 0}, "title": "a section"})
+    adata, _ = open_query_input(containers(query, tmp_path)[kind], "rna")
+    obsm_keys, uns_keys = entry_keys(select_cells(adata, np.array(ROWS))[0])
+    assert obsm_keys == ("spatial",)
+    assert {name: sorted(keys) for name, keys in uns_keys.items()} == {"hrca": ["hrca_version", "seed"], "title": []}

@@ -82,16 +82,16 @@ def test_names_stay_unique():
     assert rename(table, ["a", "b"]) == ["a", "U"]
 
 
-def test_names_that_keep_theirs_although_the_table_has_others_are_known():
+def test_names_of_ambiguous_rows_keep_theirs():
     table = pd.DataFrame([("a", "S"), ("a", "T"), ("b", "U"), ("c", "V"), ("d", "V"), ("e", "e")])
     names = pd.Index(["a", "b", "c", "d", "e", "f"], dtype=object)
-    assert list(read_gene_map(table).unmapped(names)) == ["a", "c", "d"]
+    assert list(read_gene_map(table).ambiguous_names(names)) == ["a", "c", "d"]
     # in the other direction
     table = pd.concat([TABLE, TABLE.assign(symbol="NKG7")])
-    assert list(read_gene_map(table).unmapped(pd.Index(SYMBOLS))) == ["NKG7"]
+    assert list(read_gene_map(table).ambiguous_names(pd.Index(SYMBOLS))) == ["NKG7"]
 
 
-def test_genes_that_an_ambiguous_table_loses_are_noted():
+def test_genes_of_ambiguous_rows_are_noted():
     genes = pd.Index([f"GENE{letter}{i}" for letter in "AB" for i in range(30)])
     ids = [f"ENSG{i:011}" for i in range(60)]
     table = pd.DataFrame({"id": ids, "symbol": genes})
@@ -109,7 +109,7 @@ def test_genes_that_an_ambiguous_table_loses_are_noted():
     assert result.ambiguous == ("GENEA0", "GENEA1", "GENEA2", "GENEA9")
     words = "4 genes were not matched by `gene_map`, which has several names .* such as 'GENEA0', 'GENEA1', 'GENEA2'"
     assert any(re.match(words, note) for note in note_gene_match(result, "adata"))
-    # genes that the query lacks, or that have their row, are not lost
+    # genes that the query lacks, or that have their row, are not ambiguous
     result = match_genes(var.iloc[3:9], target, read_gene_map(table))
     assert (result.n_shared, result.ambiguous) == (6, ())
     assert own_genes(var.iloc[:12], read_gene_map(table)).ambiguous == tuple(ids[:3])

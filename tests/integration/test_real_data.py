@@ -9,7 +9,7 @@ from conftest import QUIET
 from scipy import sparse
 
 import hrca
-from hrca.cli._demo import poa_pair
+from hrca.cli._demo_pairs import poa_pair
 
 
 @pytest.fixture(scope="module")

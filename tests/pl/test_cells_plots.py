@@ -1,4 +1,4 @@
-"""Sections, UMAPs, compositions, markers and trainings: what is drawn, in which colors, and what is refused."""
+"""Sections, UMAPs, compositions, markers and trainings: what is drawn, in which colors, and what raises."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from hrca.pl import composition, markers, spatial, training, umap
 from hrca.pl._cells import column_title
-from hrca.pl._palette import LABEL_COLORS, label_colors
+from hrca.pl._palette import LABEL_COLORS, is_no_label, label_colors
 
 
 @pytest.fixture
@@ -97,6 +97,17 @@ def test_every_sample_and_column_has_a_panel(cells):
     assert len(axes[0].figure.legends) == 1
 
 
+def test_samples_side_by_side_have_panels_of_their_own_size(cells):
+    cells.obsm["spatial"] = np.random.default_rng(0).random((60, 2))
+    size = spatial(cells, sample_key="sample")[0].figure.get_size_inches()
+    cells.obsm["spatial"][:, 0] += 100 * (cells.obs["sample"] == "two")
+    np.testing.assert_allclose(spatial(cells, sample_key="sample")[0].figure.get_size_inches(), size)
+    # no cell of a sample has a place
+    cells.obs["sample"] = cells.obs["sample"].where(np.arange(60) > 0)
+    cells.obsm["spatial"][1:] = np.nan
+    assert len(spatial(cells, sample_key="sample")) == 2
+
+
 def test_a_label_has_the_same_color_in_all_columns_and_plots(cells):
     cells.obs["known"] = ["b"] * 30 + ["c"] * 30
     both = umap(cells, ["known", "hrca"])
@@ -141,7 +152,7 @@ def test_groups_of_any_type_are_labels(cells, names):
         (lambda cells: cells.obsm.update(spatial=np.full((60, 2), np.nan)), {}, "no finite number"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(cells, change, arguments, message):
+def test_what_cannot_be_drawn_raises(cells, change, arguments, message):
     change(cells)
     with pytest.raises(ValueError, match=message):
         spatial(cells, **arguments)
@@ -275,3 +286,7 @@ def test_training_draws_losses_and_accuracies():
 def test_a_title_is_text_also_where_the_key_begins_the_name():
     assert column_title("hrca", "hrca_confidence") == "Confidence"
     assert column_title("hrca", "hrca $x$") == column_title("other", "hrca $x$") == r"hrca \$x\$"
+
+
+def test_words_for_no_label_are_those_of_a_hierarchy():
+    assert is_no_label("not_assigned") and is_no_label(" NaN ") and is_no_label(float("nan")) and not is_no_label("NK")

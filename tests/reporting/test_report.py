@@ -18,8 +18,6 @@ from PIL import Image
 
 import hrca
 from hrca.pl._palette import LABEL_COLORS
-from hrca.prediction import _probabilities
-from hrca.reporting import _cells
 from hrca.reporting._pictures import MAX_BYTES, picture
 
 # of matplotlib, by way of scanpy
@@ -61,7 +59,7 @@ def test_the_report_has_all_parts_and_loads_nothing(annotated, tiny_model, tmp_p
         "Section",
         "UMAP",
         "Composition",
-        "Cells unlike",
+        "Novel cells",
         "Prediction sets",
         "Confusions",
         "Inputs and decisions",
@@ -194,10 +192,6 @@ def test_a_umap_is_computed_where_none_is_there(annotated, tmp_path):
     del annotated.obsm["X_umap"]
     text = text_of(write(annotated, tmp_path))
     assert "UMAP of all cells, from principal components" in text
-
-
-def test_unlike_is_what_predict_calls_novel():
-    assert _cells.MIN_NOVEL_PROBABILITY == _probabilities.MIN_NOVEL_PROBABILITY
 
 
 def test_a_large_picture_is_made_small():

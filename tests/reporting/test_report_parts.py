@@ -1,4 +1,4 @@
-"""Confusions and their genes, groups of unlike cells, profiles of a model, and the data of the map."""
+"""Confusions and their genes, groups of novel cells, profiles of a model, and the data of the map."""
 
 import base64
 
@@ -12,8 +12,8 @@ from hrca.reporting._cells import AnnotatedCells, label_table, summary
 from hrca.reporting._confusions import confusion_table, confusions
 from hrca.reporting._explorer import explorer
 from hrca.reporting._model_facts import LabelProfiles, profiles_of
+from hrca.reporting._novel_groups import normalised_sample, novel_groups
 from hrca.reporting._pictures import frequent_note, sections
-from hrca.reporting._unlike import normalised_sample, unlike_groups
 
 
 @pytest.fixture
@@ -41,6 +41,18 @@ def test_known_confusions_are_explained_by_the_cells(labelled):
         assert abs(float(confused) - float(other)) < abs(float(confused) - float(correct))
     labelled.obs["cell_type"] = labelled.obs["hrca"]
     assert confusions(AnnotatedCells(labelled, "hrca", true_labels_key="cell_type")) == []
+
+
+def test_cells_of_a_label_that_was_never_predicted_are_explained_by_the_confused_cells():
+    adata = synthetic(90)
+    adata.obs["hrca"] = adata.obs["cell_type"].astype(str).replace("type 0", "type 1").astype("category")
+    [row] = confusion_table(AnnotatedCells(adata, "hrca", true_labels_key="cell_type"), None)
+    assert (row["label"], row["other_label"], row["depths"][0]) == ("type 0", "type 1", "")
+    assert len(row["genes"]) == 3
+    for gene, (correct, confused, other) in row["genes"]:
+        assert correct is None
+        # the genes of type 0 are higher in the confused cells, those of type 1 in the others
+        assert (float(confused) > float(other)) == (int(gene.removeprefix("gene")) < 10)
 
 
 def test_possible_confusions_are_sums_of_probabilities(labelled):
@@ -86,7 +98,7 @@ def test_profiles_of_a_model_know_which_genes_the_query_has(tiny_model):
     assert profiles_of(tiny_model, pd.Index(["ENSG1"]), 60).present.all()
 
 
-def test_unlike_cells_are_grouped_and_have_their_genes():
+def test_novel_cells_are_grouped_and_have_their_genes():
     adata = synthetic(300)
     adata.obs["hrca"] = adata.obs["cell_type"].astype("category")
     counts = adata.X.toarray()
@@ -97,21 +109,37 @@ def test_unlike_cells_are_grouped_and_have_their_genes():
     adata.X = counts
     adata.obs["hrca_novel_probability"] = np.r_[np.ones(60), np.zeros(240)]
     cells = AnnotatedCells(adata, "hrca")
-    groups = unlike_groups(cells, normalised_sample(cells))
+    groups = novel_groups(cells, normalised_sample(cells))
     assert sum(group["n_cells"] for group in groups) == 60
     genes = [{int(gene[4:]) // 5 for gene in group["genes"][:4]} for group in groups]
     assert {8} in genes and {10} in genes
     adata.obs["hrca_novel_probability"] = 0.0
     cells = AnnotatedCells(adata, "hrca")
-    assert unlike_groups(cells, normalised_sample(cells)) == []
+    assert novel_groups(cells, normalised_sample(cells)) == []
 
 
-def test_all_cells_may_be_unlike():
+def test_novel_cells_of_one_type_are_one_group():
+    adata = synthetic(900)
+    is_novel = (adata.obs["cell_type"] == "type 1").to_numpy()
+    labels = np.where(is_novel, "type 0", adata.obs["cell_type"])
+    # of one cell, which is 0 % of 300
+    labels[np.flatnonzero(is_novel)[0]] = "type 2"
+    adata.obs["hrca"] = pd.Categorical(labels)
+    adata.obs["hrca_novel_probability"] = is_novel.astype(float)
+    cells = AnnotatedCells(adata, "hrca")
+    # enough cells for five clusters
+    assert is_novel.sum() >= 100
+    [group] = novel_groups(cells, normalised_sample(cells))
+    assert (group["n_cells"], group["labels"]) == (300, "type 0 (100%)")
+    assert {int(gene[4:]) // 10 for gene in group["genes"]} == {1}
+
+
+def test_all_cells_may_be_novel():
     adata = synthetic(60)
     adata.obs["hrca"] = adata.obs["cell_type"].astype("category")
     adata.obs["hrca_novel_probability"] = 1.0
     cells = AnnotatedCells(adata, "hrca")
-    assert sum(group["n_cells"] for group in unlike_groups(cells, normalised_sample(cells))) == 60
+    assert sum(group["n_cells"] for group in novel_groups(cells, normalised_sample(cells))) == 60
 
 
 def test_summary_and_labels_count_the_cells(labelled):
@@ -124,6 +152,14 @@ def test_summary_and_labels_count_the_cells(labelled):
     table = label_table(cells).set_index("Label")
     assert table.loc["type 1", "Cells"] == "39" and table.loc["Unknown", "Cells"] == "1"
     assert table["Cells"].astype(int).is_monotonic_decreasing
+
+
+def test_the_confidence_is_that_of_the_predicted_cells(labelled):
+    labelled.obs["hrca_confidence"] = [np.nan] * 80 + [0.2] * 4 + [0.8] * 6
+    found = {name: (value, text) for name, value, text in summary(AnnotatedCells(labelled, "hrca"))}
+    assert found["Median confidence"] == ("0.80", "40% of the predicted cells below .5")
+    labelled.obs["hrca_confidence"] = np.nan
+    assert "Median confidence" not in [name for name, _, _ in summary(AnnotatedCells(labelled, "hrca"))]
 
 
 def test_the_map_has_the_places_in_equal_scale():

@@ -67,7 +67,7 @@ def novel_groups(
     if not len(members):
         return []
     groups = []
-    for group in _group_clusters(clusters.log_profiles()[members], clusters.background):
+    for group in group_clusters(clusters.log_profiles()[members], clusters.background):
         rows = members[group]
         is_member = is_novel & np.isin(open_set_scores.clusters, rows)
         label = np.bincount(codes[is_member]).argmax()
@@ -77,8 +77,20 @@ def novel_groups(
     return sorted(groups, key=lambda group: -group.n_obs)
 
 
-def _group_clusters(log_profiles: np.ndarray, background: np.ndarray) -> list[np.ndarray]:
-    """Return the indices of the clusters of each group."""
+def group_clusters(log_profiles: np.ndarray, background: np.ndarray) -> list[np.ndarray]:
+    """Group clusters that express the same genes.
+
+    Parameters
+    ----------
+    log_profiles
+        Log of the fraction of each cluster's counts by gene, shape (n_clusters, n_genes).
+    background
+        Fraction of the query's counts by gene, shape (n_genes,).
+
+    Returns
+    -------
+    The indices of the clusters of each group.
+    """
     if len(log_profiles) == 1:
         return [np.array([0])]
     used = background > 0

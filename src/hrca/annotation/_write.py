@@ -9,7 +9,7 @@ from anndata import AnnData
 from anndata.experimental import AnnCollection
 
 from hrca.data._query import Query
-from hrca.data._sources import QueryCells, open_file
+from hrca.data._sources import QueryCells, entry_keys, open_file
 
 from ._disk_space import expected_bytes
 from ._options import LabelSpace, PredictOptions
@@ -104,7 +104,7 @@ def check_replaced(adata: QueryCells, key_added: str, *, with_terms: bool = Fals
             "another `key_added`, or rename or delete that entry."
         )
     columns = [name for name in CELLXGENE_COLUMNS if name in adata.obs]
-    if with_terms and columns and CELLXGENE_KEY not in adata.uns:
+    if with_terms and columns and CELLXGENE_KEY not in entry_keys(adata)[1]:
         raise ValueError(
             "`ontology_terms` must not replace a column that HRCA has not written, but the query has "
             f"obs[{columns[0]!r}]. Rename or delete it: `adata.obs = adata.obs.rename(columns={{{columns[0]!r}: "
@@ -156,15 +156,15 @@ def check_file_entries(path: Path, key_added: str, *, with_terms: bool = False) 
 
 def _foreign_entries(adata: QueryCells, key_added: str) -> list[str]:
     """Return expressions of the entries that results would replace, if an earlier prediction has not written them."""
-    earlier = adata.uns.get(key_added, ())
-    if isinstance(earlier, Mapping | tuple) and "hrca_version" in earlier:
+    obsm_keys, uns_keys = entry_keys(adata)
+    if "hrca_version" in uns_keys.get(key_added, ()):
         return []
     columns = [key_added, *(f"{key_added}_{suffix}" for suffix in OBS_SUFFIXES)]
     tables = [f"{key_added}_{suffix}" for suffix in OBSM_SUFFIXES]
     return [
         *(f"obs[{name!r}]" for name in columns if name in adata.obs),
-        *(f"obsm[{name!r}]" for name in tables if name in adata.obsm),
-        *(f"uns[{name!r}]" for name in [key_added] if name in adata.uns),
+        *(f"obsm[{name!r}]" for name in tables if name in obsm_keys),
+        *(f"uns[{name!r}]" for name in [key_added] if name in uns_keys),
     ]
 
 

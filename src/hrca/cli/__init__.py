@@ -26,7 +26,7 @@ COMMANDS: dict[str, Any] = {
 app = typer.Typer(
     help="HRCA: cell types and their confidence for sparse spatial transcriptomics.",
     epilog="hrca annotate --help has examples. Exit codes: 0 done, 1 a fault of HRCA, 2 wrong options, 3 an input that "
-    "is missing or refused, 4 a file that cannot be read or written, 5 a missing package, 130 interrupted.",
+    "is missing or not valid, 4 a file that cannot be read or written, 5 a missing package, 130 interrupted.",
     add_completion=False,
     no_args_is_help=True,
     # a fault shows Python's own traceback, and main() shows everything else

@@ -1,4 +1,4 @@
-"""Exit codes, and errors in one or two lines: refusals of HRCA, and what the system does not allow."""
+"""Exit codes, and errors in one or two lines: those of the input, and what the system does not allow."""
 
 import dis
 import re
@@ -17,8 +17,8 @@ def usage_error(text: str) -> Exception:
     return USAGE_ERROR(text)
 
 
-# Errors by which HRCA refuses its input, where one of its own `raise` statements made them.
-REFUSALS = (ValueError, TypeError, LookupError, ImportError)
+# Errors that HRCA raises for its input, where one of its own `raise` statements made them.
+INPUT_ERRORS = (ValueError, TypeError, LookupError, ImportError)
 
 RAISE, PACKAGE = dis.opmap["RAISE_VARARGS"], __name__.partition(".")[0]
 
@@ -45,12 +45,12 @@ def exit_code(error: BaseException) -> ExitCode:
         return ExitCode.INPUT
     if isinstance(error, OSError):
         return ExitCode.FILES
-    if isinstance(error, REFUSALS) and was_raised_here(error):
+    if isinstance(error, INPUT_ERRORS) and is_raised_by_hrca(error):
         return ExitCode.MISSING_PACKAGE if isinstance(error, ImportError) else ExitCode.INPUT
     return ExitCode.FAULT
 
 
-def was_raised_here(error: BaseException) -> bool:
+def is_raised_by_hrca(error: BaseException) -> bool:
     """Return whether a `raise` statement of HRCA made an error, and not code that it called or a faulty expression."""
     traceback = error.__traceback__
     if traceback is None:

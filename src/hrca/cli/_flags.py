@@ -64,7 +64,7 @@ class Flag:
         return inspect.Parameter(self.key, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=annotation)
 
 
-def takes(*groups: tuple[Flag, ...]) -> Callable[[F], F]:
+def add_flags(*groups: tuple[Flag, ...]) -> Callable[[F], F]:
     """Return a decorator that gives a command the flags of groups, in the place of its ``**flags``.
 
     Parameters
@@ -110,7 +110,7 @@ def arguments_of(group: tuple[Flag, ...], flags: Mapping[str, Any]) -> dict[str,
     return arguments
 
 
-def changed(group: tuple[Flag, ...], flags: Mapping[str, Any]) -> list[str]:
+def changed_flags(group: tuple[Flag, ...], flags: Mapping[str, Any]) -> list[str]:
     """Return the flags of a group that have another value than their default, as a user writes them."""
     return [flag.text for flag in group if flags[flag.key] != flag.default]
 

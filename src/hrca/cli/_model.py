@@ -1,7 +1,6 @@
 """Load or train the model of a command."""
 
 import logging
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,7 @@ def device_arguments(device: str) -> tuple[str, str | int]:
     if accelerator not in ("auto", "cpu", "gpu", "mps") or (number and not (number.isdigit() and accelerator == "gpu")):
         raise ValueError(f"`device` must be auto, cpu, gpu, mps or one GPU such as cuda:1, got {device!r}.")
     if accelerator not in ("auto", "cpu") and int(number or 0) >= n_accelerators(accelerator):
-        raise ValueError(f"`device` must be one that PyTorch can use, but it finds no {device!r}. `--device cpu`.")
+        raise ValueError(f"`device` must be one that PyTorch can use, but it finds no {device!r}. Use `--device cpu`.")
     return accelerator, int(number) if number else "auto"
 
 
@@ -95,7 +94,7 @@ def make_model(
     Raises
     ------
     ValueError
-        If the reference or a query is refused.
+        If the reference or a query is not valid.
     """
     device_arguments(flags["device"])
     set_seed(flags["seed"])
@@ -199,4 +198,4 @@ def check_model_folder(folder: Path, *, overwrite: bool) -> None:
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     if is_new:
-        shutil.rmtree(folder)
+        folder.rmdir()

@@ -85,7 +85,7 @@ def plan_outputs(
     for query, name in zip(queries, names, strict=True):
         query_format = file_format(query)
         if out is None and query_format not in WRITABLE_FORMATS:
-            raise ValueError(f"The results of {str(query)!r} need a file of their own: `--out FILE.h5ad`.")
+            raise ValueError(f"The results of {str(query)!r} need a file of their own. Name it by `--out FILE.h5ad`.")
         suffix = ".zarr" if query_format in ("zarr", "spatialdata") else ".h5ad"
         store = query if out is None else _place(out, name, STORE_SUFFIXES, suffix, len(queries))
         output = Output(
@@ -105,7 +105,9 @@ def _place(given: Path, name: str, suffixes: tuple[str, ...], suffix: str, n_que
     if given.suffix not in suffixes:
         return given / f"{name}{suffix}"
     if n_queries > 1:
-        raise ValueError(f"{n_queries} queries need a folder for their results, got the file {str(given)!r}.")
+        raise ValueError(
+            f"{n_queries} queries need a folder for their results, got the file {str(given)!r}. Name a folder."
+        )
     return given
 
 

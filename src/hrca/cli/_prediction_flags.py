@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ._flags import Flag
 from ._training_flags import GENE_MAP
-from ._values import positions, text_table
+from ._values import read_positions, read_text_table
 
 PREDICTION = "Prediction"
 RUN = "The run"
@@ -60,7 +60,7 @@ PREDICT_FLAGS = (
         None,
         "File with the Cell Ontology id of each label (json, csv, tsv), for the columns of CELLxGENE.",
         PREDICTION,
-        convert=text_table,
+        convert=read_text_table,
     ),
     GENE_MAP,
     Flag(
@@ -69,7 +69,7 @@ PREDICT_FLAGS = (
         None,
         "File with the positions of the cells to label, one on each line. Without it: all cells.",
         PREDICTION,
-        convert=positions,
+        convert=read_positions,
     ),
     PREDICTION_BATCH_SIZE,
 )
@@ -89,7 +89,7 @@ TABLE = Flag(
 
 RUN_FLAGS = (
     Flag("seed", int, 0, "Seed of all random numbers.", RUN),
-    Flag("device", str, "auto", "auto, cpu, gpu, or one GPU: cuda:1.", RUN),
+    Flag("device", str, "auto", "auto, cpu, gpu, mps, or one GPU: cuda:1.", RUN),
     THREADS,
     JSON,
     QUIET,

@@ -47,7 +47,7 @@ def use_threads(threads: int | None) -> None:
 
 
 @contextlib.contextmanager
-def working(flags: Mapping[str, Any]) -> Iterator[None]:
+def redirect_output(flags: Mapping[str, Any]) -> Iterator[None]:
     """Send what is printed meanwhile to stderr, and hide the messages of other libraries.
 
     Parameters

@@ -5,32 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from anndata import AnnData
 
 from hrca import pp
-from hrca.data._formats import WRITABLE_FORMATS, file_format, table_path
-from hrca.io import read_cells
 from hrca.model._model import HRCA
 
 from ._flags import arguments_of
+from ._inputs import open_cells
 from ._model import load_model
 from ._prediction_flags import CHECK_FLAGS, EVALUATE_FLAGS
-
-
-def open_cells(path: Path, table: str | None) -> Path | AnnData:
-    """Return what HRCA reads in batches, or cells in memory for other formats.
-
-    Parameters
-    ----------
-    path
-        The file or folder.
-    table
-        Name of the table in a SpatialData, or of bins of Visium HD; None: the only one.
-    """
-    kind = file_format(path)
-    if kind == "spatialdata":
-        return table_path(path, table)
-    return path if kind in WRITABLE_FORMATS and table is None else read_cells(path, table=table)
 
 
 def check_file(path: Path, folder: Path | None, flags: Mapping[str, Any]) -> pp.ValidationReport:

@@ -9,10 +9,11 @@ from anndata import AnnData
 from hrca import pl
 from hrca.io import read_cells
 from hrca.model._model import HRCA
+from hrca.pl._cells import has_coordinates
 from hrca.reporting import report
 
 from ._flags import arguments_of
-from .report import REPORT_FLAGS
+from ._report_flags import REPORT_FLAGS
 
 
 def write_report(
@@ -46,23 +47,19 @@ def write_report(
     """
     adata = read_cells(path, table=flags["table"])
     arguments = arguments_of(REPORT_FLAGS, flags)
-    _check_columns(adata, path, arguments)
+    _check_annotation(adata, path, arguments["key_added"])
     out.parent.mkdir(parents=True, exist_ok=True)
     model = None if folder is None else HRCA.load(folder, accelerator="cpu")
     report(adata, out, model=model, **arguments)
     return [out, *([] if pictures is None else _draw(adata, pictures, arguments))]
 
 
-def _check_columns(adata: AnnData, path: Path, arguments: Mapping[str, Any]) -> None:
-    if arguments["key_added"] not in adata.uns or arguments["key_added"] not in adata.obs:
+def _check_annotation(adata: AnnData, path: Path, key: str) -> None:
+    if key not in adata.uns or key not in adata.obs:
         raise ValueError(
-            f"{str(path)!r} must have an annotation {arguments['key_added']!r}, but has none. `hrca annotate` writes "
+            f"{str(path)!r} must have an annotation {key!r}, but has none. `hrca annotate` writes "
             "one, and `key_added` names it."
         )
-    for name in ("true_labels_key", "sample_key"):
-        column = arguments[name]
-        if column is not None and column not in adata.obs:
-            raise ValueError(f"`{name}` must name a column of obs, got {column!r}; it has {list(adata.obs)}.")
 
 
 def _draw(adata: AnnData, folder: Path, arguments: Mapping[str, Any]) -> list[Path]:
@@ -70,7 +67,7 @@ def _draw(adata: AnnData, folder: Path, arguments: Mapping[str, Any]) -> list[Pa
     key, sample_key = arguments["key_added"], arguments["sample_key"]
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    if "spatial" in adata.obsm:
+    if has_coordinates(adata):
         written.append(folder / "section.png")
         places = {"sample_key": sample_key, "microns_per_unit": arguments["microns_per_unit"]}
         pl.spatial(adata, key=key, save=written[-1], **places)

@@ -9,11 +9,9 @@ import pandas as pd
 
 from hrca.data._sources import open_file, read_uns
 from hrca.model._model import HRCA
+from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
 
-from ._run_check import open_cells
-
-# A cell with at least this probability is probably of none of the labels.
-UNLIKE = 0.5
+from ._inputs import open_cells
 
 # The file by which the folder of a model is known.
 MODEL_FILE = "model.json"
@@ -65,7 +63,7 @@ def summarize_annotation(path: Path, key: str) -> dict[str, Any]:
             label: {"n_cells": int(row["size"]), "confidence": float(row["mean"])} for label, row in groups.iterrows()
         },
         "confidence": float(confidence.mean()),
-        "n_unlike": int((novel >= UNLIKE).sum()),
+        "n_novel": int((novel >= MIN_NOVEL_PROBABILITY).sum()),
         "settings": {name: value for name, value in provenance.items() if name not in ("warnings", "labels")},
         "warnings": warnings,
     }
@@ -75,7 +73,7 @@ def annotation_text(summary: Mapping[str, Any]) -> str:
     """Return the text of a summary: a line, and a table of the most frequent labels."""
     lines = [
         f"{summary['n_cells']:,} cells, {len(summary['labels'])} labels in obs[{summary['key']!r}], mean confidence "
-        f"{summary['confidence']:.2f}; {summary['n_unlike']:,} cells probably of none of the labels"
+        f"{summary['confidence']:.2f}; {summary['n_novel']:,} cells probably of none of the labels"
     ]
     if summary["n_not_predicted"]:
         lines[0] += f"; {summary['n_not_predicted']:,} cells not predicted"

@@ -4,7 +4,7 @@ from operator import not_
 from pathlib import Path
 
 from ._flags import Flag
-from ._values import hierarchy, json_object, widths
+from ._values import parse_hierarchy, parse_json_object, parse_widths
 
 REFERENCE = "The reference"
 SIZES = "Size of the model"
@@ -37,12 +37,12 @@ SETUP_FLAGS = (
         "The tree of the labels: a file with child and parent (json, csv, tsv), columns of obs from coarse to fine "
         "between commas, a separator within the labels, or an OBO file.",
         REFERENCE,
-        convert=hierarchy,
+        convert=parse_hierarchy,
     ),
     GENE_MAP,
 )
 
-# for setup_anndata, which refuses missing labels: a shell cannot fill them in
+# for setup_anndata, which raises for missing labels: a shell cannot fill them in
 ALLOW_MISSING_LABELS = Flag(
     "allow_missing_labels",
     bool,
@@ -66,7 +66,12 @@ MODEL_FLAGS = (
     Flag("n_layers", int | None, None, "Number of encoder layers.", SIZES),
     Flag("n_feedforward", int | None, None, "Width of the feed-forward network in each layer.", SIZES),
     Flag(
-        "classifier_widths", str | None, None, "Width of each stage of the classifier: 128,64.", SIZES, convert=widths
+        "classifier_widths",
+        str | None,
+        None,
+        "Width of each stage of the classifier: 128,64.",
+        SIZES,
+        convert=parse_widths,
     ),
     Flag("dropout_rate", float, 0.1, "Dropout rate in Gene-AE.", SIZES),
     Flag("classifier_dropout_rate", float, 0.5, "Dropout rate in the classifier.", SIZES),
@@ -105,7 +110,7 @@ TRAIN_FLAGS = (
         None,
         """Further arguments of the training plan as JSON: '{"lr_patience": 5}'.""",
         TRAINING,
-        convert=json_object,
+        convert=parse_json_object,
     ),
     Flag(
         "datasplitter_kwargs",
@@ -113,7 +118,7 @@ TRAIN_FLAGS = (
         None,
         "Further arguments of the data loader as JSON.",
         TRAINING,
-        convert=json_object,
+        convert=parse_json_object,
     ),
     Flag(
         "trainer_kwargs",
@@ -121,6 +126,6 @@ TRAIN_FLAGS = (
         None,
         """Further arguments of Lightning's Trainer as JSON: '{"precision": "bf16-mixed"}'.""",
         TRAINING,
-        convert=json_object,
+        convert=parse_json_object,
     ),
 )

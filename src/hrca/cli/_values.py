@@ -1,17 +1,20 @@
 """Convert what a user can write in a shell, text and names of files, into arguments of Python."""
 
-import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+# Spreadsheets begin a text file with a mark of the byte order, which this encoding skips.
+ENCODING = "utf-8-sig"
 
-def widths(text: str) -> tuple[int, ...]:
+
+def parse_widths(text: str) -> tuple[int, ...]:
     """Return numbers that are separated by commas.
 
     Examples
     --------
-    >>> widths("128,64")
+    >>> parse_widths("128,64")
     (128, 64)
     """
     try:
@@ -20,12 +23,12 @@ def widths(text: str) -> tuple[int, ...]:
         raise ValueError(f"Widths must be whole numbers between commas, such as 128,64, got {text!r}.") from error
 
 
-def json_object(text: str) -> dict[str, Any]:
+def parse_json_object(text: str) -> dict[str, Any]:
     """Return a JSON object.
 
     Examples
     --------
-    >>> json_object('{"precision": "bf16-mixed"}')
+    >>> parse_json_object('{"precision": "bf16-mixed"}')
     {'precision': 'bf16-mixed'}
     """
     try:
@@ -37,13 +40,13 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def text_table(path: Path) -> dict[str, str]:
+def read_text_table(path: Path) -> dict[str, str]:
     """Return a table of two columns of text from a JSON object, or a file whose columns a comma or a tab separates.
 
     Parameters
     ----------
     path
-        The file. A first row with the headings of the columns is not recognised as such.
+        The file, without headings of the columns.
 
     Raises
     ------
@@ -52,21 +55,25 @@ def text_table(path: Path) -> dict[str, str]:
     FileNotFoundError
         If there is no such file.
     """
+    import pandas as pd  # help answers without it
+
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
-    text = path.read_text()
-    if path.suffix == ".json":
-        try:
+    try:
+        text = path.read_text(encoding=ENCODING)
+        if path.suffix == ".json":
             return {str(key): str(value) for key, value in json.loads(text).items()}
-        except (json.JSONDecodeError, AttributeError) as error:
-            raise ValueError(f"{str(path)!r} must hold a JSON object of names, but does not: {error}.") from error
-    rows = list(csv.reader(text.splitlines(), delimiter="\t" if "\t" in text else ","))
-    if not rows or any(len(row) != 2 for row in rows):
+        separator = "\t" if "\t" in text else ","
+        table = pd.read_csv(io.StringIO(text), sep=separator, header=None, dtype=str, keep_default_na=False)
+    except (ValueError, AttributeError) as error:  # of the encoding, of JSON and of pandas
+        form = "a JSON object of names" if path.suffix == ".json" else "a table"
+        raise ValueError(f"{str(path)!r} must hold {form}, but does not: {error}.") from error
+    if table.shape[1] != 2 or (table.isna() | (table == "")).any(axis=None):
         raise ValueError(f"{str(path)!r} must have two columns, with a comma or a tab between, in each row.")
-    return {first.strip(): second.strip() for first, second in rows}
+    return dict(zip(table[0].str.strip(), table[1].str.strip(), strict=True))
 
 
-def positions(path: Path) -> list[int]:
+def read_positions(path: Path) -> list[int]:
     """Return the whole numbers in a text file, one on each line.
 
     Raises
@@ -79,12 +86,12 @@ def positions(path: Path) -> list[int]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
     try:
-        return [int(line) for line in path.read_text().split()]
+        return [int(line) for line in path.read_text(encoding=ENCODING).split()]
     except ValueError as error:
         raise ValueError(f"{str(path)!r} must have a whole number on each line, but does not: {error}.") from error
 
 
-def hierarchy(text: str) -> Any:
+def parse_hierarchy(text: str) -> Any:
     """Return a hierarchy of labels: a table of parents, columns of obs, a file of an ontology, or a separator.
 
     Parameters
@@ -93,14 +100,24 @@ def hierarchy(text: str) -> Any:
         The name of a file that ends with .json, .csv or .tsv and has child and parent, or with .obo; columns between
         commas; or a separator.
 
+    Raises
+    ------
+    ValueError
+        If a table is not of two columns, or has headings.
+    FileNotFoundError
+        If there is no such table.
+
     Examples
     --------
-    >>> hierarchy("class,subclass,type"), hierarchy("/")
+    >>> parse_hierarchy("class,subclass,type"), parse_hierarchy("/")
     (['class', 'subclass', 'type'], '/')
     """
     path = Path(text).expanduser()
     if path.suffix in (".json", ".csv", ".tsv"):
-        return text_table(path)
+        parents = read_text_table(path)
+        if parents.get("child") == "parent":
+            raise ValueError(f"{str(path)!r} must begin with a label and its parent, but has headings. Remove them.")
+        return parents
     if path.suffix == ".obo":
         return path
     return text.split(",") if "," in text.strip(",") else text

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from ._errors import usage_error
-from ._flags import Flag, changed, takes
+from ._flags import Flag, add_flags, changed_flags
 from ._prediction_flags import PREDICT_FLAGS, RUN_FLAGS, TABLE
-from ._run import show, working
+from ._run import redirect_output, show
 from ._training_flags import ALLOW_MISSING_LABELS, GENE_MAP, MODEL_FLAGS, SETUP_FLAGS, TRAIN_FLAGS
 
 EXAMPLES = """
@@ -20,20 +20,22 @@ hrca annotate output-XETG00123 --model model --out section.h5ad --csv groups.csv
 """
 
 FILES = "Files"
+SAVE_MODEL = Flag("save_model", Path | None, None, "Folder for the model that is trained.", FILES)
+MATCH_QUERY = Flag("match_query", bool, False, "Train for the genes and depths of the query.", FILES)
 ANNOTATE_FLAGS = (
     Flag("reference", Path | None, None, "Annotated cells that a model is trained on first; any format.", FILES),
     Flag("model", Path | None, None, "Folder of a trained model.", FILES),
     Flag("out", Path | None, None, "File of the results, or a folder. Without it: the files themselves.", FILES),
     Flag("csv", Path | None, None, "File of cell_id and group, for Xenium Explorer; for many queries a folder.", FILES),
-    Flag("save_model", Path | None, None, "Folder for the model that is trained.", FILES),
-    Flag("match_query", bool, False, "Train for the genes and depths of the query.", FILES),
+    SAVE_MODEL,
+    MATCH_QUERY,
     Flag("overwrite", bool, False, "Replace files that exist.", FILES),
     ALLOW_MISSING_LABELS,
     TABLE,
 )
 
 
-@takes(ANNOTATE_FLAGS, RUN_FLAGS, PREDICT_FLAGS, SETUP_FLAGS, MODEL_FLAGS, TRAIN_FLAGS)
+@add_flags(ANNOTATE_FLAGS, RUN_FLAGS, PREDICT_FLAGS, SETUP_FLAGS, MODEL_FLAGS, TRAIN_FLAGS)
 def annotate(
     queries: Annotated[
         list[Path],
@@ -45,7 +47,7 @@ def annotate(
 ) -> None:
     """Label each cell, with a confidence: by a trained model, or by one that is trained on a reference first."""
     _check(len(queries), flags)
-    with working(flags):
+    with redirect_output(flags):
         from ._run_annotate import annotate_files
         from ._summary import annotation_text
 
@@ -64,8 +66,8 @@ def _check(n_queries: int, flags: dict[str, Any]) -> None:
         raise usage_error("--reference needs --labels-key, the column of its obs with the cell types.")
     if flags["match_query"] and n_queries > 1:
         raise usage_error(f"--match-query trains for one query, but there are {n_queries}.")
-    for_training = (*SETUP_FLAGS, *MODEL_FLAGS, *TRAIN_FLAGS, *ANNOTATE_FLAGS[4:6], ALLOW_MISSING_LABELS)
+    for_training = (*SETUP_FLAGS, *MODEL_FLAGS, *TRAIN_FLAGS, SAVE_MODEL, MATCH_QUERY, ALLOW_MISSING_LABELS)
     # the table of gene names also finds the genes of queries
-    unused = changed(tuple(flag for flag in for_training if flag is not GENE_MAP), flags)
+    unused = changed_flags(tuple(flag for flag in for_training if flag is not GENE_MAP), flags)
     if flags["model"] is not None and unused:
         raise usage_error(f"--model names a trained model, for which {', '.join(unused)} would do nothing.")

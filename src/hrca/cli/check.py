@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ._flags import takes
+from ._flags import add_flags
 from ._prediction_flags import CHECK_FLAGS, JSON, TABLE, THREADS
-from ._run import show, working
+from ._run import redirect_output, show
 
 EXAMPLES = """
 hrca check section.h5ad --model model
@@ -16,7 +16,7 @@ hrca check atlas.h5ad
 """
 
 
-@takes(CHECK_FLAGS, (TABLE, THREADS, JSON))
+@add_flags(CHECK_FLAGS, (TABLE, THREADS, JSON))
 def check(
     cells: Annotated[Path, typer.Argument(help="Cells: the formats of `hrca annotate`.")],
     *,
@@ -26,7 +26,7 @@ def check(
     **flags: Any,
 ) -> None:
     """Find the raw counts and the genes of cells, and report what may give wrong labels."""
-    with working({**flags, "quiet": True}):
+    with redirect_output({**flags, "quiet": True}):
         from ._run_check import check_file
 
         report = check_file(cells, model, flags)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ._run import show, working
+from ._run import redirect_output, show
 
 EXAMPLES = """
 hrca demo
@@ -29,9 +29,10 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
 ) -> None:
     """Train on real cells that lack a type, annotate sparse cells that have it, and compare with two baselines."""
-    with working({}):
-        from . import _demo
+    with redirect_output({}):
+        from ._demo import run
+        from ._demo_pairs import pbmc68k_pair, poa_pair
 
-        pair = _demo.pbmc68k_pair(seed) if data is None else _demo.poa_pair(data)
-        result = _demo.run(pair, out, quick=quick, seed=seed)
+        pair = pbmc68k_pair(seed) if data is None else poa_pair(data)
+        result = run(pair, out, quick=quick, seed=seed)
     show({}, result.text(), as_json=False)

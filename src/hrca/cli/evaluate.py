@@ -5,16 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from ._flags import takes
+from ._flags import add_flags
 from ._prediction_flags import EVALUATE_FLAGS, RUN_FLAGS, TABLE
-from ._run import show, working
+from ._run import redirect_output, show
 
 EXAMPLES = """
 hrca evaluate labelled_section.h5ad --model model --labels-key cell_type --json > scores.json
 """
 
 
-@takes(EVALUATE_FLAGS, (TABLE,), RUN_FLAGS)
+@add_flags(EVALUATE_FLAGS, (TABLE,), RUN_FLAGS)
 def evaluate(
     cells: Annotated[Path, typer.Argument(help="Cells with known labels: the formats of `hrca annotate`.")],
     *,
@@ -23,7 +23,7 @@ def evaluate(
     **flags: Any,
 ) -> None:
     """Score a model on cells whose labels are known. Nothing is written."""
-    with working(flags):
+    with redirect_output(flags):
         from ._run_check import evaluate_file
 
         scores = evaluate_file(cells, model, labels_key, flags)

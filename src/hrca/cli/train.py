@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ._flags import Flag, takes
+from ._flags import Flag, add_flags
 from ._prediction_flags import RUN_FLAGS, TABLE
-from ._run import show, working
+from ._run import redirect_output, show
 from ._training_flags import ALLOW_MISSING_LABELS, MODEL_FLAGS, SETUP_FLAGS, TRAIN_FLAGS
 
 EXAMPLES = """
@@ -27,7 +27,7 @@ FILE_FLAGS = (
 )
 
 
-@takes(FILE_FLAGS, RUN_FLAGS, SETUP_FLAGS, MODEL_FLAGS, TRAIN_FLAGS)
+@add_flags(FILE_FLAGS, RUN_FLAGS, SETUP_FLAGS, MODEL_FLAGS, TRAIN_FLAGS)
 def train(
     reference: Annotated[Path, typer.Argument(help="Annotated cells: the formats of `hrca annotate`.")],
     *,
@@ -38,7 +38,7 @@ def train(
     **flags: Any,
 ) -> None:
     """Train a model on annotated cells, and save it."""
-    with working(flags):
+    with redirect_output(flags):
         from ._run_train import train_and_save
         from ._summary import model_text
 

@@ -11,7 +11,7 @@ from anndata import AnnData
 from hrca.typing import CountMatrix, StoredMatrix
 
 from ._row_reader import SlicedMatrix, in_memory, read_rows
-from ._sources import LazyAnnData, LazyRaw, QueryCells
+from ._sources import LazyAnnData, LazyRaw, QueryCells, entry_keys
 
 # Positions or a boolean mask, as numpy indexes by them.
 CellIndices: TypeAlias = Sequence[int] | Sequence[bool] | np.ndarray | slice
@@ -78,6 +78,7 @@ def _take_cells(adata: QueryCells, rows: np.ndarray) -> QueryCells:
     if isinstance(adata, AnnData) and not adata.isbacked:
         return adata[rows]
     x, raw = adata.X, adata.raw
+    obsm_keys, uns_keys = entry_keys(adata)
     return LazyAnnData(
         X=None if x is None else _take_rows(x, rows),
         # anndata 0.13 has X among the layers, under the name None
@@ -85,8 +86,8 @@ def _take_cells(adata: QueryCells, rows: np.ndarray) -> QueryCells:
         raw=None if raw is None else LazyRaw(_take_rows(raw.X, rows), raw.var),
         obs=adata.obs.iloc[rows],
         var=adata.var,
-        obsm=tuple(adata.obsm),
-        uns=adata.uns,
+        obsm_keys=obsm_keys,
+        uns_keys=uns_keys,
         file=adata.file if isinstance(adata, LazyAnnData) else None,
     )
 

@@ -46,8 +46,8 @@ class GeneMap:
         """Return True for each name that the table has in either column, shape (n_vars,)."""
         return normalize_gene_ids(names).isin(self.pairs.stack())
 
-    def lost(self, names: pd.Index, absent_genes: pd.Index) -> pd.Index:
-        """Return the genes that a row links to a name, although no name was matched to them: the table is ambiguous.
+    def ambiguous_targets(self, names: pd.Index, absent_genes: pd.Index) -> pd.Index:
+        """Return the genes that were not matched because their rows are ambiguous: a row links them to a name.
 
         Parameters
         ----------
@@ -103,8 +103,8 @@ class GeneMap:
             renamed = renamed.where(~is_shared, old_names)
         return pd.Index(renamed, dtype=object)
 
-    def unmapped(self, names: pd.Index) -> pd.Index:
-        """Return the names that keep theirs, although the table has others for them: more than one, or another gene's.
+    def ambiguous_names(self, names: pd.Index) -> pd.Index:
+        """Return the names that keep theirs because their rows are ambiguous: with several names, or another gene's.
 
         Parameters
         ----------

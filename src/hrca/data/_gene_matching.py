@@ -107,12 +107,12 @@ def match_genes(var: pd.DataFrame, target_genes: TargetGenes, gene_map: GeneMap 
         fractions = _covered_fractions(lookups, target_genes)
     column = max(fractions, key=lambda name: fractions[name] * (INDEX_PREFERENCE if name == VAR_NAMES else 1))
     names, lookup = columns[column], lookups[column]
-    lost: tuple[str, ...] = ()
+    ambiguous: tuple[str, ...] = ()
     if gene_map is not None:
         is_free = is_gene.copy()
         is_free[lookup.positions[lookup.present]] = False
-        lost = tuple(gene_map.lost(names[is_free], target_genes.names[~lookup.present]))
-    return GeneMatchResult(column, names, describe_ids(names), lookup, fractions[column], gene_map, lost)
+        ambiguous = tuple(gene_map.ambiguous_targets(names[is_free], target_genes.names[~lookup.present]))
+    return GeneMatchResult(column, names, describe_ids(names), lookup, fractions[column], gene_map, ambiguous)
 
 
 def own_genes(var: pd.DataFrame, gene_map: GeneMap | None = None) -> GeneMatchResult:
@@ -135,7 +135,7 @@ def own_genes(var: pd.DataFrame, gene_map: GeneMap | None = None) -> GeneMatchRe
     renamed = np.flatnonzero(names != old_names)
     matches = [KeyMatches(BY_GENE_MAP, len(renamed), old_names[row], names[row]) for row in renamed[:1]]
     lookup = GeneLookup(np.arange(len(names)), key_matches=tuple(matches), duplicated=[])
-    ambiguous = () if gene_map is None else tuple(gene_map.unmapped(old_names))
+    ambiguous = () if gene_map is None else tuple(gene_map.ambiguous_names(old_names))
     return GeneMatchResult(VAR_NAMES, names, describe_ids(names), lookup, 1.0, gene_map, ambiguous)
 
 

@@ -57,9 +57,9 @@ class LazyAnnData:
         Table of the cells.
     var
         Table of the genes.
-    obsm
+    obsm_keys
         Names of the entries of obsm.
-    uns
+    uns_keys
         Names in each entry of uns; none for an entry that is no dictionary.
     file
         File to close after all matrices have been read; None if there is none.
@@ -70,8 +70,8 @@ class LazyAnnData:
     raw: LazyRaw | None
     obs: pd.DataFrame
     var: pd.DataFrame
-    obsm: tuple[str, ...] = ()
-    uns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    obsm_keys: tuple[str, ...] = ()
+    uns_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     file: h5py.File | None = None
 
     @property
@@ -225,10 +225,25 @@ def open_file(path: Path) -> LazyAnnData:
         raw=LazyRaw(raw_x, ad.io.read_elem(root["raw/var"])) if raw_x is not None else None,
         obs=ad.io.read_elem(root["obs"]),
         var=ad.io.read_elem(root["var"]),
-        obsm=tuple(root.get("obsm", ())),
-        uns={name: _names(root["uns"][name]) for name in root.get("uns", ())},
+        obsm_keys=tuple(root.get("obsm", ())),
+        uns_keys={name: _names(root["uns"][name]) for name in root.get("uns", ())},
         file=root if isinstance(root, h5py.File) else None,
     )
+
+
+def entry_keys(adata: QueryCells) -> tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]]:
+    """Return the names of the entries of obsm, and the names in each entry of uns.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    """
+    if isinstance(adata, LazyAnnData):
+        return adata.obsm_keys, adata.uns_keys
+    return tuple(adata.obsm), {
+        name: tuple(entry) if isinstance(entry, Mapping) else () for name, entry in adata.uns.items()
+    }
 
 
 def read_uns(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What each gene contributes to the difference between two labels in the classifier: integrated gradients."""
 
 from importlib.util import find_spec
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -146,7 +147,7 @@ def _path_integral(module: HRCAModule, expression: Tensor, codes: Tensor, agains
     method, gradients = IntegratedGradients(difference), torch.zeros_like(expression)
     for start in range(0, len(expression), N_INPUTS):
         rows = slice(start, start + N_INPUTS)
-        for begin, end in zip(PATH_ENDS, PATH_ENDS[1:], strict=False):
+        for begin, end in pairwise(PATH_ENDS):
             gradients[rows] += method.attribute(
                 expression[rows] * end,
                 expression[rows] * begin,

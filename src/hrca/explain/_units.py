@@ -43,9 +43,8 @@ class Units:
         values
             Numbers of the cells, shape (n_cells, ...).
         """
-        sums = np.zeros((len(self.names), *values.shape[1:]))
-        np.add.at(sums, self.unit, values)
-        return sums / self.n_cells.reshape(-1, *(1 for _ in values.shape[1:]))
+        starts = np.cumsum(self.n_cells) - self.n_cells
+        return np.add.reduceat(values, starts, axis=0) / self.n_cells.reshape(-1, *(1 for _ in values.shape[1:]))
 
     def blocks(self, n_cells: int) -> "Iterator[tuple[slice, Units]]":
         """Divide the units into parts of some cells; a larger unit is a part of its own.

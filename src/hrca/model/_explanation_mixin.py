@@ -110,8 +110,26 @@ class ExplanationMixin(HRCABase):
         -----
         The contributions of the count likelihood are exact: each count has the log ratio of the two profiles on the
         query's platform. Those of the networks are integrated gradients :cite:p:`sundararajan2017axiomatic` from no
-        expression to the cell's, by captum. The sum of a cell is off by at most 2 %% or .01
-        nats, except in few cells where 256 steps do not suffice.
+        expression to the cell's, by captum. The sum of a cell is off by at most 2 %% or 0.01 nats, except in few cells
+        where 256 steps do not suffice.
+
+        Examples
+        --------
+        >>> import hrca
+        >>> reference = hrca.datasets.pbmc68k()
+        >>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
+        >>> model = hrca.HRCA(reference, size="laptop")
+        >>> model.train(max_epochs=1, enable_progress_bar=False)
+        >>> table = model.explain(
+        ...     reference,
+        ...     groupby="bulk_labels",
+        ...     label="CD19+ B",
+        ...     against="CD56+ NK",
+        ...     n_genes=3,
+        ...     network_genes=False,
+        ... )
+        >>> list(table[table["cells"] == "CD19+ B"]["gene"])
+        ['CD74', 'IGJ', 'IGLL5', '(other genes)', '(network)']
         """
         self._check_finetuned()
         check_labels(self.labels, {"label": label, "against": against})
@@ -180,6 +198,17 @@ class ExplanationMixin(HRCABase):
         ValueError
             If the model is not fine-tuned, has one label or no count likelihood; `against` is not one of its labels; or
             `n_genes` is below 1 or `depth` not above 0.
+
+        Examples
+        --------
+        >>> import hrca
+        >>> reference = hrca.datasets.pbmc68k()
+        >>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
+        >>> model = hrca.HRCA(reference, size="laptop")
+        >>> model.train(max_epochs=1, enable_progress_bar=False)
+        >>> markers = model.label_markers(n_genes=3)
+        >>> list(markers[markers["label"] == "CD19+ B"]["gene"])
+        ['CD74', 'HLA-DRA', 'HLA-DPB1']
         """
         self._check_finetuned()
         check_labels(self.labels, {"against": against})

@@ -120,6 +120,11 @@ def is_categorical(values: pd.Series) -> bool:
     return isinstance(values.dtype, pd.CategoricalDtype)
 
 
+def has_coordinates(adata: AnnData) -> bool:
+    """Return whether obsm has places of the cells in a section, under a name that :func:`coordinates` takes."""
+    return bool({"spatial", "X_spatial"} & set(adata.obsm))
+
+
 def coordinates(adata: AnnData, basis: str) -> np.ndarray:
     """Return the first two coordinates of each cell, shape (n_obs, 2).
 

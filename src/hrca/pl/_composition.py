@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from hrca._docs import docs
 
 from ._axes import add_label_legend, finish, legend_height, legend_width, new_axes, short_name
-from ._cells import column_title, table_of, with_categories
+from ._cells import table_of, with_categories
 from ._palette import label_colors
 
 # Inches: a bar with its gap, the bars' length, and what title and axis need.
@@ -78,7 +78,7 @@ def composition(
     fractions.plot.barh(stacked=True, ax=ax, color=colors, width=0.85, legend=False, edgecolor="white", linewidth=0.3)
     ax.invert_yaxis()
     ax.set(xlabel="Fraction of the cells", ylabel=f"{short_name(by)} (number of cells)", xlim=(0, 1))
-    ax.set_title(f"Composition by {short_name(by)}: {column_title(key, key).lower()}s", fontsize="medium")
+    ax.set_title(f"Composition by {short_name(by)}: predicted labels", fontsize="medium")
     ax.spines[["top", "right"]].set_visible(False)
     add_label_legend(ax, colors, counts.sum(), inside=inside)
     finish(ax, show=show, save=save)

@@ -17,6 +17,9 @@ from ._palette import Color, group_colors
 # Area, in points^2, of the point for the bin with the most cells.
 MAX_POINT_AREA = 150
 
+# The points of panels are smaller by this factor. Not tuned.
+PANEL_POINT_FACTOR = 1 / 4
+
 # Lines of more groups would hide each other.
 MAX_LINES = 6
 
@@ -83,7 +86,7 @@ def reliability(
     scores = metrics.calibration_table(labels, predicted, confidence, by=by, n_bins=n_bins)
     groups = dict(list(table.groupby("by", observed=True)))
     names = {group: _group_name(group, scores.loc[group]) for group in groups}
-    title = f"Are the confidences right? ({_cells(table['n_obs'].sum())})"
+    title = f"Accuracy by confidence ({_cells(table['n_obs'].sum())})"
     if ax is None and len(groups) > MAX_LINES:
         axes = new_panels(len(groups), PANEL_SIDE, PANEL_SIDE, n_columns=N_PANELS_PER_ROW, share_axes=True)
         for one, (group, bins) in zip(axes, groups.items(), strict=True):
@@ -125,7 +128,7 @@ def _draw_line(ax: Axes, bins: pd.DataFrame, color: Color, marker: str, n_most: 
     ax.plot(bins["confidence"], bins["accuracy"], color=color, linewidth=0.8, alpha=0.6)
     areas = MAX_POINT_AREA * bins["n_obs"] / n_most
     if label is None:
-        areas = areas / 4
+        areas = areas * PANEL_POINT_FACTOR
     ax.scatter(
         bins["confidence"], bins["accuracy"], s=areas, color=color, marker=marker, label=label, clip_on=False, zorder=2
     )

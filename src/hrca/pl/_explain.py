@@ -13,6 +13,9 @@ from ._axes import MIN_HEIGHT, WIDTH, add_legend, finish, new_axes, short_name
 # Inches for the bar of a gene.
 HEIGHT_PER_GENE = 0.24
 
+# Inches of title and axis.
+HEIGHT_AROUND = 1.5
+
 # Color and name of each branch. The colors are told apart by readers with any color vision (Okabe and Ito).
 BRANCHES = {
     "counts": ("#0072B2", "Count likelihood"),
@@ -72,7 +75,7 @@ def explain(
         raise ValueError(f"`n_genes` must be at least 1, got {n_genes}.")
     bars = _bars(unit, n_genes)
     if ax is None:
-        ax = new_axes(WIDTH, max(MIN_HEIGHT, 1.5 + HEIGHT_PER_GENE * len(bars)))
+        ax = new_axes(WIDTH, max(MIN_HEIGHT, HEIGHT_AROUND + HEIGHT_PER_GENE * len(bars)))
     for sign in (-1, 1):
         start = np.zeros(len(bars))
         for branch in (name for name in BRANCHES if name in bars):

@@ -1,6 +1,5 @@
 """Genes that confirm the labels."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from hrca._docs import docs
 
 from ._axes import LEGEND_FONT_SIZE, finish, short_name
 from ._cells import counts_of, table_of
+from ._expression import log_normalised, top_genes
 from ._palette import is_no_label
 
 # A dot is a mean over at most this many cells of a label, drawn at random: its error is then below 2 %.
@@ -24,9 +24,6 @@ MIN_CELLS_PER_LABEL = 10
 
 # Genes of a label, for at most this many labels: the plot then has about 45 columns at most, which can be read.
 GENES_BY_LABELS = ((15, 3), (22, 2))
-
-# Counts per cell after normalisation, as everywhere in HRCA.
-TARGET_SUM = 1e4
 
 # Inches of a row and of a column of dots, and what labels, title and legend need.
 INCHES_PER_ROW, INCHES_PER_COLUMN, HEIGHT_AROUND, WIDTH_AROUND = 0.27, 0.27, 1.6, 3.6
@@ -90,7 +87,10 @@ def markers(
     cells = _normalised_sample(table_of(adata, key), key)
     labels = list(cells.obs[key].cat.categories)
     n_genes = n_genes or next((n for limit, n in GENES_BY_LABELS if len(labels) <= limit), 1)
-    by_label = _top_genes(cells, key, n_genes) if genes is None else _present_genes(cells, genes, labels, n_genes)
+    if genes is None:
+        by_label = {label: list(scores.index) for label, scores in top_genes(cells, key, labels, n_genes).items()}
+    else:
+        by_label = _present_genes(cells, genes, labels, n_genes)
     names = list(dict.fromkeys(gene for label in labels for gene in by_label.get(label, ())))
     size = (WIDTH_AROUND + INCHES_PER_COLUMN * len(names), HEIGHT_AROUND + INCHES_PER_ROW * len(labels))
     cells.obs[key] = cells.obs[key].cat.rename_categories([short_name(label) for label in labels])
@@ -125,8 +125,6 @@ def _normalised_sample(adata: AnnData, key: str) -> AnnData:
     ValueError
         If no label has enough cells.
     """
-    import scanpy as sc
-
     counts, names = counts_of(adata, key)
     rng = np.random.default_rng(0)
     labels = adata.obs[key].astype("category")
@@ -140,30 +138,8 @@ def _normalised_sample(adata: AnnData, key: str) -> AnnData:
             f"{labels.value_counts().head().to_dict()}."
         )
     chosen = np.sort(np.concatenate(rows))
-    obs = pd.DataFrame({key: labels.iloc[chosen].cat.remove_unused_categories().to_numpy()}, index=chosen.astype(str))
-    cells = AnnData(counts[chosen], obs=obs, var=pd.DataFrame(index=names))
-    cells.X = cells.X.astype(np.float32)
-    cells.obs[key] = labels.iloc[chosen].cat.remove_unused_categories().array
-    cells.var_names_make_unique()
-    sc.pp.normalize_total(cells, target_sum=TARGET_SUM)
-    sc.pp.log1p(cells)
-    return cells
-
-
-def _top_genes(cells: AnnData, key: str, n_genes: int) -> dict[str, list[str]]:
-    """Return the genes of each label that distinguish it from the other cells."""
-    import scanpy as sc
-
-    labels = list(cells.obs[key].cat.categories)
-    if len(labels) == 1:
-        mean = pd.Series(np.asarray(cells.X.mean(axis=0)).ravel(), cells.var_names)
-        return {labels[0]: list(mean.nlargest(n_genes).index)}
-    with warnings.catch_warnings():
-        # scanpy 1.11.5 adds a column to a frame for each of many labels
-        warnings.simplefilter("ignore", pd.errors.PerformanceWarning)
-        sc.tl.rank_genes_groups(cells, key, method="t-test", n_genes=n_genes)
-    ranked = cells.uns["rank_genes_groups"]["names"]
-    return {label: list(ranked[label]) for label in labels}
+    values = labels.iloc[chosen].cat.remove_unused_categories().array
+    return log_normalised(counts[chosen], pd.DataFrame({key: values}, index=chosen.astype(str)), names)
 
 
 def _present_genes(

@@ -8,7 +8,7 @@ import pandas as pd
 from anndata import AnnData
 from matplotlib import colors as mcolors
 
-from hrca._hierarchy import WORDS_FOR_NO_LABEL
+from hrca._hierarchy import is_word_for_no_label
 from hrca.metrics._inputs import CellGroups
 
 # A name that matplotlib knows, or a hexadecimal string.
@@ -30,8 +30,8 @@ LABEL_COLORS = (
 # Of cells without a label or a value.
 NO_LABEL_COLOR = "lightgray"
 
-# Novelty up to which a cell is drawn in gray.
-LAST_ORDINARY = 0.85
+# Novelty up to which a cell is drawn in gray. Not tuned.
+MAX_GRAY_NOVELTY = 0.85
 
 # Fraction of the viridis color map in use: its lightest end is invisible on white.
 MAX_SHADE = 0.9
@@ -39,7 +39,7 @@ MAX_SHADE = 0.9
 
 def is_no_label(label: object) -> bool:
     """Return True for a word such as "Unknown", which stands for a cell without a label."""
-    return str(label).strip().lower() in WORDS_FOR_NO_LABEL
+    return is_word_for_no_label(str(label))
 
 
 def label_colors(adata: AnnData, columns: Sequence[str]) -> dict[str, Color]:
@@ -107,6 +107,6 @@ def numeric_colormap(name: str) -> mcolors.Colormap:
     if not places:
         return matplotlib.colormaps["viridis"]
     steps = [(0, NO_LABEL_COLOR), (places[0], "orangered"), (1, "#67000d")]
-    if places[0] > LAST_ORDINARY:
-        steps.insert(1, (LAST_ORDINARY, "#cdb9ae"))
+    if places[0] > MAX_GRAY_NOVELTY:
+        steps.insert(1, (MAX_GRAY_NOVELTY, "#cdb9ae"))
     return mcolors.LinearSegmentedColormap.from_list("novelty", steps)

@@ -151,7 +151,10 @@ def _new_axes(xy: np.ndarray, panels: Sequence[Panel], colors: dict[str, Color])
     """Return axes on a new pyplot figure: a row for each sample if there are several columns, with a legend's room."""
     n_columns = len(dict.fromkeys(panel.column for panel in panels))
     per_row = n_columns if n_columns > 1 else N_PANELS_PER_ROW
-    width, height = np.ptp(xy[np.isfinite(xy).all(axis=1)], axis=0)
+    # of each panel, since samples may lie side by side
+    is_finite = np.isfinite(xy).all(axis=1)
+    extents = [np.ptp(xy[panel.rows][is_finite[panel.rows]], axis=0) for panel in panels if is_finite[panel.rows].any()]
+    width, height = np.max([(0, 0), *extents], axis=0)
     n_cells = max(len(panel.rows) for panel in panels)
     longest = max(PANEL_SIDE, min(MAX_PANEL_SIDE, MAX_ROW_WIDTH / min(per_row, len(panels))))
     panel_side = np.clip(PANEL_SIDE * (n_cells / N_CELLS_OF_SIDE) ** GROWTH, PANEL_SIDE, longest)

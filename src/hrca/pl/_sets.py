@@ -22,7 +22,8 @@ from ._axes import (
 )
 from ._palette import Color, has_order, shades
 
-INCHES_PER_BAR = 0.24
+# Inches of a bar with its gap, and what title and axis need.
+INCHES_PER_BAR, HEIGHT_AROUND = 0.24, 1.2
 
 # Sets of this size and larger ones have one color: shades of more sizes cannot be told apart.
 MAX_SHOWN_SIZE = 5
@@ -80,7 +81,7 @@ def set_sizes(
     n_cells = groups.size()
     names = [f"{short_name(group)}: {means[group]:.1f} ({n_cells[group]:,})" for group in order]
     if ax is None:
-        ax = new_axes(WIDTH, max(1.2 + INCHES_PER_BAR * len(names), legend_height(len(fractions.columns))))
+        ax = new_axes(WIDTH, max(HEIGHT_AROUND + INCHES_PER_BAR * len(names), legend_height(len(fractions.columns))))
     left = np.zeros(len(names))
     for size, color in _size_colors().items():
         if size in fractions:

@@ -1,4 +1,4 @@
-"""Tables of the annotated cells: summary, labels, confusions, unlike cells, decisions."""
+"""Tables of the annotated cells: summary, labels, confusions, novel cells, decisions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,12 @@ from anndata import AnnData
 from hrca import metrics
 from hrca.pl._cells import counts_of
 from hrca.pl._palette import is_no_label
-
-# From this novel probability on, `predict` counts a cell as of none of the labels (hrca.prediction._probabilities).
-MIN_NOVEL_PROBABILITY = 0.5
+from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
 
 # A label with less confidence is more likely wrong than right.
 LOW_CONFIDENCE = 0.5
 
-# Cells whose counts are read: for depths, groups of unlike cells and a UMAP. More would not change the pictures.
+# Cells whose counts are read: for depths, groups of novel cells and a UMAP. More would not change the pictures.
 MAX_SAMPLE = 5_000
 
 
@@ -58,7 +56,7 @@ class AnnotatedCells:
         return self.adata.obs[name].to_numpy(dtype=float) if name in self.adata.obs else None
 
     @cached_property
-    def is_unlike(self) -> np.ndarray | None:
+    def is_novel(self) -> np.ndarray | None:
         """Whether a cell is probably of none of the labels, shape (n_obs,); None if this was not estimated."""
         probability = self.column("novel_probability")
         return None if probability is None else probability >= MIN_NOVEL_PROBABILITY
@@ -141,12 +139,13 @@ def summary(cells: AnnotatedCells) -> list[tuple[str, str, str]]:
         ("Labels", f"{cells.labels[~cells.labels.map(is_no_label)].nunique()}", "types that were found"),
         ("Without a label", _percent(n_without / n_obs), f"{n_without:,} cells"),
     ]
-    if confidence is not None:
-        low = float(np.nanmean(confidence < LOW_CONFIDENCE))
-        found.append(("Median confidence", f"{np.nanmedian(confidence):.2f}", f"{_percent(low)} of the cells below .5"))
-    if cells.is_unlike is not None:
-        n_unlike = int(cells.is_unlike.sum())
-        found.append(("Unlike the reference", _percent(n_unlike / n_obs), f"{n_unlike:,} cells of other types"))
+    if confidence is not None and np.isfinite(confidence).any():
+        confidence = confidence[np.isfinite(confidence)]
+        low = f"{_percent(float((confidence < LOW_CONFIDENCE).mean()))} of the predicted cells below .5"
+        found.append(("Median confidence", f"{np.median(confidence):.2f}", low))
+    if cells.is_novel is not None:
+        n_novel = int(cells.is_novel.sum())
+        found.append(("Novel", _percent(n_novel / n_obs), f"{n_novel:,} cells probably of other types"))
     if cells.known_cells is not None:
         scores = metrics.annotation_scores(cells.known_cells.true_labels, cells.known_cells.predicted)
         text = f"macro-F1 {scores['macro_f1']:.2f}, of {len(cells.known_cells.rows):,} cells"
@@ -164,22 +163,21 @@ def label_table(cells: AnnotatedCells) -> pd.DataFrame:
     """
     table = pd.DataFrame({"label": cells.labels.fillna("not predicted")})
     columns = {"n": ("label", "size")}
-    for ending in ("confidence", "set_size", "novelty"):
+    for ending in ("confidence", "set_size"):
         values = cells.column(ending)
         if values is not None:
             table[ending] = values
     table["low"] = table["confidence"] < LOW_CONFIDENCE if "confidence" in table else False
-    table["unlike"] = False if cells.is_unlike is None else cells.is_unlike
+    table["novel"] = False if cells.is_novel is None else cells.is_novel
     columns |= {name: (name, "median" if name == "confidence" else "mean") for name in table.columns[1:]}
     grouped = table.groupby("label", observed=True).agg(**columns).sort_values("n", ascending=False, kind="stable")
-    shown = pd.DataFrame({"Label": grouped.index, "Cells": grouped["n"].map("{:,}".format)})
+    shown = pd.DataFrame({"Label": grouped.index, "Cells": grouped["n"].map("{:,}".format).to_numpy()})
     shown["Of all"] = (grouped["n"] / len(table)).map(_percent).to_numpy()
-    shown["Cells"] = grouped["n"].map("{:,}".format).to_numpy()
     if "confidence" in grouped:
         shown["Median confidence"] = grouped["confidence"].map("{:.2f}".format).to_numpy()
         shown["Below .5"] = grouped["low"].map(_percent).to_numpy()
-    if cells.is_unlike is not None:
-        shown["Unlike"] = grouped["unlike"].map(_percent).to_numpy()
+    if cells.is_novel is not None:
+        shown["Novel"] = grouped["novel"].map(_percent).to_numpy()
     if "set_size" in grouped:
         shown["Mean set size"] = grouped["set_size"].map("{:.1f}".format).to_numpy()
     return shown.reset_index(drop=True)

@@ -153,8 +153,10 @@ def _means(counts: Any, rows: tuple[np.ndarray, ...]) -> tuple[list[np.ndarray |
 
 
 def _distinguishing_genes(means: list[np.ndarray | None], names: pd.Index) -> list[str]:
-    """Return the genes that tell the correct cells of the two labels apart."""
-    first, _, second = means
+    """Return the genes that tell the correct cells of the two labels apart; without these, the confused ones."""
+    first, confused, second = means
+    # no cell of a label that the reference lacks can be correct
+    first = confused if first is None else first
     if first is None or second is None:
         return []
     return [str(names[gene]) for gene in largest(log_ratio_contributions(first / SCALE, second / SCALE), N_GENES)]

@@ -8,7 +8,7 @@ import pandas as pd
 from anndata import AnnData
 from matplotlib import colors as mcolors
 
-from hrca.pl._cells import coordinates, with_categories
+from hrca.pl._cells import coordinates, has_coordinates, with_categories
 from hrca.pl._palette import label_colors
 
 from ._cells import AnnotatedCells
@@ -37,11 +37,12 @@ def explorer(cells: AnnotatedCells) -> tuple[dict[str, Any] | None, str]:
 
     Returns
     -------
-    ``names``, ``colors`` and ``counts`` of the labels; ``samples``; ``width`` and ``height`` of each sample's places;
-    and in base64 ``x`` and ``y`` (16 bits), ``label``, ``sample`` and ``confidence`` in percent (8 bits). Then a
-    sentence for each kind of cells that the map leaves out.
+    ``names``, ``colors`` and ``counts`` of the labels; ``samples``; ``sides``, width and height of each sample;
+    ``max_place``; and in base64 ``x`` and ``y`` (16 bits), ``label``, ``sample`` and ``confidence`` in
+    percent (8 bits).
+    Then a sentence for each kind of cells that the map leaves out.
     """
-    if not {"spatial", "X_spatial"} & set(cells.adata.obsm):
+    if not has_coordinates(cells.adata):
         return None, ""
     xy = coordinates(cells.adata, "spatial")
     table = with_categories(AnnData(obs=cells.adata.obs, uns=dict(cells.adata.uns)), [cells.key])
@@ -69,6 +70,7 @@ def explorer(cells: AnnotatedCells) -> tuple[dict[str, Any] | None, str]:
         "counts": [int(n) for n in labels.value_counts().reindex(names)],
         "samples": samples,
         "sides": sides,
+        "max_place": MAX_PLACE,
         "x": _text(places[:, 0].astype("<u2")),
         "y": _text(places[:, 1].astype("<u2")),
         "label": _text(labels.cat.codes.to_numpy()[rows].astype(np.uint8)),

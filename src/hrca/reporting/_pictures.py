@@ -16,6 +16,7 @@ from PIL import Image
 
 from hrca import pl
 from hrca.pl._axes import root_figure
+from hrca.pl._cells import has_coordinates
 
 from ._cells import AnnotatedCells
 
@@ -29,13 +30,14 @@ MAX_TRUE_COLOR_BYTES = 400_000
 # which a larger one is shrunk until it is small enough.
 MAX_BYTES, SHRINKING = 1_400_000, 0.85
 
-# Samples that have a section of their own; the largest of them.
+# Samples that have a section of their own; the largest of them. Not tuned: 12 panels can still be read.
 MAX_SAMPLES = 12
 
 # Groups of cells that have a row in a picture: the most frequent ones.
 MAX_ROWS = 60
 
-N_NEIGHBORS = 15
+# Neighbors of the UMAP's graph, as by default in scanpy, and principal components at most. Not tuned.
+N_NEIGHBORS, N_COMPONENTS = 15, 30
 
 
 @contextmanager
@@ -86,8 +88,8 @@ def picture(draw: Callable[[], Any]) -> Picture:
 
 def _with_few_colors(image: Image.Image) -> io.BytesIO:
     file = io.BytesIO()
-    # the default method loses colors of few pixels, such as those of a legend
-    image.quantize(256, method=Image.Quantize.MAXCOVERAGE).save(file, format="png", optimize=True)
+    # the default method loses colors of few pixels, such as those of a legend; MAXCOVERAGE takes minutes
+    image.quantize(256, method=Image.Quantize.FASTOCTREE).save(file, format="png", optimize=True)
     return file
 
 
@@ -101,7 +103,7 @@ def sections(cells: AnnotatedCells, microns_per_unit: float | None) -> list[tupl
     microns_per_unit
         Length of one unit of the coordinates in micrometers; None: see :func:`hrca.pl.spatial`.
     """
-    if not {"spatial", "X_spatial"} & set(cells.adata.obsm):
+    if not has_coordinates(cells.adata):
         return []
     adata, note = _largest_samples(cells)
     found = []
@@ -156,7 +158,9 @@ def embedding(cells: AnnotatedCells, sample: AnnData) -> tuple[Picture, str]:
             drawn.obsm["X_rep"] = np.asarray(cells.adata.obsm["X_hrca"])[cells.sample_rows]
             source = "the latent features"
         else:
-            drawn.obsm["X_rep"] = sc.pp.pca(sample.X, n_comps=min(30, *(np.array(sample.shape) - 1)), random_state=0)
+            drawn.obsm["X_rep"] = sc.pp.pca(
+                sample.X, n_comps=min(N_COMPONENTS, *(np.array(sample.shape) - 1)), random_state=0
+            )
             source = "principal components of the normalised counts"
         with warnings.catch_warnings():
             # umap-learn on the number of threads, on disconnected cells, and on few cells

@@ -14,11 +14,11 @@ from hrca.pl._markers import MIN_CELLS_PER_LABEL
 from hrca.pl._palette import is_no_label
 
 from ._cells import AnnotatedCells, decisions, label_table, summary
-from ._confusions import confusion_table
+from ._confusions import MIN_CELLS, confusion_table
 from ._explorer import explorer
 from ._model_facts import LabelProfiles, check_model, model_card, profiles_of
+from ._novel_groups import normalised_sample, novel_groups
 from ._pictures import Picture, embedding, frequent_groups, frequent_note, picture, sections
-from ._unlike import normalised_sample, unlike_groups
 
 TEMPLATE = "report.html.j2"
 
@@ -105,8 +105,9 @@ def report(
         "frequent_note": frequent_note(cells.labels),
         "sections": sections(cells, microns_per_unit),
         "umap": embedding(cells, sample),
-        "unlike": {"estimated": cells.is_unlike is not None, "groups": unlike_groups(cells, sample)},
+        "novel": {"estimated": cells.is_novel is not None, "groups": novel_groups(cells, sample)},
         "confusions": pairs,
+        "min_cells": MIN_CELLS,
         "has_reference_genes": any("fraction" in pair for pair in pairs),
         "labels_are_known": cells.known_cells is not None,
         "decisions": decisions(cells),
