@@ -30,7 +30,7 @@ def entries(obs_names: pd.Index, labels: list[str]) -> AnnDataEntries:
     predicted = pd.Categorical.from_codes(np.arange(n_obs) % len(labels), categories=[*labels, "Unknown"])
     uns = {"labels": np.array(labels), "warnings": np.array(["many words " * 30] * 3)} | {f"n{i}": i for i in range(20)}
     made = to_entries("hrca", PredictionResult(predicted, ranks, table, ranks, table > 0, ranks), uns)
-    return made.with_columns(cellxgene_columns(predicted, dict.fromkeys(labels, "CL:0000236")))
+    return made.with_cellxgene_columns(cellxgene_columns(predicted, dict.fromkeys(labels, "CL:0000236")))
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_columns_that_a_slash_tells_apart_stay_apart():
 
 def test_entries_of_some_cells_and_with_more_columns():
     entries = to_entries("key", PredictionResult(LABELS, CONFIDENCE, PROBABILITIES), {"seed": 1})
-    some = entries.with_columns({"more": LABELS}).subset(slice(1, 3))
+    some = entries.with_cellxgene_columns({"more": LABELS}).subset(slice(1, 3))
     assert list(some.obs["more"]) == ["c", "Unknown"]
     assert list(some.obs.index) == list(some.obsm["key_probabilities"].index) == ["y", "z"]
     assert some.uns == {**entries.uns, "hrca_cellxgene_columns": {"key_added": "key"}}

@@ -75,7 +75,7 @@ class AnnDataEntries:
     uns: dict[str, dict]
     stale: tuple[str, ...] = ()
 
-    def with_columns(self, columns: dict[str, pd.Categorical]) -> "AnnDataEntries":
+    def with_cellxgene_columns(self, columns: dict[str, pd.Categorical]) -> "AnnDataEntries":
         """Return the entries with the columns of CELLxGENE's schema, each of shape (n_obs,), and a record of them."""
         record = {"key_added": next(iter(self.uns))}
         return replace(self, obs=self.obs.assign(**columns), uns={**self.uns, CELLXGENE_KEY: record})

@@ -298,7 +298,7 @@ class PredictionMixin(HRCABase):
             provenance["warnings"] = np.array([*sentences, *([] if coverage is None else [coverage])], dtype=str)
             entries = to_entries(key_added, result, provenance)
             if ontology_terms is not None:
-                entries = entries.with_columns(cellxgene_columns(result.labels, ontology_terms))
+                entries = entries.with_cellxgene_columns(cellxgene_columns(result.labels, ontology_terms))
             write_result(query, entries)
         return result
 

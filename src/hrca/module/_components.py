@@ -16,8 +16,10 @@ from ._sparse_batch import InputMajorLinear
 # torch's memory-efficient attention on CUDA requires the last axis to be a multiple of 8. Otherwise torch uses a kernel
 # that stores all scores. The tokens here are scalars. They are padded with zeros, which leaves the result unchanged.
 CUDA_TOKEN_WIDTH = 8
-# Random bits that decide whether a feature is dropped: the rate is exact to 2**-16. A word of torch has four of them.
-DROPOUT_BITS = torch.int16
+# Random bits that decide whether a feature is dropped: the rate is exact to 2**-16. torch draws words, each
+# of which has the bits of several features.
+DROPOUT_BITS, RANDOM_WORD = torch.int16, torch.int64
+N_DROPOUTS_PER_WORD = RANDOM_WORD.itemsize // DROPOUT_BITS.itemsize
 N_DROPOUT_LEVELS = 2**16
 
 
@@ -98,7 +100,8 @@ class Dropout(nn.Dropout):
         if x.device.type != "cpu" or n_dropped == N_DROPOUT_LEVELS:
             return super().forward(x)
         # the lower bound is given, since torch otherwise leaves the sign bit zero
-        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
+        words = torch.empty(-(-x.numel() // N_DROPOUTS_PER_WORD), dtype=RANDOM_WORD)
+        words.random_(torch.iinfo(RANDOM_WORD).min, None)
         levels = words.view(DROPOUT_BITS)[: x.numel()].view(x.shape)
         is_kept = levels >= torch.iinfo(DROPOUT_BITS).min + n_dropped
         return x * is_kept.to(x.dtype).mul_(N_DROPOUT_LEVELS / (N_DROPOUT_LEVELS - n_dropped))

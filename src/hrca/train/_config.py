@@ -119,6 +119,11 @@ class PhaseConfig:
     epoch_cells: int | None = None
     loader_kwargs: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def has_processes(self) -> bool:
+        """Whether several processes share the batches of an epoch."""
+        return "ddp" in str(self.trainer_kwargs.get("strategy", "auto"))
+
     @classmethod
     def from_arguments(cls, name: PhaseName, arguments: Mapping[str, Any], **changes: Any) -> "PhaseConfig":
         """Collect the settings of a phase from the arguments of a training method.

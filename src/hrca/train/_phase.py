@@ -145,7 +145,7 @@ def prepare_batches(
         strategy=config.trainer_kwargs.get("strategy", "auto"),
         codes=codes,
         n_samples_per_label=config.n_samples_per_label,
-        epoch_cells=None if _has_processes(config) else config.epoch_cells,
+        epoch_cells=None if config.has_processes else config.epoch_cells,
         num_workers=config.num_workers,
         **config.loader_kwargs,
     )
@@ -236,10 +236,6 @@ def warn_if_diverged(run: PhaseRun, label_counts: np.ndarray, *, n_steps: int) -
         )
 
 
-def _has_processes(config: PhaseConfig) -> bool:
-    return "ddp" in str(config.trainer_kwargs.get("strategy", "auto"))
-
-
 def _limit_cells(split: Split, codes: np.ndarray, config: PhaseConfig) -> Split:
     """Return the cells of a phase: some of each label, and validation cells in proportion to those of an epoch."""
     train, validation = split.train, split.validation
@@ -296,7 +292,7 @@ def _trainer_defaults(config: PhaseConfig, n_validation: int, monitor: str) -> d
     if n_validation:
         # the schedule and the kept weights need the validation loss of every epoch
         defaults["check_val_every_n_epoch"] = 1
-    if config.epoch_cells is not None and _has_processes(config):
+    if config.epoch_cells is not None and config.has_processes:
         # each process has its own sampler of cells; an epoch ends after as many steps as in one process
         defaults["limit_train_batches"] = -(-config.epoch_cells // config.batch_size)
     if config.trainer_kwargs.get("early_stopping"):
