@@ -88,16 +88,16 @@ def test_train_has_two_phases_with_default_epochs():
 
 def test_default_epochs_of_a_large_reference_draw_a_fixed_number_of_cells():
     first, last = configs_for_train(arguments("train", batch_size=100), PLANS, n_obs=10**6, n_labelled=10**6)
-    assert (first.max_epochs, first.epoch_cells) == (10, 400 * 100 // 10)
-    assert (last.max_epochs, last.epoch_cells) == (10, 700 * 100 // 10)
+    assert (first.max_epochs, first.max_cells_per_epoch) == (10, 400 * 100 // 10)
+    assert (last.max_epochs, last.max_cells_per_epoch) == (10, 700 * 100 // 10)
     assert (first.max_cells_per_label, last.max_cells_per_label) == (None, MAX_CELLS_PER_LABEL)
 
 
 @pytest.mark.parametrize("given", [{"max_epochs": 3}, {"pretrain_epochs": 3}])
 def test_epochs_of_a_user_are_over_all_cells(given):
     first, last = configs_for_train(arguments("train", **given), PLANS, n_obs=10**6, n_labelled=10**6)
-    assert first.epoch_cells is None
-    assert (last.epoch_cells is None) == ("max_epochs" in given)
+    assert first.max_cells_per_epoch is None
+    assert (last.max_cells_per_epoch is None) == ("max_epochs" in given)
 
 
 def test_train_without_pretraining_has_one_phase():

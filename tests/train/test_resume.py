@@ -134,6 +134,6 @@ def test_identity_and_sizes_are_those_of_the_model(tiny_model):
 
 def test_a_default_length_does_not_continue_with_a_length_of_the_user():
     state = checkpoint("finetune", complete=False)
-    state["model_state"]["settings"]["epoch_cells"] = 8960
+    state["model_state"]["settings"]["max_cells_per_epoch"] = 8960
     with pytest.raises(ValueError, match="are of a training without `max_epochs` or `pretrain_epochs`"):
         resume("finetune", state)

@@ -230,7 +230,7 @@ def test_the_reference_of_novelty_has_the_labelled_cells():
 
 
 def test_a_part_of_many_held_out_cells_is_scored_and_all_cells_make_the_profiles(reference, monkeypatch, recorded_fits):
-    monkeypatch.setattr(_posthoc_fit, "MAX_SCORED_CELLS", 9)
+    monkeypatch.setattr(_posthoc_fit, "MAX_VALIDATION_CELLS", 9)
     model = set_up(reference)
     model.train(1, pretrain_epochs=1, train_size=0.5, **QUIET)
     assert len(model.split_.validation) > 40

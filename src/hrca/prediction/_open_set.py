@@ -231,7 +231,7 @@ def _label_fractions(clusters: QueryClusters, labels: LikelihoodLabels, factors:
     return normalize_rows(counts_by_label.numpy())
 
 
-def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, n_clusterings: int = 1) -> np.ndarray:
+def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, n_runs: int) -> np.ndarray:
     """Return the features of each cluster that tell known types from others.
 
     Parameters
@@ -244,7 +244,7 @@ def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, 
         :func:`hrca.prediction._query_clusters.mixture_misfit`.
     n_cells
         Number of cells in each cluster, shape (n_clusters,).
-    n_clusterings
+    n_runs
         Number of runs of k-means that the clusters are from.
 
     Returns
@@ -256,7 +256,7 @@ def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, 
     best, fractions = np.minimum(log_misfit[:, 0], np.log(mixed + MIN_MISFIT)), n_cells / n_cells.sum()
     order = np.argsort(best)
     quantile = np.interp(BEST_QUANTILE, fractions[order].cumsum(), best[order])
-    n_by_run = len(best) / n_clusterings
+    n_by_run = len(best) / n_runs
     base = (n_by_run * quantile + N_TYPICAL * TYPICAL_LOG_MISFIT) / (n_by_run + N_TYPICAL)
     return np.stack([best, best - base, best - np.median(log_misfit[:, 1:], axis=1)], axis=1)
 
@@ -289,7 +289,7 @@ def cluster_novel_probabilities(features: np.ndarray, n_cells: np.ndarray) -> np
     --------
     >>> misfit = np.array([[0.2, 2.0, 2.0], [2.0, 0.2, 2.0], [2.0, 2.0, 0.2], [1.5, 2.0, 2.0]])
     >>> n_cells = np.full(4, 100)
-    >>> cluster_novel_probabilities(misfit_features(misfit, misfit.min(axis=1), n_cells), n_cells).round(1)
+    >>> cluster_novel_probabilities(misfit_features(misfit, misfit.min(axis=1), n_cells, 1), n_cells).round(1)
     array([0. , 0. , 0. , 0.9])
     """
     fractions = n_cells / n_cells.sum()

@@ -53,7 +53,7 @@ class QueryClusters:
     Attributes
     ----------
     codes
-        Index of the cluster of each sampled cell in each run, shape (n_clusterings, n_cells). Clusters of all runs are
+        Index of the cluster of each sampled cell in each run, shape (n_runs, n_cells). Clusters of all runs are
         numbered together.
     n_cells
         Number of sampled cells in each cluster, shape (n_clusters,).

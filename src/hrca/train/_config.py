@@ -15,7 +15,7 @@ from scvi.train import Trainer
 
 from hrca.module._transforms import CORRUPTIONS
 
-from ._schedule import check_epochs, default_epoch_cells, default_epochs, scaled_schedule
+from ._schedule import check_epochs, default_epochs, default_max_cells_per_epoch, scaled_schedule
 from ._splitting import resolve_train_size
 from ._trainingplans import LR_SCHEDULES, SpecifiedPlan
 
@@ -94,7 +94,7 @@ class PhaseConfig:
         Maximum number of cells of a label in an epoch; None: all.
     max_cells_per_label
         Maximum number of cells of a label that train at all; None: all.
-    epoch_cells
+    max_cells_per_epoch
         Number of training cells that an epoch draws; None: all.
     loader_kwargs
         Further arguments of the data loaders.
@@ -116,7 +116,7 @@ class PhaseConfig:
     validation_size: float | None = None
     n_samples_per_label: int | None = None
     max_cells_per_label: int | None = None
-    epoch_cells: int | None = None
+    max_cells_per_epoch: int | None = None
     loader_kwargs: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -163,7 +163,7 @@ class PhaseConfig:
             validation_size=chosen["validation_size"],
             n_samples_per_label=chosen.get("n_samples_per_label"),
             max_cells_per_label=chosen.get("max_cells_per_label"),
-            epoch_cells=chosen.get("epoch_cells"),
+            max_cells_per_epoch=chosen.get("max_cells_per_epoch"),
             num_workers=loader_kwargs.pop("num_workers"),
             loader_kwargs=loader_kwargs,
             trainer_kwargs={
@@ -222,7 +222,7 @@ class PhaseConfig:
             "n_samples_per_label": self.n_samples_per_label,
             "scvi.settings.seed": scvi_settings.seed,
             "max_cells_per_label": self.max_cells_per_label,
-            "epoch_cells": self.epoch_cells,
+            "max_cells_per_epoch": self.max_cells_per_epoch,
             **self.plan_kwargs,
         }
         return {name: value for name, value in settings.items() if name not in ("lr_hold_epochs", "lr_patience")}
@@ -294,7 +294,7 @@ def configs_for_train(
     batch_size, n_cells = resolve_batch_size(arguments["batch_size"]), {"pretrain": n_obs, "finetune": n_labelled}
     defaults = {name: default_epochs(plans[name], n_cells[name], batch_size) for name in PHASES}
     # a user's own number counts epochs of all cells
-    epoch_cells = {name: default_epoch_cells(plans[name], batch_size) for name in PHASES}
+    max_cells_per_epoch = {name: default_max_cells_per_epoch(plans[name], batch_size) for name in PHASES}
     has_default = arguments["max_epochs"] is None
     if epochs is None:
         # fewer epochs than the default are for a shorter training, of both phases alike
@@ -306,8 +306,8 @@ def configs_for_train(
         changes["trainer_kwargs"] = drop_prefixed(arguments["trainer_kwargs"], FINETUNE_ONLY_KWARGS)
         changes["plan_kwargs"] = {k: v for k, v in plan_kwargs.items() if k not in FINETUNE_ONLY_PLAN}
         changes["n_samples_per_label"] = changes["max_cells_per_label"] = None
-        changes["epoch_cells"] = (
-            epoch_cells["pretrain"] if has_default and arguments["pretrain_epochs"] is None else None
+        changes["max_cells_per_epoch"] = (
+            max_cells_per_epoch["pretrain"] if has_default and arguments["pretrain_epochs"] is None else None
         )
         configs.append(PhaseConfig.from_arguments("pretrain", arguments, **changes))
     epochs, trainer_kwargs = arguments["max_epochs"], arguments["trainer_kwargs"]
@@ -322,7 +322,7 @@ def configs_for_train(
         patience = 2 * schedule["lr_patience"] + 1
         trainer_kwargs = {"early_stopping": stops_early, "early_stopping_patience": patience, **trainer_kwargs}
     changes = {**schedule, "max_epochs": epochs, "trainer_kwargs": trainer_kwargs}
-    changes["epoch_cells"] = epoch_cells["finetune"] if has_default else None
+    changes["max_cells_per_epoch"] = max_cells_per_epoch["finetune"] if has_default else None
     configs.append(PhaseConfig.from_arguments("finetune", arguments, **changes))
     for config in configs:
         config.check()

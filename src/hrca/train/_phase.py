@@ -145,7 +145,7 @@ def prepare_batches(
         strategy=config.trainer_kwargs.get("strategy", "auto"),
         codes=codes,
         n_samples_per_label=config.n_samples_per_label,
-        epoch_cells=None if config.has_processes else config.epoch_cells,
+        max_cells_per_epoch=None if config.has_processes else config.max_cells_per_epoch,
         num_workers=config.num_workers,
         **config.loader_kwargs,
     )
@@ -240,8 +240,8 @@ def _limit_cells(split: Split, codes: np.ndarray, config: PhaseConfig) -> Split:
     """Return the cells of a phase: some of each label, and validation cells in proportion to those of an epoch."""
     train, validation = split.train, split.validation
     n_validation = None
-    if config.epoch_cells is not None and len(train) > config.epoch_cells:
-        n_validation = max(round(config.epoch_cells * len(validation) / len(train)), 1)
+    if config.max_cells_per_epoch is not None and len(train) > config.max_cells_per_epoch:
+        n_validation = max(round(config.max_cells_per_epoch * len(validation) / len(train)), 1)
     if config.max_cells_per_label is not None:
         train = sample_stratified(train, codes[train], max_per_label=config.max_cells_per_label)
     if n_validation is not None:
@@ -292,9 +292,9 @@ def _trainer_defaults(config: PhaseConfig, n_validation: int, monitor: str) -> d
     if n_validation:
         # the schedule and the kept weights need the validation loss of every epoch
         defaults["check_val_every_n_epoch"] = 1
-    if config.epoch_cells is not None and config.has_processes:
+    if config.max_cells_per_epoch is not None and config.has_processes:
         # each process has its own sampler of cells; an epoch ends after as many steps as in one process
-        defaults["limit_train_batches"] = -(-config.epoch_cells // config.batch_size)
+        defaults["limit_train_batches"] = -(-config.max_cells_per_epoch // config.batch_size)
     if config.trainer_kwargs.get("early_stopping"):
         defaults["early_stopping_monitor"] = monitor
     given = {k: v for k, v in config.trainer_kwargs.items() if (k, v) != ("check_val_every_n_epoch", None)}

@@ -150,11 +150,11 @@ def _check_identity(state: Mapping[str, Any], identity: Mapping[str, Any], split
 def _check_settings(checkpoint: Mapping[str, Any], config: PhaseConfig) -> None:
     earlier, settings = checkpoint["model_state"]["settings"], config.step_settings
     differing = [name for name in settings if settings[name] != earlier.get(name)]
-    if differing == ["epoch_cells"]:
+    if differing == ["max_cells_per_epoch"]:
         raise ValueError(
             f"The checkpoints in {config.checkpoint_dir} are of a training "
-            f"{'without' if earlier.get('epoch_cells') else 'with'} `max_epochs` or `pretrain_epochs`, which decides "
-            "how many cells an epoch draws. Give the same to continue."
+            f"{'without' if earlier.get('max_cells_per_epoch') else 'with'} `max_epochs` or `pretrain_epochs`, which "
+            "decides how many cells an epoch draws. Give the same to continue."
         )
     if differing:
         name = differing[0]

@@ -37,7 +37,7 @@ def check_epochs(**epochs: int | None) -> None:
 def default_epochs(plan_cls: type[SpecifiedPlan], n_obs: int, batch_size: int) -> int:
     """Return the default number of epochs of :meth:`hrca.HRCA.train`, which makes a fixed number of optimiser steps.
 
-    A training of laptop size then takes minutes, for any number of cells: see :func:`default_epoch_cells`.
+    A training of laptop size then takes minutes, for any number of cells: see :func:`default_max_cells_per_epoch`.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def default_epochs(plan_cls: type[SpecifiedPlan], n_obs: int, batch_size: int) -
     return min(max(epochs, MIN_EPOCHS), plan_cls.specified_epochs)
 
 
-def default_epoch_cells(plan_cls: type[SpecifiedPlan], batch_size: int) -> int:
+def default_max_cells_per_epoch(plan_cls: type[SpecifiedPlan], batch_size: int) -> int:
     """Return the number of cells with which the smallest default number of epochs makes the plan's number of steps.
 
     Parameters

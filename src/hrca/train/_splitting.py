@@ -203,7 +203,7 @@ class FixedIndexSplitter(DataSplitter):
     n_samples_per_label
         Number of training cells of each label that an epoch draws, without replacement; all of a label with fewer.
         None: all cells.
-    epoch_cells
+    max_cells_per_epoch
         Number of training cells that an epoch draws, of each label its share. None: all cells.
     **loader_kwargs
         Arguments of the data loader of scvi-tools and torch.
@@ -224,17 +224,17 @@ class FixedIndexSplitter(DataSplitter):
         strategy: str = "auto",
         codes: np.ndarray | None = None,
         n_samples_per_label: int | None = None,
-        epoch_cells: int | None = None,
+        max_cells_per_epoch: int | None = None,
         **loader_kwargs: Any,
     ):
         n_obs = adata_manager.adata.n_obs
         unused = np.setdiff1d(np.arange(n_obs), np.concatenate([train_indices, validation_indices]))
-        self.cells = None
+        self.sampler = None
         n_train = len(train_indices)
         self.n_drawn = n_train
-        if codes is not None and (n_samples_per_label is not None or n_train > (epoch_cells or n_train)):
-            self.cells = LabelSampler(codes[train_indices], n_samples_per_label, epoch_cells)
-            self.n_drawn = len(self.cells)
+        if codes is not None and (n_samples_per_label is not None or n_train > (max_cells_per_epoch or n_train)):
+            self.sampler = LabelSampler(codes[train_indices], n_samples_per_label, max_cells_per_epoch)
+            self.n_drawn = len(self.sampler)
         has_tail = [n > batch_size and n % batch_size in (1, 2) for n in (self.n_drawn, n_train)]
         # scvi-tools warns of the last batch of all cells, also where an epoch draws a part of them
         options = {"drop_last": any(has_tail), **loader_kwargs}
@@ -251,9 +251,9 @@ class FixedIndexSplitter(DataSplitter):
     def train_dataloader(self) -> DataLoader:
         """Return the training batches."""
         loader = _with_csr_matrix(super().train_dataloader())
-        if self.cells is not None:
+        if self.sampler is not None:
             # scvi-tools' loader samples batches of indices, and takes no sampler of cells
-            loader.sampler.sampler = self.cells
+            loader.sampler.sampler = self.sampler
         return loader
 
     def val_dataloader(self) -> DataLoader | list:

@@ -30,7 +30,7 @@ N_PARTS = 5
 
 # Maximum number of held-out cells that are scored, of each label its share, so that the time does not grow with the
 # reference: 10 % of 20,000 cells. The fits have about ten parameters, and prediction sets use as many cells. Not tuned.
-MAX_SCORED_CELLS = 2000
+MAX_VALIDATION_CELLS = 2000
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def fit_posthoc(
     module.eval()
     train, validation = (np.intersect1d(cells, reference.labelled) for cells in (split.train, split.validation))
     if fold_scores is None:
-        validation = sample_stratified(validation, reference.codes[validation], n_drawn=MAX_SCORED_CELLS)
+        validation = sample_stratified(validation, reference.codes[validation], n_drawn=MAX_VALIDATION_CELLS)
         scores = score_held_out(module, reference, train, validation)
         parts = [validation[i::N_PARTS] for i in range(min(N_PARTS, len(validation)))]
     else:
