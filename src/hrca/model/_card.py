@@ -27,7 +27,7 @@ class ModelCard:
 
     ``str(card)`` is the text of the file, and a notebook shows the card as a page.
 
-    Attributes
+    Parameters
     ----------
     metadata
         The front matter. ``metadata["hrca"]`` has the facts about the model: ``format``, ``model_id``, ``n_obs``,

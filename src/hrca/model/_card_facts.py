@@ -32,8 +32,8 @@ CARD_DEPTH = 100
 # warning: a factor of e.
 MIN_LOG_RATIO = 1.0
 
-# With more labels, their pairs are not compared: that would take longer than a second.
-MAX_COMPARED_LABELS = 1000
+# With more labels, their pairs are not compared: with this number and 20,000 genes, that takes a second.
+MAX_COMPARED_LABELS = 500
 
 # Number of pairs of labels in each table, and the minimum fraction of a label's cells of a confusion that is listed.
 N_PAIRS, MIN_CONFUSED_FRACTION = 20, 0.01
@@ -248,9 +248,9 @@ def close_pairs(model: "HRCABase", panel: Sequence[str] | None) -> ClosePairs | 
     if count_likelihood is None or not bool(count_likelihood.is_fitted) or not 1 < n_labels <= MAX_COMPARED_LABELS:
         return None
     log_profiles = count_likelihood.log_profiles.detach().cpu().double().numpy()
-    everywhere, on_panel = (
-        divergences(normalised(profiles), slice(None)) for profiles in (log_profiles, log_profiles[:, used])
-    )
+    everywhere = on_panel = divergences(normalised(log_profiles), slice(None))
+    if not used.all():
+        on_panel = divergences(normalised(log_profiles[:, used]), slice(None))
     ones, twos = np.triu_indices(n_labels, k=1)
     labels = np.array(model.labels, dtype=object)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._card import ModelCard
-from ._card_facts import STATED, CardFacts, ClosePairs, HeldOutTables, card_facts
+from ._card_facts import MAX_COMPARED_LABELS, STATED, CardFacts, ClosePairs, HeldOutTables, card_facts
 from ._model_file import MODEL_FORMAT
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _by_depth(tables: HeldOutTables) -> str:
 def _pairs(close: ClosePairs | None) -> str:
     title = "## Labels that the genes hardly tell apart\n\n"
     if close is None:
-        return f"{title}Not computed: the model has no count likelihood, one label, or too many.\n"
+        return f"{title}Not computed: the model has no count likelihood, one label, or more than {MAX_COMPARED_LABELS:,}.\n"
     ratio = "an expected log-likelihood ratio of 1, a factor of 2.7"
     if close.n_pairs:
         found = f"{close.n_pairs:,} pair{'s' if close.n_pairs > 1 else ''} of labels need more counts than"
