@@ -209,7 +209,8 @@ def _by_depth(tables: HeldOutTables) -> str:
 def _pairs(close: ClosePairs | None) -> str:
     title = "## Labels that the genes hardly tell apart\n\n"
     if close is None:
-        return f"{title}Not computed: the model has no count likelihood, one label, or more than {MAX_COMPARED_LABELS:,}.\n"
+        most = f"more than {MAX_COMPARED_LABELS}"
+        return f"{title}Not computed: the model has no count likelihood, one label, or {most}.\n"
     ratio = "an expected log-likelihood ratio of 1, a factor of 2.7"
     if close.n_pairs:
         found = f"{close.n_pairs:,} pair{'s' if close.n_pairs > 1 else ''} of labels need more counts than"
