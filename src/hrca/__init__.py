@@ -13,7 +13,7 @@ show_messages()
 
 # __init__.pyi lists the names, for the loader and for type checkers
 _load, _, _ = lazy_loader.attach_stub(__name__, __file__)
-__all__ = ["HRCA", "SIZES", "__version__", "datasets", "hrca", "io", "metrics", "pl", "pp", "report", "tl"]
+__all__ = ["HRCA", "SIZES", "__version__", "datasets", "hrca", "io", "metrics", "models", "pl", "pp", "report", "tl"]
 
 
 def __getattr__(name: str) -> Any:

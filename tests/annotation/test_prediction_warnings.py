@@ -13,7 +13,6 @@ import hrca
 from hrca.annotation._novel_groups import novel_groups
 from hrca.annotation._options import LabelSpace
 from hrca.annotation._prediction_warnings import (
-    _divergences,
     _indistinct_labels,
     prediction_warnings,
     rejection_warning,
@@ -156,12 +155,6 @@ def test_pairs_among_many_labels_are_found_and_equal_profiles_are_none():
     labels = [str(i) for i in range(n_labels)]
     sentence = _indistinct_labels(cells, labels, log_profiles, np.arange(40) != 3)
     assert sentence.startswith("The query's genes hardly tell apart '0' and '599', '255' and '256': the genes")
-
-
-def test_divergences_are_symmetric_and_those_of_kullback_and_leibler():
-    profiles = random_profiles(5, 12)
-    expected = [[((p - q) * np.log(p / q)).sum() / 2 for q in profiles] for p in profiles]
-    np.testing.assert_allclose(_divergences(np.log(profiles), slice(1, 4)), expected[1:4], atol=1e-14)
 
 
 def test_a_query_without_counts_causes_no_warning():

@@ -1,5 +1,6 @@
 """The commands annotate, train, evaluate, check and info on tiny files."""
 
+import copy
 import json
 import shutil
 import sys
@@ -209,3 +210,24 @@ def test_threads_are_set_for_the_libraries(files, monkeypatch, capsys):
 
     assert os.environ["OMP_NUM_THREADS"] == "2"
     monkeypatch.delenv("OMP_NUM_THREADS")
+
+
+def test_info_shows_the_card_of_a_model(tiny_model, tmp_path, capsys):
+    model = copy.copy(tiny_model)
+    card = hrca.models.make_card(model, data="an atlas", license="CC0 1.0")
+    hrca.models.push(model, "lab/tiny", hub=tmp_path, card=card)
+    folder = tmp_path / "lab" / "tiny"
+    text = call(capsys, "info", folder).out
+    scores = card.facts["scores"]
+    assert "  data: an atlas\n" in text and "  license: CC0 1.0\n" in text and "  tissue: not stated\n" in text
+    assert f"{scores['n_obs']:.0f} held-out cells: accuracy {scores['accuracy']:.3f}" in text
+    assert json.loads(call(capsys, "info", folder, "--json").out)["card"]["scores"] == scores
+    (folder / "README.md").unlink()
+    shown = call(capsys, "info", folder)
+    assert "card: none" in shown.out
+    assert json.loads(call(capsys, "info", folder, "--json").out)["card"] is None
+    hrca.models.push(model, "lab/tiny", hub=tmp_path, card=card)
+    state = folder / "model.json"
+    state.write_text(state.read_text() + " ")
+    refused = call(capsys, "info", folder)
+    assert refused.code == 3 and "must have the SHA-256 that its card states" in refused.err

@@ -60,7 +60,7 @@ def test_a_loaded_model_predicts_alike_in_a_new_process_without_any_reference(ti
 
 def test_save_and_load_keep_everything(tiny_model, saved):
     loaded = hrca.HRCA.load(saved)
-    assert sorted(path.name for path in saved.iterdir()) == ["model.json", "model.safetensors"]
+    assert sorted(path.name for path in saved.iterdir()) == ["README.md", "model.json", "model.safetensors"]
     assert loaded.gene_names.equals(tiny_model.gene_names)
     assert set(loaded.history) == set(tiny_model.history)
     for name, frame in loaded.history.items():
@@ -409,5 +409,5 @@ def test_a_full_disk_leaves_the_earlier_model(tiny_model, saved, query):
                 tiny_model.save(saved, overwrite=True)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert sorted(path.name for path in saved.iterdir()) == ["model.json", "model.safetensors"]
+        assert sorted(path.name for path in saved.iterdir()) == ["README.md", "model.json", "model.safetensors"]
         np.testing.assert_array_equal(soft(hrca.HRCA.load(saved), query), expected)

@@ -5,6 +5,7 @@ import pandas as pd
 
 from hrca.prediction._probabilities import CellProbabilities
 
+from ._label_pairs import divergences, normalised
 from ._novel_groups import novel_groups
 from ._options import LabelSpace
 
@@ -155,12 +156,12 @@ def _indistinct_labels(
     cells: CellProbabilities, labels: list[str], log_profiles: np.ndarray, present: np.ndarray
 ) -> str | None:
     depth = float(np.median(cells.depth[cells.has_counts])) if cells.has_counts.any() else 0.0
-    model, panel = (_normalised(profiles) for profiles in (log_profiles, log_profiles[:, present]))
+    model, panel = (normalised(profiles) for profiles in (log_profiles, log_profiles[:, present]))
     pairs: list[tuple[int, int]] = []
     for start in range(0, len(labels), BLOCK_LABELS):
         rows = slice(start, start + BLOCK_LABELS)
-        everywhere = _divergences(model, rows)
-        on_panel = _divergences(panel, rows)
+        everywhere = divergences(model, rows)
+        on_panel = divergences(panel, rows)
         is_lost = (on_panel < MIN_DIVERGENCE_FRACTION * everywhere) & (depth * on_panel < MIN_LOG_RATIO)
         is_lost &= everywhere > MIN_DIVERGENCE
         ones, twos = np.nonzero(np.triu(is_lost, k=start + 1))
@@ -170,27 +171,3 @@ def _indistinct_labels(
     more = f" and {len(pairs) - N_NAMED} more pairs" if len(pairs) > N_NAMED else ""
     named = ", ".join(f"{labels[one]!r} and {labels[two]!r}" for one, two in pairs[:N_NAMED])
     return f"The query's genes hardly tell apart {named}{more}: the genes that do are not in the query."
-
-
-def _normalised(log_profiles: np.ndarray) -> np.ndarray:
-    return log_profiles - np.logaddexp.reduce(log_profiles, axis=1, keepdims=True)
-
-
-def _divergences(log_profiles: np.ndarray, rows: slice) -> np.ndarray:
-    """Return the symmetric Kullback-Leibler divergences of some profiles from all, in nats.
-
-    Parameters
-    ----------
-    log_profiles
-        Log of normalised profiles, shape (n_labels, n_genes).
-    rows
-        The first profiles of the pairs.
-
-    Returns
-    -------
-    Shape (number of rows, n_labels).
-    """
-    profiles = np.exp(log_profiles)
-    negative_entropy = (profiles * log_profiles).sum(axis=1)
-    crossed = profiles[rows] @ log_profiles.T + log_profiles[rows] @ profiles.T
-    return np.maximum(negative_entropy[rows, None] + negative_entropy - crossed, 0) / 2

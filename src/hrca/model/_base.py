@@ -78,6 +78,10 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         Scores of held-out cells for prediction sets; None without held-out cells.
     n_folds_
         Number of folds of a cross-fitting; None without one.
+    label_counts_
+        Number of reference cells of each label, in the order of :attr:`labels`; None before fine-tuning.
+    stated_facts_
+        What a user stated about the reference, for the card; empty if nothing.
     novelty_reference_
         Reference cells of novelty, and the summed counts that platform factors and clusters are compared with; None
         before fine-tuning.
@@ -95,6 +99,8 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
     query_match_: QueryMatch | None
     conformal_scores_: ConformalScores | None
     n_folds_: int | None
+    label_counts_: list[int] | None
+    stated_facts_: dict[str, str]
     novelty_reference_: NoveltyReference | None
     # not saved: the random numbers of the last training, which the next one continues
     _random_stream: RandomStream | None
@@ -108,6 +114,8 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         self.query_match_ = None
         self.conformal_scores_ = None
         self.n_folds_ = None
+        self.label_counts_ = None
+        self.stated_facts_ = {}
         self.novelty_reference_ = None
         # scvi-tools' attribute; a trainer would keep the cells in memory
         self.trainer = None

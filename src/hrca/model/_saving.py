@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 import pandas as pd
 from anndata import AnnData
@@ -19,6 +19,8 @@ from hrca.data._gene_map import read_gene_map
 from hrca.train._history import framed_history, plain_history
 from hrca.train._random_states import private_generators
 
+from ._card import ModelCard, write_card
+from ._card_text import build_card
 from ._model_file import (
     ADATA_FILES,
     PICKLE_FILE,
@@ -34,12 +36,19 @@ from ._model_file import (
 from ._reference_fields import in_gene_order, reference_changes
 from ._registration import weights_fingerprint
 
+if TYPE_CHECKING:
+    from ._base import HRCABase
+
 
 class SavingBase(BaseModelClass):
     """Save and load a model without a pickle."""
 
     # Attributes that are objects, and their classes. They are saved as their dictionaries.
     _state_classes: ClassVar[Mapping[str, Any]]
+
+    model_id_: str
+    is_finetuned_: bool
+    stated_facts_: dict[str, str]
 
     def save(
         self,
@@ -49,12 +58,13 @@ class SavingBase(BaseModelClass):
         save_anndata: bool = False,
         *,
         pickle: bool = False,
+        card: ModelCard | None = None,
         **anndata_write_kwargs: Any,
     ) -> None:
         """Save the model to a folder.
 
         The weights are written as ``model.safetensors``, all other values as ``model.json``. :meth:`load` executes
-        nothing of them and verifies their digest.
+        nothing of them and verifies their digest. A model that can predict also gets a card, ``README.md``.
 
         Parameters
         ----------
@@ -68,26 +78,53 @@ class SavingBase(BaseModelClass):
             If True, the reference is also written, and :meth:`load` restores the model with it.
         pickle
             If True, ``model.pt`` is also written: the pickle that scvi-tools' ``HubModel`` and ``HubMetadata`` read.
+        card
+            The card, from :func:`hrca.models.make_card`. The model keeps what it states. None: a card with what was
+            stated before.
         **anndata_write_kwargs
             Arguments of ``AnnData.write_h5ad`` for the reference, such as ``compression="gzip"``.
 
         Raises
         ------
         ValueError
-            If the folder exists and ``overwrite=True`` is not given; or the reference is to be saved, but the model was
-            loaded without, or the reference has changed since its setup.
+            If the folder exists and ``overwrite=True`` is not given; the reference is to be saved, but the model was
+            loaded without, or the reference has changed since its setup; or the card is of another model.
         TypeError
             If there are arguments for writing the reference, but it is not to be saved.
         OSError
             If a file cannot be written.
+
+        Warns
+        -----
+        UserWarning
+            If the folder has a ``README.md`` that is not the card of a model. It stays, and no card is written.
         """
         folder, prefix = Path(dir_path), prefix or ""
+        if anndata_write_kwargs and not save_anndata:
+            raise TypeError(f"{sorted(anndata_write_kwargs)} are for the reference: they need `save_anndata=True`.")
+        self._check_saving(folder, card, overwrite=overwrite, save_anndata=save_anndata)
+        if card is not None:
+            self.stated_facts_ = dict(card.facts["stated"])
+        elif self.is_finetuned_:
+            card = build_card(cast("HRCABase", self), self.stated_facts_)
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = write_adata(self.adata, folder, prefix, **anndata_write_kwargs) if save_anndata else None
+        saved = SavedModel(
+            self.module.state_dict(), self._plain_attributes(), self.get_var_names(), adata_digest=digest
+        )
+        write_model(saved, folder, prefix)
+        (folder / f"{prefix}{PICKLE_FILE}").unlink(missing_ok=True)  # of a model that is replaced
+        if pickle:
+            write_pickle(saved, folder / f"{prefix}{PICKLE_FILE}")
+        # the last one, since it lists digests of the others
+        write_card(card, folder, prefix)
+
+    def _check_saving(self, folder: Path, card: ModelCard | None, *, overwrite: bool, save_anndata: bool) -> None:
+        """Raise an error if the model cannot be saved to a folder in this way."""
         if folder.exists() and not overwrite:
             raise ValueError(
                 f"The folder {str(folder)!r} must not exist, but it does. `overwrite=True` replaces the model in it."
             )
-        if anndata_write_kwargs and not save_anndata:
-            raise TypeError(f"{sorted(anndata_write_kwargs)} are for the reference: they need `save_anndata=True`.")
         if save_anndata and self.adata is None:
             raise ValueError(
                 "The reference cannot be saved, since the model was loaded without it. `save_anndata=False` saves the"
@@ -99,15 +136,11 @@ class SavingBase(BaseModelClass):
                 "A reference that is saved with its model must be as it was at `HRCA.setup_anndata`, but it has "
                 f"{' and '.join(changes)}. Undo the change, or save the model alone: `save_anndata=False`."
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        digest = write_adata(self.adata, folder, prefix, **anndata_write_kwargs) if save_anndata else None
-        saved = SavedModel(
-            self.module.state_dict(), self._plain_attributes(), self.get_var_names(), adata_digest=digest
-        )
-        write_model(saved, folder, prefix)
-        (folder / f"{prefix}{PICKLE_FILE}").unlink(missing_ok=True)  # of a model that is replaced
-        if pickle:
-            write_pickle(saved, folder / f"{prefix}{PICKLE_FILE}")
+        if card is not None and (not self.model_id_ or card.facts.get("model_id") != self.model_id_):
+            raise ValueError(
+                f"`card` must be that of the model {self.model_id_!r}, but is that of {card.facts.get('model_id')!r}. "
+                "If the model was trained since, `hrca.models.make_card(model)` makes another."
+            )
 
     @classmethod
     def load(

@@ -238,7 +238,7 @@ class TrainingSteps(HRCABase):
             checkpoint=checkpoint,
         )
         self.module.reset_posthoc()
-        self.conformal_scores_ = self.novelty_reference_ = self.n_folds_ = None
+        self.conformal_scores_ = self.novelty_reference_ = self.n_folds_ = self.label_counts_ = None
         self._run(run)
         if config.name == "finetune":
             reference = self._reference_cells()
@@ -290,6 +290,8 @@ class TrainingSteps(HRCABase):
         self.novelty_reference_ = novelty_reference_for(self.module, reference)
         self.conformal_scores_ = fit_posthoc(self.module, reference, split, fold_scores).conformal_scores
         self.n_folds_ = None if fold_scores is None else len(fold_scores)
+        counts = np.bincount(reference.codes[reference.labelled], minlength=reference.n_labels)
+        self.label_counts_ = counts.tolist()
         self._mark_fitted(is_finetuned=True)
 
     def _copy(self) -> Self:

@@ -1,0 +1,306 @@
+"""Push models to a hub, pull them from it, and list them.
+
+A hub is Hugging Face, or a folder with a folder ``owner/name`` for each model. The card and the metadata of a shared
+model are also those that ``scvi.hub.HubModel`` opens. The other functions of scvi-tools' hub are not used:
+``HubModelCardHelper`` writes cards for some classes of scvi-tools alone, and ``pull_from_huggingface_hub`` downloads no
+weights but a pickle, which can run any program (scvi-tools 1.4.2).
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from hrca.model._card import CARD_FILE, MODEL_FILES, ModelCard, verify_files
+from hrca.model._model import HRCA
+from hrca.module._stored_state import unfinished
+
+from ._cards import make_card
+from ._places import check_name, download, hugging_face
+
+# The name that scvi-tools gives its metadata.
+SCVI_FILE = "_scvi_required_metadata.json"
+
+# All files of a shared model. The card is the last one that is written: it lists the digests of the others.
+SHARED_FILES = (*MODEL_FILES, SCVI_FILE, CARD_FILE)
+
+# What a list of models shows of the user's statements, and of the scores.
+LISTED_STATEMENTS = ("species", "tissue", "data", "license")
+LISTED_SCORES = ("accuracy", "macro_f1", "calibration_error")
+
+
+def push(
+    model: HRCA | str | Path,
+    repo_id: str,
+    *,
+    hub: str | Path | None = None,
+    card: ModelCard | None = None,
+    private: bool | None = None,
+    token: str | None = None,
+    commit_message: str | None = None,
+) -> str:
+    """Publish a model, with its card, on Hugging Face or in a local hub.
+
+    The weights, the state of the model, its card and the metadata of scvi-tools' hub are published, and replace those
+    of an earlier version. The reference is not published, nor a pickle. The state of the model holds the counts of at
+    most 2,000 cells of the reference, and the names of all of its genes and labels.
+
+    Parameters
+    ----------
+    model
+        A model that is trained on labels, or the folder of a saved one. The card of a folder is published as it is.
+    repo_id
+        The name of the model on the hub, "owner/name".
+    hub
+        Folder of a local hub; it is made if there is none. None: Hugging Face.
+    card
+        The card, from :func:`make_card`. The model keeps what it states. None: one with what was stated before.
+    private
+        Whether a new repository on Hugging Face is private; None: as its owner has set.
+    token
+        Token of Hugging Face that may write; None: that of ``hf auth login``.
+    commit_message
+        Message of the commit on Hugging Face; None: one with the version of HRCA.
+
+    Returns
+    -------
+    The address of the model: a URL, or the path of a folder.
+
+    Raises
+    ------
+    ValueError
+        If `repo_id` is not "owner/name"; the model is not trained on labels; the card is of another model; or a file of
+        the folder is not the one that its card lists.
+    TypeError
+        If `card` is given with a folder, which has its own.
+    ImportError
+        If the extra ``hub`` is not installed, which Hugging Face needs.
+    OSError
+        If Hugging Face refuses the files or cannot be reached, or a file cannot be written.
+
+    Examples
+    --------
+    >>> import hrca
+    >>> reference = hrca.datasets.pbmc68k()
+    >>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
+    >>> model = hrca.HRCA(reference, size="laptop")
+    >>> model.train(max_epochs=1, enable_progress_bar=False)
+    >>> with TemporaryDirectory() as hub:
+    ...     path = push(model, "lab/blood", hub=hub)
+    ...     sorted(file.name for file in Path(path).glob("model.*"))
+    ['model.json', 'model.safetensors']
+    """
+    check_name(repo_id)
+    if card is not None and not isinstance(model, HRCA):
+        raise TypeError(
+            "A saved model is published with the card in its folder: leave out `card`. "
+            "`model.save(folder, overwrite=True, card=card)` replaces the one in the folder."
+        )
+    with TemporaryDirectory() as temporary:
+        source = Path(temporary) / "model"
+        if isinstance(model, HRCA):
+            if card is None:
+                card = make_card(model)
+            model.save(source, card=card)
+        else:
+            verify_files(Path(model))
+            source.mkdir()
+            for name in (*MODEL_FILES, CARD_FILE):
+                shutil.copyfile(Path(model) / name, source / name)
+        _write_scvi_metadata(source)
+        if hub is not None:
+            return str(_copy_to_hub(source, Path(hub) / repo_id))
+        message = commit_message or f"Model of HRCA {version('hrca')}"
+        return _upload(source, repo_id, private=private, token=token, message=message)
+
+
+def pull(
+    repo_id: str,
+    *,
+    hub: str | Path | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+    force_download: bool = False,
+    accelerator: str = "auto",
+) -> HRCA:
+    """Get a model from Hugging Face or from a local hub, and verify its files.
+
+    Nothing of the files is executed. A model from Hugging Face stays in its cache, so that the next call needs no
+    download. The digests in the card show damaged and exchanged files. They do not show who wrote them: to get the
+    same model each time, name a commit by `revision`.
+
+    Parameters
+    ----------
+    repo_id
+        The name of the model on the hub, "owner/name".
+    hub
+        Folder of a local hub; None: Hugging Face.
+    revision
+        Branch, tag or commit on Hugging Face; None: the main branch.
+    token
+        Token of Hugging Face, for a private model; None: that of ``hf auth login``.
+    force_download
+        If True, download the files also if the cache has them.
+    accelerator
+        Kind of device, such as "cpu" or "gpu".
+
+    Returns
+    -------
+    The model, without its reference. It can predict; :func:`read_card` returns its card.
+
+    Raises
+    ------
+    ValueError
+        If `repo_id` is not "owner/name"; the files are not those that the card lists; there is no card; or the files
+        are of another version.
+    FileNotFoundError
+        If the local hub has no such model.
+    ImportError
+        If the extra ``hub`` is not installed, which Hugging Face needs.
+    OSError
+        If Hugging Face has no such model, or cannot be reached.
+
+    Examples
+    --------
+    >>> import hrca
+    >>> reference = hrca.datasets.pbmc68k()
+    >>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
+    >>> model = hrca.HRCA(reference, size="laptop")
+    >>> model.train(max_epochs=1, enable_progress_bar=False)
+    >>> with TemporaryDirectory() as hub:
+    ...     path = push(model, "lab/blood", hub=hub)
+    ...     pulled = pull("lab/blood", hub=hub)
+    >>> bool((pulled.predict(reference) == model.predict(reference)).all())
+    True
+    """
+    file_names = (*MODEL_FILES, CARD_FILE)
+    folder = download(
+        repo_id, hub, file_names=file_names, revision=revision, token=token, force_download=force_download
+    )
+    verify_files(folder)
+    return HRCA.load(folder, adata=False, accelerator=accelerator)
+
+
+def list_models(
+    author: str | None = None,
+    *,
+    hub: str | Path | None = None,
+    search: str | None = None,
+    token: str | None = None,
+) -> pd.DataFrame:
+    """List the models of HRCA on Hugging Face or in a local hub, by their cards.
+
+    Parameters
+    ----------
+    author
+        Owner of the models; None: all owners.
+    hub
+        Folder of a local hub; None: Hugging Face.
+    search
+        Text in the names of the models, in any case; None: all names.
+    token
+        Token of Hugging Face, for private models; None: that of ``hf auth login``.
+
+    Returns
+    -------
+    One row for each model, index ``repo_id``, with these columns:
+
+    - ``n_labels`` and ``n_genes``;
+    - ``n_obs``, the number of cells of the reference, missing where it is not known;
+    - ``accuracy``, ``macro_f1`` and ``calibration_error`` of held-out cells, 0 to 1, missing without them;
+    - ``species``, ``tissue``, ``data`` and ``license``, as the author stated them, or missing;
+    - ``labels``, the list of the labels.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such local hub.
+    ImportError
+        If the extra ``hub`` is not installed, which Hugging Face needs.
+    OSError
+        If Hugging Face cannot be reached.
+
+    Examples
+    --------
+    >>> with TemporaryDirectory() as hub:
+    ...     folder = Path(hub) / "lab" / "blood"
+    ...     folder.mkdir(parents=True)
+    ...     card = ModelCard({"hrca": {"n_genes": 60, "labels": {"B": 9, "T": 8}}}, "# A model")
+    ...     _ = (folder / "README.md").write_text(str(card))
+    ...     list_models(hub=hub)[["n_labels", "n_genes"]].to_dict("index")
+    {'lab/blood': {'n_labels': 2, 'n_genes': 60}}
+    """
+    found = _cards_in_hub(Path(hub)) if hub is not None else _cards_on_hugging_face(author, search, token)
+    rows = {}
+    for repo_id, facts in found:
+        is_wanted = author is None or repo_id.split("/")[0].lower() == author.lower()
+        if is_wanted and (search is None or search.lower() in repo_id.lower()):
+            rows[repo_id] = _listed(facts)
+    columns = ["n_labels", "n_genes", "n_obs", *LISTED_SCORES, *LISTED_STATEMENTS, "labels"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("repo_id").sort_index()
+    return table.astype(dict.fromkeys(columns[:3], "Int64") | dict.fromkeys(LISTED_SCORES, float))
+
+
+def _listed(facts: Mapping[str, Any]) -> list[Any]:
+    scores, stated, labels = (facts.get(name) or {} for name in ("scores", "stated", "labels"))
+    return [
+        len(labels),
+        facts.get("n_genes"),
+        facts.get("n_obs"),
+        *(scores.get(name) for name in LISTED_SCORES),
+        *(stated.get(name) for name in LISTED_STATEMENTS),
+        list(labels),
+    ]
+
+
+def _upload(folder: Path, repo_id: str, *, private: bool | None, token: str | None, message: str) -> str:
+    api = hugging_face().HfApi(token=token, library_name="hrca", library_version=version("hrca"))
+    url = api.create_repo(repo_id, private=private, exist_ok=True)
+    api.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=list(SHARED_FILES), commit_message=message)
+    return str(url)
+
+
+def _copy_to_hub(source: Path, target: Path) -> Path:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in SHARED_FILES:
+        if (source / name).is_file():
+            with unfinished(target / name) as temporary:
+                shutil.copyfile(source / name, temporary)
+    return target
+
+
+def _write_scvi_metadata(folder: Path) -> None:
+    """Write the metadata by which ``scvi.hub.HubModel`` opens the folder, where its package is installed."""
+    try:
+        from scvi.hub import HubMetadata
+    except ImportError:  # scvi-tools' hub needs huggingface_hub, and a local hub does not
+        return
+    registry = HRCA.load_registry(folder)
+    metadata = HubMetadata(
+        registry["scvi_version"], version("anndata"), registry["model_name"], model_parent_module="hrca"
+    )
+    metadata.save(str(folder / SCVI_FILE))
+
+
+def _cards_in_hub(hub: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if not hub.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(hub)!r}. `hrca.models.push(model, name, hub=...)` makes it.")
+    for path in sorted(hub.glob(f"*/*/{CARD_FILE}")):
+        try:
+            yield path.parent.relative_to(hub).as_posix(), ModelCard.read(path).facts
+        except ValueError:  # a folder of something else
+            continue
+
+
+def _cards_on_hugging_face(
+    author: str | None, search: str | None, token: str | None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    api = hugging_face().HfApi(token=token, library_name="hrca", library_version=version("hrca"))
+    for found in api.list_models(author=author, search=search, filter="hrca", cardData=True):
+        facts = None if found.card_data is None else found.card_data.to_dict().get("hrca")
+        if isinstance(facts, Mapping):
+            yield found.id, facts
