@@ -1,11 +1,16 @@
 """Sphinx configuration. `sphinx-build -W docs docs/_build` needs no internet, see inventories/README.md."""
 
+import importlib
+import inspect
 import shutil
 import sys
 from importlib.metadata import metadata
 from pathlib import Path
+from typing import Any
 
 from sphinx.ext.napoleon import NumpyDocstring
+
+import hrca
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "inventories"))
@@ -25,21 +30,22 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
+    "sphinx.ext.linkcode",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
     "sphinx_autodoc_typehints",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinxcontrib.bibtex",
 ]
 exclude_patterns = ["_build", "inventories", "jupyter_execute"]
+templates_path = ["_templates"]
 nitpicky = True
-# a protocol that stands for the model, which `hrca.tl` does not import
-nitpick_ignore = [("py:class", "hrca.tl._explain.ExplainingModel")]
 
 html_theme = "sphinx_book_theme"
 html_title = "HRCA"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {
     "repository_url": repository_url,
     "repository_branch": "main",
@@ -59,11 +65,13 @@ bibtex_reference_style = "author_year"
 intersphinx_mapping = write_inventories(HERE / "inventories" / "names.txt", HERE / "_build" / "inventories")
 
 autosummary_generate = True
+# a page of its own for a method of these would hold two lines; the networks' methods are of no use without HRCA
+autosummary_context = {"methods_of": {"hrca.pp.ValidationReport": ["sentence", "to_dict"]}}
 default_role = "literal"  # numpydoc's single backticks around a parameter
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True}
 napoleon_google_docstring = False
 napoleon_numpy_docstring = True
+napoleon_use_ivar = True  # attributes in a list, where those that are properties have pages of their own
 # types and defaults stand in the signatures alone; sphinx-autodoc-typehints brings them to the parameters' descriptions
 typehints_defaults = "braces"
 always_use_bars_union = True
@@ -82,3 +90,44 @@ def _parse_returns(self: NumpyDocstring, section: str) -> list[str]:
 
 
 NumpyDocstring._parse_returns_section = _parse_returns
+
+
+def _find_source(value: Any) -> str | None:
+    """Return the address of a function's or class's source on GitHub, or None if it is not HRCA's."""
+    package = Path(hrca.__file__).parent
+    path = Path(inspect.getfile(value))
+    if not path.is_relative_to(package):
+        return None
+    lines, first = inspect.getsourcelines(value)
+    place = path.relative_to(package).as_posix()
+    return f"{repository_url}/blob/main/src/hrca/{place}#L{first}-L{first + len(lines) - 1}"
+
+
+def _show_public_names() -> dict[type, str | None]:
+    """Give each class the name by which users import it, where Sphinx would show the module in which it is written.
+
+    Returns the address of the source of each of them, since Python would not find it by the new name.
+    """
+    sources = {}
+    for module in (hrca, hrca.hrca, hrca.pp):
+        for value in (getattr(module, name) for name in module.__all__):
+            if inspect.isclass(value):
+                sources[value] = _find_source(value)
+                value.__module__ = module.__name__
+    # `hrca.tl` may not import the model, and names a protocol in its place
+    hrca.tl.explain.__annotations__["model"] = hrca.HRCA
+    return sources
+
+
+class_sources = _show_public_names()
+
+
+def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
+    """Return the address of the source of a documented name."""
+    value = importlib.import_module(info["module"])
+    for part in info["fullname"].split("."):
+        value = inspect.getattr_static(value, part) if inspect.isclass(value) else getattr(value, part)
+    if inspect.isclass(value):
+        return class_sources[value]
+    function = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))
+    return _find_source(function) if inspect.isfunction(function) else None

@@ -138,7 +138,7 @@ def fine_tune(
     test
         Labelled cells that are annotated at each interval; they do not train.
     Gene_AE
-        The Gene-AE that :func:`pretrain` returned. Its genes are matched to those of `train` by name.
+        The Gene-AE that :func:`hrca.compat.pretrain` returned. Its genes are matched to those of `train` by name.
     save_path
         Folder for ``features.npy``, ``dictionary.npy`` (the labels), ``AE_<epoch>.pth`` and ``predictor_<epoch>.pth``
         (at each interval and at the end), ``confusion_<epoch>.csv`` and ``.png`` and ``test_scores.csv`` of the test
@@ -208,7 +208,7 @@ def fine_tune(
 
 
 def annotate(adata: AnnData, Gene_AE: GeneAE, SE_Classifier: SEClassifier) -> pd.DataFrame:
-    """Label each cell of a query with the networks that :func:`fine_tune` returned.
+    """Label each cell of a query with the networks that :func:`hrca.compat.fine_tune` returned.
 
     Parameters
     ----------

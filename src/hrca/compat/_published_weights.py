@@ -85,7 +85,7 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
 
 
 def save_published(model: HRCA, folder: str | Path, *, epoch: int = 0) -> None:
-    """Write a model as the files of the published code; :func:`load_published` reads them.
+    """Write a model as the files of the published code; :func:`hrca.compat.load_published` reads them.
 
     The files hold genes, labels and weights of both networks. They lack the count likelihood, the calibration, and the
     cells that prediction sets and novelty need. They also lack the labels' hierarchy, the number of heads, the dropout

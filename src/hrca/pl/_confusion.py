@@ -83,7 +83,7 @@ def confusion(
 
 
 def confusion_figure(labels: CellLabels, predicted: CellLabels) -> Figure:
-    """Return the plot of :func:`confusion` as a figure that pyplot does not manage, so that nothing must be closed.
+    """Return the plot of :func:`hrca.pl.confusion` as a figure outside pyplot, so that nothing must be closed.
 
     Parameters
     ----------
