@@ -3,47 +3,23 @@
 numpydoc's own hook reads the source, where a shared parameter is a placeholder. This checks what `help` shows.
 """
 
-import inspect
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 from numpydoc.validate import ERROR_MSGS, validate
 
 import hrca
 
-PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
 
-
-def module_names(module: ModuleType) -> Iterator[str]:
-    """Yield the public functions, classes and methods of a module, and of the modules that its ``__all__`` names."""
-    names = getattr(module, "__all__", None)
-    if names is None:  # all that the module defines itself
-        names = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
-    for name in names:
-        value = getattr(module, name)
-        if inspect.ismodule(value):
-            yield from module_names(value)
-        elif callable(value) and not name.startswith("_"):
-            yield f"{module.__name__}.{name}"
-            if inspect.isclass(value):
-                yield from (f"{module.__name__}.{name}.{member}" for member in class_members(value))
-
-
-def class_members(cls: type) -> Iterator[str]:
-    """Yield the public methods and properties that HRCA defines, in the class or a mixin, but none of scvi-tools."""
-    for name in dir(cls):
-        value = inspect.getattr_static(cls, name)
-        function = getattr(value, "fget", None) or getattr(value, "__func__", value)
-        if not name.startswith("_") and (getattr(function, "__module__", None) or "").startswith("hrca"):
-            yield name
+from public_names import module_names  # noqa: E402
 
 
 def chosen_checks() -> set[str]:
     """Return the checks of pyproject.toml: with "all" among them, the others are those left out, as numpydoc has it."""
-    checks = set(tomllib.loads(PYPROJECT.read_text())["tool"]["numpydoc_validation"]["checks"])
+    checks = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["numpydoc_validation"]["checks"])
     return set(ERROR_MSGS) - checks if "all" in checks else checks
 
 

@@ -56,7 +56,7 @@ _query_or_reference = f"adata{_QUERY_FORMS} None: the reference."
 
 _indices = """\
 indices
-    Positions of the cells, in any order, or a boolean mask. None: all cells."""
+    Positions of the cells, in any order, or a boolean mask of shape (n_obs,). None: all cells."""
 
 _gene_list = """\
 gene_list
@@ -171,6 +171,14 @@ _trainer_kwargs = """\
     weights of the best epoch. `check_val_every_n_epoch` is 1 by default. `simple_progress_bar` set to False shows
     Lightning's bar of the batches."""
 
+_schedule = f"{_lr_schedule}\n{_corruption}\n{_train_size}"
+
+_plateau_schedule = f"{_batch_size}\n{_lr}\n{_lr_plateau}\n{_schedule}"
+
+_training_run = f"{_device}\n{_checkpoints}\n{_num_workers}\n{_scvi_kwargs}"
+
+_whole_training_run = f"{_training_run}\n{_callbacks}\n{_trainer_kwargs}"
+
 _raises_setup = """\
 ValueError
     If there is no cell or no gene; no place, or more than one, holds raw counts; a gene name is duplicated, or the
@@ -193,7 +201,9 @@ ValueError
 TypeError
     If the query is of another type.
 FileNotFoundError
-    If there is no such file."""
+    If there is no such file.
+OSError
+    If the file is damaged."""
 
 _raises_training = """\
 ValueError
@@ -212,6 +222,11 @@ TypeError
     If a number of epochs is neither a whole number nor None, or an argument is unknown.
 KeyboardInterrupt
     If training is interrupted. The model then has the weights of a whole epoch, and is not fine-tuned."""
+
+_raises_folds = """\
+ValueError
+    If the reference has no labels, or `n_folds` is not a whole number from 2 to the number of labelled cells. With
+    `n_folds`: if the model was trained before, or the checkpoints belong to a training with other folds or without."""
 
 _plot_color = """\
 color
@@ -240,6 +255,18 @@ _plot_save = """\
 save
     Path of a picture to write, such as ``"section.png"`` or ``"section.pdf"``."""
 
+_example_model = """\
+Examples
+--------
+>>> import hrca
+>>> reference = hrca.datasets.pbmc68k()
+>>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
+>>> model = hrca.HRCA(reference, size="laptop")"""
+
+_example_trained = f"""\
+{_example_model}
+>>> model.train(max_epochs=1, enable_progress_bar=False)"""
+
 docs = DocstringProcessor(
     labels_key=_labels_key,
     unlabeled_category=_unlabeled_category,
@@ -260,25 +287,25 @@ docs = DocstringProcessor(
     prediction_batch_size=_prediction_batch_size,
     batch_size=_batch_size,
     lr=_lr,
-    lr_plateau=_lr_plateau,
-    lr_schedule=_lr_schedule,
-    corruption=_corruption,
-    train_size=_train_size,
     n_samples_per_label=_n_samples_per_label,
     max_cells_per_label=_max_cells_per_label,
     device=_device,
-    checkpoints=_checkpoints,
-    num_workers=_num_workers,
-    scvi_kwargs=_scvi_kwargs,
     callbacks=_callbacks,
     trainer_kwargs=_trainer_kwargs,
+    schedule=_schedule,
+    plateau_schedule=_plateau_schedule,
+    training_run=_training_run,
+    whole_training_run=_whole_training_run,
     raises_setup=_raises_setup,
     raises_query=_raises_query,
     raises_training=_raises_training,
+    raises_folds=_raises_folds,
     plot_color=_plot_color,
     plot_key=_plot_key,
     plot_size=_plot_size,
     plot_ax=_plot_ax,
     plot_show=_plot_show,
     plot_save=_plot_save,
+    example_model=_example_model,
+    example_trained=_example_trained,
 )

@@ -7,6 +7,8 @@ import anndata as ad
 import numpy as np
 from scipy import sparse
 
+__all__ = ["local", "pbmc68k"]
+
 # Maximum distance of a recovered count from an integer. scanpy stores float32 values, rounded to three decimals; the
 # largest distance in them is 0.112, at a count of 114. From 0.25 on the nearest integer would be ambiguous.
 MAX_INTEGER_DISTANCE = 0.25
@@ -81,6 +83,14 @@ def local(name: str, folder: str | Path | None = None) -> ad.AnnData:
     ------
     FileNotFoundError
         If no folder is named, or it has no such file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pbmc68k().write_h5ad(f"{folder}/blood.h5ad")
+    ...     local("blood", folder).shape
+    (700, 765)
     """
     folder = folder or os.environ.get("HRCA_DATA_DIR")
     if folder is None:

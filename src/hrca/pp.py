@@ -59,6 +59,8 @@ def check(
         its informative genes by weight.
     FileNotFoundError
         If there is no such file.
+    OSError
+        If the file is damaged.
 
     Examples
     --------

@@ -91,6 +91,19 @@ def pretrain(
     -----
     Section "Pre-training" of the specification. As there, all cells train, and the training loss selects the epoch.
     Training cells are thinned, the default of HRCA (docs/decisions/0001); the published code masks them.
+
+    Examples
+    --------
+    One epoch and one layer, on a few cells and genes; the progress bar is hidden.
+
+    >>> import contextlib, io, tempfile
+    >>> import hrca
+    >>> reference = hrca.datasets.pbmc68k()[:100, :100].copy()
+    >>> short = {"n_epochs": 1, "n_cpu": 0, "decay_epoch": 1, "tb_writer": False, "use_device": "cpu"}
+    >>> with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+    ...     gene_ae = hrca.hrca.pretrain(reference, folder, n_layers=1, **short)
+    >>> len(gene_ae.gene_names)
+    100
     """
     reference = _shallow_copy(train)
     HRCA.setup_anndata(reference)
@@ -186,6 +199,23 @@ def fine_tune(
     -----
     Section "Fine-tuning" of the specification. Three stages have the widths 512, 256 and 128, as there; the published
     code makes four stages of ``n_layers=3``.
+
+    Examples
+    --------
+    One epoch of small networks, on a few genes; the progress bar is hidden.
+
+    >>> import contextlib, io, tempfile
+    >>> import hrca
+    >>> reference = hrca.datasets.pbmc68k()[:, :100].copy()
+    >>> gene_ae = hrca.hrca.GeneAE(
+    ...     n_genes=100, n_hidden=32, n_latent=16, n_heads=4, n_layers=1, n_feedforward=32, dropout_rate=0.1
+    ... )
+    >>> gene_ae.gene_names = reference.var_names
+    >>> short = {"n_epochs": 1, "n_cpu": 0, "decay_epoch": 1, "tb_writer": False, "use_device": "cpu"}
+    >>> with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+    ...     networks = hrca.hrca.fine_tune(reference, reference[:50], gene_ae, folder, "bulk_labels", **short)
+    >>> len(networks[1].labels)
+    10
     """
     reference = _shallow_copy(train)
     widths = tuple(Gene_AE.sizes["n_latent"] // 2 ** (stage + 1) for stage in range(n_layers))
@@ -232,6 +262,20 @@ def annotate(adata: AnnData, Gene_AE: GeneAE, SE_Classifier: SEClassifier) -> pd
     Notes
     -----
     The published code omits cells with fewer than 80 detected genes from its result; here each cell has a row.
+
+    Examples
+    --------
+    Two networks without training, with names for genes and labels:
+
+    >>> import hrca
+    >>> query = hrca.datasets.pbmc68k()[:50, :100].copy()
+    >>> gene_ae = hrca.hrca.GeneAE(
+    ...     n_genes=100, n_hidden=32, n_latent=16, n_heads=4, n_layers=1, n_feedforward=32, dropout_rate=0.1
+    ... )
+    >>> classifier = hrca.hrca.SEClassifier(n_latent=16, n_labels=2, widths=(8, 8), dropout_rate=0.5)
+    >>> gene_ae.gene_names, classifier.labels = query.var_names, ["B", "T"]
+    >>> hrca.hrca.annotate(query, gene_ae, classifier).shape
+    (50, 2)
     """
     model = assemble_model(Gene_AE, SE_Classifier)
     query = _shallow_copy(adata)

@@ -56,8 +56,19 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
 
     Examples
     --------
-    >>> model = load_published("folder_with_weights")  # doctest: +SKIP
-    >>> model.predict(query)  # doctest: +SKIP
+    A folder that :func:`hrca.compat.save_published` writes, read again; published weights are read in the same way.
+
+    >>> import tempfile
+    >>> import hrca
+    >>> reference = hrca.datasets.pbmc68k()
+    >>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
+    >>> model = hrca.HRCA(reference, size="laptop")
+    >>> model.train(max_epochs=1, enable_progress_bar=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     hrca.hrca.save_published(model, folder)
+    ...     loaded = hrca.hrca.load_published(folder)
+    >>> loaded.predict(reference[:50]).shape
+    (50,)
     """
     folder = find_folder(folder)
     gene_names = pd.Index(read_gene_names(folder / "features.npy"))
@@ -104,6 +115,20 @@ def save_published(model: HRCA, folder: str | Path, *, epoch: int = 0) -> None:
     ------
     ValueError
         If the model is not fine-tuned, or has a single attention head: the published code skips the output layer then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import hrca
+    >>> reference = hrca.datasets.pbmc68k()
+    >>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
+    >>> model = hrca.HRCA(reference, size="laptop")
+    >>> model.train(max_epochs=1, enable_progress_bar=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     hrca.hrca.save_published(model, folder)
+    ...     loaded = hrca.hrca.load_published(folder)
+    >>> loaded.labels == model.labels
+    True
     """
     if not model.is_finetuned_:
         raise ValueError("The model must be fine-tuned before it is written: `model.train()`.")
@@ -175,6 +200,19 @@ def assemble_model(gene_ae: GeneAE, se_classifier: SEClassifier) -> HRCA:
     ------
     ValueError
         If a network has no names, or a gene name is duplicated.
+
+    Examples
+    --------
+    Two networks without training, with names for genes and labels:
+
+    >>> import hrca
+    >>> gene_ae = hrca.hrca.GeneAE(
+    ...     n_genes=100, n_hidden=32, n_latent=16, n_heads=4, n_layers=1, n_feedforward=32, dropout_rate=0.1
+    ... )
+    >>> classifier = hrca.hrca.SEClassifier(n_latent=16, n_labels=2, widths=(8, 8), dropout_rate=0.5)
+    >>> gene_ae.gene_names, classifier.labels = [f"gene{i}" for i in range(100)], ["B", "T"]
+    >>> hrca.hrca.assemble_model(gene_ae, classifier).labels
+    ['B', 'T']
     """
     gene_names = getattr(gene_ae, "gene_names", None)
     labels = getattr(se_classifier, "labels", None)

@@ -45,6 +45,13 @@ class ValidationReport:
         Number of genes without counts in the sampled cells.
     notes
         Sentences for the user; empty if there is nothing to note.
+
+    Examples
+    --------
+    >>> import hrca
+    >>> report = hrca.pp.check(hrca.datasets.pbmc68k())
+    >>> report.n_obs, report.gene_ids
+    (700, 'symbols in upper case')
     """
 
     n_obs: int
@@ -68,6 +75,12 @@ class ValidationReport:
         Returns
         -------
         Name of a field -> its value.
+
+        Examples
+        --------
+        >>> import hrca
+        >>> hrca.pp.check(hrca.datasets.pbmc68k()).to_dict()["n_vars"]
+        765
         """
         return asdict(self)
 
@@ -77,6 +90,12 @@ class ValidationReport:
         Returns
         -------
         The place of the counts, the names of the genes and the coverage of the model's genes.
+
+        Examples
+        --------
+        >>> import hrca
+        >>> hrca.pp.check(hrca.datasets.pbmc68k()).sentence()
+        '700 cells x 765 genes: counts from X, genes from var_names (symbols in upper case).'
         """
         selected = (
             f"{self.n_obs:,} cells x {self.n_vars:,} genes: counts from {self.layer}, genes from {self.gene_column}"

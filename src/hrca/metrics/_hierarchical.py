@@ -35,7 +35,7 @@ def hierarchical_scores(
 
     Returns
     -------
-    ``hierarchical_precision``, ``hierarchical_recall`` and ``hierarchical_f1``, each in [0, 1].
+    One entry for each of ``hierarchical_precision``, ``hierarchical_recall`` and ``hierarchical_f1``, in [0, 1].
 
     Raises
     ------

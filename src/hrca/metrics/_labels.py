@@ -19,7 +19,7 @@ def annotation_scores(labels: CellLabels, predicted: CellLabels) -> pd.Series:
 
     Returns
     -------
-    Five numbers, the first four in [0, 1]:
+    One entry for each of five numbers, the first four in [0, 1]:
 
     - ``accuracy``;
     - ``macro_f1``, the mean F1 of the known labels;

@@ -16,7 +16,7 @@ def risk_coverage(labels: CellLabels, predicted: CellLabels, confidence: CellSco
     predicted
         Predicted label of each cell, shape (n_obs,).
     confidence
-        A number that is higher for a more confident prediction, shape (n_obs,).
+        A number of any unit that is higher for a more confident prediction, shape (n_obs,).
 
     Returns
     -------
@@ -68,7 +68,7 @@ def risk_coverage_area(labels: CellLabels, predicted: CellLabels, confidence: Ce
     predicted
         Predicted label of each cell, shape (n_obs,).
     confidence
-        A number that is higher for a more confident prediction, shape (n_obs,).
+        A number of any unit that is higher for a more confident prediction, shape (n_obs,).
 
     Returns
     -------

@@ -10,6 +10,7 @@ from scvi import REGISTRY_KEYS
 from scvi import settings as scvi_settings
 from scvi.model.base import BaseModelClass
 
+from hrca._docs import docs
 from hrca._unsupported import missing_attribute
 from hrca.annotation._options import LabelSpace
 from hrca.data._batches import KeptBatches
@@ -137,13 +138,25 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
             raise missing_attribute(name)
 
     @property
+    @docs.dedent
     def gene_names(self) -> pd.Index:
-        """The model's genes in its order, shape (n_genes,)."""
+        """The model's genes in its order, shape (n_genes,).
+
+        %(example_model)s
+        >>> model.gene_names[:2].tolist()
+        ['HES4', 'TNFRSF4']
+        """
         return pd.Index(self.get_state_registry(REGISTRY_KEYS.X_KEY)["column_names"])
 
     @property
+    @docs.dedent
     def labels(self) -> list[str]:
-        """The labels in the order of the probabilities; empty for a reference without labels."""
+        """The labels in the order of the probabilities; empty for a reference without labels.
+
+        %(example_model)s
+        >>> model.labels[:2]
+        ['CD4+/CD25 T Reg', 'CD4+/CD45RA+/CD25- Naive T']
+        """
         if REGISTRY_KEYS.LABELS_KEY not in self.registry["field_registries"]:
             return []
         mapping = self.get_state_registry(REGISTRY_KEYS.LABELS_KEY)["categorical_mapping"]
@@ -151,13 +164,29 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         return [str(label) for label in mapping[:-1]]
 
     @property
+    @docs.dedent
     def unlabeled_category(self) -> str:
-        """The label of reference cells without a known type, and of query cells without counts."""
+        """The label of reference cells without a known type, and of query cells without counts.
+
+        %(example_model)s
+        >>> model.unlabeled_category
+        'Unknown'
+        """
         return self.registry["setup_args"]["unlabeled_category"]
 
     @property
     def labels_hierarchy(self) -> dict[str, str]:
-        """The parent of each label and ancestor that has one; empty without a hierarchy."""
+        """The parent of each label and ancestor that has one; empty without a hierarchy.
+
+        Examples
+        --------
+        >>> import hrca
+        >>> reference = hrca.datasets.pbmc68k()
+        >>> parents = {"CD8+ Cytotoxic T": "T", "CD4+/CD25 T Reg": "T"}
+        >>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels", labels_hierarchy=parents)
+        >>> hrca.HRCA(reference, size="laptop").labels_hierarchy
+        {'CD4+/CD25 T Reg': 'T', 'CD8+ Cytotoxic T': 'T'}
+        """
         return dict(self.registry["setup_args"].get("labels_hierarchy") or {})
 
     def _label_space(self) -> LabelSpace:
@@ -233,6 +262,7 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
             settings,
         )
 
+    @docs.dedent
     def view_anndata_setup(self, adata: AnnData | MuData | None = None, hide_state_registries: bool = False) -> None:
         """Print the setup of the reference.
 
@@ -247,6 +277,10 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         ------
         ValueError
             If the model was loaded without its reference, or `adata` was not set up.
+
+        %(example_model)s
+        >>> model.view_anndata_setup(hide_state_registries=True)  # doctest: +ELLIPSIS
+        Anndata setup with scvi-tools version ...
         """
         prepare_view()
         if adata is None and self.adata is None:

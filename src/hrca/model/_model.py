@@ -187,6 +187,14 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin, ExplanationMixin
         Raises
         ------
         %(raises_setup)s
+
+        Examples
+        --------
+        >>> import hrca
+        >>> reference = hrca.datasets.pbmc68k()
+        >>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
+        >>> len(hrca.HRCA(reference, size="laptop").labels)
+        10
         """
         check_setup_arguments("setup_anndata", kwargs)
         check_reference_type(adata)
@@ -249,6 +257,15 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin, ExplanationMixin
         %(raises_setup)s
         ValueError
             If there is no such modality.
+
+        Examples
+        --------
+        >>> import hrca
+        >>> from mudata import MuData
+        >>> reference = MuData({"rna": hrca.datasets.pbmc68k()})
+        >>> hrca.HRCA.setup_mudata(reference, labels_key="bulk_labels")
+        >>> len(hrca.HRCA(reference, size="laptop").labels)
+        10
         """
         check_setup_arguments("setup_mudata", kwargs)
         if not isinstance(mdata, MuData):
@@ -315,7 +332,7 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin, ExplanationMixin
         %(count_likelihood)s
         %(labels_hierarchy)s
         gene_map
-            Table of other names of the genes, see :meth:`setup_anndata`. None: that of `pretrained`, if it has one and
+            Table of two names of each gene, see :meth:`setup_anndata`. None: that of `pretrained`, if it has one and
             names genes of `adata`.
 
         Returns
@@ -327,6 +344,13 @@ class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin, ExplanationMixin
         %(raises_setup)s
         ValueError
             If the model is not trained, or no gene is shared.
+
+        %(example_model)s
+        >>> model.pretrain(1, enable_progress_bar=False)
+        >>> other = hrca.datasets.pbmc68k()[:, :500].copy()
+        >>> new = hrca.HRCA.from_pretrained(model, other, labels_key="bulk_labels")
+        >>> len(new.gene_names)
+        500
         """
         check_reference_type(adata)
         model = cls.load(pretrained, adata=False) if isinstance(pretrained, str | Path) else pretrained

@@ -155,6 +155,14 @@ class PredictionMixin(HRCABase):
         -----
         In the columns of ``obsm``, "|" replaces "/": h5ad and zarr files cannot hold a name with a slash. With more
         than 4,000 labels, or if cells are named by numbers, entries of ``obsm`` are arrays (docs/decisions/0002).
+
+        %(example_trained)s
+        >>> query = reference[:50].copy()
+        >>> labels = model.predict(query, coverage=0.9)
+        >>> query.obs[["hrca", "hrca_confidence", "hrca_novelty", "hrca_set_size"]].shape
+        (50, 4)
+        >>> model.predict(query, soft=True, key_added=None).shape
+        (50, 10)
         """
         options = PredictOptions(level, min_confidence, novelty_fpr, coverage, class_conditional, reweight_to_query)
         self._check_options(options, ontology_terms, writes_results=key_added is not None)
@@ -222,15 +230,20 @@ class PredictionMixin(HRCABase):
 
         Returns
         -------
-        Over the ``n_obs`` cells whose label the model knows: the scores of :func:`hrca.metrics.annotation_scores`,
-        ``calibration_error``, ``risk_coverage_area`` and, with a hierarchy of labels, ``hierarchical_f1``. And
-        ``n_unseen``, the number of cells whose label the reference lacks; they are not scored.
+        One entry for each score, over the ``n_obs`` cells whose label the model knows: those of
+        :func:`hrca.metrics.annotation_scores`, ``calibration_error``, ``risk_coverage_area`` and, with a hierarchy of
+        labels, ``hierarchical_f1``. And ``n_unseen``, the number of cells whose label the reference lacks; they are not
+        scored.
 
         Raises
         ------
         %(raises_query)s
         ValueError
             If the model is not fine-tuned, there is no such column, or the model knows none of its labels.
+
+        %(example_trained)s
+        >>> int(model.evaluate(reference[:200], "bulk_labels")["n_obs"])
+        200
         """
         self._check_finetuned()
         query = self._open_query(adata, layer)

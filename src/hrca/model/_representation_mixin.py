@@ -52,6 +52,10 @@ class RepresentationMixin(HRCABase):
         %(raises_query)s
         ValueError
             If no phase has been trained.
+
+        %(example_trained)s
+        >>> model.get_latent_representation(reference[:50]).shape
+        (50, 128)
         """
         self._check_pretrained()
         query = self._open_query(adata, layer, indices=indices)
@@ -83,7 +87,7 @@ class RepresentationMixin(HRCABase):
         %(indices)s
         %(gene_list)s
         library_size
-            Sum of a cell over all genes of the model. 1: frequencies.
+            Sum of a cell over all genes of the model: 1 for frequencies, 1e4 for counts per 10,000.
         n_samples
             Number of samples, whose mean is returned. The reconstruction is not random, so each sample is the same.
         return_numpy
@@ -102,6 +106,10 @@ class RepresentationMixin(HRCABase):
         ValueError
             If no phase has been trained; a gene is not one of the model's; or `library_size` is not a number above 0,
             such as "latent", or `n_samples` is below 1.
+
+        %(example_trained)s
+        >>> model.get_normalized_expression(reference[:50], gene_list=["CD3D", "CD79A"]).shape
+        (50, 2)
         """
         if isinstance(library_size, str) or not 0 < library_size < float("inf") or n_samples < 1:
             raise ValueError(
@@ -146,6 +154,10 @@ class RepresentationMixin(HRCABase):
         %(raises_query)s
         ValueError
             If no phase has been trained, or a gene is not one of the model's.
+
+        %(example_trained)s
+        >>> model.get_reconstruction(reference[:50], gene_list=["CD3D", "CD79A"]).shape
+        (50, 2)
         """
         positions = self._gene_positions(gene_list)
         return self._expression(

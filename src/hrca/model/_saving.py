@@ -15,6 +15,7 @@ from scvi.data import AnnDataManager
 from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
 
+from hrca._docs import docs
 from hrca.data._gene_map import read_gene_map
 from hrca.train._history import framed_history, plain_history
 from hrca.train._random_states import private_generators
@@ -50,6 +51,7 @@ class SavingBase(BaseModelClass):
     is_finetuned_: bool
     stated_facts_: dict[str, str]
 
+    @docs.dedent
     def save(
         self,
         dir_path: str | Path,
@@ -98,6 +100,14 @@ class SavingBase(BaseModelClass):
         -----
         UserWarning
             If the folder has a ``README.md`` that is not the card of a model. It stays, and no card is written.
+
+        %(example_trained)s
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model")
+        ...     loaded = hrca.HRCA.load(f"{folder}/model")
+        >>> loaded.predict(reference).equals(model.predict(reference))
+        True
         """
         folder, prefix = Path(dir_path), prefix or ""
         if anndata_write_kwargs and not save_anndata:
@@ -143,6 +153,7 @@ class SavingBase(BaseModelClass):
             )
 
     @classmethod
+    @docs.dedent
     def load(
         cls,
         dir_path: str | Path,
@@ -189,6 +200,14 @@ class SavingBase(BaseModelClass):
         -----
         UserWarning
             If the reference was saved with the model, but its file is not there.
+
+        %(example_trained)s
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model")
+        ...     loaded = hrca.HRCA.load(f"{folder}/model")
+        >>> loaded.labels == model.labels
+        True
         """
         folder, prefix = Path(dir_path), prefix or ""
         _check_reference_argument(adata)
@@ -269,6 +288,7 @@ class SavingBase(BaseModelClass):
                 setattr(self, name, value)
 
     @staticmethod
+    @docs.dedent
     def load_registry(dir_path: str | Path, prefix: str | None = None) -> dict[str, Any]:
         """Return the registry that scvi-tools made of the reference of a saved model.
 
@@ -287,10 +307,19 @@ class SavingBase(BaseModelClass):
         ------
         ValueError
             If the folder has no model, or its files are damaged or of another version.
+
+        %(example_model)s
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model")
+        ...     registry = hrca.HRCA.load_registry(f"{folder}/model")
+        >>> registry["setup_args"]["labels_key"]
+        'bulk_labels'
         """
         return read_model(Path(dir_path), prefix or "").attributes["registry_"]
 
     @staticmethod
+    @docs.dedent
     def view_setup_args(dir_path: str | Path, prefix: str | None = None) -> None:
         """Show the arguments with which the reference of a saved model was set up.
 
@@ -305,6 +334,13 @@ class SavingBase(BaseModelClass):
         ------
         ValueError
             If the folder has no model, or its files are damaged or of another version.
+
+        %(example_model)s
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model")
+        ...     hrca.HRCA.view_setup_args(f"{folder}/model")  # doctest: +ELLIPSIS
+        Setup via `HRCA.setup_anndata` with arguments:...
         """
         prepare_view()
         AnnDataManager.view_setup_method_args(SavingBase.load_registry(dir_path, prefix))

@@ -45,9 +45,9 @@ class TrainingMixin(TrainingSteps):
 
         Returns
         -------
-        The fit of the query to the reference: ``n_shared_genes`` of ``n_genes``; ``shared_information``, the fraction
-        of the information about the labels that the shared genes carry (Jensen-Shannon divergence of the label
-        profiles; NaN without labels); ``query_depth`` and ``reference_depth``, the median counts of a cell on the
+        One entry for each part of the fit to the reference: ``n_shared_genes`` of ``n_genes``; ``shared_information``,
+        the fraction of the information about the labels that the shared genes carry (Jensen-Shannon divergence of the
+        label profiles; NaN without labels); ``query_depth`` and ``reference_depth``, the median counts of a cell on the
         shared genes; and ``kept_fraction``, the mean fraction of a reference cell's counts that remain at the query's
         median depth.
 
@@ -56,6 +56,10 @@ class TrainingMixin(TrainingSteps):
         %(raises_query)s
         ValueError
             If no cell of the query has counts on the model's genes, or the model was loaded without its reference.
+
+        %(example_model)s
+        >>> float(model.match_query(reference[:50])["query_depth"])
+        648.0
         """
         self._check_reference()
         # all genes, because an earlier match does not restrict the following training
@@ -104,22 +108,15 @@ class TrainingMixin(TrainingSteps):
         ----------
         max_epochs
             Number of epochs. None: the 1,000 of the specification, fewer for more than 20,000 cells.
-        %(batch_size)s
-        %(lr)s
-        %(lr_plateau)s
-        %(lr_schedule)s
-        %(corruption)s
-        %(train_size)s
-        %(device)s
-        %(checkpoints)s
-        %(num_workers)s
-        %(scvi_kwargs)s
-        %(callbacks)s
-        %(trainer_kwargs)s
+        %(plateau_schedule)s
+        %(whole_training_run)s
 
         Raises
         ------
         %(raises_training)s
+
+        %(example_model)s
+        >>> model.pretrain(1, enable_progress_bar=False)
         """
         config = PhaseConfig.from_arguments("pretrain", locals())
         self._check_reference()
@@ -164,12 +161,7 @@ class TrainingMixin(TrainingSteps):
         ----------
         max_epochs
             Number of epochs. None: the 200 of the specification, fewer for more than 20,000 cells.
-        %(batch_size)s
-        %(lr)s
-        %(lr_plateau)s
-        %(lr_schedule)s
-        %(corruption)s
-        %(train_size)s
+        %(plateau_schedule)s
         %(n_samples_per_label)s
         n_folds
             Number of fold models. Each is fine-tuned without one part of the labelled cells, and scores that part. All
@@ -192,21 +184,17 @@ class TrainingMixin(TrainingSteps):
         test_labels_key
             Column of its obs with the true labels; None: `labels_key` of the setup. Cells whose label the reference
             lacks are counted, and not scored.
-        %(device)s
-        %(checkpoints)s
-        %(num_workers)s
-        %(scvi_kwargs)s
-        %(callbacks)s
-        %(trainer_kwargs)s
+        %(whole_training_run)s
 
         Raises
         ------
         %(raises_training)s
+        %(raises_folds)s
         ValueError
-            If the reference has no labels, or `test_adata` cannot be annotated or lacks the column.
-        ValueError
-            If `n_folds` is not a whole number from 2 to the number of labelled cells. With `n_folds`: if the model was
-            trained on labels before, or the checkpoints belong to a training with other folds or without folds.
+            If `test_adata` cannot be annotated or lacks the column.
+
+        %(example_model)s
+        >>> model.finetune(1, enable_progress_bar=False)
         """
         config = PhaseConfig.from_arguments("finetune", locals())
         self._check_reference()
@@ -263,18 +251,13 @@ class TrainingMixin(TrainingSteps):
             genes, and depths that are log-uniform between 10 counts and a cell's own.
         %(batch_size)s
         %(lr)s
-        %(lr_schedule)s
-        %(corruption)s
-        %(train_size)s
+        %(schedule)s
         %(n_samples_per_label)s
         %(max_cells_per_label)s
         n_folds
             Number of fold models, see :meth:`finetune`. Each is also pre-trained without its cells, so that training
             takes `n_folds` + 1 times as long. With ``pretrain_epochs=0`` they share the Gene-AE of the model.
-        %(device)s
-        %(checkpoints)s
-        %(num_workers)s
-        %(scvi_kwargs)s
+        %(training_run)s
         callbacks
             Further Lightning callbacks, for fine-tuning only: a callback that reports the end of training would
             otherwise report the end of pre-training.
@@ -284,10 +267,11 @@ class TrainingMixin(TrainingSteps):
         ------
         %(raises_training)s
         %(raises_query)s
-        ValueError
-            If the reference has no labels, or `n_folds` is not a whole number from 2 to the number of labelled cells.
-            With `n_folds`: if the model was trained before, or the checkpoints belong to a training with other folds or
-            without folds.
+        %(raises_folds)s
+
+        %(example_trained)s
+        >>> model.predict(reference[:50]).shape
+        (50,)
         """
         arguments = locals()
         self._check_reference()
@@ -352,6 +336,11 @@ class TrainingMixin(TrainingSteps):
         ValueError
             If the model is not fine-tuned or was loaded without its reference; no cell of the query has counts on its
             genes; `max_steps` is below 1; or `batch_size` is odd or below 4.
+
+        %(example_trained)s
+        >>> adapted = model.adapt(reference[:50], select=False, max_steps=1, enable_progress_bar=False)
+        >>> adapted is model
+        False
         """
         self._check_finetuned()
         self._check_reference()
@@ -391,10 +380,16 @@ class TrainingMixin(TrainingSteps):
         return self._better_model(adapted, cells, before) if select else adapted
 
     @property
+    @docs.dedent
     def test_scores(self) -> pd.DataFrame:
         """Scores of the test set during fine-tuning, by the networks alone; a row for each evaluation.
 
         Columns: ``epoch``, the scores of :func:`hrca.metrics.annotation_scores`, and ``n_unseen``, the number of cells
         whose label the reference lacks. Empty without a test set.
+
+        %(example_model)s
+        >>> model.finetune(1, test_adata=reference[:50], checkpoint_interval=1, enable_progress_bar=False)
+        >>> model.test_scores["epoch"].tolist()
+        [1]
         """
         return pd.DataFrame(self.test_scores_)

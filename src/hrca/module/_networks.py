@@ -42,6 +42,16 @@ class GeneAE(nn.Module):
     The specification ("Gene-AE") has an encoder n_genes-5000-1024 with K TransformerLayers, and a decoder
     1024-5000-n_genes with Softplus. LayerNorm, ReLU and dropout are between the two linear layers of the input
     network and of its mirror image, as in the published code (row 1 of docs/published_code.md).
+
+    Examples
+    --------
+    >>> import hrca
+    >>> import torch
+    >>> gene_ae = hrca.hrca.GeneAE(
+    ...     n_genes=100, n_hidden=32, n_latent=16, n_heads=4, n_layers=1, n_feedforward=32, dropout_rate=0.1
+    ... )
+    >>> gene_ae.encode(torch.zeros(2, 100)).shape
+    torch.Size([2, 16])
     """
 
     def __init__(
@@ -169,6 +179,14 @@ class SEClassifier(nn.Module):
     The specification ("SE-Classifier") has an SELayer, J stages of SEres and a linear layer. HRCA's default has the
     same three stages. The published code has one stage more (512, 256, 128, 64), because it counts its stages after the
     first (row 5 of docs/published_code.md). The first stage has no dropout there either.
+
+    Examples
+    --------
+    >>> import hrca
+    >>> import torch
+    >>> classifier = hrca.hrca.SEClassifier(n_latent=16, n_labels=2, widths=(8, 8), dropout_rate=0.5)
+    >>> classifier.eval()(torch.zeros(3, 16)).shape
+    torch.Size([3, 2])
     """
 
     def __init__(self, *, n_latent: int, n_labels: int, widths: tuple[int, ...], dropout_rate: float):

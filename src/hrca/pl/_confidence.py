@@ -154,7 +154,7 @@ def risk_coverage(
     predicted
         Predicted label of each cell, shape (n_obs,).
     confidence
-        A number that is higher for a more confident prediction, shape (n_obs,).
+        A number of any unit that is higher for a more confident prediction, shape (n_obs,).
     ax
         Axes to draw on. If None, axes of a new pyplot figure. Each further curve on the same axes has a new color.
     %(plot_show)s

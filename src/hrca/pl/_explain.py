@@ -42,7 +42,7 @@ def explain(
     Parameters
     ----------
     table
-        The result of :meth:`hrca.HRCA.explain`.
+        The result of :meth:`hrca.HRCA.explain`, one row for each gene of a cell or group.
     cells
         Name of the cell or group in the table. None: its only one.
     n_genes

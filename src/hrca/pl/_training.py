@@ -34,7 +34,7 @@ def training(
     Parameters
     ----------
     history
-        The ``history`` of a trained model.
+        The ``history`` of a trained model: tables with one row for each epoch.
     metric
         Phase and number, such as "finetune_accuracy", or a list of these with a panel each. None: the losses of all
         phases, and the accuracies.

@@ -55,7 +55,8 @@ def explain(
 
     Returns
     -------
-    The table of :meth:`hrca.HRCA.explain`, which is also ``adata.uns[key_added]``; :func:`hrca.pl.explain` draws it.
+    The table of :meth:`hrca.HRCA.explain`, one row for each gene of a group, which is also ``adata.uns[key_added]``;
+    :func:`hrca.pl.explain` draws it.
 
     Raises
     ------

@@ -132,6 +132,16 @@ def mean_field_smoothing(probabilities: np.ndarray, neighbours: sparse.csr_array
     of these numbers, the label fractions :math:`f`, and :math:`c = 10 L^2` pseudocounts for :math:`L` labels,
 
     .. math:: A_{lm} = \log \frac{N_{lm} + c f_l f_m}{N f_l f_m + c f_l f_m} .
+
+    Examples
+    --------
+    A cell without a preference, between cells of type 0 in a region of type 0; the other region has type 1:
+
+    >>> probabilities = np.array([[0.9, 0.1], [0.5, 0.5], [0.9, 0.1], [0.1, 0.9], [0.1, 0.9]])
+    >>> pairs = np.array([[0, 1, 0, 0, 0], [0.5, 0, 0.5, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0]])
+    >>> smoothed = mean_field_smoothing(probabilities, sparse.csr_array(pairs), strength=1.0)
+    >>> bool(smoothed[1, 0] > 0.5)
+    True
     """
     log_probabilities = np.log(probabilities.clip(EPSILON))
     # 1 at most: the rows of 32-bit probabilities sum to a little more or less
