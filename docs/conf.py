@@ -74,6 +74,7 @@ napoleon_numpy_docstring = True
 napoleon_use_ivar = True  # attributes in a list, where those that are properties have pages of their own
 # types and defaults stand in the signatures alone; sphinx-autodoc-typehints brings them to the parameters' descriptions
 typehints_defaults = "braces"
+typehints_document_rtype_none = False
 always_use_bars_union = True
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

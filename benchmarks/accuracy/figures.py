@@ -1,6 +1,7 @@
 """Figures of the accuracy benchmark."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,47 +9,49 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import TABLEAU_COLORS
 from matplotlib.figure import Figure
+from PIL import Image
 
 from benchmarks.common.data import ALL_GENES
 
 from .grid import PANEL_CHOICES, PANEL_COUNTS, PANEL_SIZES
 
-DPI = 100
+# A figure of eight inches is about as wide as the text of the docs at half of its pixels.
+DPI = 160
+WIDTH = 8
+N_COLUMNS = 2
 HRCA = "HRCA"
-# HRCA is black. Variants of a method, named after a comma, have its color and other lines.
-COLORS = ("black", *TABLEAU_COLORS.values(), "navy", "gold", "darkgreen")
-MARKERS = "osD^vP*Xhp<>d8"
-LINES = ("-", "--", ":", "-.", (0, (1, 4)))
-N_COLUMNS = 4
+# Methods with a line of their own: more than six cannot be told apart. The others are grey.
+STYLES: dict[str, "Style"] = {
+    HRCA: {"color": "black", "marker": "o", "linewidth": 2.6, "zorder": 5},
+    "Neg. binomial, platform": {"color": "#0072b2", "marker": "s"},
+    "scANVI": {"color": "#e69f00", "marker": "D"},
+    "RCTD": {"color": "#009e73", "marker": "P"},
+    "SingleR": {"color": "#cc79a7", "marker": "^"},
+    "CellTypist": {"color": "#d55e00", "marker": "v"},
+}
+OTHERS = "other methods"
 
 Style = dict[str, Any]
 
 
 def line_styles(methods: Sequence[str]) -> dict[str, Style]:
-    """Choose the line style of each method."""
-    families: dict[str, list[str]] = {HRCA: []}
-    for method in methods:
-        families.setdefault(method.split(",")[0], []).append(method)
-    styles: dict[str, Style] = {}
-    for color, marker, variants in zip(COLORS, MARKERS, families.values(), strict=False):
-        for line, method in zip(LINES, variants, strict=False):
-            styles[method] = {"color": color, "marker": marker, "linestyle": line, "markersize": 4.5, "linewidth": 1.3}
-    if HRCA in styles:
-        styles[HRCA] |= {"linewidth": 2.6, "zorder": 5}
-    return {method: styles[method] for method in methods}
+    """Choose the line style of each method; the grey ones are drawn first, and share a name in the legend."""
+    grey: Style = {"color": "#c4c4c4", "linewidth": 0.9, "zorder": 1, "label": OTHERS}
+    own = {name: {"markersize": 4.5, "linewidth": 1.5, "label": name, **style} for name, style in STYLES.items()}
+    return {method: own.get(method, grey) for method in sorted(methods, key=own.__contains__)}
 
 
 def draw_lines(axes: Axes, table: pd.DataFrame, positions: pd.Series, styles: dict[str, Style]) -> None:
-    """Draw the mean macro-F1 of each method at each position, and its range over the seeds."""
+    """Draw the mean macro-F1 of each method at each position, and HRCA's range over the seeds."""
     for method, style in styles.items():
         rows = table[table["method"] == method]
         if rows.empty:
             continue
         spread = rows.groupby(positions[rows.index])["macro_f1"].agg(["mean", "min", "max"])
-        axes.plot(spread.index, spread["mean"], label=method, **style)
-        axes.fill_between(spread.index, spread["min"], spread["max"], color=style["color"], alpha=0.1, linewidth=0)
+        axes.plot(spread.index, spread["mean"], **style)
+        if method == HRCA:
+            axes.fill_between(spread.index, spread["min"], spread["max"], color=style["color"], alpha=0.15, linewidth=0)
     axes.grid(alpha=0.3)
     place = axes.get_subplotspec()
     if place is not None and place.is_first_col():
@@ -62,14 +65,14 @@ def depths(table: pd.DataFrame, methods: Sequence[str], path: Path) -> None:
     pairs = [pair for pair in rows["pair"].unique() if rows.loc[rows["pair"] == pair, "depth"].nunique() > 1]
     # one place more, for the legend
     n_rows = len(pairs) // N_COLUMNS + 1
-    size = (4 * N_COLUMNS, 4 * n_rows)
+    size = (WIDTH, 2.9 * n_rows)
     figure, all_axes = plt.subplots(n_rows, N_COLUMNS, figsize=size, sharey=True, squeeze=False, layout="constrained")
     for axes, pair in zip(all_axes.flat, pairs, strict=False):
         draw_lines(axes, rows[rows["pair"] == pair], fractions, line_styles(methods))
         axes.set_xscale("log")
         ticks = sorted(fractions[rows.index].unique())
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.set_title(pair.replace(" -> ", "\n→ "), fontsize=9)
+        axes.set_title(pair.replace(" -> ", " → "), fontsize=10)
         axes.set_xlabel("fraction of the counts")
     for axes in all_axes.flat[len(pairs) :]:
         axes.axis("off")
@@ -78,7 +81,7 @@ def depths(table: pd.DataFrame, methods: Sequence[str], path: Path) -> None:
 
 
 def panels(table: pd.DataFrame, methods: Sequence[str], path: Path) -> None:
-    """Draw macro-F1 against the size of the gene panel: a row for each pair, a column for each choice and depth.
+    """Draw macro-F1 against the size of the gene panel: two rows for each pair, a column for each depth.
 
     Without results on panels, a figure of an earlier run is removed.
     """
@@ -87,17 +90,17 @@ def panels(table: pd.DataFrame, methods: Sequence[str], path: Path) -> None:
     if not pairs:
         path.unlink(missing_ok=True)
         return
-    columns = [(choice, f"{counts} counts") for choice in PANEL_CHOICES for counts in PANEL_COUNTS]
-    size = (16, 3.6 * len(pairs) + 1)
+    lines = [(pair, choice) for pair in pairs for choice in PANEL_CHOICES]
+    size = (WIDTH, 2.7 * len(lines) + 1)
     figure, all_axes = plt.subplots(
-        len(pairs), len(columns), figsize=size, sharey=True, squeeze=False, layout="constrained"
+        len(lines), len(PANEL_COUNTS), figsize=size, sharey=True, squeeze=False, layout="constrained"
     )
-    for line, pair in zip(all_axes, pairs, strict=False):
-        for axes, (choice, depth) in zip(line, columns, strict=True):
-            chosen = rows[(rows["pair"] == pair) & (rows["depth"] == depth)]
+    for line, (pair, choice) in zip(all_axes, lines, strict=True):
+        for axes, counts in zip(line, PANEL_COUNTS, strict=True):
+            chosen = rows[(rows["pair"] == pair) & (rows["depth"] == f"{counts} counts")]
             _draw_panels(axes, chosen, choice, line_styles(methods))
-            axes.set_title(f"{pair.replace(' -> ', ' → ')}\nmedian cell: at most {depth}", fontsize=9)
-    figure.legend(*_legend(figure), loc="outside lower center", ncols=5, frameon=False, fontsize=11)
+            axes.set_title(f"{pair.replace(' -> ', ' → ')}\nat most {counts} counts", fontsize=9)
+    figure.legend(*_legend(figure), loc="outside upper center", ncols=4, frameon=False, fontsize=10)
     _save(figure, path)
 
 
@@ -111,11 +114,33 @@ def _draw_panels(axes: Axes, rows: pd.DataFrame, choice: str, styles: dict[str, 
     axes.set_xlabel(f"{choice} genes")
 
 
+def spatial(macro_f1: pd.DataFrame, path: Path) -> None:
+    """Draw macro-F1 as a table in colors: a row for each method, a column for each spatial query, and their mean."""
+    columns = [name.replace(" -> ", "\n→\n") for name in macro_f1]
+    shades = macro_f1.to_numpy(dtype=float)
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.36 * len(macro_f1) + 1.2), layout="constrained")
+    # each column has its own scale: queries differ more than methods do
+    lowest, highest = np.nanmin(shades, axis=0), np.nanmax(shades, axis=0)
+    scaled = (shades - lowest) / np.where(highest > lowest, highest - lowest, 1)
+    axes.imshow(scaled, aspect="auto", cmap="Blues", vmin=0, vmax=1.2)
+    for (i, j), value in np.ndenumerate(shades):
+        text = "none" if np.isnan(value) else f"{value:.3f}"
+        axes.text(j, i, text, ha="center", va="center", fontsize=10, color="white" if scaled[i, j] > 0.75 else "black")
+    axes.set_xticks(range(len(columns)), columns, fontsize=8)
+    axes.set_yticks(range(len(macro_f1)), macro_f1.index, fontsize=10)
+    for label, method in zip(axes.get_yticklabels(), macro_f1.index, strict=True):
+        label.set_fontweight("bold" if method == HRCA else "normal")
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    _save(figure, path)
+
+
 def summary(means: pd.DataFrame, path: Path) -> None:
     """Draw bars of mean macro-F1 on sparse and on whole queries, with the best on sparse queries at the top."""
     means = means[::-1]
     places = np.arange(len(means))
-    figure, axes = plt.subplots(figsize=(8, 0.45 * len(means) + 1.2))
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.45 * len(means) + 1.2))
     for offset, (name, color) in zip((0.2, -0.2), {"sparse": "#c44e52", "full": "#b0b7c3"}.items(), strict=True):
         text = {"sparse": "sparse: depth ≤ 0.1 or ≤ 300 genes", "full": "whole scRNA-seq queries"}[name]
         bars = axes.barh(places + offset, means[f"macro-F1, {name}"].fillna(0), height=0.38, color=color, label=text)
@@ -137,9 +162,14 @@ def _legend(figure: Figure) -> tuple[list, list[str]]:
     lines: dict[str, Any] = {}
     for axes in figure.axes:
         lines |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    if OTHERS in lines:  # drawn first, named last
+        lines[OTHERS] = lines.pop(OTHERS)
     return list(lines.values()), list(lines)
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=DPI, bbox_inches="tight")
+    buffer = BytesIO()
+    figure.savefig(buffer, dpi=DPI, bbox_inches="tight")
     plt.close(figure)
+    # 64 colors look the same and take a third of the space
+    Image.open(buffer).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)

@@ -16,7 +16,7 @@ from benchmarks.common.results import DOCS, RESULTS
 from . import figures
 from .grid import KEY
 
-# A query with at most this fraction of its counts, or this number of genes, is sparse (issue 4).
+# A query with at most this fraction of its counts, or this number of genes, is sparse.
 MAX_SPARSE_DEPTH = 0.1
 MAX_SPARSE_GENES = 300
 # A method with a smaller fraction of the rows does not remove rows from the means of the others.
@@ -24,6 +24,7 @@ MIN_ROW_FRACTION = 0.8
 QUERY = ["pair", "genes", "depth"]
 # With another seed, random panels have other genes, and thinned cells other counts.
 ROW = [*QUERY, "seed"]
+SPATIAL = [pair.name for pair in PAIRS if pair.is_spatial]
 NAMES = {
     "hrca": "HRCA",
     "hrca_adapted": "HRCA, adapted",
@@ -74,7 +75,7 @@ def is_full(table: pd.DataFrame) -> pd.Series:
 
 def is_spatial(table: pd.DataFrame) -> pd.Series:
     """Find the rows whose query is spatial."""
-    return table["pair"].isin([pair.name for pair in PAIRS if pair.is_spatial])
+    return table["pair"].isin(SPATIAL)
 
 
 def comparable(table: pd.DataFrame) -> pd.DataFrame:
@@ -148,6 +149,12 @@ def by_query(table: pd.DataFrame) -> pd.DataFrame:
     return wide.reindex(columns=[name for name in NAMES.values() if name in wide])
 
 
+def with_mean(scores: pd.DataFrame) -> pd.DataFrame:
+    """Put the mean of each method in front of its scores, and the method with the highest mean first."""
+    means = scores.mean(axis=1, skipna=False).rename("mean")
+    return pd.concat([means, scores], axis=1).rename_axis("method").sort_values("mean", ascending=False, kind="stable")
+
+
 def best(table: pd.DataFrame) -> pd.DataFrame:
     """Find, for each query, the method with the highest macro-F1 relative to HRCA's, and the difference.
 
@@ -181,10 +188,14 @@ def main() -> None:
     write(means, tables / "summary.csv")
     write(missing(table), tables / "missing.csv")
     write(best(done), tables / "best.csv")
-    write(by_query(native).droplevel(["genes", "depth"]).T, tables / "native.csv")
+    scores = by_query(native).droplevel(["genes", "depth"]).T
+    spatial_scores = with_mean(scores[[pair for pair in scores if pair in SPATIAL]])
+    write(spatial_scores, tables / "spatial.csv")
+    write(with_mean(scores[[pair for pair in scores if pair not in SPATIAL]]), tables / "native.csv")
     folder = arguments.docs / "_static" / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
     order = [name for name in NAMES.values() if name in set(done["method"])]
+    figures.spatial(spatial_scores, folder / "spatial.png")
     figures.depths(done, order, folder / "depths.png")
     figures.panels(done, order, folder / "panels.png")
     figures.summary(means, folder / "summary.png")

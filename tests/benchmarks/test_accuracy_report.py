@@ -83,14 +83,15 @@ def drawn(monkeypatch) -> list[str]:
     names: list[str] = []
     for name in ("depths", "panels"):
         monkeypatch.setattr(report.figures, name, lambda table, methods, path: names.append(path.name))
-    monkeypatch.setattr(report.figures, "summary", lambda means, path: names.append(path.name))
+    for name in ("spatial", "summary"):
+        monkeypatch.setattr(report.figures, name, lambda means, path: names.append(path.name))
     return names
 
 
 def test_the_tables_of_the_docs_are_those_of_the_results(tmp_path, monkeypatch, drawn):
     _main(monkeypatch, "--docs", str(tmp_path))
-    assert drawn == ["depths.png", "panels.png", "summary.png"]
-    for name in ("summary", "missing", "best", "native"):
+    assert drawn == ["spatial.png", "depths.png", "panels.png", "summary.png"]
+    for name in ("summary", "missing", "best", "spatial", "native"):
         path = f"benchmarks/{name}.csv"
         assert (tmp_path / path).read_bytes() == (DOCS / path).read_bytes()
 
@@ -98,7 +99,7 @@ def test_the_tables_of_the_docs_are_those_of_the_results(tmp_path, monkeypatch, 
 @pytest.mark.slow
 def test_the_figures_are_drawn(tmp_path, monkeypatch):
     _main(monkeypatch, "--docs", str(tmp_path))
-    for name in ("depths.png", "panels.png", "summary.png"):
+    for name in ("spatial.png", "depths.png", "panels.png", "summary.png"):
         assert (tmp_path / "_static" / "benchmarks" / name).stat().st_size > 10_000
 
 

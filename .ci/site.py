@@ -1,0 +1,83 @@
+"""Check the built site: its links within itself, and that it names nothing private. `python .ci/site.py docs/_build`."""
+
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+# A module, class or function of HRCA below a name that begins with an underscore.
+PRIVATE = re.compile(r"\bhrca(?:\.\w+)*\._\w+(?:\.\w+)*")
+# Pages for developers, which name files and functions of the package.
+DEVELOPING = ("architecture", "changelog", "contributing", "decisions/", "published_code")
+
+
+class Page(HTMLParser):
+    """Collect the links, the anchors and the text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: set[str] = set()
+        self.anchors: set[str] = set()
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep what the element points to, and what points to it."""
+        for name, value in attrs:
+            if name in ("href", "src") and value:
+                self.links.add(value)
+            elif name in ("id", "name") and value:
+                self.anchors.add(value)
+
+    def handle_data(self, data: str) -> None:
+        """Keep the text."""
+        self.text.append(data)
+
+
+@cache
+def read(path: Path) -> Page:
+    """Read a page once."""
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def broken_links(folder: Path, path: Path) -> Iterator[str]:
+    """Yield each link of a page to a file or an anchor that the site does not have."""
+    for link in sorted(read(path).links):
+        parts = urlsplit(link)
+        if parts.scheme or parts.netloc:
+            continue
+        target = path if not parts.path else (path.parent / unquote(parts.path)).resolve()
+        target = target / "index.html" if target.is_dir() else target
+        if not target.is_relative_to(folder.resolve()) or not target.is_file():
+            yield f"{link} leads to no file"
+        elif parts.fragment and target.suffix == ".html" and unquote(parts.fragment) not in read(target).anchors:
+            yield f"{link} leads to no anchor"
+
+
+def private_names(folder: Path, path: Path) -> Iterator[str]:
+    """Yield each private name in the text, the anchors and the links of a page for users."""
+    page = read(path)
+    if not path.relative_to(folder.resolve()).as_posix().startswith(DEVELOPING):
+        inside = [link for link in page.links if not urlsplit(link).scheme]
+        yield from sorted(set(PRIVATE.findall("".join(page.text) + " ".join([*page.anchors, *inside]))))
+
+
+def main(folder: Path) -> int:
+    """Print each complaint on a line, and return 1 if there is one."""
+    pages = sorted(path.resolve() for path in folder.rglob("*.html") if "_static" not in path.parts)
+    complaints = [
+        f"{path.relative_to(folder.resolve())}: {complaint}"
+        for path in pages
+        for complaint in (*broken_links(folder, path), *(f"{name} is private" for name in private_names(folder, path)))
+    ]
+    for complaint in complaints:
+        print(complaint)
+    print(f"{len(pages)} pages, {len(complaints)} complaints")
+    return bool(complaints) or not pages
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
