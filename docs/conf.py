@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 import shutil
 import sys
 from importlib.metadata import metadata
@@ -132,3 +133,13 @@ def linkcode_resolve(domain: str, info: dict[str, str]) -> str | None:
         return class_sources[value]
     function = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))
     return _find_source(function) if inspect.isfunction(function) else None
+
+
+def _keep_underscores(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """Escape the last character of an attribute such as ``query_match_``, which reStructuredText takes for a link."""
+    lines[:] = [re.sub(r"^:ivar (\w+)_:", r":ivar \1\\_:", line) for line in lines]
+
+
+def setup(app: Any) -> None:
+    """Connect what changes docstrings; a high number comes after napoleon."""
+    app.connect("autodoc-process-docstring", _keep_underscores, priority=900)
