@@ -1,4 +1,7 @@
-"""Check the built site: its links within itself, and that it names nothing private. `python .ci/site.py docs/_build`."""
+"""Check the links of the built site within itself, and that it names nothing private.
+
+python .ci/site.py docs/_build
+"""
 
 import re
 import sys
@@ -9,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 # A module, class or function of HRCA below a name that begins with an underscore.
-PRIVATE = re.compile(r"\bhrca(?:\.\w+)*\._\w+(?:\.\w+)*")
+PRIVATE = re.compile(r"hrca(?:\.\w+)*\._\w+(?:\.\w+)*")
 # Pages for developers, which name files and functions of the package.
 DEVELOPING = ("architecture", "changelog", "contributing", "decisions/", "published_code")
 

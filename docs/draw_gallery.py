@@ -1,4 +1,6 @@
-"""Draw the pictures of gallery.md, and the one of the front page, by the code of the page: `python docs/draw_gallery.py`.
+"""Draw the pictures of gallery.md by the code of the page, and that of the front page.
+
+    python docs/draw_gallery.py
 
 It needs the data in the folder that HRCA_DATA_DIR names, and for the report's picture playwright and a Chromium, whose
 path CHROMIUM names.
