@@ -67,7 +67,12 @@ intersphinx_mapping = write_inventories(HERE / "inventories" / "names.txt", HERE
 
 autosummary_generate = True
 # a page of its own for a method of these would hold two lines; the networks' methods are of no use without HRCA
-autosummary_context = {"methods_of": {"hrca.pp.ValidationReport": ["sentence", "to_dict"]}}
+autosummary_context = {
+    "methods_of": {
+        "hrca.models.ModelCard": ["facts", "read", "with_digests"],
+        "hrca.pp.ValidationReport": ["sentence", "to_dict"],
+    }
+}
 default_role = "literal"  # numpydoc's single backticks around a parameter
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False
@@ -111,7 +116,7 @@ def _show_public_names() -> dict[type, str | None]:
     Returns the address of the source of each of them, since Python would not find it by the new name.
     """
     sources = {}
-    for module in (hrca, hrca.hrca, hrca.pp):
+    for module in (hrca, hrca.hrca, hrca.models, hrca.pp):
         for value in (getattr(module, name) for name in module.__all__):
             if inspect.isclass(value):
                 sources[value] = _find_source(value)

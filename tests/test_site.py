@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 from conftest import ROOT
 from PIL import Image
 from public_names import find, module_names
@@ -40,9 +39,9 @@ def names_with_pages() -> list[str]:
 
 
 def needs_page(name: str) -> bool:
-    """A method has a page of its own, except those of the report of a check, on its page, and of the networks."""
+    """A method of HRCA has a page of its own; those of small classes are on the page of their class."""
     owner = find(hrca, name.rsplit(".", 1)[0]) if name.count(".") > 1 else None
-    return not (isinstance(owner, type) and (owner is hrca.pp.ValidationReport or issubclass(owner, torch.nn.Module)))
+    return not isinstance(owner, type) or owner is hrca.HRCA
 
 
 def test_each_public_name_has_one_page():

@@ -52,7 +52,13 @@ class ModelCard:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The facts about the model, ``metadata["hrca"]``."""
+        """The facts about the model, ``metadata["hrca"]``.
+
+        Examples
+        --------
+        >>> ModelCard({"hrca": {"n_genes": 60}}, "# A model").facts
+        {'n_genes': 60}
+        """
         return self.metadata["hrca"]
 
     def __str__(self) -> str:
