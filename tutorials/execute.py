@@ -92,7 +92,7 @@ def execute(path: Path) -> NotebookNode:
     _clean_outputs(notebook)
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
+        "language_info": {"name": "python", "pygments_lexer": "ipython3"},
         "hrca": {
             "cpu_seconds": round(_cpu_seconds() - cpu_start),
             "key_numbers": key_numbers,
