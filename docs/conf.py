@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import re
 import shutil
 import sys
@@ -9,17 +10,28 @@ from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from sphinx.ext.napoleon import NumpyDocstring
 
 import hrca
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "inventories"))
+sys.path[:0] = [str(HERE / "inventories"), str(HERE.parent)]
 
 from inventories import write_inventories  # noqa: E402
 
+from tutorials.execute import execute  # noqa: E402
+
 # Sphinx reads only what is below its own folder; the tutorials stay at the top level for readers of the repository.
-shutil.copytree(HERE.parent / "tutorials", HERE / "tutorials", dirs_exist_ok=True)
+shutil.copytree(
+    HERE.parent / "tutorials",
+    HERE / "tutorials",
+    ignore=shutil.ignore_patterns("*.py", "__pycache__"),
+    dirs_exist_ok=True,
+)
+# The data of this one are installed. The others keep the outputs that are stored in the repository.
+if not os.environ.get("SKIP_QUICKSTART"):
+    nbformat.write(execute(HERE.parent / "tutorials" / "quickstart.ipynb"), HERE / "tutorials" / "quickstart.ipynb")
 
 project = "HRCA"
 author = "The HRCA developers"
@@ -57,7 +69,7 @@ html_theme_options = {
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
-# the notebook is executed by tests/test_tutorials.py, on every run of the tests
+# tutorials/execute.py executes them
 nb_execution_mode = "off"
 
 bibtex_bibfiles = ["references.bib"]
