@@ -65,10 +65,14 @@ def test_a_progress_bar_changes_no_batch():
 
 
 @pytest.mark.parametrize("enable_progress_bar", [True, False])
-def test_progress_bars_have_names_and_count_cells(tiny_model, query, monkeypatch, capsys, enable_progress_bar):
+@pytest.mark.parametrize(("max_bytes", "names"), [(10**6, ["cells"]), (0, ["cells", "labels", "novelty"])])
+def test_each_pass_that_reads_has_a_progress_bar_with_its_name(
+    tiny_model, query, monkeypatch, capsys, enable_progress_bar, max_bytes, names
+):
     monkeypatch.setattr(_batches, "PROGRESS_DELAY_S", 0)
+    monkeypatch.setattr(_batches, "MAX_KEPT_BYTES", max_bytes)
     tiny_model.predict(query, enable_progress_bar=enable_progress_bar)
     output = capsys.readouterr()
-    for name in ("cells",):
-        assert (re.search(rf"{name}: 100%.*37.0/37.0", output.err) is not None) == enable_progress_bar
+    shown = re.findall(r"(\w+): 100%.*37.0/37.0", output.err)
+    assert list(dict.fromkeys(shown)) == (names if enable_progress_bar else [])
     assert "37.0" not in output.out

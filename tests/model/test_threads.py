@@ -54,6 +54,7 @@ def test_training_adaptation_and_prediction_are_within_the_quota(monkeypatch):
     calls = [
         lambda: model.predict(query),
         lambda: model.evaluate(query, "cell_type"),
+        lambda: model.explain(query[:5].copy()),
         lambda: model.get_latent_representation(query),
         lambda: model.get_reconstruction(query),
         lambda: model.adapt(query, max_steps=1, select=False, callbacks=[steps]),

@@ -39,14 +39,20 @@ def test_arrays_that_must_not_be_written_are_copied(dense):
     assert torch.equal(SparseCounts.from_csr(matrix).to_dense(), dense)
 
 
-@pytest.mark.parametrize("limit", [0.0, 1.0], ids=["dense product", "sparse product"])
-@pytest.mark.parametrize("large", [0, 10**9])
-def test_products_are_those_of_dense_counts(dense, counts, limit, large, monkeypatch):
-    monkeypatch.setattr(_sparse_counts, "MAX_SPARSE_FRACTION", limit)
-    monkeypatch.setattr(_sparse_counts, "MAX_SPARSE_FRACTION_LARGE", limit)
-    monkeypatch.setattr(_sparse_counts, "LARGE_TABLE_BYTES", large)
-    table = torch.randn(30, 7)
-    torch.testing.assert_close(counts.matmul(table), dense @ table)
+@pytest.mark.parametrize(
+    ("fraction", "n_columns", "is_sparse"),
+    [(0.05, 7, True), (0.2, 7, True), (0.5, 7, False), (0.05, 20, True), (0.2, 20, False), (0.5, 20, False)],
+)
+def test_products_are_those_of_dense_counts(fraction, n_columns, is_sparse, monkeypatch):
+    # a table of 7 columns has 840 bytes, one of 20 columns 2,400
+    monkeypatch.setattr(_sparse_counts, "LARGE_TABLE_BYTES", 1000)
+    calls, product = [], _sparse_counts.F.embedding_bag
+    monkeypatch.setattr(_sparse_counts.F, "embedding_bag", lambda *args, **kw: calls.append(1) or product(*args, **kw))
+    dense = torch.poisson(torch.full((40, 30), 3.0)) + 1
+    dense[torch.rand(40, 30, generator=torch.Generator().manual_seed(0)) >= fraction] = 0
+    table = torch.randn(30, n_columns)
+    torch.testing.assert_close(SparseCounts.from_dense(dense).matmul(table), dense @ table)
+    assert len(calls) == is_sparse
 
 
 def test_sums_selections_and_parts(dense, counts):

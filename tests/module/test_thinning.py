@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
+from hrca.module import _thinning
 from hrca.module._sparse_counts import SparseCounts
 from hrca.module._thinning import thin_to_depth
 
@@ -80,6 +81,27 @@ def test_a_cell_is_thinned_alike_whichever_stand_beside_it():
     assert torch.equal(together, alone)
     order = torch.randperm(30)
     assert torch.equal(draws_of(counts[order], 60.0, 4), together[:, order])
+
+
+@pytest.mark.parametrize("total", [1e5, 1e7, 4e9])
+def test_very_deep_cells_are_thinned_at_the_cost_of_others(total, monkeypatch):
+    # single counts above 2^31 are read as such
+    counts = torch.full((20, 50), total / 50) + 10 * torch.eye(20, 50)
+    sizes, original = [], _thinning._Pieces.of
+    monkeypatch.setattr(_thinning._Pieces, "of", lambda counts: sizes.append(counts.sums().max()) or original(counts))
+    thinned = draws_of(counts, 200.0, 8)
+    assert max(sizes) < 1.1 * _thinning.MAX_DEPTH_RATIO * 200
+    # 160 draws: their standard error, and that of the depth to which the cells are thinned first
+    assert float(thinned.sum(dim=2).mean()) == pytest.approx(200, abs=4 * (200 / 160 + 200 / 20 / 32) ** 0.5)
+    assert float(thinned[0].mean(dim=0).std()) < 2 * (4 / 20) ** 0.5
+    assert torch.equal(thinned[:, 7:8], draws_of(counts[7:8], 200.0, 8))
+    assert not torch.equal(thinned[:, 7], thinned[:, 8])
+
+
+@pytest.mark.parametrize("n_draws", [0, 3, 12])
+def test_the_number_of_draws_is_a_power_of_two(n_draws):
+    with pytest.raises(ValueError, match=f"power of 2, got {n_draws}"):
+        draws_of(torch.ones(1, 5), 2.0, n_draws)
 
 
 def test_another_draw_seed_or_cell_is_thinned_otherwise():

@@ -61,11 +61,11 @@ class KeptBatches:
     read
         Reads the query: returns a pass over its batches, with a progress bar of this name.
     max_bytes
-        Bytes of counts that are kept. A larger query is read again at each pass.
+        Bytes of counts that are kept, 200 MB if None. A larger query is read again at each pass.
     """
 
-    def __init__(self, read: Callable[[str], Batches], max_bytes: int = MAX_KEPT_BYTES):
-        self._read, self._max_bytes = read, max_bytes
+    def __init__(self, read: Callable[[str], Batches], max_bytes: int | None = None):
+        self._read, self._max_bytes = read, MAX_KEPT_BYTES if max_bytes is None else max_bytes
         self._kept: list[tuple[slice, sparse.csr_array]] | None = None
 
     def __call__(self, bar: str) -> Batches:

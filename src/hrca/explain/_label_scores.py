@@ -9,9 +9,11 @@ from scipy import sparse
 
 from hrca.data._batches import KeptBatches
 from hrca.data._query import Query
+from hrca.module._branch_scorer import BranchScorer
 from hrca.module._count_likelihood import CountLikelihood, pool_log_scores
 from hrca.module._module import HRCAModule
-from hrca.prediction._forward import BranchScores, double_precision, score_cells, shared_genes
+from hrca.module._sparse_counts import SparseCounts
+from hrca.prediction._forward import BranchScores, ScoreCompletion, double_precision, score_cells, shared_genes
 from hrca.prediction._probabilities import (
     PredictionSettings,
     cpu_calibration,
@@ -216,10 +218,11 @@ def scorer(module: HRCAModule, factors: np.ndarray) -> Callable[[np.ndarray], La
     -------
     Function from raw counts, shape (n_obs, n_genes), float32, to the scores of the labels.
     """
+    score_branches, complete = BranchScorer(module), ScoreCompletion.of(module, factors)
 
     def score(counts: np.ndarray) -> LabelScores:
-        batches = iter([(slice(0, len(counts)), sparse.csr_array(counts))])
-        return pooled_label_scores(module, score_cells(module, batches, factors))
+        raw = score_branches(SparseCounts.from_csr(sparse.csr_array(counts)))
+        return pooled_label_scores(module, complete(raw))
 
     return score
 

@@ -20,6 +20,7 @@ from hrca.prediction._probabilities import PredictionSettings
 from hrca.train._config import resolve_batch_size
 
 from ._base import PREDICTION_BATCH_SIZE, HRCABase
+from ._threads import within_cpu_quota
 
 # Number of cells of a group that are explained by default. Not tuned.
 GROUP_CELLS = 100
@@ -30,6 +31,7 @@ class ExplanationMixin(HRCABase):
 
     @raises_for(PREDICT_UNSUPPORTED)
     @docs.dedent
+    @within_cpu_quota()
     def explain(
         self,
         adata: QueryInput | None = None,
@@ -170,6 +172,7 @@ class ExplanationMixin(HRCABase):
             batch_size=resolve_batch_size(batch_size),
         )
 
+    @within_cpu_quota()
     def label_markers(
         self, *, against: str | None = None, n_genes: int = 10, depth: float = REFERENCE_DEPTH
     ) -> pd.DataFrame:

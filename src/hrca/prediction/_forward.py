@@ -140,9 +140,9 @@ def score_cells(module: HRCAModule, batches: Batches, factors: np.ndarray) -> Br
     """
     score = BranchScorer(module)
     completed = ScoreCompletion.of(module, factors)
-    empty = SparseCounts.from_dense(torch.zeros(0, module.gene_ae.n_genes))
-    # at least one part, also without cells
-    parts = [score(empty), *(score(SparseCounts.from_csr(counts)) for _, counts in batches)]
+    parts = [score(SparseCounts.from_csr(counts)) for _, counts in batches]
+    if not parts:
+        parts = [score(SparseCounts.from_dense(torch.zeros(0, module.gene_ae.n_genes)))]
     return BranchScores.concat([completed(raw) for raw in parts])
 
 
