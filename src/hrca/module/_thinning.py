@@ -90,11 +90,11 @@ def _thin_excessive(counts: SparseCounts, max_depth: float, seed: int) -> Sparse
     if not is_excessive.any():
         return counts
     values, bounds = counts.values.double().cpu().numpy().astype(np.int64), counts.offsets.tolist()
-    keys, depth = _cell_hashes(_entry_hashes(counts, seed), counts).tolist(), depth.tolist()
+    keys, kept_fractions = _cell_hashes(_entry_hashes(counts, seed), counts).tolist(), (max_depth / depth).tolist()
     for cell in is_excessive.nonzero()[:, 0].tolist():
         entries = slice(bounds[cell], bounds[cell + 1])
         rng = np.random.default_rng(keys[cell] % 2**64)
-        values[entries] = rng.binomial(values[entries], max_depth / depth[cell])
+        values[entries] = rng.binomial(values[entries], kept_fractions[cell])
     return _without_zeros(counts, torch.from_numpy(values).int().to(counts.values.device))
 
 
