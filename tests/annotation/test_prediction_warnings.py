@@ -14,12 +14,15 @@ from hrca.annotation._novel_groups import novel_groups
 from hrca.annotation._options import LabelSpace
 from hrca.annotation._prediction_warnings import (
     _indistinct_labels,
-    prediction_warnings,
     rejection_warning,
+)
+from hrca.annotation._prediction_warnings import (
+    prediction_warnings as warnings_of_summary,
 )
 from hrca.prediction._open_set import OpenSetScores, QueryFit
 from hrca.prediction._probabilities import CellProbabilities
 from hrca.prediction._query_clusters import QueryClusters
+from hrca.prediction._summary import PredictionSummary
 
 LABELS = LabelSpace(["B", "T", "NK"], {}, "Unknown")
 GENES = pd.Index([f"gene{i}" for i in range(12)])
@@ -33,6 +36,10 @@ def cells_of(codes: np.ndarray, *, fractions: np.ndarray | None = None, fit: Que
     own = np.bincount(codes, minlength=3) / len(codes)
     fractions = np.stack([own, own]) if fractions is None else fractions
     return CellProbabilities(log_probabilities, np.full(len(codes), 50.0), fractions, 1.0, fit, fits)
+
+
+def prediction_warnings(cells: CellProbabilities, *model) -> list[str]:
+    return warnings_of_summary(PredictionSummary.of(cells), cells.query_fit, *model)
 
 
 def query_fit(sums: np.ndarray, novel: np.ndarray, factors: np.ndarray | None = None) -> QueryFit:
@@ -73,7 +80,7 @@ def test_novel_cells_are_counted_and_described_by_group():
     assert sentence.startswith(
         "40 of 100 cells (40%) are probably of types that the reference lacks: 30 most often labelled 'B'"
     )
-    groups = novel_groups(fit, cells.open_set_scores, np.zeros(100, dtype=int), GENES)
+    groups = novel_groups(fit, PredictionSummary.of(cells).n_novel, GENES)
     assert [group.n_obs for group in groups] == [30, 10]
     assert set(groups[0].genes[:2]) == {"gene5", "gene6"}
     assert groups[1].genes[0] == "gene9"
@@ -92,7 +99,7 @@ def test_genes_that_the_query_lacks_describe_no_group():
     factors = (np.arange(12) != 5).astype(float)
     sums = np.stack([cluster_with(0), cluster_with(5, 6)]) * factors
     fit = query_fit(sums, np.zeros(2), factors)
-    (group,) = novel_groups(fit, fits_of(np.array([0, 1]), np.array([0.1, 0.9])), np.array([1, 2]), GENES)
+    (group,) = novel_groups(fit, np.array([[0, 0, 0], [0, 0, 1]]), GENES)
     assert group.genes[0] == "gene6"
     assert "gene5" not in group.genes
 
@@ -153,7 +160,7 @@ def test_pairs_among_many_labels_are_found_and_equal_profiles_are_none():
     log_profiles[[599, 256], 3] += 5
     cells = cells_of(np.zeros(9, dtype=int))
     labels = [str(i) for i in range(n_labels)]
-    sentence = _indistinct_labels(cells, labels, log_profiles, np.arange(40) != 3)
+    sentence = _indistinct_labels(PredictionSummary.of(cells), labels, log_profiles, np.arange(40) != 3)
     assert sentence.startswith("The query's genes hardly tell apart '0' and '599', '255' and '256': the genes")
 
 
@@ -163,12 +170,8 @@ def test_a_query_without_counts_causes_no_warning():
 
 
 def test_many_rejected_cells_are_warned_of():
-    novelty = np.array([0.97, 0.2, 0.1, np.nan])
-    assert "25% of the cells are rejected and labelled 'Unknown', where 4%" in rejection_warning(
-        novelty, 0.04, "Unknown"
-    )
-    assert rejection_warning(novelty, 0.1, "Unknown") is None
-    assert rejection_warning(novelty[:0], 0.1, "Unknown") is None
+    assert "25% of the cells are rejected and labelled 'Unknown', where 4%" in rejection_warning(0.25, 0.04, "Unknown")
+    assert rejection_warning(0.25, 0.1, "Unknown") is None
 
 
 def test_discarded_factors_are_warned_of():

@@ -50,6 +50,12 @@ def most_likely_labels(
     return labels, confidence, pd.DataFrame(probabilities, columns=pd.Index(tree.labels))
 
 
+def is_rejected(novelty: np.ndarray, novelty_fpr: float) -> np.ndarray:
+    """Return True for each cell that is too novel for a label, shape (n_obs,); False for a cell without counts."""
+    # a comparison with NaN is False
+    return np.asarray(novelty >= 1 - novelty_fpr)
+
+
 def assemble_result(
     label_space: LabelSpace,
     cell_probabilities: CellProbabilities,
@@ -83,9 +89,7 @@ def assemble_result(
     """
     labels, confidence, probabilities = most_likely_labels(label_space, cell_probabilities, options)
     if options.novelty_fpr is not None and novelty is not None:
-        # a comparison with NaN is False: a cell without counts is not rejected
-        is_rejected = np.asarray(novelty >= 1 - options.novelty_fpr)
-        labels[is_rejected] = label_space.unlabeled_category
+        labels[is_rejected(novelty, options.novelty_fpr)] = label_space.unlabeled_category
     sets = None
     if options.coverage is not None and conformal_scores is not None:
         is_in_set = prediction_sets(

@@ -8,9 +8,8 @@ from sklearn.cluster import AgglomerativeClustering
 
 from hrca.module._deviance import log_or_zero
 from hrca.module._profiles import normalize_rows
-from hrca.prediction._open_set import OpenSetScores, QueryFit
+from hrca.prediction._open_set import QueryFit
 from hrca.prediction._platform_factors import RATIO_PSEUDOCOUNT
-from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
 
 # Clusters whose centred log profiles have a cosine distance of at most this are one group. Not tuned.
 MAX_GROUP_DISTANCE = 0.5
@@ -38,19 +37,15 @@ class NovelGroup:
     genes: list[str]
 
 
-def novel_groups(
-    query_fit: QueryFit, open_set_scores: OpenSetScores, codes: np.ndarray, gene_names: pd.Index
-) -> list[NovelGroup]:
+def novel_groups(query_fit: QueryFit, n_novel: np.ndarray, gene_names: pd.Index) -> list[NovelGroup]:
     """Group the cells with a novel probability of at least .5.
 
     Parameters
     ----------
     query_fit
         The clusters of the query.
-    open_set_scores
-        Novel probability and cluster of its cells.
-    codes
-        Index of the most probable label of each cell, shape (n_obs,).
+    n_novel
+        Number of such cells by cluster and most probable label, shape (n_clusters, n_labels).
     gene_names
         Names of the genes, shape (n_genes,).
 
@@ -61,19 +56,16 @@ def novel_groups(
     clusters = query_fit.clusters
     if clusters is None:
         return []
-    is_novel = (open_set_scores.novel_probability >= MIN_NOVEL_PROBABILITY) & (open_set_scores.depth > 0)
-    n_by_cluster = np.bincount(open_set_scores.clusters[is_novel], minlength=len(clusters.n_cells))
-    members = np.flatnonzero(n_by_cluster)
+    members = np.flatnonzero(n_novel.sum(axis=1))
     if not len(members):
         return []
     groups = []
     for group in group_clusters(clusters.log_profiles()[members], clusters.background):
         rows = members[group]
-        is_member = is_novel & np.isin(open_set_scores.clusters, rows)
-        label = np.bincount(codes[is_member]).argmax()
+        label = n_novel[rows].sum(axis=0).argmax()
         others = clusters.sums.sum(axis=0) - clusters.sums[rows].sum(axis=0)
         genes = _top_genes(clusters.sums[rows].sum(axis=0), others, query_fit.profiles[label])
-        groups.append(NovelGroup(int(n_by_cluster[rows].sum()), int(label), list(gene_names[genes])))
+        groups.append(NovelGroup(int(n_novel[rows].sum()), int(label), list(gene_names[genes])))
     return sorted(groups, key=lambda group: -group.n_obs)
 
 

@@ -1,9 +1,13 @@
 """Warnings about a prediction: the reference does not fit the query."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
-from hrca.prediction._probabilities import CellProbabilities
+from hrca.prediction._open_set import QueryFit
+from hrca.prediction._platform_factors import platform_log_sd
+from hrca.prediction._summary import PredictionSummary
 
 from ._label_pairs import divergences, normalised
 from ._novel_groups import novel_groups
@@ -42,13 +46,56 @@ BLOCK_LABELS = 256
 REJECTED_WARNING_FACTOR = 3
 
 
-def rejection_warning(novelty: np.ndarray, novelty_fpr: float, unlabeled_category: str) -> str | None:
+@dataclass(frozen=True)
+class PredictionFacts:
+    """What is reported about a prediction as a whole.
+
+    Attributes
+    ----------
+    sentences
+        From :func:`prediction_warnings`.
+    n_cells
+        Number of cells with counts.
+    n_counts
+        Number of their counts.
+    platform_log_sd
+        Standard deviation of the log platform factors over the shared genes; 0 if none were fitted.
+    has_clusters
+        True if the probability that a cell is of none of the labels was estimated.
+    """
+
+    sentences: list[str]
+    n_cells: int
+    n_counts: int
+    platform_log_sd: float
+    has_clusters: bool
+
+    @classmethod
+    def of(
+        cls,
+        summary: PredictionSummary,
+        query_fit: QueryFit | None,
+        label_space: LabelSpace,
+        gene_names: pd.Index,
+        log_profiles: np.ndarray | None,
+    ) -> "PredictionFacts":
+        """Judge a prediction; see :func:`prediction_warnings`."""
+        return cls(
+            prediction_warnings(summary, query_fit, label_space, gene_names, log_profiles),
+            summary.n_cells,
+            int(summary.n_counts),
+            0.0 if query_fit is None else platform_log_sd(query_fit.factors),
+            query_fit is not None and query_fit.clusters is not None,
+        )
+
+
+def rejection_warning(rejected_fraction: float, novelty_fpr: float, unlabeled_category: str) -> str | None:
     """Return a sentence if more cells are rejected than expected, for novelty among reference cells.
 
     Parameters
     ----------
-    novelty
-        Novelty of each cell, 0 to 1, shape (n_obs,), NaN for a cell without counts.
+    rejected_fraction
+        Fraction of the cells that are rejected.
     novelty_fpr
         Fraction of cells like the reference's that is expected to be rejected.
     unlabeled_category
@@ -58,7 +105,6 @@ def rejection_warning(novelty: np.ndarray, novelty_fpr: float, unlabeled_categor
     -------
     The sentence; None if the fraction is at most three times the expected one.
     """
-    rejected_fraction = (novelty >= 1 - novelty_fpr).mean() if len(novelty) else 0.0
     if rejected_fraction <= REJECTED_WARNING_FACTOR * novelty_fpr:
         return None
     return (
@@ -70,14 +116,20 @@ def rejection_warning(novelty: np.ndarray, novelty_fpr: float, unlabeled_categor
 
 
 def prediction_warnings(
-    cells: CellProbabilities, label_space: LabelSpace, gene_names: pd.Index, log_profiles: np.ndarray | None
+    summary: PredictionSummary,
+    query_fit: QueryFit | None,
+    label_space: LabelSpace,
+    gene_names: pd.Index,
+    log_profiles: np.ndarray | None,
 ) -> list[str]:
     """Return a sentence for each finding that makes a prediction doubtful.
 
     Parameters
     ----------
-    cells
-        Probabilities of the cells.
+    summary
+        Numbers of the cells.
+    query_fit
+        Platform factors and clusters; None without them.
     label_space
         The labels that the model can return.
     gene_names
@@ -89,22 +141,23 @@ def prediction_warnings(
     -------
     The sentences; empty if nothing was found.
     """
-    found = [_dominant_label(cells, label_space.labels)]
-    if cells.query_fit is not None:
-        found += [_novel_cells(cells, label_space.labels, gene_names), _large_factors(cells)]
+    labels = label_space.labels
+    log_sd = 0.0 if query_fit is None else platform_log_sd(query_fit.factors)
+    found = [_dominant_label(summary, labels, has_factors=log_sd > 0)]
+    if query_fit is not None:
+        found += [_novel_cells(summary, query_fit, labels, gene_names), _large_factors(query_fit, log_sd)]
         if log_profiles is not None:
-            present = cells.query_fit.factors > 0
-            found.append(_indistinct_labels(cells, label_space.labels, log_profiles, present))
+            found.append(_indistinct_labels(summary, labels, log_profiles, query_fit.factors > 0))
     return [sentence for sentence in found if sentence is not None]
 
 
-def _novel_cells(cells: CellProbabilities, labels: list[str], gene_names: pd.Index) -> str | None:
-    n_obs = int(cells.has_counts.sum())
-    if cells.query_fit is None or cells.open_set_scores is None or cells.novel_fraction <= WARNED_NOVEL_FRACTION:
+def _novel_cells(
+    summary: PredictionSummary, query_fit: QueryFit, labels: list[str], gene_names: pd.Index
+) -> str | None:
+    if summary.novel_fraction <= WARNED_NOVEL_FRACTION:
         return None
-    n_novel = round(cells.novel_fraction * n_obs)
-    codes = cells.log_probabilities.argmax(axis=1)
-    groups = novel_groups(cells.query_fit, cells.open_set_scores, codes, gene_names)
+    n_novel, n_obs = int(summary.n_novel.sum()), summary.n_cells
+    groups = novel_groups(query_fit, summary.n_novel, gene_names)
     named = [
         f"{group.n_obs:,} most often labelled {labels[group.label]!r}, with {', '.join(group.genes) or 'no own genes'}"
         for group in groups[:N_NAMED]
@@ -119,32 +172,31 @@ def _novel_cells(cells: CellProbabilities, labels: list[str], gene_names: pd.Ind
     )
 
 
-def _large_factors(cells: CellProbabilities) -> str | None:
-    log_sd = 0.0 if cells.query_fit is None else cells.query_fit.discarded_log_sd
-    if log_sd:
+def _large_factors(query_fit: QueryFit, log_sd: float) -> str | None:
+    discarded_log_sd = query_fit.discarded_log_sd
+    if discarded_log_sd:
         return (
-            f"No platform factors were used: they would be too large (standard deviation of their logs {log_sd:.1f}). "
-            "Either most cells are of types that the reference lacks, or the query is not of its species and tissue."
+            f"No platform factors were used: they would be too large (standard deviation of their logs "
+            f"{discarded_log_sd:.1f}). Either most cells are of types that the reference lacks, or the query is not of "
+            "its species and tissue."
         )
-    if cells.platform_log_sd <= WARNED_PLATFORM_LOG_SD:
+    if log_sd <= WARNED_PLATFORM_LOG_SD:
         return None
     return (
-        f"The platform factors of the genes are large (standard deviation of their logs {cells.platform_log_sd:.1f}): "
+        f"The platform factors of the genes are large (standard deviation of their logs {log_sd:.1f}): "
         "the query differs much from the reference, or most of its cells are of other types. Compare the labels with "
         "those of `platform_correction=False`."
     )
 
 
-def _dominant_label(cells: CellProbabilities, labels: list[str]) -> str | None:
-    if cells.has_counts.sum() < MIN_DOMINANT_CELLS:
+def _dominant_label(summary: PredictionSummary, labels: list[str], *, has_factors: bool) -> str | None:
+    if summary.n_cells < MIN_DOMINANT_CELLS:
         return None
-    codes = cells.log_probabilities.argmax(axis=1)[cells.has_counts]
-    fractions = np.bincount(codes, minlength=len(labels)) / len(codes)
+    fractions, branches = (n / summary.n_cells for n in (summary.n_by_label, summary.n_by_branch))
     label, fraction = int(fractions.argmax()), float(fractions.max())
-    lowest = float(cells.label_fractions[:, label].min())
+    lowest = float(branches[:, label].min())
     if fraction < MIN_DOMINANT_FRACTION or lowest >= MAX_BRANCH_RATIO * fraction:
         return None
-    has_factors = cells.platform_log_sd > 0
     remedy = " Compare it with that of `platform_correction=False`." if has_factors else ""
     return (
         f"{labels[label]!r} is the label of {fraction:.0%} of the cells, but the network or the count likelihood alone "
@@ -153,9 +205,9 @@ def _dominant_label(cells: CellProbabilities, labels: list[str]) -> str | None:
 
 
 def _indistinct_labels(
-    cells: CellProbabilities, labels: list[str], log_profiles: np.ndarray, present: np.ndarray
+    summary: PredictionSummary, labels: list[str], log_profiles: np.ndarray, present: np.ndarray
 ) -> str | None:
-    depth = float(np.median(cells.depth[cells.has_counts])) if cells.has_counts.any() else 0.0
+    depth = float(np.median(summary.depths)) if len(summary.depths) else 0.0
     model, panel = (normalised(profiles) for profiles in (log_profiles, log_profiles[:, present]))
     pairs: list[tuple[int, int]] = []
     for start in range(0, len(labels), BLOCK_LABELS):

@@ -1,19 +1,15 @@
 """The prediction methods of HRCA: labels, scores."""
 
-import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from scvi import settings as scvi_settings
 
 from hrca._docs import docs
 from hrca._unsupported import PREDICT_UNSUPPORTED, raises_for
-from hrca._warnings import annotate_sample_warnings, warn_user
-from hrca.annotation._labels import assemble_result, most_likely_labels
-from hrca.annotation._options import PredictOptions, check_ontology_terms
-from hrca.annotation._prediction_warnings import prediction_warnings, rejection_warning
+from hrca._warnings import annotate_sample_warnings
+from hrca.annotation._labels import assemble_result, is_rejected, most_likely_labels
+from hrca.annotation._options import PredictOptions
 from hrca.annotation._result import PredictionResult, cellxgene_columns, to_entries
 from hrca.annotation._write import check_target, write_result
 from hrca.data._batches import KeptBatches
@@ -21,20 +17,19 @@ from hrca.data._cell_selection import CellIndices
 from hrca.data._gene_map import GeneMapInput, read_gene_map
 from hrca.data._query import Query, annotate_sample_errors, check_all_cells, known_labels
 from hrca.data._sources import QueryInput
-from hrca.data._validate import low_gene_coverage
-from hrca.prediction._probabilities import CellProbabilities, PredictionSettings
-from hrca.prediction._query_clusters import MIN_QUERY_CELLS, MIN_QUERY_COUNTS
+from hrca.prediction._forward import shared_genes
+from hrca.prediction._probabilities import CellProbabilities, PredictionSettings, sample_cells
+from hrca.prediction._summary import PredictionSummary
 from hrca.train._config import resolve_batch_size
-from hrca.uncertainty._novelty import query_novelty, reference_novelty
+from hrca.uncertainty._novelty import query_novelty, ranked_cells, reference_novelty
 
-from ._base import PREDICTION_BATCH_SIZE, HRCABase
+from ._base import PREDICTION_BATCH_SIZE
 from ._evaluation import evaluation_scores, known_cells
+from ._prediction_steps import PredictionSteps
 from ._threads import within_cpu_quota
 
-logger = logging.getLogger(__name__)
 
-
-class PredictionMixin(HRCABase):
+class PredictionMixin(PredictionSteps):
     """The prediction methods of :class:`hrca.HRCA`."""
 
     @raises_for(PREDICT_UNSUPPORTED)
@@ -255,20 +250,6 @@ class PredictionMixin(HRCABase):
         predicted, confidence, _ = most_likely_labels(label_space, cells)
         return evaluation_scores(true_labels, np.asarray(predicted), confidence, is_known, label_space)
 
-    def _check_options(
-        self, options: PredictOptions, ontology_terms: Mapping[str, str] | None, *, writes_results: bool
-    ) -> None:
-        self._check_finetuned()
-        label_space = self._label_space()
-        options.check(
-            label_space,
-            writes_results=writes_results,
-            has_novelty_reference=self.novelty_reference_ is not None,
-            has_conformal_scores=self.conformal_scores_ is not None,
-        )
-        if ontology_terms is not None:
-            check_ontology_terms(label_space, options, ontology_terms, writes_results=writes_results)
-
     @within_cpu_quota()
     def _predict_query(
         self,
@@ -295,74 +276,32 @@ class PredictionMixin(HRCABase):
             novelty=novelty,
             conformal_scores=self.conformal_scores_,
         )
-        sentences = prediction_warnings(cells, self._label_space(), self.gene_names, self._log_profiles())
-        if options.novelty_fpr is not None and result.novelty is not None and not cells.has_clusters:
-            rejected = rejection_warning(result.novelty, options.novelty_fpr, self.unlabeled_category)
-            sentences += [] if rejected is None else [rejected]
-        if settings.open_set and not cells.has_clusters:
-            self._log_small_query(int(cells.has_counts.sum()), int(cells.depth.sum()))
-        for sentence in sentences:
-            warn_user(sentence)
+        facts = self._facts(PredictionSummary.of(cells), cells.query_fit)
+        rejected_fraction = 0.0
+        if options.novelty_fpr is not None and result.novelty is not None and len(result.novelty):
+            rejected_fraction = float(is_rejected(result.novelty, options.novelty_fpr).mean())
+        sentences = self._warn(facts, options, settings, rejected_fraction)
         if key_added is not None:
-            provenance = self._provenance(query, cells, result, options, settings)
+            provenance = self._provenance(query, facts, options, settings, sentences)
+            provenance["labels"] = result.probabilities.columns.to_numpy(dtype=str)
             provenance["batch_size"] = batch_size
-            # this one was given when the query was opened
-            coverage = low_gene_coverage(query.report)
-            provenance["warnings"] = np.array([*sentences, *([] if coverage is None else [coverage])], dtype=str)
             entries = to_entries(key_added, result, provenance)
             if ontology_terms is not None:
                 entries = entries.with_cellxgene_columns(cellxgene_columns(result.labels, ontology_terms))
             write_result(query, entries)
         return result
 
-    def _log_small_query(self, n_cells: int, n_counts: int) -> None:
-        line = (
-            f"{n_cells:,} cells with {n_counts:,} counts are too few to find types that the reference lacks. "
-            f"This needs {MIN_QUERY_CELLS} cells and {MIN_QUERY_COUNTS:,} counts on the model's genes."
-        )
-        if line not in self._logged_checks:
-            self._logged_checks.add(line)
-            logger.info("%s", line)
-
     def _novelty(self, query: Query, cells: CellProbabilities, batches: KeptBatches) -> np.ndarray | None:
+        names = list(query.adata.obs_names)
         if cells.open_set_scores is not None and cells.has_clusters:
-            return query_novelty(cells.open_set_scores)
+            return query_novelty(cells.open_set_scores, ranked_cells(names))
         if self.novelty_reference_ is None:
             return None
-        factors = self.module.gene_mask.cpu().numpy() * query.alignment.present
+        factors = shared_genes(self.module, query.alignment.present)
         return reference_novelty(
             self.novelty_reference_,
             batches("novelty"),
             cells.depth,
             factors if cells.query_fit is None else cells.query_fit.factors,
+            sample_cells(names),
         )
-
-    def _log_profiles(self) -> np.ndarray | None:
-        count_likelihood = self.module.count_likelihood
-        if count_likelihood is None or not count_likelihood.is_fitted:
-            return None
-        return count_likelihood.log_profiles.double().cpu().numpy()
-
-    def _provenance(
-        self,
-        query: Query,
-        cells: CellProbabilities,
-        result: PredictionResult,
-        options: PredictOptions,
-        settings: PredictionSettings,
-    ) -> dict[str, Any]:
-        """Return the entries of ``uns``: the query, the model, the settings and the seed."""
-        provenance = {
-            **query.provenance(),
-            "model_id": self.model_id_,
-            "labels": result.probabilities.columns.to_numpy(dtype=str),
-            "platform_log_sd": cells.platform_log_sd,
-            **options.settings(),
-            "platform_correction": settings.platform_correction and cells.platform_log_sd > 0,
-            "open_set": cells.has_clusters,
-            "n_folds": self.n_folds_,
-            "n_predicted_cells": None if query.selection is None else query.n_obs,
-            "seed": None if scvi_settings.seed is None else int(scvi_settings.seed),
-        }
-        # h5ad and zarr cannot hold None
-        return {name: value for name, value in provenance.items() if value is not None}

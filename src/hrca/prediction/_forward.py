@@ -192,13 +192,11 @@ def double_precision(count_likelihood: CountLikelihood) -> CountLikelihood:
     return likelihood
 
 
-def survey_cells(module: HRCAModule, batches: Batches, sampled: np.ndarray) -> QueryCellSample | None:
-    """Read some cells of a query, and score their counts.
+def read_cells(batches: Batches, sampled: np.ndarray) -> sparse.csr_array | None:
+    """Read some cells of a query.
 
     Parameters
     ----------
-    module
-        The module, with a fitted count likelihood.
     batches
         Rows and counts of each batch; see :func:`hrca.data._batches.aligned_batches`.
     sampled
@@ -206,9 +204,9 @@ def survey_cells(module: HRCAModule, batches: Batches, sampled: np.ndarray) -> Q
 
     Returns
     -------
-    Those that have counts on the genes of model and query; None if none has.
+    Their counts, shape (n_sampled, n_genes); None without batches.
     """
-    score, order = BranchScorer(module), np.sort(sampled)
+    order = np.sort(sampled)
     # a copy for each batch, so that no batch stays in memory
     blocks, start = [], 0
     for rows, counts in batches:
@@ -217,7 +215,24 @@ def survey_cells(module: HRCAModule, batches: Batches, sampled: np.ndarray) -> Q
         start = stop
     if not blocks:
         return None
-    counts = sparse.vstack(blocks, format="csr")[np.searchsorted(order, sampled)]
+    return sparse.vstack(blocks, format="csr")[np.searchsorted(order, sampled)]
+
+
+def survey_cells(module: HRCAModule, counts: sparse.csr_array) -> QueryCellSample | None:
+    """Score the counts of sampled cells.
+
+    Parameters
+    ----------
+    module
+        The module, with a fitted count likelihood.
+    counts
+        Raw counts, shape (n_sampled, n_genes).
+
+    Returns
+    -------
+    Those that have counts on the genes of model and query; None if none has.
+    """
+    score = BranchScorer(module)
     parts = [score.score_counts(part) for part in SparseCounts.from_csr(counts).split(SURVEY_BATCH_SIZE)]
     depth = torch.cat([depth for depth, _ in parts]).cpu()
     log_likelihood = torch.cat([scores for _, scores in parts if scores is not None]).cpu()

@@ -1,5 +1,6 @@
 """Platform factors of a query, and the probability that its cells are of none of the labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -73,6 +74,16 @@ class OpenSetScores:
     def empty(n_obs: int) -> "OpenSetScores":
         """Return zeros, to be filled by :meth:`assign`."""
         return OpenSetScores(np.zeros(n_obs), np.zeros(n_obs, dtype=np.int64), np.zeros(n_obs), np.zeros(n_obs))
+
+    def subset(self, rows: slice | np.ndarray) -> "OpenSetScores":
+        """Return the scores of some cells, given by a mask or by indices."""
+        return OpenSetScores(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    @staticmethod
+    def concat(parts: "Sequence[OpenSetScores]") -> "OpenSetScores":
+        """Concatenate the scores of several sets of cells, at least one."""
+        names = [field.name for field in fields(OpenSetScores)]
+        return OpenSetScores(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
     def assign(self, rows: slice | np.ndarray, scores: "OpenSetScores") -> None:
         """Set the values of some cells."""

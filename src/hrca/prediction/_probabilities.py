@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from hrca.data._name_hash import uniform_from_names
 from hrca.module._branch_scorer import BranchScorer
@@ -17,6 +18,7 @@ from ._forward import (
     BranchScores,
     ScoreCompletion,
     double_precision,
+    read_cells,
     shared_genes,
     survey_cells,
     used_counts,
@@ -158,11 +160,48 @@ def predict_probabilities(
     -------
     Probabilities of the cells, in order.
     """
-    gene_mask, n_obs = shared_genes(module, present), len(obs_names)
+    gene_mask = shared_genes(module, present)
     query_fit = fit_sampled_cells(module, batches, obs_names, gene_mask, label_sums, settings)
+    return score_batches(
+        module, batches("labels"), len(obs_names), gene_mask, query_fit, calibrated=settings.calibrated
+    )
+
+
+def score_batches(
+    module: HRCAModule,
+    batches: Batches,
+    n_obs: int,
+    gene_mask: np.ndarray,
+    query_fit: QueryFit | None,
+    *,
+    calibrated: bool,
+) -> CellProbabilities:
+    """Compute label probabilities of cells under the fit of their query.
+
+    The result of a cell depends on no other cell but through the fit: the cells may be a part of the query.
+
+    Parameters
+    ----------
+    module
+        The module, in evaluation mode.
+    batches
+        Rows and counts of each batch; see :func:`hrca.data._batches.aligned_batches`.
+    n_obs
+        Number of cells.
+    gene_mask
+        1 for a gene that model and query share, 0 for the others, shape (n_genes,).
+    query_fit
+        From :func:`fit_sampled_cells`.
+    calibrated
+        If True, calibrate the probabilities.
+
+    Returns
+    -------
+    Probabilities of the cells, in order.
+    """
     complete = ScoreCompletion.of(module, gene_mask if query_fit is None else query_fit.factors)
-    score, results = BranchScorer(module), _Results.empty(n_obs, module, query_fit, calibrated=settings.calibrated)
-    for rows, counts in batches("labels"):
+    score, results = BranchScorer(module), _Results.empty(n_obs, module, query_fit, calibrated=calibrated)
+    for rows, counts in batches:
         results.add(rows, complete(score(SparseCounts.from_csr(counts))))
         if results.open_set_scores is not None and query_fit is not None:
             results.open_set_scores.assign(rows, query_fit.score_cells(used_counts(counts, gene_mask)))
@@ -190,9 +229,37 @@ def fit_sampled_cells(
     -------
     The fit; None if none is asked for, if no sampled cell has counts, or without `label_sums`.
     """
+    if not needs_query_fit(module, label_sums, settings):
+        return None
+    counts = read_cells(batches("cells"), sample_cells(obs_names))
+    return None if counts is None else fit_counts(module, counts, gene_mask, label_sums, settings)
+
+
+def fit_counts(
+    module: HRCAModule,
+    counts: sparse.csr_array,
+    gene_mask: np.ndarray,
+    label_sums: np.ndarray | None,
+    settings: PredictionSettings,
+) -> QueryFit | None:
+    """Fit platform factors and clusters to the counts of sampled cells.
+
+    Parameters
+    ----------
+    module, label_sums, settings
+        See :func:`predict_probabilities`; `settings.calibrated` is not used.
+    counts
+        Raw counts of the cells of :func:`sample_cells`, in their order, shape (n_sampled, n_genes).
+    gene_mask
+        1 for a gene that model and query share, 0 for the others, shape (n_genes,).
+
+    Returns
+    -------
+    The fit; None if none is asked for, if no sampled cell has counts, or without `label_sums`.
+    """
     if not needs_query_fit(module, label_sums, settings) or label_sums is None or module.count_likelihood is None:
         return None
-    cells = survey_cells(module, batches("cells"), sample_cells(obs_names))
+    cells = survey_cells(module, counts)
     if cells is None:
         return None
     return fit_query(

@@ -1,12 +1,14 @@
 """Novelty of query cells: dissimilarity from the labels, ranked among cells of known types and similar depth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy import sparse, stats
 from scipy.special import logit
 
+from hrca.data._name_hash import uniform_from_names
 from hrca.module._deviance import log_or_zero, multinomial_deviance
 from hrca.module._sparse_counts import SparseCounts
 from hrca.module._thinning import thin_to_depth
@@ -32,7 +34,91 @@ N_NOVELTY_DRAWS, N_THINNED_AT_ONCE = 64, 64
 MIN_DEVIANCE = 1e-3
 
 
-def query_novelty(cells: OpenSetScores) -> np.ndarray:
+# Maximum number of query cells that the others are ranked among. The error of a rank is then at most .0005.
+MAX_RANKED_CELLS = 1_000_000
+
+# Takes counts of query cells on the genes used, shape (n_obs, n_genes); returns their novelty, shape (n_obs,).
+CountRanks = Callable[[sparse.csr_array], np.ndarray]
+
+
+def rank_threshold(uniform: np.ndarray) -> float:
+    """Return the number up to which a cell is among the at most 1,000,000 that the others are ranked among.
+
+    Parameters
+    ----------
+    uniform
+        The number of each cell's name, shape (n_obs,); see :func:`hrca.data._name_hash.uniform_from_names`.
+    """
+    if len(uniform) <= MAX_RANKED_CELLS:
+        return 1.0
+    return float(np.partition(uniform, MAX_RANKED_CELLS - 1)[MAX_RANKED_CELLS - 1])
+
+
+def ranked_cells(obs_names: Sequence[str]) -> np.ndarray | None:
+    """Return True for each cell that all are ranked among, shape (n_obs,); None if these are all cells."""
+    if len(obs_names) <= MAX_RANKED_CELLS:
+        return None
+    uniform = uniform_from_names(obs_names)
+    return uniform <= rank_threshold(uniform)
+
+
+@dataclass(frozen=True)
+class QueryRanks:
+    """Dissimilarity from the labels of query cells of known types, among which cells are ranked.
+
+    Attributes
+    ----------
+    log_deviance
+        The typical log deviance of a cell by its log depth, a parabola.
+    scale
+        Standard deviation of the residuals from it, by their median; 0 if they are all equal.
+    known_scores
+        Scores of the cells of known types, ascending, shape (n_known,); see :func:`query_novelty`.
+    """
+
+    log_deviance: np.polynomial.Polynomial
+    scale: float
+    known_scores: np.ndarray
+
+    @classmethod
+    def fit(cls, cells: OpenSetScores) -> "QueryRanks | None":
+        """Fit the ranks to cells of the query; None if none has counts."""
+        has_counts = cells.depth > 0
+        if not has_counts.any():
+            return None
+        cells = cells.subset(has_counts)
+        log_depth, log_deviance = _log_depth_and_deviance(cells)
+        degree = min(2, len(np.unique(log_depth)) - 1)
+        fitted = np.polynomial.Polynomial.fit(log_depth, log_deviance, degree)
+        scale = stats.median_abs_deviation(log_deviance - fitted(log_depth), scale="normal")
+        ranks = cls(fitted, float(scale), np.zeros(0))
+        scores, is_known = ranks.scores(cells), _novel_probability(cells) < MIN_NOVEL_PROBABILITY
+        return replace(ranks, known_scores=np.sort(scores[is_known] if is_known.any() else scores))
+
+    def scores(self, cells: OpenSetScores) -> np.ndarray:
+        """Return the scores of cells with counts, shape (n_obs,)."""
+        log_depth, log_deviance = _log_depth_and_deviance(cells)
+        residuals = log_deviance - self.log_deviance(log_depth)
+        return logit(_novel_probability(cells)) + (residuals / self.scale if self.scale > 0 else 0)
+
+    def __call__(self, cells: OpenSetScores) -> np.ndarray:
+        """Return the novelty of cells, shape (n_obs,), float32; NaN for a cell without counts."""
+        novelty = np.full(len(cells.depth), np.nan, dtype=np.float32)
+        has_counts = cells.depth > 0
+        ranks = np.searchsorted(self.known_scores, self.scores(cells.subset(has_counts)))
+        novelty[has_counts] = ranks / (len(self.known_scores) + 1)
+        return novelty
+
+
+def _novel_probability(cells: OpenSetScores) -> np.ndarray:
+    return cells.novel_probability.clip(MIN_TAIL, 1 - MIN_TAIL)
+
+
+def _log_depth_and_deviance(cells: OpenSetScores) -> tuple[np.ndarray, np.ndarray]:
+    return np.log(cells.depth), np.log(cells.deviance.clip(MIN_DEVIANCE))
+
+
+def query_novelty(cells: OpenSetScores, ranked: np.ndarray | None = None) -> np.ndarray:
     r"""Rank cells by their dissimilarity from the labels, among the cells of the query that are of known types.
 
     The query's own cells of known types show how far its platform moves a cell. Reference cells do not.
@@ -41,6 +127,8 @@ def query_novelty(cells: OpenSetScores) -> np.ndarray:
     ----------
     cells
         Deviance and novel probability of the cells of a query, shape (n_obs,).
+    ranked
+        Boolean, the cells that all are ranked among, shape (n_obs,); None: all.
 
     Returns
     -------
@@ -58,26 +146,8 @@ def query_novelty(cells: OpenSetScores) -> np.ndarray:
     types, about a fraction :math:`\alpha` of them has a novelty above :math:`1 - \alpha`, on any platform
     (docs/decisions/0007).
     """
-    novelty = np.full(len(cells.depth), np.nan, dtype=np.float32)
-    has_counts = cells.depth > 0
-    if not has_counts.any():
-        return novelty
-    depth, deviance = cells.depth[has_counts], cells.deviance[has_counts]
-    novel = cells.novel_probability[has_counts].clip(MIN_TAIL, 1 - MIN_TAIL)
-    scores = logit(novel) + _deviance_residuals(depth, deviance)
-    is_known = novel < MIN_NOVEL_PROBABILITY
-    known_scores = np.sort(scores[is_known] if is_known.any() else scores)
-    novelty[has_counts] = np.searchsorted(known_scores, scores) / (len(known_scores) + 1)
-    return novelty
-
-
-def _deviance_residuals(depth: np.ndarray, deviance: np.ndarray) -> np.ndarray:
-    """Return the residuals of the log deviance from a parabola in log depth, standardised, shape (n_obs,)."""
-    log_depth, log_deviance = np.log(depth), np.log(deviance.clip(MIN_DEVIANCE))
-    degree = min(2, len(np.unique(log_depth)) - 1)
-    residuals = log_deviance - np.polynomial.Polynomial.fit(log_depth, log_deviance, degree)(log_depth)
-    scale = stats.median_abs_deviation(residuals, scale="normal")
-    return residuals / scale if scale > 0 else np.zeros_like(residuals)
+    ranks = QueryRanks.fit(cells if ranked is None else cells.subset(ranked))
+    return np.full(len(cells.depth), np.nan, dtype=np.float32) if ranks is None else ranks(cells)
 
 
 def reference_novelty(
@@ -85,6 +155,7 @@ def reference_novelty(
     batches: Batches,
     depth: np.ndarray,
     factors: np.ndarray,
+    sampled: np.ndarray | None = None,
 ) -> np.ndarray:
     r"""Rank cells by their dissimilarity from the labels, among thinned reference cells.
 
@@ -101,6 +172,8 @@ def reference_novelty(
         Counts of each query cell on the genes used, shape (n_obs,).
     factors
         Platform factors, shape (n_genes,); 0 for genes that the model does not use or the query lacks.
+    sampled
+        Rows of the query's cells whose depths are used; None: those of all.
 
     Returns
     -------
@@ -129,17 +202,38 @@ def reference_novelty(
     and novelty is the rank of :math:`F`, averaged over both halves. About a fraction :math:`\alpha` of cells of the
     reference's types has a novelty above :math:`1 - \alpha`. The choices were measured in docs/decisions/0005.
     """
-    ranks = np.full(len(depth), np.nan, dtype=np.float32)
+    novelty = np.full(len(depth), np.nan, dtype=np.float32)
+    rank = reference_ranks(reference, depth if sampled is None else depth[sampled], factors)
+    if rank is not None:
+        for rows, counts in batches:
+            novelty[rows] = rank(counts)
+    return novelty
+
+
+def reference_ranks(reference: NoveltyReference, depths: np.ndarray, factors: np.ndarray) -> CountRanks | None:
+    """Return the function that ranks cells of a query among thinned reference cells.
+
+    Parameters
+    ----------
+    reference, factors
+        See :func:`reference_novelty`.
+    depths
+        Counts of cells of the query on the genes used, shape (n_depths,). The reference cells are thinned to these.
+
+    Returns
+    -------
+    The function; None without counts to compare.
+    """
     gene_mask = (factors > 0).astype(np.float32)
     # sorted, so that the order of the cells does not change the result
-    depths = np.sort(depth[depth > 0]).clip(max=reference.max_depth)
+    depths = np.sort(depths[depths > 0]).clip(max=reference.max_depth)
     cells = sparse.csr_array(reference.counts @ sparse.diags_array(gene_mask))
     if not len(depths) or not cells.sum():
-        return ranks
+        return None
     profiles = LeaveOneOutProfiles(reference.sums * gene_mask, gene_mask)
     thinned = thin_reference(cells, reference.codes, profiles, depths)
     if not len(thinned.depth):
-        return ranks
+        return None
     rank = fit_novelty_ranks(thinned)
     log_profiles = log_or_zero(platform_profiles(profiles.by_label(), factors))
     tables = torch.from_numpy(log_profiles.T.astype(np.float32, order="C"))
@@ -153,9 +247,7 @@ def reference_novelty(
         )
         return rank(thinned_depth, deviance, corrected)
 
-    for rows, batch in batches:
-        ranks[rows] = _mean_ranks(used_counts(batch, gene_mask), reference.max_depth, score)
-    return ranks
+    return lambda counts: _mean_ranks(used_counts(counts, gene_mask), reference.max_depth, score)
 
 
 def _mean_ranks(
