@@ -96,10 +96,11 @@ def test_the_reader_of_imports_sees(source, rooms):
         ("yaml", ("model/_card.py",)),
         ("safetensors", ("module/_stored_state.py",)),
         ("h5py", ("data/_sources.py", "annotation/_write_file.py")),
-        ("zarr", ("data/_sources.py", "annotation/_write_file.py")),
+        ("zarr", ("data/_sources.py", "annotation/_write_file.py", "annotation/_write_blocks.py")),
         ("spatialdata_io", ("io",)),
         ("lazy_loader", ()),
-        ("dask", ()),
+        ("dask", ("model/_dask_run.py", "model/_dask_mixin.py")),
+        ("distributed", ()),
         ("spatialdata", ()),
     ],
 )

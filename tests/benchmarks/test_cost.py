@@ -8,7 +8,7 @@ from conftest import synthetic
 
 from benchmarks.common.data import ReferenceQueryPair
 from benchmarks.common.results import RESULTS
-from benchmarks.cost import cells_per_label, prediction, streaming, training, validation
+from benchmarks.cost import cells_per_label, dask_cluster, prediction, streaming, training, validation
 from hrca.train._trainingplans import FinetunePlan, PretrainPlan
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -55,6 +55,17 @@ def test_streaming(tmp_path, monkeypatch):
     rows = _rows(monkeypatch, tmp_path, streaming, "--folder", str(folder), "--sizes", "300")
     assert rows["n_labelled"].tolist() == [300]
     assert not list(folder.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::hrca._warnings.HRCAWarning")
+def test_dask_cluster(tmp_path, monkeypatch):
+    arguments = ("--folder", str(tmp_path / "store"), "--cells", "600", "--genes", "200")
+    rows = _rows(monkeypatch, tmp_path, dask_cluster, *arguments)
+    assert rows["n_workers"].tolist() == [0, 1, 2]
+    assert rows["n_other_labels"].tolist() == [0, 0, 0]
+    assert (rows["received_mb"][1:] < 0.5).all()
+    assert not list((tmp_path / "store").iterdir())
 
 
 def test_cells_per_label(tmp_path, monkeypatch):

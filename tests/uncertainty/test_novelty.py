@@ -11,7 +11,7 @@ import hrca
 from hrca.module._thinning import thin_to_depth
 from hrca.prediction._open_set import OpenSetScores
 from hrca.uncertainty import _novelty
-from hrca.uncertainty._novelty import query_novelty, reference_novelty
+from hrca.uncertainty._novelty import query_novelty, ranked_cells, reference_novelty
 from hrca.uncertainty._novelty_reference import build_novelty_reference
 
 
@@ -271,3 +271,23 @@ def test_predict_labels_novel_cells_unknown(model, tmp_path):
 def test_impossible_rates_raise(model, rate):
     with pytest.raises(ValueError, match=f"between 0 and 1, got {rate}"):
         model.predict(synthetic(5), novelty_fpr=rate)
+
+
+def test_cells_are_ranked_among_those_that_are_chosen():
+    rng = np.random.default_rng(0)
+    cells = fits_of(np.full(400, 0.1), rng.integers(50, 500, 400).astype(float), rng.gamma(50, 1, 400))
+    is_ranked = np.arange(400) % 2 == 0
+    novelty = query_novelty(cells, is_ranked)
+    np.testing.assert_array_equal(novelty[is_ranked], query_novelty(cells.subset(is_ranked)))
+    assert set(np.round(novelty * 201).astype(int)) <= set(range(201))
+    np.testing.assert_allclose(novelty, query_novelty(cells), atol=0.15)
+
+
+def test_at_most_a_million_cells_are_ranked_among(monkeypatch):
+    names = [f"cell{i}" for i in range(100)]
+    assert ranked_cells(names) is None
+    monkeypatch.setattr("hrca.uncertainty._novelty.MAX_RANKED_CELLS", 30)
+    is_ranked = ranked_cells(names)
+    assert is_ranked.sum() == 30
+    # the order of the cells does not matter
+    np.testing.assert_array_equal(ranked_cells(names[::-1])[::-1], is_ranked)

@@ -49,7 +49,7 @@ def check_target(
     OSError
         If the query is a file that cannot be replaced, see :func:`hrca.annotation._write_file.check_file`.
     """
-    _check_key(key_added, query.adata.obs_names.name)
+    check_key(key_added, query.adata.obs_names.name)
     target = query.adata if isinstance(query.target, Path) else query.target
     with_terms = ontology_terms is not None
     for adata in target.adatas if isinstance(target, AnnCollection) else [target]:
@@ -60,7 +60,7 @@ def check_target(
         check_writable(query.target)
         return
     names = [*label_space.tree.nodes, label_space.unlabeled_category]
-    _check_labels(names)
+    check_labels(names)
     n_tables = 1 if options.coverage is None else 2
     # cells that were not chosen get missing values
     obs_names = query.adata.obs_names if query.selection is None else query.selection.obs_names
@@ -68,7 +68,21 @@ def check_target(
     check_file(query.target, result_bytes, query.adata.obs.shape[1])
 
 
-def _check_key(key_added: str, index_name: object) -> None:
+def check_key(key_added: str, index_name: object) -> None:
+    """Raise an error if results cannot have a name.
+
+    Parameters
+    ----------
+    key_added
+        Name of the results.
+    index_name
+        Name of the index of obs; None: it has none.
+
+    Raises
+    ------
+    ValueError
+        If files cannot hold it, or a column would have the name of the index.
+    """
     if not isinstance(key_added, str) or list(writable_columns(pd.Index([key_added]))) != [key_added]:
         raise ValueError(
             f"`key_added` must be a name that files can hold, without '/', got {key_added!r}. A usual name is 'hrca'."
@@ -168,7 +182,19 @@ def _foreign_entries(adata: QueryCells, key_added: str) -> list[str]:
     ]
 
 
-def _check_labels(labels: list[str]) -> None:
+def check_labels(labels: list[str]) -> None:
+    """Raise an error if files cannot hold a label.
+
+    Parameters
+    ----------
+    labels
+        The labels that can be predicted.
+
+    Raises
+    ------
+    ValueError
+        If one has a NUL, or is no Unicode text.
+    """
     for label in labels:
         if "\0" in label or label != label.encode(errors="replace").decode():
             raise ValueError(

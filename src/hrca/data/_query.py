@@ -154,11 +154,43 @@ def open_query(
     selection = None
     if indices is not None:
         adata, selection = select_cells(adata, indices)
+    query = validated_query(
+        adata, target, layer, target_genes, preferred_layer=preferred_layer, logged=logged, gene_map=gene_map
+    )
+    return replace(query, selection=selection)
+
+
+def validated_query(
+    adata: QueryCells,
+    target: OutputTarget,
+    layer: str | None,
+    target_genes: TargetGenes,
+    *,
+    preferred_layer: str | None = None,
+    logged: set[str] | None = None,
+    gene_map: GeneMap | None = None,
+) -> Query:
+    """Validate cells that were opened, and warn if they have little of the model's information.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    target
+        Object or file that results are written to.
+    layer, target_genes, preferred_layer, logged, gene_map
+        See :func:`open_query`.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`hrca.data._validate.validate`.
+    """
     validated = validate(adata, target_genes, layer, preferred_layer=preferred_layer, gene_map=gene_map, logged=logged)
     sentence = low_gene_coverage(validated.report)
     if sentence is not None:
         warn_user(sentence)
-    return Query(adata, target, validated.slot, validated.alignment, validated.report, selection)
+    return Query(adata, target, validated.slot, validated.alignment, validated.report)
 
 
 @contextmanager

@@ -69,6 +69,10 @@ class DaskMatrix(StoredMatrix, Protocol):
     chunks: tuple[tuple[int, ...], tuple[int, ...]]
     _meta: Any
 
+    def to_delayed(self) -> np.ndarray:
+        """Return the chunks as delayed objects, shape (n_row_chunks, n_column_chunks)."""
+        ...
+
 
 def in_memory(x: object) -> TypeGuard[CountMatrix]:
     """Return True for a matrix in memory, False for one on disk or still to be computed."""
@@ -207,6 +211,21 @@ def sample_cells(x: StoredMatrix) -> sparse.csr_array:
     sample.eliminate_zeros()
     sample.sort_indices()
     return sample
+
+
+def sampled_rows(x: StoredMatrix) -> np.ndarray:
+    """Return the rows that :func:`sample_cells` reads of a matrix that reads by slices, ascending, shape (n_read,).
+
+    Parameters
+    ----------
+    x
+        A matrix of the same shape, which is not read.
+    """
+    n_obs, n_vars = x.shape
+    if n_obs * n_vars <= MAX_BLOCK_VALUES:
+        return np.arange(n_obs)
+    blocks = _sampled_blocks(n_obs, min(n_obs, MAX_SAMPLED_CELLS), on_disk=True)
+    return np.concatenate([np.arange(n_obs)[block] for block in blocks])
 
 
 def _with_fast_rows(x: StoredMatrix, formats: tuple[str, ...]) -> StoredMatrix:

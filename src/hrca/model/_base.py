@@ -222,22 +222,29 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         adata = self.adata if adata is None else adata
         if adata is None:
             raise ValueError("A query must be given: `adata=`. This model was loaded without its reference.")
-        setup_args = self.registry["setup_args"]
-        modality = (setup_args.get("modalities") or {"rna_layer": "rna"})["rna_layer"]
-        preferred_layer = setup_args.get("layer", setup_args.get("rna_layer"))
-        genes = genes or self._target_genes()
-        # the table of the setup also finds the genes of queries
-        gene_map = setup_args.get("gene_map") if gene_map is None else gene_map
         return open_query(
             adata,
             layer,
-            genes,
-            modality=modality,
-            preferred_layer=preferred_layer,
+            genes or self._target_genes(),
+            modality=self._modality(),
             indices=indices,
-            gene_map=None if gene_map is None else read_gene_map(gene_map),
-            logged=self._logged_checks,
+            **self._validation_settings(gene_map),
         )
+
+    def _modality(self) -> str:
+        """The modality of a MuData that holds the counts."""
+        return (self.registry["setup_args"].get("modalities") or {"rna_layer": "rna"})["rna_layer"]
+
+    def _validation_settings(self, gene_map: GeneMapInput | GeneMap | None) -> dict[str, Any]:
+        """Return the arguments of a query's validation that the setup of the reference decides."""
+        setup_args = self.registry["setup_args"]
+        # the table of the setup also finds the genes of queries
+        gene_map = setup_args.get("gene_map") if gene_map is None else gene_map
+        return {
+            "preferred_layer": setup_args.get("layer", setup_args.get("rna_layer")),
+            "gene_map": None if gene_map is None else read_gene_map(gene_map),
+            "logged": self._logged_checks,
+        }
 
     @staticmethod
     def _kept_batches(query: Query, batch_size: int, *, enable_progress_bar: bool) -> KeptBatches:

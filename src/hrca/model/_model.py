@@ -26,6 +26,7 @@ from hrca.module._presets import SIZES, check_sizes, describe_sizes, resolve_siz
 from hrca.train._resume import network_sizes
 from hrca.train._runtime_estimate import uses_accelerator
 
+from ._dask_mixin import DaskMixin
 from ._explanation_mixin import ExplanationMixin
 from ._prediction_mixin import PredictionMixin
 from ._reference_fields import forget_copied_setup, model_gene_names
@@ -36,7 +37,7 @@ from ._training_mixin import TrainingMixin
 logger = logging.getLogger(__name__)
 
 
-class HRCA(TrainingMixin, PredictionMixin, RepresentationMixin, ExplanationMixin):
+class HRCA(TrainingMixin, PredictionMixin, DaskMixin, RepresentationMixin, ExplanationMixin):
     """High-Resolution Cell Annotation: cell types of a sparse query from an annotated reference.
 
     A transformer-style autoencoder (Gene-AE) is pre-trained on expression. An SE-Classifier is then fine-tuned on its
