@@ -14,6 +14,7 @@ import mudata
 import numpy as np
 import pandas as pd
 import pytest
+import scvi
 from conftest import QUIET, TINY, synthetic
 from dask.distributed import Client, LocalCluster
 from dask.sizeof import sizeof
@@ -45,6 +46,7 @@ def client():
 
 @pytest.fixture(scope="module")
 def model() -> hrca.HRCA:
+    scvi.settings.seed = 0
     adata = synthetic(300, n_labels=5)
     adata = adata[adata.obs["cell_type"] != "type 4"].copy()
     hrca.HRCA.setup_anndata(adata, labels_key="cell_type")

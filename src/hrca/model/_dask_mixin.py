@@ -112,6 +112,17 @@ class DaskMixin(PredictionSteps):
         -----
         UserWarning
             As for :meth:`predict`.
+
+        %(example_trained)s
+        >>> import anndata, dask.array, dask.distributed, tempfile
+        >>> counts = dask.array.from_array(reference.X.toarray(), chunks=(300, -1))
+        >>> query = anndata.AnnData(counts, obs=reference.obs[[]], var=reference.var)
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> with dask.distributed.Client(processes=False, dashboard_address=None) as client:
+        ...     out = model.predict_dask(query, f"{folder.name}/labels.zarr", client)
+        >>> anndata.read_zarr(out).obs["hrca_confidence"].shape
+        (700,)
+        >>> folder.cleanup()
         """
         options = PredictOptions(level, min_confidence, novelty_fpr, coverage, class_conditional)
         self._check_options(options, None, writes_results=True)

@@ -231,7 +231,10 @@ class Annotator:
         fitted = FittedQuery(fit_counts(self.module, counts, gene_mask, sums, self.settings), None)
         if reference is None or fitted.has_clusters:
             return fitted
-        depths = used_counts(counts, gene_mask).sum(axis=1)
+        # in double precision and clipped, as the depths of a prediction in memory: rounding changes the thinned cells
+        depths = used_counts(counts, gene_mask).sum(axis=1).astype(np.float64)
+        if self.module.count_likelihood is not None and self.module.has_fitted_counts:
+            depths = depths.clip(max=float(self.module.count_likelihood.max_depth))
         factors = gene_mask if fitted.query_fit is None else fitted.query_fit.factors
         return FittedQuery(fitted.query_fit, reference_ranks(reference, depths, factors))
 
