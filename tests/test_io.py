@@ -14,6 +14,7 @@ from scipy import sparse
 
 import hrca
 from hrca.data._formats import file_format, table_path
+from hrca.data._sources import open_file
 
 
 def write_10x_h5(path, adata) -> None:
@@ -196,3 +197,37 @@ def test_groups_of_a_file_are_those_of_its_cells(tmp_path):
     assert pd.read_csv(tmp_path / "groups.csv")["group"].to_list() == ["type 0", "type 1", "type 2"]
     with pytest.raises(ValueError, match=r"labels in obs\['hrca'\]"):
         hrca.io.write_groups(ad.read_h5ad(tmp_path / "cells.h5ad"), tmp_path / "groups.csv")
+
+
+def test_a_file_whose_groups_are_written_is_closed(tmp_path, monkeypatch):
+    opened = []
+
+    def remember(path):
+        opened.append(open_file(path))
+        return opened[-1]
+
+    monkeypatch.setattr("hrca.io.open_file", remember)
+    synthetic(3).write_h5ad(tmp_path / "cells.h5ad")
+    hrca.io.write_groups(tmp_path / "cells.h5ad", tmp_path / "groups.csv", key_added="cell_type")
+    # a closed file of h5py is false
+    assert len(opened) == 1 and not opened[0].file
+
+
+def test_an_interrupted_writing_of_groups_leaves_the_earlier_file(tmp_path, monkeypatch):
+    def interrupted(self, path, **_):
+        path.write_text("cell_id,gr")
+        raise KeyboardInterrupt
+
+    (tmp_path / "groups.csv").write_text("earlier")
+    monkeypatch.setattr(pd.DataFrame, "to_csv", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        hrca.io.write_groups(synthetic(3), tmp_path / "groups.csv", key_added="cell_type")
+    assert [path.name for path in tmp_path.iterdir()] == ["groups.csv"]
+    assert (tmp_path / "groups.csv").read_text() == "earlier"
+
+
+def test_groups_are_compressed_by_the_name_of_the_file_in_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    hrca.io.write_groups(synthetic(3), "~/groups.csv.gz", key_added="cell_type")
+    assert (tmp_path / "groups.csv.gz").read_bytes()[:2] == b"\x1f\x8b"
+    assert pd.read_csv(tmp_path / "groups.csv.gz")["group"].to_list() == ["type 0", "type 1", "type 2"]

@@ -7,6 +7,8 @@ import anndata as ad
 import numpy as np
 from scipy import sparse
 
+from hrca._paths import user_path
+
 __all__ = ["local", "pbmc68k"]
 
 # Maximum distance of a recovered count from an integer. scanpy stores float32 values, rounded to three decimals; the
@@ -95,8 +97,8 @@ def local(name: str, folder: str | Path | None = None) -> ad.AnnData:
     folder = folder or os.environ.get("HRCA_DATA_DIR")
     if folder is None:
         raise FileNotFoundError("The folder with the data must be named by `folder=` or the variable HRCA_DATA_DIR.")
-    path = Path(folder) / f"{name}.h5ad"
+    path = user_path(folder) / f"{name}.h5ad"
     if not path.is_file():
-        names = sorted(file.stem for file in Path(folder).glob("*.h5ad"))
+        names = sorted(file.stem for file in user_path(folder).glob("*.h5ad"))
         raise FileNotFoundError(f"{path} must exist, but does not; {folder} has {names}.")
     return ad.read_h5ad(path)

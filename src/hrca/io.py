@@ -3,7 +3,8 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from hrca._paths import user_path
 from hrca.data._formats import file_format, table_path
 from hrca.data._sources import get_modality, get_table, open_file
 
@@ -71,7 +73,7 @@ def read_cells(path: str | Path, *, table: str | None = None) -> AnnData:
     ...     hrca.io.read_cells(f"{folder}/blood.h5ad").shape
     (700, 765)
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     kind = file_format(path)
     if kind == "spatialdata":
         return ad.read_zarr(table_path(path, table))
@@ -175,17 +177,23 @@ def write_cells(adata: AnnData, path: str | Path) -> None:
     ...     hrca.io.read_cells(f"{folder}/blood.zarr").n_obs
     700
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if path.exists():
         raise FileExistsError(f"{path} must not exist, but does. Name another file, or remove it.")
-    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    try:
-        unfinished = folder / path.name
+    with _unfinished(path) as unfinished:
         if path.suffix == ".zarr":
             adata.write_zarr(unfinished)
         else:
             adata.write_h5ad(unfinished)
-        unfinished.rename(path)
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """Give a name to write to. A failure leaves no part of a file. The ending is kept: pandas compresses by it."""
+    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    try:
+        yield folder / path.name
+        (folder / path.name).replace(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -201,7 +209,7 @@ def write_groups(adata: AnnData | str | Path, path: str | Path, *, key_added: st
         Annotated cells, or the h5ad file or zarr folder that has them. The ids are those in ``obs["cell_id"]``, where
         spatialdata-io keeps Xenium's; without this column, the names of the cells.
     path
-        The file. It is replaced.
+        The file. It is replaced when the new one is complete.
     key_added
         Name of the labels in obs.
 
@@ -223,7 +231,7 @@ def write_groups(adata: AnnData | str | Path, path: str | Path, *, key_added: st
     ...     pd.read_csv(f"{folder}/groups.csv").iloc[0].to_dict()
     {'cell_id': 'AAAGCCTGGCTAAC-1', 'group': 'CD14+ Monocyte'}
     """
-    obs = adata.obs if isinstance(adata, AnnData) else open_file(Path(adata).expanduser()).obs
+    path, obs = user_path(path), adata.obs if isinstance(adata, AnnData) else _obs_of_file(user_path(adata))
     if key_added not in obs:
         raise ValueError(
             f"The cells must have labels in obs[{key_added!r}], but obs has {list(obs.columns)}. "
@@ -232,7 +240,17 @@ def write_groups(adata: AnnData | str | Path, path: str | Path, *, key_added: st
     obs = obs[obs[key_added].notna()]
     ids = obs[CELL_ID] if CELL_ID in obs else obs.index
     table = pd.DataFrame({CELL_ID: _as_text(ids), "group": obs[key_added].astype(str).to_numpy()})
-    table.to_csv(path, index=False)
+    with _unfinished(path) as unfinished:
+        table.to_csv(unfinished, index=False)
+
+
+def _obs_of_file(path: Path) -> pd.DataFrame:
+    cells = open_file(path)
+    try:
+        return cells.obs  # in memory
+    finally:
+        if cells.file is not None:
+            cells.file.close()
 
 
 def _as_text(ids: pd.Series | pd.Index) -> list[str]:

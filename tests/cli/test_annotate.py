@@ -222,6 +222,10 @@ def test_info_shows_the_card_of_a_model(tiny_model, tmp_path, capsys):
     assert "  data: an atlas\n" in text and "  license: CC0 1.0\n" in text and "  tissue: not stated\n" in text
     assert f"{scores['n_obs']:.0f} held-out cells: accuracy {scores['accuracy']:.3f}" in text
     assert json.loads(call(capsys, "info", folder, "--json").out)["card"]["scores"] == scores
+    content = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(content.replace("  scores:\n", "  scores: [1]\n  others:\n"))
+    malformed = call(capsys, "info", folder)
+    assert malformed.code == 3 and "`scores` must be numbers by their names" in malformed.err
     (folder / "README.md").unlink()
     shown = call(capsys, "info", folder)
     assert "card: none" in shown.out

@@ -108,3 +108,29 @@ def test_a_notebook_shows_the_page(tiny_model):
     card = make_card(tiny_model)
     assert card._repr_markdown_() == card.text
     assert not card.text.startswith("---")
+
+
+def test_a_card_that_was_read_has_its_files_once(tiny_model, tmp_path):
+    tiny_model.save(tmp_path / "a")
+    path = tmp_path / "a" / "README.md"
+    path.write_text(path.read_text() + "\n## Notes\n\nA sentence of the author.\n")
+    card = read_card(tmp_path / "a")
+    tiny_model.save(tmp_path / "b", prefix="other_", card=card)
+    again = ModelCard.read(tmp_path / "b" / "other_README.md")
+    assert again.text.count("## Files") == 1
+    for name, digest in again.facts["sha256"].items():
+        assert f"| `{name}` | `{digest}` |\n" in again.text
+    assert "`model.json`" not in again.text
+    assert again.text.endswith("\n## Notes\n\nA sentence of the author.\n")
+    assert card.with_digests(card.facts["sha256"]) == card
+
+
+def test_a_failed_save_leaves_what_was_stated(tiny_model, tmp_path):
+    card = make_card(tiny_model, data="atlas")
+    (tmp_path / "file").write_text("")
+    before = dict(tiny_model.stated_facts_)
+    with pytest.raises(OSError):
+        tiny_model.save(tmp_path / "file" / "model", card=card)
+    assert tiny_model.stated_facts_ == before
+    tiny_model.save(tmp_path / "model", card=card)
+    assert tiny_model.stated_facts_ == hrca.HRCA.load(tmp_path / "model").stated_facts_ == {"data": "atlas"}

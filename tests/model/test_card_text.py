@@ -8,8 +8,9 @@ import pytest
 from held_out_cells import held_out_cells
 from markdown_it import MarkdownIt
 
+from hrca.model._card import ModelCard
 from hrca.model._card_facts import card_facts
-from hrca.model._card_text import escape
+from hrca.model._card_text import escape, summary_lines
 from hrca.models import make_card
 
 ODD = ["T/CD4|naïve_α", "<b>B</b> & *plasma* `x` [1](y) ~~z~~ #$ &amp;", '"quoted": - {a: 1}\\|', "a\\", "_x_", "1. b"]
@@ -106,3 +107,9 @@ def test_folds_and_adaptation_are_told(tiny_model):
     text = make_card(model).text
     assert "a cross-fitting with 5 folds" in text and "was adapted to a query after these scores" in text
     assert "folds" not in make_card(tiny_model).text
+
+
+def test_key_facts_are_shown_of_a_card_that_lacks_some():
+    assert summary_lines(ModelCard({"hrca": {}}, ""))[-2:] == ["held-out cells: none", "written by not stated"]
+    card = ModelCard({"hrca": {"scores": {"n_obs": 1200, "accuracy": 0.5, "macro_f1": None}}}, "")
+    assert summary_lines(card)[-2] == "1,200 held-out cells: accuracy 0.500"

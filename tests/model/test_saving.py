@@ -20,6 +20,7 @@ from scvi.hub import HubMetadata, HubModel
 from scvi.model.base import BaseModelClass
 
 import hrca
+from hrca.model._model_file import read_model, write_model
 from hrca.model._registration import weights_fingerprint
 
 
@@ -322,6 +323,17 @@ def test_the_pickle_of_a_replaced_model_is_removed(tiny_model, tmp_path):
 def test_the_arguments_of_the_setup_are_shown(saved, capsys):
     hrca.HRCA.view_setup_args(saved)
     assert "cell_type" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("gene_map", ["genes.csv", ["A", "B"]])
+def test_a_model_that_names_a_file_of_genes_is_refused(saved, tmp_path, monkeypatch, gene_map):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "genes.csv").write_text("a,b\n")
+    content = read_model(saved, "")
+    content.attributes["registry_"]["setup_args"]["gene_map"] = gene_map
+    write_model(content, saved, "")
+    with pytest.raises(ValueError, match=r"must hold its table of genes, but `gene_map` in .*model' is"):
+        hrca.HRCA.load(saved)
 
 
 def test_a_model_of_another_class_raises(tmp_path):

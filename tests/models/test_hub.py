@@ -267,3 +267,98 @@ def test_a_later_push_replaces_the_model(tiny_model, odd_model, query, hub):
     np.testing.assert_array_equal(soft(pull("lab/tiny", hub=hub), query), soft(odd_model, query))
     metadata = json.loads((hub / "lab" / "tiny" / "_scvi_required_metadata.json").read_text())
     assert metadata["model_parent_module"] == "hrca"
+
+
+MALFORMED = [
+    "labels: 5",
+    "labels: [B, T]",
+    "labels: {1: 5}",
+    "labels: {B: many}",
+    "stated: x",
+    "stated: {species: [mouse]}",
+    "scores: [1]",
+    "scores: {accuracy: high}",
+    "scores: {accuracy: true}",
+    "n_genes: many",
+    "n_obs: 1.5",
+    "n_obs: -1",
+    "n_obs: 100000000000000000000",
+    "versions: 1",
+]
+
+
+@pytest.mark.parametrize("fact", MALFORMED)
+def test_a_malformed_card_is_left_out_of_the_list_and_named_when_it_is_read(hub, fact):
+    folder = hub / "lab" / "foreign"
+    folder.mkdir()
+    (folder / "README.md").write_text(f"---\nhrca: {{{fact}}}\n---\n\n# Foreign\n")
+    assert list(list_models(hub=hub).index) == ["lab/tiny"]
+    name = fact.partition(":")[0]
+    with pytest.raises(ValueError, match=rf"`{name}` must be .*lab/foreign/README.md"):
+        read_card("lab/foreign", hub=hub)
+
+
+@pytest.mark.parametrize("value", ["!!timestamp x", '!!int ""', "!!bool x"])
+def test_a_card_with_a_wrong_type_in_yaml_is_left_out_of_the_list(hub, value):
+    (hub / "lab" / "foreign").mkdir()
+    (hub / "lab" / "foreign" / "README.md").write_text(f"---\nhrca: {{n_genes: {value}}}\n---\n")
+    assert list(list_models(hub=hub).index) == ["lab/tiny"]
+
+
+def test_a_malformed_card_on_hugging_face_is_left_out_of_the_list(tiny_model, tmp_path, monkeypatch):
+    with serving(monkeypatch, str(tmp_path / "cache")) as server:
+        push(tiny_model, "lab/tiny", token="hf_none")
+        for i, fact in enumerate(MALFORMED):
+            server.repositories[f"lab/other{i}"] = {"README.md": f"---\ntags: [hrca]\nhrca: {{{fact}}}\n---\n".encode()}
+        assert "lab/tiny" in list_models().index
+        # JSON has names of text alone: a label 1 is then "1"
+        assert [i for i in range(len(MALFORMED)) if f"lab/other{i}" in list_models().index] == [2]
+
+
+def test_scores_that_a_card_lacks_are_missing_in_the_list(hub):
+    (hub / "lab" / "foreign").mkdir()
+    (hub / "lab" / "foreign" / "README.md").write_text("---\nhrca: {scores: {accuracy: null, macro_f1: 1}}\n---\n")
+    row = list_models(hub=hub).loc["lab/foreign"]
+    assert pd.isna(row["accuracy"]) and row["macro_f1"] == 1 and row["n_labels"] == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "names"),
+    [
+        (lambda _, hub: pull("lab/tiny", hub=hub, revision="v1"), "`revision`"),
+        (lambda _, hub: pull("lab/tiny", hub=hub, force_download=True, token="x"), "`token` and `force_download`"),
+        (lambda _, hub: read_card("lab/tiny", hub=hub, revision="v1"), "`revision`"),
+        (lambda _, hub: read_card(hub / "lab" / "tiny", revision="v1"), "`revision`"),
+        (lambda _, hub: list_models(hub=hub, token="x"), "`token`"),
+        (lambda model, hub: push(model, "lab/new", hub=hub, private=True), "`private`"),
+        (lambda model, hub: push(model, "lab/new", hub=hub, token="x", commit_message="m"), "`token` and `commit_mess"),
+    ],
+)
+def test_arguments_of_hugging_face_are_refused_for_a_folder(tiny_model, hub, call, names):
+    with pytest.raises(ValueError, match=f"^{names}.* must be left out"):
+        call(tiny_model, hub)
+    assert not (hub / "lab" / "new").exists()
+
+
+def test_the_home_directory_can_be_named_by_a_tilde(tiny_model, query, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert push(tiny_model, "lab/tiny", hub="~/hub") == str(tmp_path / "hub" / "lab" / "tiny")
+    assert list(list_models(hub="~/hub").index) == ["lab/tiny"]
+    np.testing.assert_array_equal(soft(pull("lab/tiny", hub="~/hub"), query), soft(tiny_model, query))
+    tiny_model.save("~/model")
+    assert hrca.HRCA.load_registry("~/model")["model_name"] == "HRCA"
+    assert hrca.HRCA.load("~/model").labels == tiny_model.labels
+    assert read_card("~/model").facts["model_id"] == read_card("lab/tiny", hub="~/hub").facts["model_id"]
+    push("~/model", "lab/saved", hub="~/hub")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hub", "model"]
+
+
+def test_metadata_of_an_earlier_version_do_not_stay(tiny_model, odd_model, hub, monkeypatch):
+    assert (hub / "lab" / "tiny" / "_scvi_required_metadata.json").is_file()
+    # without huggingface_hub, no metadata are written
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    monkeypatch.delitem(__import__("sys").modules, "scvi.hub", raising=False)
+    push(odd_model, "lab/tiny", hub=hub)
+    names = {path.name for path in (hub / "lab" / "tiny").iterdir()}
+    assert names == {"README.md", "model.json", "model.safetensors"}

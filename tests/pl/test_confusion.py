@@ -61,6 +61,22 @@ def test_confusion_prints_white_on_dark_and_nothing_on_empty():
     assert [(text.get_text(), text.get_color()) for text in ax.texts] == [("100", "white")]
 
 
+@pytest.mark.parametrize("draw", [confusion, confusion_figure])
+def test_labels_without_a_name_in_common_are_not_called_wrong(draw):
+    figure = draw(["B", "B", "T"], ["b cell", "t cell", "t cell"])
+    ax = figure if draw is confusion else figure.axes[0]
+    assert ax.get_title() == "Known and predicted labels have no name in common"
+    ax.figure.draw_without_rendering()
+    extent = ax.title.get_window_extent()
+    assert ax.figure.bbox.x0 <= extent.x0 and extent.x1 <= ax.figure.bbox.x1
+    plt.close("all")
+
+
+def test_exchanged_labels_are_wrong():
+    ax = confusion(["B", "T"], ["T", "B"], ax=Figure().subplots())
+    assert ax.get_title() == "0% of 2 labels are correct"
+
+
 @pytest.mark.parametrize("n", [1, 40])
 def test_confusion_has_room_for_its_labels(n):
     names = [f"a cell type with a rather long name {i}" for i in range(n)]

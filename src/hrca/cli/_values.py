@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hrca._paths import user_path
+
 # Spreadsheets begin a text file with a mark of the byte order, which this encoding skips.
 ENCODING = "utf-8-sig"
 
@@ -112,7 +114,7 @@ def parse_hierarchy(text: str) -> Any:
     >>> parse_hierarchy("class,subclass,type"), parse_hierarchy("/")
     (['class', 'subclass', 'type'], '/')
     """
-    path = Path(text).expanduser()
+    path = user_path(text)
     if path.suffix in (".json", ".csv", ".tsv"):
         parents = read_text_table(path)
         if parents.get("child") == "parent":

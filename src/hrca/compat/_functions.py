@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
+from hrca._paths import user_path
 from hrca.model._model import HRCA
 from hrca.module._networks import GeneAE, SEClassifier
 from hrca.train._callbacks import EveryEpochs
@@ -109,7 +110,7 @@ def pretrain(
     HRCA.setup_anndata(reference)
     # the specification has no count likelihood
     model = HRCA(reference, size="specification", n_heads=head_num, n_layers=n_layers, count_likelihood=False)
-    folder = Path(save_path)
+    folder = user_path(save_path)
     model.pretrain(
         n_epochs,
         batch_size=batch_size,
@@ -220,7 +221,7 @@ def fine_tune(
     reference = _shallow_copy(train)
     widths = tuple(Gene_AE.sizes["n_latent"] // 2 ** (stage + 1) for stage in range(n_layers))
     model = HRCA.from_pretrained(Gene_AE, reference, labels_key=obs_name, classifier_widths=widths)
-    folder = Path(save_path)
+    folder = user_path(save_path)
     model.finetune(
         n_epochs,
         batch_size=batch_size,

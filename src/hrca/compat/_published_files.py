@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from hrca._paths import user_path
+
 from ._plain_arrays import read_npy, read_state_dict
 from ._state_keys import expand_key_table, rename_keys
 
@@ -35,7 +37,7 @@ def find_folder(folder: str | Path) -> Path:
     FileNotFoundError
         If there is no such folder, and the name is not an id of a repository.
     """
-    path = Path(folder)
+    path = user_path(folder)
     if path.is_dir():
         return path
     if not REPOSITORY_ID.fullmatch(str(folder)):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from hrca._paths import user_path
 from hrca.model._model import HRCA
 from hrca.module._module import HRCAModule
 from hrca.module._networks import GeneAE, SEClassifier
@@ -153,7 +154,7 @@ def write_gene_ae(model: HRCA, folder: str | Path, *, epoch: int) -> None:
     epoch
         Epoch in the name of the weight file.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "features.npy", model.gene_names.to_numpy(dtype=str))
     write_state(model.module.gene_ae, GENE_AE_KEYS, folder / f"AE_{epoch}.pth")
@@ -176,7 +177,7 @@ def write_classifier(model: HRCA, folder: str | Path, *, epoch: int) -> None:
     ValueError
         If the reference of the model has no labels.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     codes = np.array({label: code for code, label in enumerate(model.labels)}, dtype=object)
     np.save(folder / "dictionary.npy", codes)
     write_state(classifier_of(model), SE_CLASSIFIER_KEYS, folder / f"predictor_{epoch}.pth")

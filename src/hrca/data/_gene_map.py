@@ -10,6 +10,8 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
+from hrca._paths import user_path
+
 from ._gene_ids import describe_ids, normalize_gene_ids
 from ._name_keys import are_positions
 
@@ -160,7 +162,7 @@ def read_gene_map(source: GeneMapInput | GeneMap) -> GeneMap:
     if isinstance(source, GeneMap):
         return source
     if isinstance(source, str | Path):
-        table = _read_file(Path(source).expanduser())
+        table = _read_file(user_path(source))
     elif isinstance(source, pd.DataFrame):
         table = source
     elif isinstance(source, pd.Series | Mapping):

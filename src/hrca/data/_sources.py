@@ -17,6 +17,7 @@ from anndata import AnnData
 from anndata.experimental import AnnCollection
 from mudata import MuData
 
+from hrca._paths import user_path
 from hrca.typing import CountMatrix, StoredMatrix
 
 from ._row_reader import SlicedMatrix
@@ -133,7 +134,7 @@ def open_query_input(source: QueryInput, modality: str) -> tuple[QueryCells, Out
         If `source` has another type.
     """
     if isinstance(source, str | Path):
-        path = Path(source).expanduser().resolve()
+        path = user_path(source).resolve()
         return open_file(path), path
     if isinstance(source, AnnCollection):
         return _from_collection(source), source

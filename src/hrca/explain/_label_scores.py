@@ -34,7 +34,7 @@ class LabelScores:
     counts
         Log-likelihood times its pooling weight, shape (n_obs, n_labels); zeros without a count likelihood.
     offsets
-        What the calibration adds by label, shape (n_obs, n_labels); see
+        Terms of the calibration by label, shape (n_obs, n_labels); see
         :meth:`hrca.module._calibration.Calibration.label_offsets`.
     has_counts
         True for a cell with counts on the shared genes, shape (n_obs,).

@@ -1,4 +1,4 @@
-"""What each gene contributes to the difference between two labels in the classifier: integrated gradients."""
+"""Contributions of the genes to the difference between two labels in the classifier: integrated gradients."""
 
 from importlib.util import find_spec
 from itertools import pairwise

@@ -1,13 +1,15 @@
 """The card of a model: ``README.md``, with a front matter that programs read."""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
 
+from hrca._paths import user_path
 from hrca._warnings import warn_user
 from hrca.module._stored_state import unfinished
 
@@ -19,6 +21,16 @@ MODEL_FILES = ("model.json", "model.safetensors")
 
 # The line above and below the front matter.
 FENCE = "---\n"
+
+# The section with the digests. An author may have changed the sentence above its table.
+FILES_SECTION = re.compile(r"\n## Files\n\n[^\n]*\n\n\| file \| SHA-256 \|\n\|---\|---\|(?:\n\|[^\n]*)*(?:\n|\Z)")
+
+# Facts by their type, of those that are read again. Each may be missing or null.
+COUNT_FACTS = ("n_obs", "n_train", "n_genes", "n_stored_cells", "n_parameters")
+NUMBER_TABLES, TEXT_TABLES = ("labels", "scores"), ("stated", "versions")
+
+# A data frame holds integers of 64 bits.
+MAX_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class ModelCard:
         Raises
         ------
         ValueError
-            If there is no such file, or it is not the card of a model of HRCA.
+            If there is no such file, it is not the card of a model of HRCA, or a fact in it has another type.
 
         Examples
         --------
@@ -96,7 +108,7 @@ class ModelCard:
         ...     ModelCard.read(path)
         ModelCard(metadata={'hrca': {'n_genes': 60}}, text='# A model')
         """
-        path = Path(path)
+        path = user_path(path)
         if not path.is_file():
             raise ValueError(
                 f"A shared model must have a card, but there is no {str(path)!r}. `hrca.HRCA.load(folder)` and "
@@ -106,17 +118,15 @@ class ModelCard:
         front_matter, separator, text = content.removeprefix(FENCE).partition(f"\n{FENCE}")
         try:
             metadata = yaml.safe_load(front_matter) if separator and content.startswith(FENCE) else None
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
+        # PyYAML raises the last three for a type that is named with a value of another one
+        except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError) as error:
             raise ValueError(
                 f"The front matter of {path}, the lines between `---`, must be YAML, but is not: {error}. Mend it, or "
                 "save the model again."
             ) from error
-        if not isinstance(metadata, Mapping) or not isinstance(metadata.get("hrca"), Mapping):
-            raise ValueError(
-                f"{path} must be the card of a model of HRCA, with `hrca:` in its front matter, but has none. "
-                "`model.save` writes a card into a folder without a README.md."
-            )
-        return cls(dict(metadata), text.removeprefix("\n"))
+        metadata = dict(metadata) if isinstance(metadata, Mapping) else {}
+        check_facts(metadata.get("hrca"), str(path))
+        return cls(metadata, text.removeprefix("\n"))
 
     def with_digests(self, digests: Mapping[str, str]) -> Self:
         """Return the card with the SHA-256 of files.
@@ -128,7 +138,7 @@ class ModelCard:
 
         Returns
         -------
-        The card, with a section on the files at its end.
+        The card, with a section on the files at its end, or where it had one.
 
         Examples
         --------
@@ -139,7 +149,64 @@ class ModelCard:
         facts = {**self.facts, "sha256": dict(digests)}
         rows = "".join(f"| `{name}` | `{digest}` |\n" for name, digest in digests.items())
         section = f"\n## Files\n\n`hrca.models.pull` verifies them.\n\n| file | SHA-256 |\n|---|---|\n{rows}"
-        return replace(self, metadata={**self.metadata, "hrca": facts}, text=self.text + section)
+        text, n_replaced = FILES_SECTION.subn(lambda _: section, self.text, count=1)
+        if not n_replaced:
+            text += section
+        return replace(self, metadata={**self.metadata, "hrca": facts}, text=text)
+
+
+def check_facts(facts: object, place: str) -> None:
+    """Check the types of the facts in a card that others may have written.
+
+    Parameters
+    ----------
+    facts
+        The entry ``hrca`` of the front matter; None without one.
+    place
+        File or model that has the card, for the error.
+
+    Raises
+    ------
+    ValueError
+        If there are no facts, or one has another type than those that :func:`hrca.models.make_card` writes.
+
+    Examples
+    --------
+    >>> check_facts({"n_genes": 60, "labels": {"B": 9}}, "README.md")
+    """
+    if not isinstance(facts, Mapping):
+        raise ValueError(
+            f"{place} must be the card of a model of HRCA, with `hrca:` in its front matter, but has none. "
+            "`model.save` writes a card into a folder without a README.md."
+        )
+    wrong = {name: "an integer, 0 or more" for name in COUNT_FACTS if not _is_count(facts.get(name))}
+    wrong |= {name: "numbers by their names" for name in NUMBER_TABLES if not _is_table(facts.get(name), _is_number)}
+    wrong |= {name: "texts by their names" for name in TEXT_TABLES if not _is_table(facts.get(name), _is_text)}
+    for name, kind in wrong.items():
+        raise ValueError(
+            f"In the card of a model, `{name}` must be {kind}, but in {place} it is {facts[name]!r:.80}. Correct the "
+            "front matter, or get the card from its origin again."
+        )
+
+
+def _is_count(value: object) -> bool:
+    return value is None or (isinstance(value, int) and _is_number(value) and value >= 0)
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, int):  # a bool is an int
+        return not isinstance(value, bool) and abs(value) <= MAX_NUMBER
+    return value is None or isinstance(value, float)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_table(value: object, is_entry: Callable[[object], bool]) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, Mapping) and all(_is_text(key) and is_entry(entry) for key, entry in value.items())
 
 
 def write_card(card: ModelCard | None, folder: Path, name_prefix: str) -> None:

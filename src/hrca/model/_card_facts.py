@@ -1,4 +1,4 @@
-"""What the card of a model tells: numbers that the model has already, so that saving takes no time."""
+"""The facts on the card of a model: numbers that the model has already, so that saving takes no time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from hrca.annotation._label_pairs import divergences, normalised
 from hrca.annotation._options import LabelSpace
+from hrca.annotation._prediction_warnings import MIN_LOG_RATIO
 from hrca.data._alignment import check_shared
 from hrca.data._gene_lookup import lookup_genes
 from hrca.metrics import annotation_scores, calibration_table, depth_bins
@@ -22,21 +23,18 @@ from ._evaluation import evaluation_scores
 if TYPE_CHECKING:
     from ._base import HRCABase
 
-# What a user may state about a model, by the name of the argument.
+# Facts that a user may state about a model, by the name of the argument.
 STATED = ("data", "data_license", "license", "species", "tissue", "description")
 
 # Counts of a sparse spatial cell, at which labels are compared. Of a matched query, its median takes their place.
 CARD_DEPTH = 100
 
-# Two labels are told apart if the expected log-likelihood ratio in a cell is at least this, as in a prediction's
-# warning: a factor of e.
-MIN_LOG_RATIO = 1.0
-
 # With more labels, their pairs are not compared: with this number and 20,000 genes, that takes a second.
 MAX_COMPARED_LABELS = 500
 
-# Number of pairs of labels in each table, and the minimum fraction of a label's cells of a confusion that is listed.
-N_PAIRS, MIN_CONFUSED_FRACTION = 20, 0.01
+# Maximum number of pairs of labels in each table, the number of pairs where none needs more counts than a cell has, and
+# the minimum fraction of a label's cells of a confusion that is listed.
+N_PAIRS, N_CLOSEST_PAIRS, MIN_CONFUSED_FRACTION = 20, 3, 0.01
 
 
 @dataclass(frozen=True)
@@ -261,4 +259,4 @@ def close_pairs(model: "HRCABase", panel: Sequence[str] | None) -> ClosePairs | 
         {"label": labels[ones], "other_label": labels[twos], "counts": counts, "remaining": remaining}
     ).sort_values("counts", ascending=False, kind="stable", ignore_index=True)
     n_pairs = int((table["counts"] > depth).sum())
-    return ClosePairs(table.head(min(n_pairs, N_PAIRS) or 3), n_pairs, float(depth), int(used.sum()))
+    return ClosePairs(table.head(min(n_pairs, N_PAIRS) or N_CLOSEST_PAIRS), n_pairs, float(depth), int(used.sum()))

@@ -6,14 +6,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hrca.annotation._prediction_warnings import MIN_LOG_RATIO
+from hrca.uncertainty._held_out import N_DEPTHS
+
 from ._card import ModelCard
-from ._card_facts import MAX_COMPARED_LABELS, STATED, CardFacts, ClosePairs, HeldOutTables, card_facts
+from ._card_facts import (
+    MAX_COMPARED_LABELS,
+    MIN_CONFUSED_FRACTION,
+    STATED,
+    CardFacts,
+    ClosePairs,
+    HeldOutTables,
+    card_facts,
+)
 from ._model_file import MODEL_FORMAT
 
 if TYPE_CHECKING:
     from ._base import HRCABase
 
 NOT_STATED = "not stated"
+
+# Scores that the command line shows, and their names there.
+SHOWN_SCORES = {"accuracy": "accuracy", "macro_f1": "macro F1", "calibration_error": "calibration error"}
 
 # Licences that Hugging Face has a name for, of those that data and weights are shared under
 # (https://huggingface.co/docs/hub/repositories-licenses). Another one is "other", with its name beside it.
@@ -193,15 +207,16 @@ def _by_depth(tables: HeldOutTables) -> str:
         )
         for label, row in accuracy.iterrows()
     ]
+    at_least = f"at least {MIN_CONFUSED_FRACTION}"
     confused = [tuple(row) for row in tables.confusions.itertuples(index=False)]
     parts = [
         "### By depth\n\nThe depth of a cell is its number of counts on the genes of the model. Each held-out cell was "
-        "also predicted from nine copies, which keep a random part of its counts.\n",
+        f"also predicted from {N_DEPTHS - 1} copies, which keep a random part of its counts.\n",
         _table(["depth", "copies", "accuracy", "macro F1", "confidence", "calibration error"], rows),
         "### By label and depth\n\nAccuracy / mean confidence of the copies of a known label.\n",
         _table(["label", *map(escape, tables.by_depth.index)], crossed),
-        "### Commonest confusions\n\nFractions of all copies of a label, at least 0.01.\n",
-        _table(["label", "predicted", "fraction"], confused) if confused else "None of at least 0.01.\n",
+        f"### Commonest confusions\n\nFractions of all copies of a label, {at_least}.\n",
+        _table(["label", "predicted", "fraction"], confused) if confused else f"None of {at_least}.\n",
     ]
     return "\n".join(parts)
 
@@ -211,7 +226,7 @@ def _pairs(close: ClosePairs | None) -> str:
     if close is None:
         most = f"more than {MAX_COMPARED_LABELS}"
         return f"{title}Not computed: the model has no count likelihood, one label, or {most}.\n"
-    ratio = "an expected log-likelihood ratio of 1, a factor of 2.7"
+    ratio = f"an expected log-likelihood ratio of {MIN_LOG_RATIO:g}, a factor of {np.exp(MIN_LOG_RATIO):.1f}"
     if close.n_pairs:
         found = f"{close.n_pairs:,} pair{'s' if close.n_pairs > 1 else ''} of labels need more counts than"
     else:
@@ -248,14 +263,10 @@ def summary_lines(card: ModelCard) -> list[str]:
         The card.
     """
     facts = card.facts
-    stated, scores, versions = facts.get("stated") or {}, facts.get("scores"), facts.get("versions") or {}
+    stated, scores, versions = (facts.get(name) or {} for name in ("stated", "scores", "versions"))
     lines = [f"{name.replace('_', ' ')}: {stated.get(name, NOT_STATED)}" for name in STATED if name != "description"]
-    if scores:
-        lines.append(
-            f"{scores['n_obs']:,.0f} held-out cells: accuracy {scores['accuracy']:.3f}, macro F1 "
-            f"{scores['macro_f1']:.3f}, calibration error {scores['calibration_error']:.3f}"
-        )
-    else:
-        lines.append("held-out cells: none")
-    lines.append(f"written by {', '.join(f'{name} {number}' for name, number in versions.items())}")
+    shown = [f"{words} {scores[name]:.3f}" for name, words in SHOWN_SCORES.items() if scores.get(name) is not None]
+    n_cells = "held-out cells" if scores.get("n_obs") is None else f"{scores['n_obs']:,.0f} held-out cells"
+    lines.append(f"{n_cells}: {', '.join(shown) or 'none'}")
+    lines.append(f"written by {', '.join(f'{name} {number}' for name, number in versions.items()) or NOT_STATED}")
     return lines

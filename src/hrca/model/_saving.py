@@ -16,6 +16,7 @@ from scvi.model._utils import parse_device_args
 from scvi.model.base import BaseModelClass
 
 from hrca._docs import docs
+from hrca._paths import user_path
 from hrca.data._gene_map import read_gene_map
 from hrca.train._history import framed_history, plain_history
 from hrca.train._random_states import private_generators
@@ -109,25 +110,24 @@ class SavingBase(BaseModelClass):
         >>> loaded.predict(reference).equals(model.predict(reference))
         True
         """
-        folder, prefix = Path(dir_path), prefix or ""
+        folder, prefix = user_path(dir_path), prefix or ""
         if anndata_write_kwargs and not save_anndata:
             raise TypeError(f"{sorted(anndata_write_kwargs)} are for the reference: they need `save_anndata=True`.")
         self._check_saving(folder, card, overwrite=overwrite, save_anndata=save_anndata)
-        if card is not None:
-            self.stated_facts_ = dict(card.facts["stated"])
-        elif self.is_finetuned_:
-            card = build_card(cast("HRCABase", self), self.stated_facts_)
+        stated = self.stated_facts_ if card is None else dict(card.facts.get("stated") or {})
+        if card is None and self.is_finetuned_:
+            card = build_card(cast("HRCABase", self), stated)
         folder.mkdir(parents=True, exist_ok=True)
         digest = write_adata(self.adata, folder, prefix, **anndata_write_kwargs) if save_anndata else None
-        saved = SavedModel(
-            self.module.state_dict(), self._plain_attributes(), self.get_var_names(), adata_digest=digest
-        )
+        attributes = {**self._plain_attributes(), "stated_facts_": stated}
+        saved = SavedModel(self.module.state_dict(), attributes, self.get_var_names(), adata_digest=digest)
         write_model(saved, folder, prefix)
         (folder / f"{prefix}{PICKLE_FILE}").unlink(missing_ok=True)  # of a model that is replaced
         if pickle:
             write_pickle(saved, folder / f"{prefix}{PICKLE_FILE}")
         # the last one, since it lists digests of the others
         write_card(card, folder, prefix)
+        self.stated_facts_ = stated
 
     def _check_saving(self, folder: Path, card: ModelCard | None, *, overwrite: bool, save_anndata: bool) -> None:
         """Raise an error if the model cannot be saved to a folder in this way."""
@@ -192,7 +192,8 @@ class SavingBase(BaseModelClass):
         ------
         ValueError
             If the folder has no model; its files are damaged, of another version, of another class, or hold weights
-            that are not numbers; or the reference has other genes or other labels.
+            that are not numbers or no table of genes where one is named; or the reference has other genes or other
+            labels.
         TypeError
             If `adata` is neither an AnnData, a MuData, False nor None, such as a path.
 
@@ -209,7 +210,7 @@ class SavingBase(BaseModelClass):
         >>> loaded.labels == model.labels
         True
         """
-        folder, prefix = Path(dir_path), prefix or ""
+        folder, prefix = user_path(dir_path), prefix or ""
         _check_reference_argument(adata)
         saved = read_pickle(folder / f"{prefix}{PICKLE_FILE}") if pickle else read_model(folder, prefix)
         registry, arguments = cls._checked_setup(saved, folder)
@@ -267,6 +268,13 @@ class SavingBase(BaseModelClass):
                 f"{str(folder)!r} is of another version ({saved.saved_by}) and also has {unknown}. Load it with that "
                 "version, or train it again."
             )
+        gene_map = registry.get("setup_args", {}).get("gene_map")
+        # the setup stores the table that it read: a path would be that of a file of whoever loads the model
+        if not (gene_map is None or isinstance(gene_map, Mapping)):
+            raise ValueError(
+                f"A saved model must hold its table of genes, but `gene_map` in {str(folder)!r} is {gene_map!r:.80}: "
+                "the files were changed, or another program wrote them. Get the model from its origin again."
+            )
         return registry, arguments
 
     def _plain_attributes(self) -> dict[str, Any]:
@@ -316,7 +324,7 @@ class SavingBase(BaseModelClass):
         >>> registry["setup_args"]["labels_key"]
         'bulk_labels'
         """
-        return read_model(Path(dir_path), prefix or "").attributes["registry_"]
+        return read_model(user_path(dir_path), prefix or "").attributes["registry_"]
 
     @staticmethod
     @docs.dedent

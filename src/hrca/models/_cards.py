@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from hrca._paths import user_path
 from hrca.model._card import CARD_FILE, ModelCard
 from hrca.model._card_facts import STATED
 from hrca.model._card_text import build_card
 from hrca.model._model import HRCA
 
-from ._places import download
+from ._places import check_options, download
 
 
 def make_card(
@@ -25,7 +26,8 @@ def make_card(
     """Write the card of a model: what it was trained on, how well it labels held-out cells, and its versions.
 
     Nothing is computed anew: the scores are those of the cells that were held out in training, and saving takes no
-    longer. ``model.save(folder)`` writes a card as well; one made by this function also has what only you know.
+    longer. ``model.save(folder)`` writes a card as well; one made by this function also contains the facts that you
+    state.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ def make_card(
     ValueError
         If the model is not trained on labels, or has no gene of the panel.
     TypeError
-        If `panel` is a text, or a fact is none.
+        If `panel` is a text, or a fact is not a text, or is empty.
 
     Examples
     --------
@@ -103,7 +105,8 @@ def read_card(
     Raises
     ------
     ValueError
-        If there is no card, it is not that of a model of HRCA, or `model` is no name of a model.
+        If there is no card; it is not that of a model of HRCA, or a fact in it has another type; `model` is no name of
+        a model; or `revision` or `token` is given for a folder.
     FileNotFoundError
         If the local hub has no such model.
     ImportError
@@ -119,7 +122,8 @@ def read_card(
     ...     read_card(folder).facts
     {'n_genes': 60}
     """
-    if hub is None and Path(model).is_dir():
-        return ModelCard.read(Path(model) / CARD_FILE)
+    if hub is None and (folder := user_path(model)).is_dir():
+        check_options(folder, revision=revision, token=token)
+        return ModelCard.read(folder / CARD_FILE)
     folder = download(str(model), hub, file_names=(CARD_FILE,), revision=revision, token=token)
     return ModelCard.read(folder / CARD_FILE)

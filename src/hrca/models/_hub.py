@@ -7,7 +7,7 @@ weights but a pickle, which can run any program (scvi-tools 1.4.2).
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,20 +15,19 @@ from typing import Any
 
 import pandas as pd
 
+from hrca._paths import user_path
 from hrca.model._card import CARD_FILE, MODEL_FILES, ModelCard, verify_files
 from hrca.model._model import HRCA
 from hrca.module._stored_state import unfinished
 
 from ._cards import make_card
-from ._places import check_name, download, hugging_face
-
-# The name that scvi-tools gives its metadata.
-SCVI_FILE = "_scvi_required_metadata.json"
+from ._places import check_name, check_options, download, hub_api, shared_facts
+from ._scvi_metadata import SCVI_FILE, write_scvi_metadata
 
 # All files of a shared model. The card is the last one that is written: it lists the digests of the others.
 SHARED_FILES = (*MODEL_FILES, SCVI_FILE, CARD_FILE)
 
-# What a list of models shows of the user's statements, and of the scores.
+# Statements of the user and scores that a list of models shows.
 LISTED_STATEMENTS = ("species", "tissue", "data", "license")
 LISTED_SCORES = ("accuracy", "macro_f1", "calibration_error")
 
@@ -73,8 +72,8 @@ def push(
     Raises
     ------
     ValueError
-        If `repo_id` is not "owner/name"; the model is not trained on labels; the card is of another model; or a file of
-        the folder is not the one that its card lists.
+        If `repo_id` is not "owner/name"; the model is not trained on labels; the card is of another model; a file of
+        the folder is not the one that its card lists; or `private`, `token` or `commit_message` is given with `hub`.
     TypeError
         If `card` is given with a folder, which has its own.
     ImportError
@@ -95,6 +94,7 @@ def push(
     ['model.json', 'model.safetensors']
     """
     check_name(repo_id)
+    check_options(hub, private=private, token=token, commit_message=commit_message)
     if card is not None and not isinstance(model, HRCA):
         raise TypeError(
             "A saved model is published with the card in its folder: leave out `card`. "
@@ -107,13 +107,14 @@ def push(
                 card = make_card(model)
             model.save(source, card=card)
         else:
-            verify_files(Path(model))
+            folder = user_path(model)
+            verify_files(folder)
             source.mkdir()
             for name in (*MODEL_FILES, CARD_FILE):
-                shutil.copyfile(Path(model) / name, source / name)
-        _write_scvi_metadata(source)
+                shutil.copyfile(folder / name, source / name)
+        write_scvi_metadata(source)
         if hub is not None:
-            return str(_copy_to_hub(source, Path(hub) / repo_id))
+            return str(_copy_to_hub(source, user_path(hub) / repo_id))
         message = commit_message or f"Model of HRCA {version('hrca')}"
         return _upload(source, repo_id, private=private, token=token, message=message)
 
@@ -155,8 +156,8 @@ def pull(
     Raises
     ------
     ValueError
-        If `repo_id` is not "owner/name"; the files are not those that the card lists; there is no card; or the files
-        are of another version.
+        If `repo_id` is not "owner/name"; the files are not those that the card lists; there is no card; the files are
+        of another version; or `revision`, `token` or `force_download` is given with `hub`.
     FileNotFoundError
         If the local hub has no such model.
     ImportError
@@ -194,6 +195,8 @@ def list_models(
 ) -> pd.DataFrame:
     """List the models of HRCA on Hugging Face or in a local hub, by their cards.
 
+    A model whose card is malformed is left out.
+
     Parameters
     ----------
     author
@@ -217,6 +220,8 @@ def list_models(
 
     Raises
     ------
+    ValueError
+        If `token` is given with `hub`.
     FileNotFoundError
         If there is no such local hub.
     ImportError
@@ -234,9 +239,8 @@ def list_models(
     ...     list_models(hub=hub)[["n_labels", "n_genes"]].to_dict("index")
     {'lab/blood': {'n_labels': 2, 'n_genes': 60}}
     """
-    found = _cards_in_hub(Path(hub)) if hub is not None else _cards_on_hugging_face(author, search, token)
     rows = {}
-    for repo_id, facts in found:
+    for repo_id, facts in shared_facts(hub, author, search, token):
         is_wanted = author is None or repo_id.split("/")[0].lower() == author.lower()
         if is_wanted and (search is None or search.lower() in repo_id.lower()):
             rows[repo_id] = _listed(facts)
@@ -258,7 +262,7 @@ def _listed(facts: Mapping[str, Any]) -> list[Any]:
 
 
 def _upload(folder: Path, repo_id: str, *, private: bool | None, token: str | None, message: str) -> str:
-    api = hugging_face().HfApi(token=token, library_name="hrca", library_version=version("hrca"))
+    api = hub_api(token)
     url = api.create_repo(repo_id, private=private, exist_ok=True)
     api.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=list(SHARED_FILES), commit_message=message)
     return str(url)
@@ -267,40 +271,9 @@ def _upload(folder: Path, repo_id: str, *, private: bool | None, token: str | No
 def _copy_to_hub(source: Path, target: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     for name in SHARED_FILES:
-        if (source / name).is_file():
-            with unfinished(target / name) as temporary:
-                shutil.copyfile(source / name, temporary)
-    return target
-
-
-def _write_scvi_metadata(folder: Path) -> None:
-    """Write the metadata by which ``scvi.hub.HubModel`` opens the folder, where its package is installed."""
-    try:
-        from scvi.hub import HubMetadata
-    except ImportError:  # scvi-tools' hub needs huggingface_hub, and a local hub does not
-        return
-    registry = HRCA.load_registry(folder)
-    metadata = HubMetadata(
-        registry["scvi_version"], version("anndata"), registry["model_name"], model_parent_module="hrca"
-    )
-    metadata.save(str(folder / SCVI_FILE))
-
-
-def _cards_in_hub(hub: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if not hub.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(hub)!r}. `hrca.models.push(model, name, hub=...)` makes it.")
-    for path in sorted(hub.glob(f"*/*/{CARD_FILE}")):
-        try:
-            yield path.parent.relative_to(hub).as_posix(), ModelCard.read(path).facts
-        except ValueError:  # a folder of something else
+        if not (source / name).is_file():
+            (target / name).unlink(missing_ok=True)  # of an earlier version
             continue
-
-
-def _cards_on_hugging_face(
-    author: str | None, search: str | None, token: str | None
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    api = hugging_face().HfApi(token=token, library_name="hrca", library_version=version("hrca"))
-    for found in api.list_models(author=author, search=search, filter="hrca", cardData=True):
-        facts = None if found.card_data is None else found.card_data.to_dict().get("hrca")
-        if isinstance(facts, Mapping):
-            yield found.id, facts
+        with unfinished(target / name) as temporary:
+            shutil.copyfile(source / name, temporary)
+    return target

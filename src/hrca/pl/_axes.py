@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from hrca._paths import user_path
 from hrca.metrics._inputs import CellGroups
 
 from ._palette import Color
@@ -190,7 +191,8 @@ def finish(axes: Axes | Sequence[Axes], *, show: bool, save: str | Path | None) 
         Path of the picture; None: no file is written.
     """
     if save is not None:
-        root_figure(axes if isinstance(axes, Axes) else axes[0]).savefig(save, dpi=SAVE_DPI, bbox_inches="tight")
+        figure = root_figure(axes if isinstance(axes, Axes) else axes[0])
+        figure.savefig(user_path(save), dpi=SAVE_DPI, bbox_inches="tight")
     if show:
         import matplotlib.pyplot as plt
 

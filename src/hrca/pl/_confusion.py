@@ -47,7 +47,8 @@ def confusion(
 ) -> Axes:
     """Plot the percentage of each known label's cells that received each predicted label.
 
-    The diagonal, framed, has the correct labels. Labels that are only predicted are the last columns.
+    The diagonal, framed, has the correct labels. Labels that are only predicted are the last columns. The title has the
+    percentage of correct labels, or states that known and predicted labels have no name in common.
 
     Parameters
     ----------
@@ -123,6 +124,14 @@ def _size(table: pd.DataFrame) -> tuple[float, float]:
     return width, height
 
 
+def _title(table: pd.DataFrame) -> str:
+    of_known_names = table[table.index].to_numpy()
+    if not of_known_names.any():
+        return "Known and predicted labels have no name in common"
+    n_cells = table.to_numpy().sum()
+    return f"{np.trace(of_known_names) / n_cells:.0%} of {n_cells:,} labels are correct"
+
+
 def _draw(table: pd.DataFrame, ax: Axes) -> None:
     """Draw cell counts by known label (rows) and predicted label (columns) as percentages of each row."""
     n_cells = table.sum(axis=1)
@@ -145,8 +154,7 @@ def _draw(table: pd.DataFrame, ax: Axes) -> None:
     ax.set_xticks(np.arange(table.shape[1]) + 0.5, [short_name(name) for name in table.columns], rotation=90)
     ax.set_yticks(np.arange(len(table)) + 0.5, [f"{short_name(name)} ({n:,})" for name, n in n_cells.items()])
     ax.tick_params(labelsize=LABEL_FONT_SIZE, length=2)
-    n_correct = sum(table.iloc[i, i] for i in correct)
-    ax.set_title(f"{n_correct / n_cells.sum():.0%} of {n_cells.sum():,} labels are correct", fontsize=TITLE_FONT_SIZE)
+    ax.set_title(_title(table), fontsize=TITLE_FONT_SIZE)
     ax.set(xlabel="Predicted label", ylabel="Known label (number of cells)", aspect="equal")
     ax.invert_yaxis()
     ax.spines[:].set_visible(False)

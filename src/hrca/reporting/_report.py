@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hrca import pl
+from hrca._paths import user_path
 from hrca.model._model import HRCA
 from hrca.pl._cells import counts_of, table_of
 from hrca.pl._markers import MIN_CELLS_PER_LABEL
@@ -83,7 +84,7 @@ def report(
     >>> "24 cells" in path.read_text()
     True
     """
-    path = Path(path)
+    path = user_path(path)
     cells = _checked_cells(adata, path, key_added, true_labels_key, sample_key)
     if model is not None:
         check_model(model, cells.record)

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from scvi import settings as scvi_settings
 from scvi.train import Trainer
 
+from hrca._paths import user_path
 from hrca.module._transforms import CORRUPTIONS
 
 from ._schedule import check_epochs, default_epochs, default_max_cells_per_epoch, scaled_schedule
@@ -156,7 +157,7 @@ class PhaseConfig:
             name=name,
             title=name,
             plan_kwargs={key: chosen[key] for key in PLAN_ARGUMENTS if key in chosen},
-            checkpoint_dir=None if folder is None else Path(folder),
+            checkpoint_dir=None if folder is None else user_path(folder),
             callbacks=tuple(chosen["callbacks"] or ()),
             batch_size=resolve_batch_size(chosen["batch_size"]),
             train_size=resolve_train_size(chosen["train_size"], chosen["validation_size"]),
