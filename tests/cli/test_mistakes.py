@@ -1,18 +1,26 @@
 """Mistakes of users end in one or two lines and a code, and faults of HRCA in their traceback."""
 
 import os
+import re
+import shlex
 import stat
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
-from shell import FAST, call
+from shell import FAST, call, section
 
 from hrca.cli import main
-from hrca.cli._errors import ExitCode, in_shell_words, is_raised_by_hrca
+from hrca.cli._errors import ExitCode, is_raised_by_hrca
+from hrca.cli._shell_words import PHRASES, in_shell_words
 
 TRAIN = ["--reference", "reference.h5ad", "--labels-key", "cell_type", *FAST]
+
+NO_REFERENCE = ["--reference", "no.h5ad", "--labels-key", "cell_type", "--out", "{new}/a.h5ad"]
+
+# What only a user of Python can do; a message may have it within a command that runs Python.
+PYTHON_WORDS = re.compile(r"setup_anndata|model\.save|pass that|pass the AnnData|\bor None\b|`adata\S* = ")
 
 # arguments; exit code; words of the message
 MISTAKES = {
@@ -43,7 +51,79 @@ MISTAKES = {
         3,
         "counts",
     ),
-    "a file of text": (["check", "text.h5ad"], 3, "h5ad file or a zarr folder"),
+    "a file of text": (["check", "text.h5ad"], 3, "Cells must be an h5ad, h5mu or 10x h5 file"),
+    "a table as a query": (
+        ["annotate", "table.csv", "--model", "model", "--out", "{new}/a.h5ad"],
+        3,
+        """`python -c "import scanpy; scanpy.read_csv('table.csv').write_h5ad('table.h5ad')"`""",
+    ),
+    "a file of no bytes": (["annotate", "zero.h5ad", "--model", "model"], 3, "'zero.h5ad' is empty"),
+    "a query without cells, with a model": (
+        ["annotate", "no_cells.h5ad", "--model", "model", "--out", "{new}/a.h5ad"],
+        3,
+        "got 0 cells",
+    ),
+    "a query without cells, with a reference": (
+        ["annotate", "no_cells.h5ad", *TRAIN, "--out", "{new}/a.h5ad"],
+        3,
+        "got 0 cells",
+    ),
+    "a table for --out": (
+        ["annotate", "query.h5ad", "--model", "model", "--out", "{new}/o.csv"],
+        3,
+        "`--out` is an h5ad file or a folder; for a table use `--csv`",
+    ),
+    "an h5ad file for --csv": (
+        ["annotate", "query.h5ad", "--model", "model", "--out", "{new}/a.h5ad", "--csv", "{new}/o.h5ad"],
+        3,
+        "`--csv` is a csv file or a folder; for the cells use `--out`",
+    ),
+    "a model and a reference": (
+        ["annotate", "query.h5ad", "--model", "model", "--reference", "reference.h5ad"],
+        2,
+        "--reference and --model exclude each other",
+    ),
+    "labels that are numbers": (
+        ["train", "numbers.h5ad", "--labels-key", "cell_type", "--out", "{new}/model"],
+        3,
+        """`python -c "import hrca; adata = hrca.io.read_cells('numbers.h5ad'); """,
+    ),
+    "a layer of the reference that is not there": (
+        ["annotate", "query.h5ad", *TRAIN, "--reference-layer", "none", "--out", "{new}/a.h5ad"],
+        3,
+        "`--reference-layer` must name",
+    ),
+    "a layer of the query that is not there": (
+        ["annotate", "query.h5ad", *TRAIN, "--layer", "none", "--out", "{new}/a.h5ad"],
+        3,
+        "`--layer` must name",
+    ),
+    # the reference is not there: what follows is checked before it is read
+    "a size that is not there, before the reference": (
+        ["annotate", "query.h5ad", *NO_REFERENCE, "--size", "huge"],
+        3,
+        "`--size` must be one of",
+    ),
+    "a confidence in per cent, before the reference": (
+        ["annotate", "query.h5ad", *NO_REFERENCE, "--min-confidence", "90"],
+        3,
+        "`--min-confidence` must be from 0 to 1, got 90.",
+    ),
+    "a device that is not there, before the reference": (
+        ["annotate", "query.h5ad", *NO_REFERENCE, "--device", "nvidia"],
+        3,
+        "`--device` must be auto, cpu, gpu, mps",
+    ),
+    "arguments that are not JSON, before the reference": (
+        ["annotate", "query.h5ad", *NO_REFERENCE, "--trainer-kwargs", "{{bad"],
+        3,
+        "`--trainer-kwargs`: Arguments must be a JSON object",
+    ),
+    "a hierarchy that is not there, before the reference": (
+        ["annotate", "query.h5ad", *NO_REFERENCE, "--labels-hierarchy", "nothing.obo"],
+        3,
+        "`--labels-hierarchy`: There is no file 'nothing.obo'",
+    ),
     "a damaged file": (["check", "damaged.h5ad"], 4, "truncated"),
     "an empty folder": (["check", "empty"], 3, "must be a zarr store"),
     "a label that is missing": (
@@ -171,6 +251,7 @@ def test_a_mistake_ends_in_one_or_two_lines_and_a_code(mistake, files, new, caps
     assert (result.code, result.out) == (code, "")
     assert 1 <= len(errors) <= 2, result.err
     assert words in errors[0]
+    assert not PYTHON_WORDS.search(re.sub(r"`python -c [^`]*`", "", result.err))
     # nothing of an unfinished run is left
     assert {path.name for path in new.iterdir()} <= {"read_only", "read_only.h5ad", "model"}
     assert not list(new.rglob("*.tmp"))
@@ -246,3 +327,49 @@ def test_errors_of_input_are_told_from_faults():
 def test_messages_speak_of_flags(text, expected):
     flags = {"layer": ["--layer", "--reference-layer"], "open_set": ["--no-open-set"], "key_added": ["--key-added"]}
     assert in_shell_words(text, flags) == expected
+
+
+@pytest.mark.parametrize("pattern", PHRASES)
+def test_a_phrase_that_is_replaced_is_one_of_the_functions(pattern):
+    sources = "".join(path.read_text() for path in (ROOT / "src" / "hrca").rglob("*.py") if path.parent.name != "cli")
+    assert re.search(pattern, re.sub(r'"\n\s*f?"', "", sources))
+
+
+def test_the_command_of_a_message_mends_the_file(files, tmp_path, capsys, monkeypatch):
+    adata = section()
+    adata.X = adata.X.log1p()  # from which the counts can be recovered
+    adata.write_h5ad(tmp_path / "log1p.h5ad")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["annotate", "log1p.h5ad", "--model", files / "model", "--out", "new.h5ad"]
+    results = [call(capsys, *arguments), call(capsys, "check", "log1p.h5ad")]
+    commands = [re.search(r"`(python -c [^`]*)`", result.err)[1] for result in results]
+    assert [result.code for result in results] == [ExitCode.INPUT] * 2
+    assert commands[0] == commands[1]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, *shlex.split(commands[0])[1:]], env=environment, check=True, timeout=300)
+    assert call(capsys, "check", "log1p_mended.h5ad", "--model", files / "model").code == ExitCode.DONE
+
+
+def test_a_table_becomes_cells_by_the_command_of_the_message(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "it's a table.csv").write_bytes((files / "table.csv").read_bytes())
+    result = call(capsys, "check", "it's a table.csv")
+    command = shlex.split(re.search(r"`(python -c [^`]*)`", result.err)[1])
+    subprocess.run([sys.executable, *command[1:]], check=True, timeout=300)
+    assert call(capsys, "check", "it's a table.h5ad", "--model", files / "model").code == ExitCode.DONE
+
+
+def test_labels_with_few_cells_are_named_once(files, tmp_path, capsys, monkeypatch, caplog):
+    monkeypatch.chdir(files)
+    result = call(capsys, "annotate", "query.h5ad", *TRAIN, "--out", tmp_path / "a.h5ad")
+    assert result.code == 0
+    assert caplog.text.count("Labels with fewer than 300 cells (type") == 1
+
+
+def test_a_warning_has_a_remedy_of_the_shell(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    result = call(capsys, "annotate", "query.h5ad", "--reference", "quality.h5ad", *TRAIN[2:], "--out", tmp_path / "a")
+    assert result.code == 0
+    (warning,) = [line for line in result.err.splitlines() if "classes of quality control" in line]
+    assert "adata = hrca.io.read_cells('quality.h5ad'); adata = adata[~adata.obs['cell_type'].isin(['Am" in warning
+    assert "`--unlabeled-category Ambiguous`" in warning

@@ -260,8 +260,21 @@ def test_a_reference_that_raises_is_not_changed():
 def test_labels_with_few_cells_are_named(reference, caplog):
     with caplog.at_level("INFO", logger="hrca"):
         setup(reference, labels_key="cell_type")
-    assert "Fewer than the recommended 300 cells" in caplog.text
-    assert "'type 0': 34" in caplog.text
+    assert "Labels with fewer than 300 cells (type 1: 33, type 2: 33, type 0: 34) are learned less well." in caplog.text
+
+
+@pytest.mark.parametrize("name", ["Ambiguous", "Unstable", "Doublets", "low-quality cells", "Low_quality", "other"])
+def test_classes_of_quality_control_are_warned_of(name):
+    adata = labelled(["a", name, "b"] * 9)
+    with pytest.warns(UserWarning, match=r"look like classes of quality control.*`unlabeled_category=") as caught:
+        setup(adata, labels_key="cell_type")
+    (warning,) = caught
+    assert f"adata = adata[~adata.obs['cell_type'].isin(['{name}'])].copy()" in str(warning.message)
+    setup(adata, labels_key="cell_type", unlabeled_category=name)
+
+
+def test_types_are_no_classes_of_quality_control():
+    setup(labelled(["Mixed germ layer", "Ambiguous-like B", "Empty follicle cell"] * 9), labels_key="cell_type")
 
 
 def test_counts_in_a_layer_are_found_and_registered(reference, query):

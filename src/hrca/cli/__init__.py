@@ -11,6 +11,7 @@ import typer
 from . import annotate, check, demo, evaluate, info, report, train
 from ._errors import ExitCode, exit_code, report_error
 from ._flags import flag_names
+from ._shell_words import speak_flags
 
 # Modules of the commands in the order of the help. Each has a function of its name, and its examples.
 COMMANDS: dict[str, Any] = {
@@ -76,8 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The exit code, see :class:`hrca.cli._errors.ExitCode`.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
+    name = next((word for word in given if word in COMMANDS), "")
+    flags = flag_names(getattr(COMMANDS[name], name)) if name else {}
     try:
-        code = app(given, prog_name="hrca", standalone_mode=False) or ExitCode.DONE
+        with speak_flags(flags):
+            code = app(given, prog_name="hrca", standalone_mode=False) or ExitCode.DONE
         if code == ExitCode.INTERRUPTED:  # typer has caught the error, without a word
             raise KeyboardInterrupt
         return code
@@ -85,6 +89,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = exit_code(error)
         if code is ExitCode.FAULT:
             raise
-        name = next((word for word in given if word in COMMANDS), "")
-        report_error(error, flag_names(getattr(COMMANDS[name], name)) if name else {})
+        report_error(error, flags)
         return code

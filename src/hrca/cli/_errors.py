@@ -1,12 +1,13 @@
 """Exit codes, and errors in one or two lines: those of the input, and what the system does not allow."""
 
 import dis
-import re
 import sys
 from collections.abc import Mapping
 from enum import IntEnum
 
 import typer
+
+from ._shell_words import error_lines
 
 # The class above all errors of the command line, which typer does not export; before typer 0.20 it is click's.
 USAGE_ERROR: type[Exception] = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
@@ -76,41 +77,11 @@ def report_error(error: BaseException, flags: Mapping[str, list[str]]) -> None:
         lines = ["interrupted"]
     else:
         text = error.format_message() if isinstance(error, USAGE_ERROR) else _text(error)  # type: ignore[attr-defined]
-        lines = [f"error: {in_shell_words(text, flags)}", *getattr(error, "__notes__", [])]
+        first, *others = error_lines(error, text, flags)
+        lines = [f"error: {first}", *others]
     sys.stderr.write("".join(f"hrca: {' '.join(line.split())}\n" for line in lines))
 
 
 def _text(error: BaseException) -> str:
     # str() of a KeyError is the repr of its text
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-
-
-def in_shell_words(text: str, flags: Mapping[str, list[str]]) -> str:
-    """Replace the parameters of Python in a message by the flags of the command.
-
-    Parameters
-    ----------
-    text
-        The message.
-    flags
-        See :func:`report_error`.
-
-    Examples
-    --------
-    >>> flags = {"labels_key": ["--labels-key"], "resume": ["--resume"], "open_set": ["--no-open-set"]}
-    >>> in_shell_words("`labels_key` must be a column, not `labels_key='x'`", flags)
-    '`--labels-key` must be a column, not `--labels-key x`'
-    >>> in_shell_words("`resume=True`, `open_set=False`, `adata.X`", flags)
-    '`--resume`, `--no-open-set`, `adata.X`'
-    """
-
-    def replace(match: re.Match[str]) -> str:
-        names, value = flags.get(match["name"], []), match["value"]
-        if value in ("True", "False"):
-            names = [name for name in names if name.startswith("--no-") == (value == "False")]
-        if not names or value == "None":
-            return match[0]
-        shown = "" if value in (None, "True", "False") else " " + value.strip("'\"")
-        return " or ".join(f"`{name}{shown}`" for name in names)
-
-    return re.sub(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`", replace, text)

@@ -7,7 +7,7 @@ with the parameter that it stands for. Nothing here imports torch, so that help 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -106,8 +106,18 @@ def arguments_of(group: tuple[Flag, ...], flags: Mapping[str, Any]) -> dict[str,
     arguments = {}
     for flag in group:
         value = flags[flag.key]
-        arguments[flag.parameter] = flag.convert(value) if flag.convert and value is not None else value
+        arguments[flag.parameter] = _converted(flag, value) if flag.convert and value is not None else value
     return arguments
+
+
+def _converted(flag: Flag, value: Any) -> Any:
+    """Return the argument that a value of a flag stands for; an error names the flag."""
+    convert = cast(Callable[[Any], Any], flag.convert)
+    try:
+        return convert(value)
+    except (ValueError, FileNotFoundError) as error:
+        between = " " if str(error).startswith("must ") else ": "
+        raise type(error)(f"`{flag.text}`{between}{error}") from error
 
 
 def changed_flags(group: tuple[Flag, ...], flags: Mapping[str, Any]) -> list[str]:

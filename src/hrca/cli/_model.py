@@ -1,24 +1,28 @@
 """Load or train the model of a command."""
 
+import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from anndata import AnnData
 
+from hrca._warnings import HRCAWarning
 from hrca.data._gene_map import read_gene_map
 from hrca.data._gene_matching import has_enough_genes, match_genes
 from hrca.data._sources import open_query_input
 from hrca.data._target_genes import TargetGenes
-from hrca.io import read_cells
 from hrca.model._model import HRCA
 from hrca.model._reference_fields import model_gene_names
+from hrca.module._presets import resolve_sizes
 from hrca.train._random_states import set_seed
 from hrca.train._runtime_estimate import n_accelerators
 
 from ._flags import arguments_of
+from ._shell_words import naming_file
 from ._training_flags import MODEL_FLAGS, SETUP_FLAGS, TRAIN_FLAGS
 
 logger = logging.getLogger(__name__)
@@ -53,6 +57,28 @@ def device_arguments(device: str) -> tuple[str, str | int]:
     if accelerator not in ("auto", "cpu") and int(number or 0) >= n_accelerators(accelerator):
         raise ValueError(f"`device` must be one that PyTorch can use, but it finds no {device!r}. Use `--device cpu`.")
     return accelerator, int(number) if number else "auto"
+
+
+def check_training_flags(flags: Mapping[str, Any]) -> None:
+    """Check what a training needs of the flags, before anything is loaded.
+
+    Parameters
+    ----------
+    flags
+        Values of the flags of setup, model, training and run.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device or size, a network cannot have these sizes, or a value cannot be read.
+    FileNotFoundError
+        If a value names a file that does not exist.
+    """
+    device_arguments(flags["device"])
+    sizes = arguments_of(MODEL_FLAGS, flags)
+    arguments_of(SETUP_FLAGS, flags)
+    arguments_of(TRAIN_FLAGS, flags)
+    resolve_sizes(sizes["size"], {}, has_accelerator=False)
 
 
 def load_model(folder: Path, flags: Mapping[str, Any]) -> HRCA:
@@ -96,7 +122,6 @@ def make_model(
     ValueError
         If the reference or a query is not valid.
     """
-    device_arguments(flags["device"])
     set_seed(flags["seed"])
     setup = arguments_of(SETUP_FLAGS, flags)
     _fill_labels(reference, setup["labels_key"], setup["unlabeled_category"], allow=flags["allow_missing_labels"])
@@ -105,8 +130,22 @@ def make_model(
         is_shared = _has_gene(reference, queries, flags["gene_map"])
         if not is_shared.all():
             reference = reference[:, is_shared].copy()
-            HRCA.setup_anndata(reference, **setup)
+            with _without_messages():  # the first setup has given them
+                HRCA.setup_anndata(reference, **setup)
     return HRCA(reference, **arguments_of(MODEL_FLAGS, flags))
+
+
+@contextlib.contextmanager
+def _without_messages() -> Iterator[None]:
+    package = logging.getLogger("hrca")
+    level = package.level
+    package.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HRCAWarning)
+            yield
+    finally:
+        package.setLevel(level)
 
 
 def _fill_labels(reference: AnnData, labels_key: str, unlabeled_category: str, *, allow: bool) -> None:
@@ -133,7 +172,8 @@ def _has_gene(reference: AnnData, queries: Iterable[Path], gene_map: Path | None
     targets = TargetGenes(names, np.ones(len(names)))
     is_shared = np.zeros(len(names), dtype=bool)
     for path in queries:
-        cells, _ = open_query_input(path, "rna")
+        with naming_file(path):
+            cells, _ = open_query_input(path, "rna")
         tables = [cells.var, *([] if cells.raw is None else [cells.raw.var])]
         for match in (match_genes(var, targets, table) for var in tables):
             if match.n_shared < SAME_NAMES_FRACTION * len(match.names) and not has_enough_genes(match, targets):
@@ -165,15 +205,6 @@ def train_model(model: HRCA, flags: Mapping[str, Any], query: Path | None = None
         **arguments,
         **trainer_kwargs,
     )
-
-
-def read_reference(path: Path, table: str | None = None) -> AnnData:
-    """Read a reference, and name it in the error if it cannot be read."""
-    try:
-        return read_cells(path, table=table)
-    except (ValueError, OSError) as error:
-        error.add_note(f"The error is in the reference {str(path)!r}.")
-        raise
 
 
 def check_model_folder(folder: Path, *, overwrite: bool) -> None:

@@ -12,7 +12,16 @@ from pathlib import Path
 from hrca.data._formats import WRITABLE_FORMATS, file_format, table_path
 from hrca.io import read_cells, write_cells
 
+from ._shell_words import naming_file
+
 STORE_SUFFIXES = (".h5ad", ".zarr")
+
+# Ends of names that mean a file. Others, such as that of "results.v2", may be those of folders.
+FILE_SUFFIXES = (
+    *STORE_SUFFIXES,
+    *(".csv", ".tsv", ".txt", ".gz", ".xlsx", ".parquet", ".json", ".html", ".pdf", ".png"),
+    *(".h5", ".hdf5", ".h5mu", ".loom", ".rds", ".mtx"),
+)
 WRITE_BITS = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -68,8 +77,8 @@ def plan_outputs(
     Raises
     ------
     ValueError
-        If a query has no known format, or a format that results cannot be written into, and `out` is None; two queries
-        have one name; or one file is to take the results of several queries.
+        If `out` or `csv` is a file of another kind; a query has no known format, or a format that results cannot be
+        written into, and `out` is None; two queries have one name; or one file is to take the results of several.
     FileNotFoundError
         If there is no such query.
     OSError
@@ -81,16 +90,18 @@ def plan_outputs(
         raise ValueError(
             f"Queries must have different names, but {doubled[0]!r} is there twice: annotate them one by one."
         )
+    _check_suffix(out, STORE_SUFFIXES, "`--out` is an h5ad file or a folder; for a table use `--csv`")
+    _check_suffix(csv, (".csv",), "`--csv` is a csv file or a folder; for the cells use `--out`")
     outputs = []
     for query, name in zip(queries, names, strict=True):
-        query_format = file_format(query)
+        with naming_file(query):
+            query_format = file_format(query)
         if out is None and query_format not in WRITABLE_FORMATS:
             raise ValueError(f"The results of {str(query)!r} need a file of their own. Name it by `--out FILE.h5ad`.")
         suffix = ".zarr" if query_format in ("zarr", "spatialdata") else ".h5ad"
         store = query if out is None else _place(out, name, STORE_SUFFIXES, suffix, len(queries))
-        output = Output(
-            query, store, None if csv is None else _place(csv, name, (".csv",), ".csv", len(queries)), table
-        )
+        labels = None if csv is None else _place(csv, name, (".csv",), ".csv", len(queries))
+        output = Output(query, store, labels, table)
         if out is not None and store.resolve() == query.resolve():
             raise ValueError(f"{str(query)!r} is the query itself. Without `--out`, results go into its file.")
         if query_format == "spatialdata":
@@ -98,6 +109,12 @@ def plan_outputs(
         _check_writable(output, overwrite=overwrite)
         outputs.append(output)
     return outputs
+
+
+def _check_suffix(given: Path | None, suffixes: tuple[str, ...], message: str) -> None:
+    """Check that a place is not the file of another kind, which would become a folder of its name."""
+    if given is not None and given.suffix in FILE_SUFFIXES and given.suffix not in suffixes and not given.is_dir():
+        raise ValueError(f"{message}, got {str(given)!r}.")
 
 
 def _place(given: Path, name: str, suffixes: tuple[str, ...], suffix: str, n_queries: int) -> Path:

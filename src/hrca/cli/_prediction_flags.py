@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ._flags import Flag
 from ._training_flags import GENE_MAP
-from ._values import read_positions, read_text_table
+from ._values import parse_fraction, parse_inner_fraction, read_positions, read_text_table
 
 PREDICTION = "Prediction"
 RUN = "The run"
@@ -43,13 +43,32 @@ KEY_ADDED = Flag("key_added", str, "hrca", "Name of the results in obs, obsm and
 # of HRCA.predict, without `adata`
 PREDICT_FLAGS = (
     KEY_ADDED,
-    Flag("coverage", float | None, None, "Write prediction sets that have the true label this often: 0.9.", PREDICTION),
+    Flag(
+        "coverage",
+        float | None,
+        None,
+        "Write prediction sets that have the true label this often: 0.9.",
+        PREDICTION,
+        convert=parse_inner_fraction,
+    ),
     Flag("class_conditional", bool, False, "The coverage nearly holds for each label.", PREDICTION),
     Flag("reweight_to_query", bool, False, "Weight held-out cells by their similarity to the query.", PREDICTION),
     Flag("level", int | None, None, "Level of the hierarchy of labels, 0 for the coarsest.", PREDICTION),
-    Flag("min_confidence", float, 0.0, "A less probable label is replaced by an ancestor or unlabelled.", PREDICTION),
     Flag(
-        "novelty_fpr", float | None, None, "Leave the most novel cells unlabelled: this fraction wrongly.", PREDICTION
+        "min_confidence",
+        float,
+        0.0,
+        "A less probable label is replaced by an ancestor or unlabelled.",
+        PREDICTION,
+        convert=parse_fraction,
+    ),
+    Flag(
+        "novelty_fpr",
+        float | None,
+        None,
+        "Leave the most novel cells unlabelled: this fraction wrongly.",
+        PREDICTION,
+        convert=parse_inner_fraction,
     ),
     PLATFORM_CORRECTION,
     OPEN_SET,

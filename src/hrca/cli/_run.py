@@ -17,6 +17,7 @@ import typer
 from hrca._warnings import HRCAWarning
 
 from ._progress import SparseProgress
+from ._shell_words import warning_text
 
 # Variables that libraries of linear algebra read when they are loaded.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -87,7 +88,7 @@ def show_warning(
     """Write a warning of HRCA to stderr in one line, without the place in the source; those of others nowhere."""
     del filename, lineno, file, line
     if issubclass(category, HRCAWarning):
-        sys.stderr.write(f"hrca: warning: {' '.join(str(message).split())}\n")
+        sys.stderr.write(f"hrca: warning: {' '.join(warning_text(str(message)).split())}\n")
 
 
 def show(result: Mapping[str, Any], text: str, *, as_json: bool) -> None:

@@ -6,15 +6,17 @@ from typing import Any
 
 from hrca import pp
 from hrca.annotation._write import check_file_entries
-from hrca.data._query import annotate_sample_errors
-from hrca.io import write_groups
+from hrca.data._sources import open_query_input
+from hrca.io import read_cells, write_groups
 from hrca.model._model import HRCA
 
 from ._flags import arguments_of
-from ._model import check_model_folder, load_model, make_model, read_reference, train_model
+from ._model import check_model_folder, check_training_flags, load_model, make_model, train_model
 from ._outputs import Output, plan_outputs, unfinished_stores
 from ._prediction_flags import PREDICT_FLAGS
+from ._shell_words import naming_file
 from ._summary import summarize_annotation
+from ._training_flags import SETUP_FLAGS
 
 
 def annotate_files(queries: Sequence[Path], flags: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -31,21 +33,29 @@ def annotate_files(queries: Sequence[Path], flags: Mapping[str, Any]) -> list[di
     -------
     A summary of each query, with the files that were written.
     """
+    predict = arguments_of(PREDICT_FLAGS, flags)
+    if flags["model"] is None:
+        check_training_flags(flags)
     outputs = plan_outputs(queries, flags["out"], flags["csv"], table=flags["table"], overwrite=flags["overwrite"])
     if flags["save_model"] is not None:
         check_model_folder(flags["save_model"], overwrite=flags["overwrite"])
-    predict = arguments_of(PREDICT_FLAGS, flags)
-    reference = None if flags["reference"] is None else read_reference(flags["reference"])
+    with naming_file(flags["reference"]):
+        reference = None if flags["reference"] is None else read_cells(flags["reference"])
     model = None if flags["model"] is None else load_model(flags["model"], flags)
     with unfinished_stores(outputs) as stores:
         paths = [output.cells(store) for output, store in zip(outputs, stores, strict=True)]
+        for output, path in zip(outputs, paths, strict=True):
+            with naming_file(output.query, opened=path):
+                _check_not_empty(path)
         if model is None:
             for output, path in zip(outputs, paths, strict=True):
-                with annotate_sample_errors(str(output.query) if len(outputs) > 1 else None):
+                with naming_file(output.query, opened=path):
                     check_file_entries(path, flags["key_added"], with_terms=flags["ontology_terms"] is not None)
-            model = make_model(reference, flags, paths, genes_of_queries=True)
-            for path in paths:
-                pp.check(path, model, layer=flags["layer"])
+            with naming_file(flags["reference"], SETUP_FLAGS):
+                model = make_model(reference, flags, paths, genes_of_queries=True)
+            for output, path in zip(outputs, paths, strict=True):
+                with naming_file(output.query, PREDICT_FLAGS, opened=path):
+                    pp.check(path, model, layer=flags["layer"])
             train_model(model, flags, paths[0] if flags["match_query"] else None)
             if flags["save_model"] is not None:
                 model.save(flags["save_model"], overwrite=True)
@@ -54,6 +64,15 @@ def annotate_files(queries: Sequence[Path], flags: Mapping[str, Any]) -> list[di
             if output.csv is not None:
                 write_groups(path, output.csv, key_added=flags["key_added"])
     return [_result(output, flags["key_added"]) for output in outputs]
+
+
+def _check_not_empty(path: Path) -> None:
+    cells, _ = open_query_input(path, "rna")
+    if cells.n_obs == 0 or cells.n_vars == 0:
+        raise ValueError(
+            f"A query must have cells and genes, got {cells.n_obs} cells x {cells.n_vars} genes. "
+            "Did a filter leave nothing?"
+        )
 
 
 def _predict(
@@ -66,7 +85,9 @@ def _predict(
 ) -> None:
     # one query by itself: errors and warnings need not name it
     queries = paths[0] if len(paths) == 1 else {str(o.query): path for o, path in zip(outputs, paths, strict=True)}
-    model.predict(queries, enable_progress_bar=enable_progress_bar, **arguments)
+    one = len(paths) == 1
+    with naming_file(outputs[0].query if one else None, PREDICT_FLAGS, opened=paths[0] if one else None):
+        model.predict(queries, enable_progress_bar=enable_progress_bar, **arguments)
 
 
 def _result(output: Output, key: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ._flags import arguments_of
 from ._inputs import open_cells
 from ._model import load_model
 from ._prediction_flags import CHECK_FLAGS, EVALUATE_FLAGS
+from ._shell_words import naming_file
 
 
 def check_file(path: Path, folder: Path | None, flags: Mapping[str, Any]) -> pp.ValidationReport:
@@ -28,7 +29,8 @@ def check_file(path: Path, folder: Path | None, flags: Mapping[str, Any]) -> pp.
         Values of the flags of the command.
     """
     model = None if folder is None else HRCA.load(folder, adata=False, accelerator="cpu")
-    return pp.check(open_cells(path, flags["table"]), model, **arguments_of(CHECK_FLAGS, flags))
+    with naming_file(path):
+        return pp.check(open_cells(path, flags["table"]), model, **arguments_of(CHECK_FLAGS, flags))
 
 
 def evaluate_file(path: Path, folder: Path, labels_key: str, flags: Mapping[str, Any]) -> pd.Series:
@@ -46,4 +48,5 @@ def evaluate_file(path: Path, folder: Path, labels_key: str, flags: Mapping[str,
         Values of the flags of the command.
     """
     model = load_model(folder, flags)
-    return model.evaluate(open_cells(path, flags["table"]), labels_key, **arguments_of(EVALUATE_FLAGS, flags))
+    with naming_file(path):
+        return model.evaluate(open_cells(path, flags["table"]), labels_key, **arguments_of(EVALUATE_FLAGS, flags))

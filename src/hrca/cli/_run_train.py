@@ -4,8 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ._model import check_model_folder, make_model, read_reference, train_model
+from hrca.io import read_cells
+
+from ._model import check_model_folder, check_training_flags, make_model, train_model
+from ._shell_words import naming_file
 from ._summary import summarize_model
+from ._training_flags import SETUP_FLAGS
 
 
 def train_and_save(reference: Path, out: Path, flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,10 +28,12 @@ def train_and_save(reference: Path, out: Path, flags: Mapping[str, Any]) -> dict
     -------
     A summary of the model, and where it is.
     """
+    check_training_flags(flags)
     check_model_folder(out, overwrite=flags["overwrite"])
-    cells = read_reference(reference, flags["table"])
     genes_of = flags["genes_of"]
-    model = make_model(cells, flags, [] if genes_of is None else [genes_of], genes_of_queries=genes_of is not None)
+    with naming_file(reference, SETUP_FLAGS):
+        cells = read_cells(reference, table=flags["table"])
+        model = make_model(cells, flags, [] if genes_of is None else [genes_of], genes_of_queries=genes_of is not None)
     train_model(model, flags, flags["query"])
     model.save(out, overwrite=True, save_anndata=flags["save_reference"])
     return {"written": [out], **summarize_model(model)}

@@ -42,6 +42,32 @@ def parse_json_object(text: str) -> dict[str, Any]:
     return value
 
 
+def parse_fraction(value: float) -> float:
+    """Return a number from 0 to 1.
+
+    Examples
+    --------
+    >>> parse_fraction(0.9)
+    0.9
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"must be from 0 to 1, got {value:g}.")
+    return value
+
+
+def parse_inner_fraction(value: float) -> float:
+    """Return a number between 0 and 1, which both are excluded.
+
+    Examples
+    --------
+    >>> parse_inner_fraction(0.9)
+    0.9
+    """
+    if not 0 < value < 1:
+        raise ValueError(f"must be between 0 and 1, got {value:g}.")
+    return value
+
+
 def read_text_table(path: Path) -> dict[str, str]:
     """Return a table of two columns of text from a JSON object, or a file whose columns a comma or a tab separates.
 
@@ -107,7 +133,7 @@ def parse_hierarchy(text: str) -> Any:
     ValueError
         If a table is not of two columns, or has headings.
     FileNotFoundError
-        If there is no such table.
+        If there is no such file.
 
     Examples
     --------
@@ -121,5 +147,7 @@ def parse_hierarchy(text: str) -> Any:
             raise ValueError(f"{str(path)!r} must begin with a label and its parent, but has headings. Remove them.")
         return parents
     if path.suffix == ".obo":
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no file {str(path)!r}.")
         return path
     return text.split(",") if "," in text.strip(",") else text

@@ -60,7 +60,9 @@ def annotate(
 
 
 def _check(n_queries: int, flags: dict[str, Any]) -> None:
-    if (flags["reference"] is None) == (flags["model"] is None):
+    if flags["reference"] is not None and flags["model"] is not None:
+        raise usage_error("--reference and --model exclude each other: one is to be trained on, the other is trained.")
+    if flags["reference"] is None and flags["model"] is None:
         raise usage_error("A model is needed: either --reference FILE --labels-key COLUMN, or --model FOLDER.")
     if flags["model"] is None and flags["labels_key"] is None:
         raise usage_error("--reference needs --labels-key, the column of its obs with the cell types.")

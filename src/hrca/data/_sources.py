@@ -281,7 +281,7 @@ def open_root(path: Path) -> StoredGroup:
     Raises
     ------
     ValueError
-        If it is neither.
+        If it is neither, or an empty file.
     FileNotFoundError
         If there is no such file.
     OSError
@@ -298,6 +298,8 @@ def open_root(path: Path) -> StoredGroup:
             else:
                 found = "is not one. Read it with the function for its format, and pass the AnnData"
             raise ValueError(f"A folder must be a zarr store, but {str(path)!r} {found}.") from error
+    if path.stat().st_size == 0:
+        raise ValueError(f"{str(path)!r} is empty: it has 0 bytes. Copy or write it again.")
     if not h5py.is_hdf5(path):
         raise ValueError(
             f"A file must be an h5ad file or a zarr folder, but {str(path)!r} is neither. Read it with the function "

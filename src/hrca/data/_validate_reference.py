@@ -25,6 +25,19 @@ RECOMMENDED_CELLS_PER_LABEL = 300
 # scvi-tools warns of categories with fewer cells (scvi-tools 1.4.2, ``_make_column_categorical``).
 WARNED_CELLS_PER_LABEL = 3
 
+# Labels in a message.
+MAX_LABELS_SHOWN = 10
+
+# What published references call cells of poor quality and rests of a clustering, in lower case, without "cells".
+# "Ambiguous" and "Unstable" are those of Moffitt et al., Science 2018.
+QUALITY_CLASSES = {
+    *("ambiguous", "unstable", "unclear", "doublet", "doublets", "multiplet", "multiplets", "mixed"),
+    *("low quality", "lowquality", "poor quality", "bad quality", "low q", "lq", "failed qc", "qc fail", "fail"),
+    *("debris", "dead", "dying", "damaged", "empty", "empty droplet", "empty droplets", "ambient"),
+    *("contamination", "contaminated", "contaminant", "artifact", "artefact", "noise", "junk", "outlier", "outliers"),
+    *("other", "others", "rest", "misc", "miscellaneous", "exclude", "excluded", "filtered", "removed", "discard"),
+}
+
 # A column with more labels of one cell each, more than half of its labels, has names of cells. Fewer can be mean
 # profiles of types, one row each. Not tuned.
 MAX_SINGLE_CELL_LABELS = 100
@@ -165,7 +178,7 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
     Warns
     -----
     UserWarning
-        If labels differ only by case or blanks, or have fewer than three cells.
+        If labels differ only by case or blanks, have fewer than three cells, or are classes of quality control.
     """
     check_column_name(labels_key, "labels_key")
     if not isinstance(unlabeled_category, str):
@@ -192,9 +205,48 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
         )
     _check_numbers(n_cells, column)
     _warn_of_spellings(n_cells.index, column)
-    few = n_cells[n_cells < RECOMMENDED_CELLS_PER_LABEL]
+    _warn_of_quality_classes(n_cells.index, column, labels_key)
+    few = n_cells[n_cells < RECOMMENDED_CELLS_PER_LABEL].sort_values(kind="stable")
     if len(few):
-        logger.info("Fewer than the recommended %d cells: %s.", RECOMMENDED_CELLS_PER_LABEL, few.to_dict())
+        shown = ", ".join(f"{label}: {count}" for label, count in few[:MAX_LABELS_SHOWN].items())
+        more = f" and {len(few) - MAX_LABELS_SHOWN} more" if len(few) > MAX_LABELS_SHOWN else ""
+        logger.info(
+            "Labels with fewer than %d cells (%s%s) are learned less well.", RECOMMENDED_CELLS_PER_LABEL, shown, more
+        )
+
+
+def _warn_of_quality_classes(names: pd.Index, column: str, labels_key: str) -> None:
+    """Warn of labels that name the quality of cells, or a rest, and not a type.
+
+    Parameters
+    ----------
+    names
+        The labels.
+    column
+        Expression of their column in the warning.
+    labels_key
+        Name of this column.
+    """
+    classes = [name for name in names if is_quality_class(name)]
+    if classes:
+        warn_user(
+            f"Labels should be cell types, but {column} has {classes}, which look like classes of quality control or a "
+            "rest. Cells of the query get these labels, too. To leave them out: "
+            f"`adata = adata[~adata.obs[{labels_key!r}].isin({classes})].copy()`. To use the cells of one in "
+            f"pre-training alone: `unlabeled_category={classes[0]!r}`."
+        )
+
+
+def is_quality_class(name: str) -> bool:
+    """Return True for a label that names the quality of cells, or a rest, and not a type.
+
+    Examples
+    --------
+    >>> is_quality_class("Low-quality cells"), is_quality_class("doublet"), is_quality_class("B cell")
+    (True, True, False)
+    """
+    words = name.casefold().replace("_", " ").replace("-", " ").split()
+    return " ".join(words[:-1] if words[-1:] in (["cell"], ["cells"]) else words) in QUALITY_CLASSES
 
 
 def _check_numbers(n_cells: pd.Series, column: str) -> None:
