@@ -31,9 +31,10 @@ SENTENCES = {
         "_indistinct_labels",
     },
     "data/_validate.py": {"low_gene_coverage"},
+    "model/_evaluation.py": {"unseen_warning"},
     "train/_adaptation.py": {"reason_not_to_adapt", "reason_to_discard"},
 }
-N_CALLS_WITH_A_NAME = 4
+N_CALLS_WITH_A_NAME = 6
 
 # Shorter constant parts of a text do not tell it from others.
 MIN_FRAGMENT = 15

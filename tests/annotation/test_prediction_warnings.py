@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +24,8 @@ from hrca.prediction._open_set import OpenSetScores, QueryFit
 from hrca.prediction._probabilities import CellProbabilities
 from hrca.prediction._query_clusters import QueryClusters
 from hrca.prediction._summary import PredictionSummary
+from hrca.reporting._cells import AnnotatedCells
+from hrca.reporting._novel_groups import novel_groups as novel_groups_of_report
 
 LABELS = LabelSpace(["B", "T", "NK"], {}, "Unknown")
 GENES = pd.Index([f"gene{i}" for i in range(12)])
@@ -79,6 +82,9 @@ def test_novel_cells_are_counted_and_described_by_group():
     (sentence,) = prediction_warnings(cells, LABELS, GENES, np.log(PROFILES))
     assert sentence.startswith(
         "40 of 100 cells (40%) are probably of types that the reference lacks: 30 most often labelled 'B'"
+    )
+    assert sentence.endswith(
+        "`predict(novelty_fpr=0.05)`, in the shell `--novelty-fpr 0.05`, labels such cells 'Unknown'."
     )
     groups = novel_groups(fit, PredictionSummary.of(cells).n_novel, GENES)
     assert [group.n_obs for group in groups] == [30, 10]
@@ -207,6 +213,13 @@ def test_predict_warns_and_records_the_warning(tmp_path):
         model.predict(query, coverage=0.9)
     assert query.uns["hrca"]["open_set"]
     assert list(query.uns["hrca"]["warnings"]) == [str(warning.message) for warning in caught]
+    query.write_h5ad(tmp_path / "query.h5ad")
+    groups = novel_groups_of_report(AnnotatedCells(ad.read_h5ad(tmp_path / "query.h5ad"), "hrca"))
+    # the report has the groups that the warning names
+    for group in groups[:3]:
+        named = f"{group['n_cells']} most often labelled {group['label']!r}, with {group['genes']}"
+        assert named in str(caught[0].message)
+    assert sum(group["n_cells"] for group in groups) == (query.obs["hrca_novel_probability"] >= 0.5).sum()
     novel_probability = query.obs["hrca_novel_probability"]
     assert (novel_probability[is_novel] > 0.5).mean() > 0.9
     assert (novel_probability[~is_novel] > 0.5).mean() < 0.05

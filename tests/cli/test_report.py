@@ -28,14 +28,43 @@ def test_parameters_and_flags_are_the_same():
 
 
 @pytest.mark.filterwarnings("ignore")  # of matplotlib and scanpy; the command hides them
-def test_a_report_and_pictures_are_written(files, annotated, tmp_path, capsys):
+def test_a_report_and_pictures_are_written(files, annotated, tmp_path, capsys, caplog):
     arguments = ("--out", tmp_path / "new" / "report.html", "--model", files / "model", "--true-labels-key", "known")
     result = call(capsys, "report", annotated, *arguments, "--pictures", tmp_path / "pictures", "--json")
     assert result.code == 0, result.err
     written = json.loads(result.out)["written"]
-    assert written == [str(tmp_path / "new" / "report.html"), str(tmp_path / "pictures" / "section.png")]
+    names = ("section.png", "section_confidence.png", "section_novel_probability.png", "umap.png")
+    pictures = [tmp_path / "pictures" / name for name in names]
+    assert written == [str(tmp_path / "new" / "report.html"), *map(str, pictures)]
     assert "<html" in (tmp_path / "new" / "report.html").read_text()[:1000]
-    assert (tmp_path / "pictures" / "section.png").read_bytes().startswith(b"\x89PNG")
+    for picture in pictures:
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    # pytest takes the messages, which otherwise go to stderr
+    assert "UMAP of 37 cells" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore")  # of matplotlib and scanpy; the command hides them
+def test_all_pictures_are_written_of_cells_that_have_everything(annotated, tmp_path, capsys):
+    adata = ad.read_h5ad(annotated)
+    adata.obs["hrca_novel_probability"], adata.obs["sample"] = 0.1, "one"
+    adata.write_h5ad(tmp_path / "whole.h5ad")
+    arguments = ("--out", tmp_path / "report.html", "--sample-key", "sample", "--pictures", tmp_path / "pictures")
+    result = call(capsys, "report", tmp_path / "whole.h5ad", *arguments)
+    assert result.code == 0, result.err
+    names = ["section.png", "section_confidence.png", "section_novel_probability.png", "umap.png", "composition.png"]
+    assert result.out.split("\n")[1:-1] == [str(tmp_path / "pictures" / name) for name in names]
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == sorted(names)
+
+
+@pytest.mark.filterwarnings("ignore")  # of matplotlib and scanpy; the command hides them
+def test_cells_that_are_not_scored_are_named_on_stderr(annotated, tmp_path, capsys):
+    adata = ad.read_h5ad(annotated)
+    adata.obs["known"] = adata.obs["known"].astype(str).replace("type 2", "Type two")
+    adata.write_h5ad(tmp_path / "renamed.h5ad")
+    arguments = ("--out", tmp_path / "report.html", "--true-labels-key", "known")
+    result = call(capsys, "report", tmp_path / "renamed.h5ad", *arguments)
+    assert result.code == 0, result.err
+    assert "hrca: warning: " in result.err and "labelled cells are not scored" in result.err
 
 
 def test_a_section_is_drawn_from_either_name_of_the_coordinates(annotated, tmp_path, capsys):

@@ -205,6 +205,8 @@ def test_the_legend_of_many_labels_is_in_columns_inside_the_figure():
 def test_composition_draws_the_fractions_of_each_sample(cells):
     cells.obs["slide"] = [1] * 40 + [2] * 20
     ax = composition(cells, "slide", ax=Figure().subplots())
+    assert ax.get_title() == "Composition: fraction of each predicted label"
+    assert ax.get_ylabel() == "obs['slide'] (number of cells)"
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["1 (40)", "2 (19)"]
     widths = [[bar.get_width() for bar in bars] for bars in ax.containers]
     np.testing.assert_allclose(widths, [[1, 0], [0, 15 / 19], [0, 4 / 19]])

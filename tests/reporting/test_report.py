@@ -95,6 +95,46 @@ def test_warnings_come_before_everything_else(annotated, tmp_path):
     assert "The prediction gave no warning." in write(annotated, tmp_path)
 
 
+def test_cells_that_are_not_scored_are_named_first(annotated, tmp_path):
+    annotated.uns["hrca"]["warnings"] = np.array([], dtype=str)
+    annotated.obs["known"] = annotated.obs["known"].replace({"type 2": "Type two"})
+    with pytest.warns(UserWarning, match=r"labelled cells are not scored.*'Type two'") as caught:
+        page = write(annotated, tmp_path, true_labels_key="known")
+    assert len(caught) == 1
+    text = text_of(page)
+    assert "The prediction gave no warning" not in text
+    assert f"Read this first {caught[0].message}" in text
+    # not in the confusion matrix, the reliability or the reasons: only the sentence has the name
+    assert text.count("Type two") == 1
+
+
+def test_labels_that_the_model_does_not_know_at_all_are_refused_before_the_work(annotated, tmp_path):
+    annotated.obs["known"] = "another"
+    with pytest.raises(ValueError, match="a label that the model knows, but obs\\['known'\\] has \\['another'\\]"):
+        write(annotated, tmp_path, true_labels_key="known")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_report_has_the_groups_of_the_prediction(annotated, tmp_path):
+    annotated.obs["hrca_novel_probability"] = 1.0
+    assert "It was not estimated which cells are of none of the labels" in text_of(write(annotated, tmp_path))
+    annotated.uns["hrca"]["open_set"] = True
+    table = {"n_cells": np.array([1234]), "label": np.array(["type 1"]), "genes": np.array(["gene3, gene4"])}
+    annotated.uns["hrca"]["novel_groups"] = table
+    assert "1,234 type 1 gene3, gene4" in text_of(write(annotated, tmp_path))
+    annotated.uns["hrca"]["novel_groups"] = {name: values[:0] for name, values in table.items()}
+    assert "No cell is probably of a type that the reference lacks." in text_of(write(annotated, tmp_path))
+
+
+def test_a_message_precedes_the_umap(annotated, tmp_path, caplog):
+    with caplog.at_level("INFO", logger="hrca"):
+        write(annotated, tmp_path)
+        assert "UMAP of" not in caplog.text
+        del annotated.obsm["X_umap"]
+        write(annotated, tmp_path)
+    assert "UMAP of 200 cells" in caplog.text
+
+
 def test_text_of_the_user_cannot_act(annotated, tmp_path):
     annotated.obs["hrca"] = annotated.obs["hrca"].cat.rename_categories({"type 0": EVIL})
     annotated.obs["sample"] = annotated.obs["sample"].replace({"one": EVIL})
@@ -102,7 +142,8 @@ def test_text_of_the_user_cannot_act(annotated, tmp_path):
     annotated.obs["known"] = annotated.obs["known"].replace({"type 0": EVIL, "type 2": image})
     annotated.uns["hrca"]["labels"] = np.array([EVIL, "type 1", "type 2"])
     annotated.uns["hrca"]["layer"] = "X"
-    page = write(annotated, tmp_path, sample_key="sample", true_labels_key="known", title=EVIL)
+    with pytest.warns(UserWarning, match="labelled cells are not scored"):
+        page = write(annotated, tmp_path, sample_key="sample", true_labels_key="known", title=EVIL)
     assert EVIL not in page and "<img src=x" not in page
     # Jinja writes a quotation mark in another way than Python
     escaped = str(Markup.escape(EVIL))

@@ -12,7 +12,7 @@ from hrca.reporting._cells import AnnotatedCells, label_table, summary
 from hrca.reporting._confusions import confusion_table, confusions
 from hrca.reporting._explorer import explorer
 from hrca.reporting._model_facts import LabelProfiles, profiles_of
-from hrca.reporting._novel_groups import normalised_sample, novel_groups
+from hrca.reporting._novel_groups import novel_groups
 from hrca.reporting._pictures import frequent_note, sections
 
 
@@ -98,48 +98,60 @@ def test_profiles_of_a_model_know_which_genes_the_query_has(tiny_model):
     assert profiles_of(tiny_model, pd.Index(["ENSG1"]), 60).present.all()
 
 
-def test_novel_cells_are_grouped_and_have_their_genes():
-    adata = synthetic(300)
-    adata.obs["hrca"] = adata.obs["cell_type"].astype("category")
-    counts = adata.X.toarray()
-    rng = np.random.default_rng(0)
-    counts[:60] = rng.poisson(0.3, (60, 60))
-    counts[:30, 40:45] += 5
-    counts[30:60, 50:55] += 5
-    adata.X = counts
-    adata.obs["hrca_novel_probability"] = np.r_[np.ones(60), np.zeros(240)]
-    cells = AnnotatedCells(adata, "hrca")
-    groups = novel_groups(cells, normalised_sample(cells))
-    assert sum(group["n_cells"] for group in groups) == 60
-    genes = [{int(gene[4:]) // 5 for gene in group["genes"][:4]} for group in groups]
-    assert {8} in genes and {10} in genes
-    adata.obs["hrca_novel_probability"] = 0.0
-    cells = AnnotatedCells(adata, "hrca")
-    assert novel_groups(cells, normalised_sample(cells)) == []
-
-
-def test_novel_cells_of_one_type_are_one_group():
-    adata = synthetic(900)
-    is_novel = (adata.obs["cell_type"] == "type 1").to_numpy()
-    labels = np.where(is_novel, "type 0", adata.obs["cell_type"])
-    # of one cell, which is 0 % of 300
-    labels[np.flatnonzero(is_novel)[0]] = "type 2"
-    adata.obs["hrca"] = pd.Categorical(labels)
-    adata.obs["hrca_novel_probability"] = is_novel.astype(float)
-    cells = AnnotatedCells(adata, "hrca")
-    # enough cells for five clusters
-    assert is_novel.sum() >= 100
-    [group] = novel_groups(cells, normalised_sample(cells))
-    assert (group["n_cells"], group["labels"]) == (300, "type 0 (100%)")
-    assert {int(gene[4:]) // 10 for gene in group["genes"]} == {1}
-
-
-def test_all_cells_may_be_novel():
+def test_the_groups_of_novel_cells_are_those_of_the_prediction():
     adata = synthetic(60)
     adata.obs["hrca"] = adata.obs["cell_type"].astype("category")
     adata.obs["hrca_novel_probability"] = 1.0
-    cells = AnnotatedCells(adata, "hrca")
-    assert sum(group["n_cells"] for group in novel_groups(cells, normalised_sample(cells))) == 60
+    assert novel_groups(AnnotatedCells(adata, "hrca")) is None
+    table = {"n_cells": np.array([40, 9]), "label": np.array(["B", "T"]), "genes": np.array(["MS4A1, CD19", ""])}
+    adata.uns["hrca"] = {"novel_groups": table}
+    assert novel_groups(AnnotatedCells(adata, "hrca")) == [
+        {"n_cells": 40, "label": "B", "genes": "MS4A1, CD19"},
+        {"n_cells": 9, "label": "T", "genes": ""},
+    ]
+
+
+@pytest.fixture
+def with_unseen(labelled) -> ad.AnnData:
+    """The 30 cells of type 2 are called by a name that the model does not know."""
+    labelled.uns["hrca"] = {"labels": np.array(["type 0", "type 1", "type 2"])}
+    labelled.obs["cell_type"] = labelled.obs["cell_type"].astype(str).replace("type 2", "Type two")
+    return labelled
+
+
+def test_cells_with_labels_that_the_model_does_not_know_are_not_scored(with_unseen):
+    cells = AnnotatedCells(with_unseen, "hrca", true_labels_key="cell_type")
+    found = {name: (value, text) for name, value, text in summary(cells)}
+    value, text = found["Correct"]
+    assert value == f"{50 / 60:.0%}"
+    assert text.endswith("of 60 cells; 30 with labels that the model does not know are not scored")
+    assert set(cells.known_cells.true_labels) == {"type 0", "type 1"} and len(cells.known_cells.confidence) == 60
+    [pair] = confusions(cells)
+    assert (pair.label, pair.other_label, pair.n_cells) == ("type 0", "type 1", 10)
+    assert cells.unseen_warning.startswith("30 of 90 labelled cells are not scored: the model does not know")
+    assert "'Type two'" in cells.unseen_warning
+
+
+def test_the_scores_are_those_of_evaluate(tiny_model):
+    adata = synthetic(200, seed=3)
+    adata.obs["cell_type"] = adata.obs["cell_type"].astype(str).replace("type 2", "Type two")
+    with pytest.warns(UserWarning, match="labelled cells are not scored") as caught:
+        scores = tiny_model.evaluate(adata, "cell_type")
+    tiny_model.predict(adata, enable_progress_bar=False)
+    cells = AnnotatedCells(adata, "hrca", true_labels_key="cell_type")
+    assert [str(warning.message) for warning in caught] == [cells.unseen_warning]
+    assert len(cells.known_cells.rows) == scores["n_obs"]
+    found = {name: (value, text) for name, value, text in summary(cells)}
+    assert found["Correct"][0] == f"{scores['accuracy']:.0%}"
+    assert found["Correct"][1].startswith(f"macro-F1 {scores['macro_f1']:.2f}, of {scores['n_obs']:,.0f} cells")
+
+
+def test_few_cells_that_are_not_scored_cause_no_warning(labelled):
+    labelled.uns["hrca"] = {"labels": np.array(["type 0", "type 1", "type 2"])}
+    labelled.obs["cell_type"] = labelled.obs["cell_type"].astype(str)
+    labelled.obs.iloc[:9, labelled.obs.columns.get_loc("cell_type")] = "other"
+    cells = AnnotatedCells(labelled, "hrca", true_labels_key="cell_type")
+    assert cells.unseen_warning is None and len(cells.known_cells.rows) == 81
 
 
 def test_summary_and_labels_count_the_cells(labelled):
@@ -157,9 +169,17 @@ def test_summary_and_labels_count_the_cells(labelled):
 def test_the_confidence_is_that_of_the_predicted_cells(labelled):
     labelled.obs["hrca_confidence"] = [np.nan] * 80 + [0.2] * 4 + [0.8] * 6
     found = {name: (value, text) for name, value, text in summary(AnnotatedCells(labelled, "hrca"))}
-    assert found["Median confidence"] == ("0.80", "40% of the predicted cells below .5")
+    assert found["Mean confidence"] == ("0.56", "40% of the predicted cells below .5")
     labelled.obs["hrca_confidence"] = np.nan
-    assert "Median confidence" not in [name for name, _, _ in summary(AnnotatedCells(labelled, "hrca"))]
+    assert "Mean confidence" not in [name for name, _, _ in summary(AnnotatedCells(labelled, "hrca"))]
+
+
+def test_the_table_and_the_summary_have_the_mean_confidence(labelled):
+    labelled.obs["hrca"] = "type 0"
+    labelled.obs["hrca_confidence"] = [1.0] * 60 + [0.4] * 30
+    cells = AnnotatedCells(labelled, "hrca")
+    assert {name: value for name, value, _ in summary(cells)}["Mean confidence"] == "0.80"
+    assert label_table(cells)["Mean confidence"].tolist() == ["0.80"]
 
 
 def test_the_map_has_the_places_in_equal_scale():

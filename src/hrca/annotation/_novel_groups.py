@@ -69,6 +69,28 @@ def novel_groups(query_fit: QueryFit, n_novel: np.ndarray, gene_names: pd.Index)
     return sorted(groups, key=lambda group: -group.n_obs)
 
 
+def group_table(groups: list[NovelGroup], labels: list[str]) -> dict[str, np.ndarray]:
+    """Return groups in the form that uns and files hold.
+
+    Parameters
+    ----------
+    groups
+        The groups.
+    labels
+        The labels of the model.
+
+    Returns
+    -------
+    An array of each group's number of cells in ``n_cells``, its most common label in ``label``, and its genes, divided
+    by commas, in ``genes``.
+    """
+    return {
+        "n_cells": np.array([group.n_obs for group in groups], dtype=int),
+        "label": np.array([labels[group.label] for group in groups], dtype=str),
+        "genes": np.array([", ".join(group.genes) for group in groups], dtype=str),
+    }
+
+
 def group_clusters(log_profiles: np.ndarray, background: np.ndarray) -> list[np.ndarray]:
     """Group clusters that express the same genes.
 

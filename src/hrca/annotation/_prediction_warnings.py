@@ -10,7 +10,7 @@ from hrca.prediction._platform_factors import platform_log_sd
 from hrca.prediction._summary import PredictionSummary
 
 from ._label_pairs import divergences, normalised
-from ._novel_groups import novel_groups
+from ._novel_groups import group_table, novel_groups
 from ._options import LabelSpace
 
 # A fraction of novel cells above this causes a warning. Of 19 queries of known types, two had more, .081
@@ -62,6 +62,9 @@ class PredictionFacts:
         Standard deviation of the log platform factors over the shared genes; 0 if none were fitted.
     has_clusters
         True if the probability that a cell is of none of the labels was estimated.
+    novel_groups
+        From :func:`hrca.annotation._novel_groups.group_table`: the groups that the warning names. None without
+        clusters.
     """
 
     sentences: list[str]
@@ -69,6 +72,7 @@ class PredictionFacts:
     n_counts: int
     platform_log_sd: float
     has_clusters: bool
+    novel_groups: dict[str, np.ndarray] | None
 
     @classmethod
     def of(
@@ -80,12 +84,15 @@ class PredictionFacts:
         log_profiles: np.ndarray | None,
     ) -> "PredictionFacts":
         """Judge a prediction; see :func:`prediction_warnings`."""
+        has_clusters = query_fit is not None and query_fit.clusters is not None
+        groups = novel_groups(query_fit, summary.n_novel, gene_names) if query_fit is not None and has_clusters else []
         return cls(
             prediction_warnings(summary, query_fit, label_space, gene_names, log_profiles),
             summary.n_cells,
             int(summary.n_counts),
             0.0 if query_fit is None else platform_log_sd(query_fit.factors),
-            query_fit is not None and query_fit.clusters is not None,
+            has_clusters,
+            group_table(groups, label_space.labels) if has_clusters else None,
         )
 
 
@@ -145,15 +152,16 @@ def prediction_warnings(
     log_sd = 0.0 if query_fit is None else platform_log_sd(query_fit.factors)
     found = [_dominant_label(summary, labels, has_factors=log_sd > 0)]
     if query_fit is not None:
-        found += [_novel_cells(summary, query_fit, labels, gene_names), _large_factors(query_fit, log_sd)]
+        found += [_novel_cells(summary, query_fit, label_space, gene_names), _large_factors(query_fit, log_sd)]
         if log_profiles is not None:
             found.append(_indistinct_labels(summary, labels, log_profiles, query_fit.factors > 0))
     return [sentence for sentence in found if sentence is not None]
 
 
 def _novel_cells(
-    summary: PredictionSummary, query_fit: QueryFit, labels: list[str], gene_names: pd.Index
+    summary: PredictionSummary, query_fit: QueryFit, label_space: LabelSpace, gene_names: pd.Index
 ) -> str | None:
+    labels, unlabeled_category = label_space.labels, label_space.unlabeled_category
     if summary.novel_fraction <= WARNED_NOVEL_FRACTION:
         return None
     n_novel, n_obs = int(summary.n_novel.sum()), summary.n_cells
@@ -168,7 +176,8 @@ def _novel_cells(
     return (
         f"{n_novel:,} of {n_obs:,} cells ({n_novel / n_obs:.0%}) are probably of types that the reference lacks: "
         f"{'; '.join(named)}. Their novel probability is at least .5 and their confidence low; a reference with these "
-        "types would label them."
+        "types would label them. `predict(novelty_fpr=0.05)`, in the shell `--novelty-fpr 0.05`, labels such cells "
+        f"{unlabeled_category!r}."
     )
 
 

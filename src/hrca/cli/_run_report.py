@@ -10,10 +10,18 @@ from hrca import pl
 from hrca.io import read_cells
 from hrca.model._model import HRCA
 from hrca.pl._cells import has_coordinates
-from hrca.reporting import report
+from hrca.reporting._cells import AnnotatedCells
+from hrca.reporting._report import checked_cells, write_page
 
 from ._flags import arguments_of
 from ._report_flags import REPORT_FLAGS
+
+# File of each picture of a section, by the column that colors it; None: the labels.
+SECTIONS = {
+    None: "section.png",
+    "confidence": "section_confidence.png",
+    "novel_probability": "section_novel_probability.png",
+}
 
 
 def write_report(
@@ -47,11 +55,13 @@ def write_report(
     """
     adata = read_cells(path, table=flags["table"])
     arguments = arguments_of(REPORT_FLAGS, flags)
-    _check_annotation(adata, path, arguments["key_added"])
+    key, units = arguments["key_added"], arguments["microns_per_unit"]
+    _check_annotation(adata, path, key)
     out.parent.mkdir(parents=True, exist_ok=True)
     model = None if folder is None else HRCA.load(folder, accelerator="cpu")
-    report(adata, out, model=model, **arguments)
-    return [out, *([] if pictures is None else _draw(adata, pictures, arguments))]
+    cells = checked_cells(adata, out, key, arguments["true_labels_key"], arguments["sample_key"])
+    embedded = write_page(cells, out, model=model, microns_per_unit=units, title=arguments["title"])
+    return [out, *([] if pictures is None else _draw(cells, embedded, pictures, units))]
 
 
 def _check_annotation(adata: AnnData, path: Path, key: str) -> None:
@@ -62,18 +72,19 @@ def _check_annotation(adata: AnnData, path: Path, key: str) -> None:
         )
 
 
-def _draw(adata: AnnData, folder: Path, arguments: Mapping[str, Any]) -> list[Path]:
-    """Draw what the cells have: the section, the UMAP, the composition of the samples."""
-    key, sample_key = arguments["key_added"], arguments["sample_key"]
+def _draw(cells: AnnotatedCells, embedded: AnnData, folder: Path, microns_per_unit: float | None) -> list[Path]:
+    """Draw what the cells have: sections, the UMAP of the report, the composition of the samples."""
+    adata, key, sample_key = cells.adata, cells.key, cells.sample_key
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     if has_coordinates(adata):
-        written.append(folder / "section.png")
-        places = {"sample_key": sample_key, "microns_per_unit": arguments["microns_per_unit"]}
-        pl.spatial(adata, key=key, save=written[-1], **places)
-    if "X_umap" in adata.obsm:
-        written.append(folder / "umap.png")
-        pl.umap(adata, key=key, save=written[-1])
+        for ending, name in SECTIONS.items():
+            if ending is None or f"{key}_{ending}" in adata.obs:
+                written.append(folder / name)
+                places = {"sample_key": sample_key, "microns_per_unit": microns_per_unit}
+                pl.spatial(adata, ending, key=key, save=written[-1], **places)
+    written.append(folder / "umap.png")
+    pl.umap(embedded, key=key, save=written[-1])
     if sample_key is not None:
         written.append(folder / "composition.png")
         pl.composition(adata, sample_key, key=key, save=written[-1])

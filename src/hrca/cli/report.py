@@ -26,7 +26,11 @@ def report(
         Path | None, typer.Option(help="Folder of the model, whose card and genes the report then has.")
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder for pictures of the section, UMAP and composition.")
+        Path | None,
+        typer.Option(
+            help="Folder for pictures: the UMAP; where the cells have coordinates, sections with label, confidence and "
+            "novel probability; with `--sample-key`, the composition of the samples."
+        ),
     ] = None,
     **flags: Any,
 ) -> None:

@@ -85,13 +85,31 @@ def evaluation_scores(
     if parents:
         along_tree = hierarchical_scores(*scored[:2], parents, unlabeled_category=label_space.unlabeled_category)
         scores["hierarchical_f1"] = along_tree["hierarchical_f1"]
+    scores["n_unseen"] = int((true_labels.notna().to_numpy() & ~is_known).sum())
+    sentence = unseen_warning(true_labels, is_known, label_space.labels)
+    if sentence is not None:
+        warn_user(sentence)
+    return scores
+
+
+def unseen_warning(true_labels: pd.Series, is_known: np.ndarray, labels: list[str]) -> str | None:
+    """Return a sentence if more than a tenth of the labelled cells are not scored.
+
+    Parameters
+    ----------
+    true_labels
+        True label of each cell, shape (n_obs,); missing where it is unknown.
+    is_known
+        From :func:`known_cells`.
+    labels
+        The labels of the model.
+    """
     is_labelled = true_labels.notna().to_numpy()
     is_unseen = is_labelled & ~is_known
-    scores["n_unseen"] = int(is_unseen.sum())
-    if is_unseen.sum() > UNSEEN_WARNING_FRACTION * is_labelled.sum():
-        warn_user(
-            f"{is_unseen.sum()} of {is_labelled.sum()} labelled cells are not scored: the model does not know "
-            f"{first_names(list(true_labels[is_unseen].unique()))}; it knows {first_names(label_space.labels)}. "
-            "Check the spelling of the labels."
-        )
-    return scores
+    if is_unseen.sum() <= UNSEEN_WARNING_FRACTION * is_labelled.sum():
+        return None
+    return (
+        f"{is_unseen.sum()} of {is_labelled.sum()} labelled cells are not scored: the model does not know "
+        f"{first_names(list(true_labels[is_unseen].unique()))}; it knows {first_names(labels)}. "
+        "Check the spelling of the labels."
+    )

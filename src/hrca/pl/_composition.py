@@ -77,8 +77,8 @@ def composition(
     fractions.index = [f"{short_name(name)} ({n:,})" for name, n in counts.sum(axis=1).items()]
     fractions.plot.barh(stacked=True, ax=ax, color=colors, width=0.85, legend=False, edgecolor="white", linewidth=0.3)
     ax.invert_yaxis()
-    ax.set(xlabel="Fraction of the cells", ylabel=f"{short_name(by)} (number of cells)", xlim=(0, 1))
-    ax.set_title(f"Composition by {short_name(by)}: predicted labels", fontsize="medium")
+    ax.set(xlabel="Fraction of the cells", ylabel=f"obs[{short_name(by)!r}] (number of cells)", xlim=(0, 1))
+    ax.set_title("Composition: fraction of each predicted label", fontsize="medium")
     ax.spines[["top", "right"]].set_visible(False)
     add_label_legend(ax, colors, counts.sum(), inside=inside)
     finish(ax, show=show, save=save)

@@ -10,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 from hrca import metrics
+from hrca.model._evaluation import known_cells, unseen_warning
 from hrca.pl._cells import counts_of
 from hrca.pl._palette import is_no_label
 from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
@@ -83,20 +84,54 @@ class AnnotatedCells:
         return float(np.median(np.asarray(self.sample_counts.sum(axis=1)).ravel()))
 
     @cached_property
-    def known_cells(self) -> "KnownCells | None":
-        """The cells with a known and a predicted label; None without known labels, or if no cell has both."""
+    def true_labels(self) -> pd.Series | None:
+        """Known label of each cell, shape (n_obs,); missing where there is none; None without known labels."""
         if self.true_labels_key is None:
             return None
         values = self.adata.obs[self.true_labels_key].reset_index(drop=True)
         texts = values.astype(str)
-        has_both = values.notna() & self.labels.notna() & ~texts.map(is_no_label) & (texts != "")
-        rows = np.flatnonzero(has_both)
+        return texts.where(values.notna() & ~texts.map(is_no_label) & (texts != "")).astype(object)
+
+    @cached_property
+    def model_labels(self) -> list[str]:
+        """The labels that the prediction could give; without a record of it, all known and predicted ones."""
+        if "labels" in self.record:
+            return [str(label) for label in self.record["labels"]]
+        columns = [self.labels] if self.true_labels is None else [self.labels, self.true_labels]
+        return sorted(pd.concat(columns).dropna().unique())
+
+    @cached_property
+    def is_scored(self) -> np.ndarray | None:
+        """Whether the model knows the known label of a cell, shape (n_obs,); None without known labels.
+
+        Raises
+        ------
+        ValueError
+            If the model knows no known label.
+        """
+        if self.true_labels is None:
+            return None
+        return known_cells(self.true_labels, self.model_labels, str(self.true_labels_key))
+
+    @property
+    def unseen_warning(self) -> str | None:
+        """A sentence if many cells have a known label that the model does not know, else None."""
+        if self.true_labels is None or self.is_scored is None:
+            return None
+        return unseen_warning(self.true_labels, self.is_scored, self.model_labels)
+
+    @cached_property
+    def known_cells(self) -> "KnownCells | None":
+        """The cells with a predicted label and a known label that the model knows; None if there are none."""
+        if self.true_labels is None or self.is_scored is None:
+            return None
+        rows = np.flatnonzero(self.is_scored & self.labels.notna().to_numpy())
         confidence = self.column("confidence")
         return (
             None
             if not len(rows)
             else KnownCells(
-                texts.to_numpy(dtype=str)[rows],
+                self.true_labels.to_numpy(dtype=str, na_value="")[rows],
                 self.labels.to_numpy(dtype=str)[rows],
                 None if confidence is None else np.nan_to_num(confidence[rows]),
                 rows,
@@ -142,13 +177,15 @@ def summary(cells: AnnotatedCells) -> list[tuple[str, str, str]]:
     if confidence is not None and np.isfinite(confidence).any():
         confidence = confidence[np.isfinite(confidence)]
         low = f"{_percent(float((confidence < LOW_CONFIDENCE).mean()))} of the predicted cells below .5"
-        found.append(("Median confidence", f"{np.median(confidence):.2f}", low))
+        found.append(("Mean confidence", f"{np.mean(confidence):.2f}", low))
     if cells.is_novel is not None:
         n_novel = int(cells.is_novel.sum())
         found.append(("Novel", _percent(n_novel / n_obs), f"{n_novel:,} cells probably of other types"))
-    if cells.known_cells is not None:
+    if cells.known_cells is not None and cells.true_labels is not None and cells.is_scored is not None:
         scores = metrics.annotation_scores(cells.known_cells.true_labels, cells.known_cells.predicted)
         text = f"macro-F1 {scores['macro_f1']:.2f}, of {len(cells.known_cells.rows):,} cells"
+        n_unseen = int(cells.true_labels.notna().sum() - cells.is_scored.sum())
+        text += f"; {n_unseen:,} with labels that the model does not know are not scored" if n_unseen else ""
         found.append(("Correct", _percent(scores["accuracy"]), text))
     return found
 
@@ -169,12 +206,12 @@ def label_table(cells: AnnotatedCells) -> pd.DataFrame:
             table[ending] = values
     table["low"] = table["confidence"] < LOW_CONFIDENCE if "confidence" in table else False
     table["novel"] = False if cells.is_novel is None else cells.is_novel
-    columns |= {name: (name, "median" if name == "confidence" else "mean") for name in table.columns[1:]}
+    columns |= {name: (name, "mean") for name in table.columns[1:]}
     grouped = table.groupby("label", observed=True).agg(**columns).sort_values("n", ascending=False, kind="stable")
     shown = pd.DataFrame({"Label": grouped.index, "Cells": grouped["n"].map("{:,}".format).to_numpy()})
     shown["Of all"] = (grouped["n"] / len(table)).map(_percent).to_numpy()
     if "confidence" in grouped:
-        shown["Median confidence"] = grouped["confidence"].map("{:.2f}".format).to_numpy()
+        shown["Mean confidence"] = grouped["confidence"].map("{:.2f}".format).to_numpy()
         shown["Below .5"] = grouped["low"].map(_percent).to_numpy()
     if cells.is_novel is not None:
         shown["Novel"] = grouped["novel"].map(_percent).to_numpy()

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from hrca.pl._axes import root_figure
 from hrca.pl._cells import has_coordinates
 
 from ._cells import AnnotatedCells
+
+logger = logging.getLogger(__name__)
 
 # Pixels per inch: text of 7 points can be read.
 DPI = 110
@@ -135,19 +138,18 @@ def _largest_samples(cells: AnnotatedCells) -> tuple[AnnData, str]:
     return largest, f" The {MAX_SAMPLES} largest of the {(n_cells > 0).sum()} samples are drawn."
 
 
-def embedding(cells: AnnotatedCells, sample: AnnData) -> tuple[Picture, str]:
-    """Return a picture of the UMAP, with a caption.
+def embedding(cells: AnnotatedCells, sample: AnnData) -> tuple[AnnData, str]:
+    """Return cells with a UMAP, and a caption.
 
     Parameters
     ----------
     cells
-        The cells. Their ``obsm["X_umap"]`` is drawn; without it, a UMAP of the sample is computed, from
+        The cells. Their ``obsm["X_umap"]`` is taken; without it, a UMAP of the sample is computed, from
         ``obsm["X_hrca"]`` if it is there, else from principal components.
     sample
         Sampled cells with normalised expression.
     """
-    columns = [name for name in ("", "_confidence") if f"{cells.key}{name}" in cells.adata.obs]
-    obs = cells.adata.obs[[f"{cells.key}{name}" for name in columns]]
+    obs = cells.adata.obs[_umap_columns(cells)]
     uns = {name: value for name, value in cells.adata.uns.items() if name == f"{cells.key}_colors"}
     caption = "UMAP of the cells, from the object."
     if "X_umap" in cells.adata.obsm:
@@ -162,6 +164,7 @@ def embedding(cells: AnnotatedCells, sample: AnnData) -> tuple[Picture, str]:
                 sample.X, n_comps=min(N_COMPONENTS, *(np.array(sample.shape) - 1)), random_state=0
             )
             source = "principal components of the normalised counts"
+        logger.info("UMAP of %s cells, which can take a minute.", f"{drawn.n_obs:,}")
         with warnings.catch_warnings():
             # umap-learn on the number of threads, on disconnected cells, and on few cells
             warnings.simplefilter("ignore")
@@ -169,7 +172,24 @@ def embedding(cells: AnnotatedCells, sample: AnnData) -> tuple[Picture, str]:
             sc.tl.umap(drawn, random_state=0)
         which = f"{drawn.n_obs:,} cells, drawn at random," if drawn.n_obs < len(obs) else "all cells,"
         caption = f"UMAP of {which} from {source}."
-    return picture(lambda: pl.umap(drawn, list(obs), key=cells.key)), caption
+    return drawn, caption
+
+
+def umap_picture(cells: AnnotatedCells, embedded: AnnData) -> Picture:
+    """Return a picture of the UMAP of :func:`embedding`.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+    embedded
+        Those of them that are drawn.
+    """
+    return picture(lambda: pl.umap(embedded, _umap_columns(cells), key=cells.key))
+
+
+def _umap_columns(cells: AnnotatedCells) -> list[str]:
+    return [name for name in (cells.key, f"{cells.key}_confidence") if name in cells.adata.obs]
 
 
 def frequent_groups(labels: pd.Series) -> np.ndarray:

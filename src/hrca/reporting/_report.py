@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from hrca import pl
 from hrca._paths import user_path
+from hrca._warnings import warn_user
 from hrca.model._model import HRCA
 from hrca.pl._cells import counts_of, table_of
 from hrca.pl._markers import MIN_CELLS_PER_LABEL
@@ -19,7 +21,7 @@ from ._confusions import MIN_CELLS, confusion_table
 from ._explorer import explorer
 from ._model_facts import LabelProfiles, check_model, model_card, profiles_of
 from ._novel_groups import normalised_sample, novel_groups
-from ._pictures import Picture, embedding, frequent_groups, frequent_note, picture, sections
+from ._pictures import Picture, embedding, frequent_groups, frequent_note, picture, sections, umap_picture
 
 TEMPLATE = "report.html.j2"
 
@@ -55,7 +57,7 @@ def report(
         and the genes behind the confusions. None: a report without these.
     true_labels_key
         Column of obs with known labels, if there are any: they add the confusion matrix and the reliability of the
-        confidences.
+        confidences. As in :meth:`hrca.HRCA.evaluate`, cells whose label the model does not know are not scored.
     sample_key
         Column of obs with the sample or section of each cell.
     microns_per_unit
@@ -70,10 +72,15 @@ def report(
     Raises
     ------
     ValueError
-        If there is no prediction under this key, or no cell; a column is not in obs; the matrix that `predict` read is
-        not there; or `model` is not the model of the prediction.
+        If there is no prediction under this key, or no cell; a column is not in obs; the model knows none of the known
+        labels; the matrix that `predict` read is not there; or `model` is not the model of the prediction.
     FileNotFoundError
         If the folder of `path` does not exist.
+
+    Warns
+    -----
+    UserWarning
+        If more than a tenth of the cells with a known label are not scored.
 
     Examples
     --------
@@ -85,9 +92,42 @@ def report(
     True
     """
     path = user_path(path)
-    cells = _checked_cells(adata, path, key_added, true_labels_key, sample_key)
+    cells = checked_cells(adata, path, key_added, true_labels_key, sample_key)
+    write_page(cells, path, model=model, microns_per_unit=microns_per_unit, title=title)
+    return path
+
+
+def write_page(
+    cells: AnnotatedCells,
+    path: Path,
+    *,
+    model: HRCA | None = None,
+    microns_per_unit: float | None = None,
+    title: str | None = None,
+) -> AnnData:
+    """Write the report of checked cells.
+
+    Parameters
+    ----------
+    cells
+        The cells; see :func:`checked_cells`.
+    path, model, microns_per_unit, title
+        See :func:`report`.
+
+    Returns
+    -------
+    The cells of the UMAP, with coordinates in ``obsm["X_umap"]``.
+
+    Raises
+    ------
+    ValueError
+        If `model` is not the model of the prediction.
+    """
     if model is not None:
         check_model(model, cells.record)
+    unseen = [] if cells.unseen_warning is None else [cells.unseen_warning]
+    for sentence in unseen:
+        warn_user(sentence)
     sample = normalised_sample(cells)
     profiles = (
         None if model is None else profiles_of(model, cells.gene_names, int(cells.record.get("n_shared_genes", 0)))
@@ -95,18 +135,22 @@ def report(
     map_data, map_note = explorer(cells)
     pairs = confusion_table(cells, profiles)
     reference_markers = _reference_markers(cells, model, profiles)
+    embedded, umap_caption = embedding(cells, sample)
     context = {
         "title": title or f"Cell types of {cells.adata.n_obs:,} cells",
         "hrca_version": version("hrca"),
-        "warnings": [str(sentence) for sentence in np.atleast_1d(cells.record.get("warnings", []))],
+        "warnings": [*unseen, *(str(sentence) for sentence in np.atleast_1d(cells.record.get("warnings", [])))],
         "summary": summary(cells),
         "labels": label_table(cells),
         "explorer": map_data,
         "explorer_note": map_note,
         "frequent_note": frequent_note(cells.labels),
         "sections": sections(cells, microns_per_unit),
-        "umap": embedding(cells, sample),
-        "novel": {"estimated": cells.is_novel is not None, "groups": novel_groups(cells, sample)},
+        "umap": (umap_picture(cells, embedded), umap_caption),
+        "novel": {
+            "estimated": cells.is_novel is not None and bool(cells.record.get("open_set", True)),
+            "groups": novel_groups(cells),
+        },
         "confusions": pairs,
         "min_cells": MIN_CELLS,
         "has_reference_genes": any("fraction" in pair for pair in pairs),
@@ -117,13 +161,20 @@ def report(
         **_pictures(cells, model, reference_markers),
     }
     path.write_text(_render(context), encoding="utf-8")
-    return path
+    return embedded
 
 
-def _checked_cells(
+def checked_cells(
     adata: Any, path: Path, key: str, true_labels_key: str | None, sample_key: str | None
 ) -> AnnotatedCells:
     """Return the cells of the report, before any long work.
+
+    Parameters
+    ----------
+    adata, path, true_labels_key, sample_key
+        See :func:`report`.
+    key
+        Its `key_added`.
 
     Raises
     ------
@@ -141,7 +192,10 @@ def _checked_cells(
     counts_of(table, key)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"The folder of `path` must exist, but {str(path.parent)!r} does not. Create it first.")
-    return AnnotatedCells(table, key, true_labels_key, sample_key)
+    cells = AnnotatedCells(table, key, true_labels_key, sample_key)
+    # raises an error if the model knows none of the known labels
+    _ = cells.is_scored
+    return cells
 
 
 def _labels_with_markers(cells: AnnotatedCells) -> list[str]:
