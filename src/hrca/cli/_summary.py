@@ -19,6 +19,9 @@ MODEL_FILE = "model.json"
 # Number of labels in the text of an annotation: the most frequent ones. JSON has all.
 N_SHOWN_LABELS = 12
 
+# Entries of the provenance that are tables, or are shown elsewhere.
+UNLISTED = ("warnings", "labels", "novel_groups")
+
 
 def annotation_keys(path: Path) -> list[str]:
     """Return the keys of the annotations in a file.
@@ -64,7 +67,7 @@ def summarize_annotation(path: Path, key: str) -> dict[str, Any]:
         },
         "confidence": float(confidence.mean()),
         "n_novel": int((novel >= MIN_NOVEL_PROBABILITY).sum()),
-        "settings": {name: value for name, value in provenance.items() if name not in ("warnings", "labels")},
+        "settings": {name: value for name, value in provenance.items() if name not in UNLISTED},
         "warnings": warnings,
     }
 
