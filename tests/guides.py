@@ -184,7 +184,7 @@ def write_files(folder: Path, reference: ad.AnnData, query: ad.AnnData, model: h
     query.write_h5ad(folder / "sample_1.h5ad")
     query.write_zarr(folder / "sample_2.zarr")
     model.save(folder / "model")
-    (folder / "cl.obo").write_text(OBO)
+    (folder / "cl-basic.obo").write_text(OBO)
     write_vizgen(folder / "merscope", query)
     write_cosmx(folder / "cosmx", query)
     write_xenium(folder / "output-XETG00123", query)
