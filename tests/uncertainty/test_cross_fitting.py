@@ -246,7 +246,14 @@ class StopAt(Callback):
 
 @pytest.mark.parametrize(
     ("epoch", "lr_schedule"),
-    [(2, "one_cycle"), (3, "one_cycle"), (9, "plateau"), (12, "plateau"), (19, "one_cycle"), (26, "plateau")],
+    [
+        (2, "one_cycle"),
+        pytest.param(3, "one_cycle", marks=pytest.mark.nightly),
+        pytest.param(9, "plateau", marks=pytest.mark.nightly),
+        pytest.param(12, "plateau", marks=pytest.mark.nightly),
+        pytest.param(19, "one_cycle", marks=pytest.mark.nightly),
+        (26, "plateau"),
+    ],
 )
 def test_a_training_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, monkeypatch, epoch, lr_schedule):
     # epochs: 3 of pre-training and 4 of fine-tuning of each of three copies, then of the model
