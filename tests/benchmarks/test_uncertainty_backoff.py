@@ -15,7 +15,7 @@ def test_the_hierarchies_are_those_of_the_data(data_dir):
         assert set(parents) - set(parents.values()) <= labels
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_threshold_labels_the_number_of_cells_that_back_off_labels(monkeypatch):
     cells, parents = synthetic(200), {"type 0": "low", "type 1": "low"}
     hrca.HRCA.setup_anndata(cells, labels_key="cell_type", labels_hierarchy=parents)

@@ -77,7 +77,7 @@ def test_a_reference_that_changed_raises_in_adapt_and_match_query():
 
 def test_two_models_of_one_reference_have_their_own_labels():
     adata = synthetic(90)
-    adata.obs["coarse"] = np.where(adata.obs["cell_type"] == "type 0", "type 0", "other")
+    adata.obs["coarse"] = np.where(adata.obs["cell_type"] == "type 0", "type 0", "type 1 or 2")
     coarse, fine = new_model(adata, "coarse"), new_model(adata)
     for model, key in ((coarse, "coarse"), (fine, "cell_type"), (coarse, "coarse")):
         model.finetune(1, **QUIET)
