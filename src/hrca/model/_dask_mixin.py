@@ -63,9 +63,9 @@ class DaskMixin(PredictionSteps):
         ----------
         adata
             The query: an AnnData, a MuData or a SpatialData with one table, whose raw counts are a dask array in chunks
-            of whole rows, of any genes in any order. :func:`anndata.experimental.read_lazy` opens files so.
+            of whole rows, of any genes in any order. ``anndata.experimental.read_lazy`` opens files so.
         out
-            Folder for the results, which does not exist: a zarr store that :func:`anndata.read_zarr` reads. It appears
+            Folder for the results, which does not exist: a zarr store that ``anndata.read_zarr`` reads. It appears
             when all cells are labelled. Client and workers must see it under the same path.
         client
             Client of the cluster. None: the active one.
