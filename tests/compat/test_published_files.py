@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -228,6 +229,15 @@ def replaced(old: bytes, new: bytes):
     return lambda content: content.replace(old, new, 1)
 
 
+def flagged(path, bit: int) -> None:
+    """Set a bit in the flags of all entries, in both of their headers."""
+    content = bytearray(path.read_bytes())
+    for signature, position in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for match in re.finditer(re.escape(signature), bytes(content)):
+            content[match.start() + position] |= bit
+    path.write_bytes(content)
+
+
 def saved(path, state) -> None:
     torch.save(state, path)
 
@@ -258,6 +268,8 @@ HOSTILE_ARCHIVES = {
     "sparse": lambda path: saved(path, {"a": torch.eye(3).to_sparse()}),
     "old format": lambda path: torch.save({"a": torch.zeros(3)}, path, _use_new_zipfile_serialization=False),
     "empty": lambda path: path.write_bytes(b""),
+    "encrypted": lambda path: flagged(path, 0x1),
+    "strongly encrypted": lambda path: flagged(path, 0x40),
     "cut off": lambda path: path.write_bytes(path.read_bytes()[:-30]),
 }
 
@@ -278,6 +290,13 @@ def test_a_state_dict_is_read_as_torch_reads_it(tmp_path):
     for name, value in state.items():
         assert torch.equal(found[name], value)
         assert found[name].dtype == value.dtype
+
+
+def test_weights_that_cannot_be_opened_raise_the_error_of_the_system(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_state_dict(tmp_path / "nothing.pth")
+    with pytest.raises(IsADirectoryError):
+        read_state_dict(tmp_path)
 
 
 @pytest.mark.parametrize("name", HOSTILE_ARCHIVES)

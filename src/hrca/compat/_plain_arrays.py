@@ -19,6 +19,9 @@ NPY_HEADER = re.compile(
     r"\{'descr': '([<>|=])([USiu]\d{1,9}|O)', 'fortran_order': (?:False|True), "
     r"'shape': \((|\d{1,18},|\d{1,18}(?:, \d{1,18}){1,31})\), \} *\n"
 )
+# Bit of an entry's flags in the zip format (APPNOTE 4.4.4).
+ENCRYPTED = 0x1
+
 STORAGES = {
     "torch.DoubleStorage": torch.float64,
     "torch.FloatStorage": torch.float32,
@@ -143,12 +146,14 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     ValueError
         If the file is not a state dict and nothing else.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _StateDictReader(archive, path.stat().st_size).read()
-    # zipfile raises NotImplementedError for a compression that it lacks, and RuntimeError for an encrypted part
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(str(error)) from error
+    # a file that cannot be opened keeps its OSError
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return _StateDictReader(archive, path.stat().st_size).read()
+        # zipfile raises NotImplementedError for a newer version of the format, and OSError for a position that is none
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+            raise ValueError(str(error)) from error
 
 
 class _StateDictReader:
@@ -161,6 +166,8 @@ class _StateDictReader:
         # torch never compresses; what is small on the disk cannot become large in memory
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("it is compressed, which `torch.save` never does")
+        if any(entry.flag_bits & ENCRYPTED for entry in entries):
+            raise ValueError("it is encrypted, which `torch.save` never does")
         if sum(entry.file_size for entry in entries) > n_bytes:
             raise ValueError("its parts claim more bytes than the file has")
         roots = [entry.filename.removesuffix("data.pkl") for entry in entries if entry.filename.endswith("/data.pkl")]
