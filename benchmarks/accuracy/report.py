@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.common.data import PAIRS
-from benchmarks.common.results import DOCS, RESULTS
+from benchmarks.common.results import DOCS, RESULTS, read_rows
 
 from . import figures
 from .grid import KEY
@@ -53,7 +53,7 @@ def read(folder: Path) -> pd.DataFrame:
     files = sorted(folder.glob("*.csv"))
     if not files:
         raise SystemExit(f"{folder} has no results; run python -m benchmarks.accuracy.run")
-    table = pd.concat([pd.read_csv(file, dtype={"depth": str, "genes": str, "error": str}) for file in files])
+    table = pd.concat([read_rows(file, depth=str, genes=str, error=str) for file in files])
     table = table.drop_duplicates(list(KEY), keep="last")
     return table.assign(method=table["method"].map(lambda name: NAMES.get(name, name))).reset_index(drop=True)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from .processes import ROOT
 
@@ -37,6 +38,12 @@ def provenance() -> dict[str, str | int]:
         "torch": version("torch"),
         "scvi_tools": version("scvi-tools"),
     }
+
+
+def read_rows(path: Path, **dtypes: Any) -> pd.DataFrame:
+    """Read a table of results; `dtypes` are the types of columns that pandas would guess wrong."""
+    # an abbreviated commit can look like a number: 4803e21
+    return pd.read_csv(path, dtype={"commit": str, **dtypes})
 
 
 def _git(*arguments: str) -> str:

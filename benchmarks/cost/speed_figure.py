@@ -9,12 +9,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks.accuracy.figures import line_styles
+from benchmarks.accuracy.figures import HRCA, STYLES
 
 from .speed_cells import QUERY_DEPTHS
 from .speed_plan import BASE
 
 DPI = 110
+# the methods that the accuracy benchmark has too keep its colors
+SPEED_STYLES = STYLES | {
+    "HRCA, without novelty": STYLES[HRCA] | {"linestyle": "--"},
+    "count likelihood": STYLES["Neg. binomial, platform"],
+}
 Names = Mapping[tuple[str, str], str]
 
 
@@ -38,7 +43,7 @@ def draw(grid: pd.DataFrame, names: Names, path: Path) -> None:
         The file.
     """
     figure, panels = plt.subplots(2, 3, figsize=(11, 6.4), layout="constrained")
-    styles = line_styles(list(names.values()))
+    styles = {name: SPEED_STYLES[name] | {"label": name} for name in names.values()}
     for axes, factor, label in [
         (panels[0, 0], "n_genes", "genes"),
         (panels[0, 1], "n_labels", "labels"),
@@ -80,7 +85,7 @@ def _lines(axes: Axes, rows: pd.DataFrame, factor: str, column: str, names: Name
         positions = line.index if is_linear else [values.index(value) for value in line.index]
         # other methods were measured at one number of cells
         if len(line) > (1 if is_linear else 0):
-            axes.plot(positions, line, label=name, **styles[name])
+            axes.plot(positions, line, **styles[name])
     if is_linear:
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter("{x:,.0f}")

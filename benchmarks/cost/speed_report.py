@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.common.results import DOCS, RESULTS
+from benchmarks.common.results import DOCS, RESULTS, read_rows
 
 from .speed_figure import draw
 from .speed_plan import BASE
@@ -152,7 +152,7 @@ def write_report(results: Path, docs: Path) -> None:
     docs
         Folder of the docs.
     """
-    starts, rows = split_starts(pd.read_csv(results / "speed.csv"))
+    starts, rows = split_starts(read_rows(results / "speed.csv"))
     tables = {"speed_start": start_table(starts)} | {name: make(rows) for name, make in TABLES.items()}
     for name, table in tables.items():
         if table.empty:

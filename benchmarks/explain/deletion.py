@@ -36,7 +36,7 @@ from scipy import sparse
 
 import hrca
 from benchmarks.common.data import PAIRS, seeded_generator
-from benchmarks.common.results import DOCS, RESULTS, Table
+from benchmarks.common.results import DOCS, RESULTS, Table, read_rows
 from benchmarks.uncertainty.open_set import OpenCase
 from hrca.explain._label_scores import fit_and_score
 from hrca.prediction._probabilities import PredictionSettings
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="make the table of the docs")
     arguments = parser.parse_args()
     if arguments.summary:
-        summarize(pd.read_csv(arguments.out / "deletion.csv")).to_csv(DOCS / "benchmarks" / "deletion.csv", index=False)
+        summarize(read_rows(arguments.out / "deletion.csv")).to_csv(DOCS / "benchmarks" / "deletion.csv", index=False)
         return
     if arguments.data is None or arguments.models is None:
         parser.error("--data and --models are required, unless --summary is given.")

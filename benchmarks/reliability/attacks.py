@@ -33,7 +33,7 @@ import pandas as pd
 import scvi
 
 import hrca
-from benchmarks.common.results import DOCS, RESULTS, Table
+from benchmarks.common.results import DOCS, RESULTS, Table, read_rows
 
 from .queries import CHANGES
 
@@ -264,7 +264,7 @@ def main() -> None:
                 print(f"  seed {seed}: {fault[:300]}", flush=True)
     if arguments.out == RESULTS / "reliability":
         columns = ["attack", "tried", RIGHT, RAISED, "faults"]
-        pd.read_csv(table.path)[columns].to_csv(DOCS / "benchmarks" / "reliability.csv", index=False)
+        read_rows(table.path)[columns].to_csv(DOCS / "benchmarks" / "reliability.csv", index=False)
 
 
 if __name__ == "__main__":

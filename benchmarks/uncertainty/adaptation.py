@@ -23,7 +23,7 @@ import scvi
 from sklearn.metrics import f1_score
 
 import hrca
-from benchmarks.common.results import RESULTS, Table
+from benchmarks.common.results import RESULTS, Table, read_rows
 
 from .open_set import KEY, VARIANTS, XENIUM, OpenCase, cases, load_or_train
 from .splits import thin_by_name
@@ -117,7 +117,7 @@ def main() -> None:
             table.append(list(measure(case, arguments.data, arguments.models)))
             print(f"{case.spec.name}, seed {case.seed}: measured", flush=True)
     if arguments.summary:
-        print(summary(pd.read_csv(table.path)).round(3).to_string())
+        print(summary(read_rows(table.path)).round(3).to_string())
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ from benchmarks.common.data import (
     restrict_to_panel,
     seeded_generator,
 )
-from benchmarks.common.results import RESULTS, Table
+from benchmarks.common.results import RESULTS, Table, read_rows
 from hrca import metrics
 
 from .splits import DEPTHS_ACROSS, thin_by_name
@@ -298,7 +298,7 @@ def main() -> None:
                 table.append(rows)
                 print(f"{case.spec.name}, {case.left_out}, seed {case.seed}: measured", flush=True)
     if arguments.summary:
-        print(summary(pd.read_csv(table.path)).T.round(3).to_string())
+        print(summary(read_rows(table.path)).T.round(3).to_string())
 
 
 if __name__ == "__main__":

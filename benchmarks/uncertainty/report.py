@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.common.results import DOCS, RESULTS
+from benchmarks.common.results import DOCS, RESULTS, read_rows
 
 from .sets import COVERAGE, coverage_table, label_coverage_table
 
@@ -140,10 +140,10 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
     def read(name: str) -> pd.DataFrame:
-        return pd.read_csv(arguments.results / f"{name}.csv", dtype={"n_folds": "Int64"})
+        return read_rows(arguments.results / f"{name}.csv", n_folds="Int64")
 
     def read_scanvi() -> pd.DataFrame:
-        return pd.read_csv(arguments.accuracy / "scanvi.csv", dtype={"depth": str})
+        return read_rows(arguments.accuracy / "scanvi.csv", depth=str)
 
     tables: dict[str, Callable[[], pd.DataFrame]] = {
         "calibration": lambda: error_table(read("calibration"), read("calibration_bins")).round(3),

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.accuracy.grid import COLUMNS, KEY
 from benchmarks.accuracy.run import open_table
-from benchmarks.common.results import PROVENANCE, RESULTS, Table, provenance
+from benchmarks.common.results import PROVENANCE, RESULTS, Table, provenance, read_rows
 
 
 def test_rows_have_their_provenance_and_are_rounded(tmp_path):
@@ -16,8 +16,16 @@ def test_rows_have_their_provenance_and_are_rounded(tmp_path):
     rows = pd.read_csv(table.path)
     assert list(rows) == ["name", "score", "n_folds", *PROVENANCE]
     assert rows["score"].tolist() == [0.1235, pytest.approx(float("nan"), nan_ok=True)]
-    assert rows["commit"][0] == provenance()["commit"]
+    assert read_rows(table.path)["commit"].tolist() == [provenance()["commit"]] * 2
     assert table.keys == Table(table.path, ("name",)).keys == {("a",), ("b",)}
+
+
+def test_a_commit_that_looks_like_a_number_is_read_as_it_is(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text("name,commit,depth\na,4803e21,0.10\nb,0123456,0.10\n")
+    rows = read_rows(path, depth=str)
+    assert rows["commit"].tolist() == ["4803e21", "0123456"]
+    assert rows["depth"].tolist() == ["0.10"] * 2
 
 
 def test_a_table_goes_on_with_the_columns_of_its_file(tmp_path):
