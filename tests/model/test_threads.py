@@ -1,8 +1,12 @@
 """The number of torch's threads while HRCA computes."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
-from conftest import QUIET, TINY, synthetic
+from conftest import QUIET, ROOT, TINY, synthetic
 from lightning.pytorch.callbacks import Callback
 
 import hrca
@@ -10,7 +14,8 @@ from hrca.model._threads import within_cpu_quota
 
 
 @pytest.fixture(autouse=True)
-def two_threads():
+def two_threads(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     found = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -37,6 +42,32 @@ def test_threads_are_limited_and_restored(n_usable, monkeypatch):
         assert torch.get_num_threads() == min(2, n_usable)
         raise KeyError("inside")
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    ("requested", "expected"), [("1", 1), (" 1,4", 1), ("2", 2), ("16", 2), ("", 2), ("0", 2), ("-1", 2), ("many", 2)]
+)
+def test_the_number_of_the_environment_is_a_limit(requested, expected, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
+    monkeypatch.setenv("OMP_NUM_THREADS", requested)
+    with within_cpu_quota():
+        assert torch.get_num_threads() == expected
+    assert torch.get_num_threads() == 2
+
+
+def test_scanpy_before_hrca_does_not_raise_the_number_of_threads():
+    script = """
+import scanpy as sc, torch
+from conftest import synthetic
+from hrca.model._threads import within_cpu_quota
+
+sc.pp.normalize_total(synthetic(700))
+with within_cpu_quota():
+    print(torch.get_num_threads())
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2", "PYTHONPATH": str(ROOT / "tests")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split() == ["1"]
 
 
 def test_training_adaptation_and_prediction_are_within_the_quota(monkeypatch):

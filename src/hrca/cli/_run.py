@@ -19,8 +19,14 @@ from hrca._warnings import HRCAWarning
 from ._progress import SparseProgress
 from ._shell_words import warning_text
 
-# Variables that libraries of linear algebra read when they are loaded.
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+# Variables that libraries of linear algebra, and numba, read when they are loaded.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
 
 # Loggers of libraries whose messages do not concern a user of the command.
 LIBRARIES = ("lightning", "lightning.pytorch", "lightning.fabric", "scvi", "scanpy", "numba", "jax", "matplotlib")
