@@ -9,6 +9,7 @@ import hrca
 
 N_REFERENCE_CELLS = 200
 N_LABELS = 10
+MIN_LABEL_CELLS = 10
 # Cells whose dense random numbers are in memory at once.
 N_BLOCK_CELLS = 1000
 
@@ -55,9 +56,10 @@ def labelled_cells(counts: sparse.csr_matrix, n_labels: int = N_LABELS) -> AnnDa
     return AnnData(counts, obs={"cell_type": labels}, var=pd.DataFrame(index=gene_names(n_genes)))
 
 
-def laptop_model(counts: sparse.csr_matrix) -> hrca.HRCA:
-    """Make a laptop-size model that is trained for one epoch on the first 200 cells."""
-    reference = labelled_cells(counts[:N_REFERENCE_CELLS].copy())
+def laptop_model(counts: sparse.csr_matrix, n_labels: int = N_LABELS) -> hrca.HRCA:
+    """Make a laptop-size model that is trained for one epoch on the first 200 cells, or ten of each label."""
+    n_reference = max(N_REFERENCE_CELLS, MIN_LABEL_CELLS * n_labels)
+    reference = labelled_cells(counts[:n_reference].copy(), n_labels)
     hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
     model = hrca.HRCA(reference, **hrca.SIZES["laptop"])
     model.finetune(1, train_size=1.0, enable_progress_bar=False)

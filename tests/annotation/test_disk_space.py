@@ -169,7 +169,6 @@ def assert_no_space(done: subprocess.CompletedProcess, path: Path, digest: str) 
     assert os.listdir(path.parent) == [path.name]
 
 
-@pytest.mark.nightly
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of file sizes")
 def test_a_limit_in_the_middle_of_a_write_leaves_file_and_process_whole(tmp_path):
     path = tmp_path / "cells.h5ad"
@@ -211,7 +210,6 @@ def test_a_full_disk_leaves_the_file_whole(small_disk, format):
     assert (after.X != adata.X).nnz == 0
 
 
-@pytest.mark.nightly
 @pytest.mark.parametrize("n_runs", [2])
 def test_a_full_disk_leaves_the_process_whole(small_disk, n_runs):
     path = small_disk / "cells.h5ad"

@@ -76,7 +76,7 @@ def test_odd_labels_are_written_and_read(tmp_path, format, where):
 
 
 @pytest.mark.parametrize("n_labels", [MAX_TABLE_COLUMNS, 4_200])
-@pytest.mark.parametrize("where", [pytest.param("object", marks=pytest.mark.nightly), "file"])
+@pytest.mark.parametrize("where", ["object", "file"])
 def test_thousands_of_labels_are_written_and_read(tmp_path, n_labels, where):
     adata, path = synthetic(3), tmp_path / "cells.h5ad"
     labels = [f"{i:04d} IT-ET Glut" for i in range(n_labels)]

@@ -267,9 +267,7 @@ def test_a_killed_prediction_leaves_a_readable_file(tmp_path, tiny_model, format
     assert (after.X != original.X).nnz == 0
 
 
-@pytest.mark.parametrize(
-    ("n_columns", "fits"), [pytest.param(3_992, True, marks=pytest.mark.nightly), (4_080, False), (5_001, True)]
-)
+@pytest.mark.parametrize(("n_columns", "fits"), [(3_992, True), (4_080, False), (5_001, True)])
 def test_columns_that_do_not_fit_into_obs_raise_before_any_work(tmp_path, n_columns, fits):
     adata = ad.AnnData(np.ones((2, 2), dtype=np.float32), obs=pd.DataFrame(index=["x", "y"]))
     adata.obs = pd.DataFrame(np.ones((2, n_columns)), index=["x", "y"], columns=[f"c{i}" for i in range(n_columns)])

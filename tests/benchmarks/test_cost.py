@@ -41,7 +41,6 @@ def test_validation(tmp_path, monkeypatch):
     assert rows["check_fraction"].between(0, 1, inclusive="neither").all()
 
 
-@pytest.mark.nightly
 def test_training(tmp_path, monkeypatch):
     (row,) = _rows(monkeypatch, tmp_path, training, "--sizes", "laptop", "--genes", "200").to_dict("records")
     assert (row["size"], row["n_genes"]) == ("laptop", 200)
@@ -49,7 +48,6 @@ def test_training(tmp_path, monkeypatch):
     assert row["estimate_s_per_epoch"] > 0
 
 
-@pytest.mark.nightly
 def test_streaming(tmp_path, monkeypatch):
     folder = tmp_path / "files"
     rows = _rows(monkeypatch, tmp_path, streaming, "--folder", str(folder), "--sizes", "300")
@@ -57,7 +55,6 @@ def test_streaming(tmp_path, monkeypatch):
     assert not list(folder.iterdir())
 
 
-@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::hrca._warnings.HRCAWarning")
 def test_dask_cluster(tmp_path, monkeypatch):
     arguments = ("--folder", str(tmp_path / "store"), "--cells", "600", "--genes", "200")

@@ -22,7 +22,6 @@ def setting(tmp_path_factory):
         return attacks.Setting(tmp_path_factory.mktemp("attacks"))
 
 
-@pytest.mark.nightly
 def test_attacks_end_well(tmp_path):
     # a fork of the process that runs the tests could wait for its threads for ever
     command = [sys.executable, "-m", "benchmarks.reliability.attacks", "--fraction", "0.01", "--out", str(tmp_path)]

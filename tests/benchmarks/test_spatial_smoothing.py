@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pandas as pd
-import pytest
 from conftest import TINY, synthetic
 
 import hrca
@@ -31,7 +30,6 @@ def test_changes_of_recall_are_relative_to_the_labels_before_smoothing():
     assert voted["accuracy"] == 0.99
 
 
-@pytest.mark.nightly
 def test_the_smallest_run_measures_each_pair_once(tmp_path, monkeypatch):
     key = smoothing.SPATIAL_PAIRS[0].labels_key
     reference, query = synthetic(100), synthetic(60, seed=1)

@@ -1,7 +1,6 @@
 """The benchmark of back-off along a hierarchy."""
 
 import numpy as np
-import pytest
 from conftest import QUIET, TINY, synthetic
 
 import hrca
@@ -15,7 +14,6 @@ def test_the_hierarchies_are_those_of_the_data(data_dir):
         assert set(parents) - set(parents.values()) <= labels
 
 
-@pytest.mark.nightly
 def test_a_threshold_labels_the_number_of_cells_that_back_off_labels(monkeypatch):
     cells, parents = synthetic(200), {"type 0": "low", "type 1": "low"}
     hrca.HRCA.setup_anndata(cells, labels_key="cell_type", labels_hierarchy=parents)

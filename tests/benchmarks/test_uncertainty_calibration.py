@@ -39,7 +39,6 @@ def test_sets_are_scored_by_label_where_it_has_100_cells():
     assert by_label["coverage"].to_dict() == {"a": 1}
 
 
-@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of reweighted sets with so few held-out cells
 def test_the_smallest_run_measures_each_method_once(tmp_path, monkeypatch):
     monkeypatch.setitem(hrca.SIZES, "laptop", TINY)

@@ -19,7 +19,6 @@ def _train(n_folds: int | None) -> hrca.HRCA:
     return model
 
 
-@pytest.mark.nightly
 def test_without_folds_is_the_model_of_a_training_without_them():
     query, folds, plain = synthetic(40, seed=1), _train(2), _train(None)
     found = predictors.predict_with_hrca(predictors.without_folds(folds), query)

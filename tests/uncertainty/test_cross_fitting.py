@@ -248,10 +248,10 @@ class StopAt(Callback):
     ("epoch", "lr_schedule"),
     [
         (2, "one_cycle"),
-        pytest.param(3, "one_cycle", marks=pytest.mark.nightly),
-        pytest.param(9, "plateau", marks=pytest.mark.nightly),
-        pytest.param(12, "plateau", marks=pytest.mark.nightly),
-        pytest.param(19, "one_cycle", marks=pytest.mark.nightly),
+        (3, "one_cycle"),
+        (9, "plateau"),
+        (12, "plateau"),
+        (19, "one_cycle"),
         (26, "plateau"),
     ],
 )
