@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 # A module, class or function of HRCA below a name that begins with an underscore.
 PRIVATE = re.compile(r"hrca(?:\.\w+)*\._\w+(?:\.\w+)*")
 # Pages for developers, which name files and functions of the package.
-DEVELOPING = ("architecture", "changelog", "contributing", "decisions/", "published_code")
+DEVELOPING = ("architecture", "changelog", "contributing", "decisions/", "published_code", "releasing")
 
 
 class Page(HTMLParser):
