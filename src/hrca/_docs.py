@@ -255,6 +255,29 @@ _plot_save = """\
 save
     Path of a picture to write, such as ``"section.png"`` or ``"section.pdf"``."""
 
+_repo_id = """\
+repo_id
+    The name of the model on the hub, "owner/name"."""
+
+_revision = """\
+revision
+    Branch, tag or commit on Hugging Face; None: the main branch."""
+
+_hub_token = """\
+token
+    Token of Hugging Face, for private models; None: that of ``hf auth login``."""
+
+_raises_hub = """\
+ImportError
+    If the extra ``hub`` is not installed, which Hugging Face needs."""
+
+_raises_shared_model = f"""\
+FileNotFoundError
+    If the local hub has no such model.
+{_raises_hub}
+OSError
+    If Hugging Face has no such model, or cannot be reached."""
+
 _example_model = """\
 Examples
 --------
@@ -306,6 +329,11 @@ docs = DocstringProcessor(
     plot_ax=_plot_ax,
     plot_show=_plot_show,
     plot_save=_plot_save,
+    repo_id=_repo_id,
+    revision=_revision,
+    hub_token=_hub_token,
+    raises_hub=_raises_hub,
+    raises_shared_model=_raises_shared_model,
     example_model=_example_model,
     example_trained=_example_trained,
 )

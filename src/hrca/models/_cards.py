@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from hrca._docs import docs
 from hrca._paths import user_path
 from hrca.model._card import CARD_FILE, ModelCard
 from hrca.model._card_facts import STATED
@@ -12,6 +13,7 @@ from hrca.model._model import HRCA
 from ._places import check_options, download
 
 
+@docs.dedent
 def make_card(
     model: HRCA,
     *,
@@ -61,13 +63,7 @@ def make_card(
     TypeError
         If `panel` is a text, or a fact is not a text, or is empty.
 
-    Examples
-    --------
-    >>> import hrca
-    >>> reference = hrca.datasets.pbmc68k()
-    >>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
-    >>> model = hrca.HRCA(reference, size="laptop")
-    >>> model.train(max_epochs=1, enable_progress_bar=False)
+    %(example_trained)s
     >>> card = make_card(model, data="PBMC 68k of 10x Genomics", license="CC BY 4.0", species="human")
     >>> card.metadata["license"], card.facts["labels"]["CD19+ B"]
     ('cc-by-4.0', 95)
@@ -82,6 +78,7 @@ def make_card(
     return build_card(model, {name: stated[name] for name in STATED if name in stated}, panel)
 
 
+@docs.dedent
 def read_card(
     model: str | Path, *, hub: str | Path | None = None, revision: str | None = None, token: str | None = None
 ) -> ModelCard:
@@ -93,10 +90,8 @@ def read_card(
         The folder of a saved model, or the name of a model on a hub, "owner/name".
     hub
         Folder of a local hub; None: Hugging Face, unless `model` is a folder.
-    revision
-        Branch, tag or commit on Hugging Face; None: the main branch.
-    token
-        Token of Hugging Face, for a private model; None: that of ``hf auth login``.
+    %(revision)s
+    %(hub_token)s
 
     Returns
     -------
@@ -107,12 +102,7 @@ def read_card(
     ValueError
         If there is no card; it is not that of a model of HRCA, or a fact in it has another type; `model` is no name of
         a model; or `revision` or `token` is given for a folder.
-    FileNotFoundError
-        If the local hub has no such model.
-    ImportError
-        If the extra ``hub`` is not installed, which Hugging Face needs.
-    OSError
-        If Hugging Face has no such model, or cannot be reached.
+    %(raises_shared_model)s
 
     Examples
     --------

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from hrca._docs import docs
 from hrca._paths import user_path
 from hrca.model._card import CARD_FILE, MODEL_FILES, ModelCard, verify_files
 from hrca.model._model import HRCA
@@ -32,6 +33,7 @@ LISTED_STATEMENTS = ("species", "tissue", "data", "license")
 LISTED_SCORES = ("accuracy", "macro_f1", "calibration_error")
 
 
+@docs.dedent
 def push(
     model: HRCA | str | Path,
     repo_id: str,
@@ -52,8 +54,7 @@ def push(
     ----------
     model
         A model that is trained on labels, or the folder of a saved one. The card of a folder is published as it is.
-    repo_id
-        The name of the model on the hub, "owner/name".
+    %(repo_id)s
     hub
         Folder of a local hub; it is made if there is none. None: Hugging Face.
     card
@@ -76,18 +77,11 @@ def push(
         the folder is not the one that its card lists; or `private`, `token` or `commit_message` is given with `hub`.
     TypeError
         If `card` is given with a folder, which has its own.
-    ImportError
-        If the extra ``hub`` is not installed, which Hugging Face needs.
+    %(raises_hub)s
     OSError
         If Hugging Face refuses the files or cannot be reached, or a file cannot be written.
 
-    Examples
-    --------
-    >>> import hrca
-    >>> reference = hrca.datasets.pbmc68k()
-    >>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
-    >>> model = hrca.HRCA(reference, size="laptop")
-    >>> model.train(max_epochs=1, enable_progress_bar=False)
+    %(example_trained)s
     >>> with TemporaryDirectory() as hub:
     ...     path = push(model, "lab/blood", hub=hub)
     ...     sorted(file.name for file in Path(path).glob("model.*"))
@@ -119,6 +113,7 @@ def push(
         return _upload(source, repo_id, private=private, token=token, message=message)
 
 
+@docs.dedent
 def pull(
     repo_id: str,
     *,
@@ -136,14 +131,11 @@ def pull(
 
     Parameters
     ----------
-    repo_id
-        The name of the model on the hub, "owner/name".
+    %(repo_id)s
     hub
         Folder of a local hub; None: Hugging Face.
-    revision
-        Branch, tag or commit on Hugging Face; None: the main branch.
-    token
-        Token of Hugging Face, for a private model; None: that of ``hf auth login``.
+    %(revision)s
+    %(hub_token)s
     force_download
         If True, download the files also if the cache has them.
     accelerator
@@ -158,20 +150,9 @@ def pull(
     ValueError
         If `repo_id` is not "owner/name"; the files are not those that the card lists; there is no card; the files are
         of another version; or `revision`, `token` or `force_download` is given with `hub`.
-    FileNotFoundError
-        If the local hub has no such model.
-    ImportError
-        If the extra ``hub`` is not installed, which Hugging Face needs.
-    OSError
-        If Hugging Face has no such model, or cannot be reached.
+    %(raises_shared_model)s
 
-    Examples
-    --------
-    >>> import hrca
-    >>> reference = hrca.datasets.pbmc68k()
-    >>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels")
-    >>> model = hrca.HRCA(reference, size="laptop")
-    >>> model.train(max_epochs=1, enable_progress_bar=False)
+    %(example_trained)s
     >>> with TemporaryDirectory() as hub:
     ...     path = push(model, "lab/blood", hub=hub)
     ...     pulled = pull("lab/blood", hub=hub)
@@ -186,6 +167,7 @@ def pull(
     return HRCA.load(folder, adata=False, accelerator=accelerator)
 
 
+@docs.dedent
 def list_models(
     author: str | None = None,
     *,
@@ -205,8 +187,7 @@ def list_models(
         Folder of a local hub; None: Hugging Face.
     search
         Text in the names of the models, in any case; None: all names.
-    token
-        Token of Hugging Face, for private models; None: that of ``hf auth login``.
+    %(hub_token)s
 
     Returns
     -------
@@ -224,8 +205,7 @@ def list_models(
         If `token` is given with `hub`.
     FileNotFoundError
         If there is no such local hub.
-    ImportError
-        If the extra ``hub`` is not installed, which Hugging Face needs.
+    %(raises_hub)s
     OSError
         If Hugging Face cannot be reached.
 
