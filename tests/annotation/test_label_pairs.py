@@ -3,7 +3,7 @@
 import numpy as np
 from simulated import random_profiles
 
-from hrca.annotation._label_pairs import divergences, normalised
+from hrca.annotation._label_pairs import divergences, normalize_log_profiles
 
 
 def test_divergences_are_symmetric_and_those_of_kullback_and_leibler():
@@ -15,4 +15,4 @@ def test_divergences_are_symmetric_and_those_of_kullback_and_leibler():
 def test_profiles_of_any_sum_are_normalised():
     profiles = random_profiles(3, 12)
     scaled = np.log(profiles * [[2.0], [5.0], [1.0]])
-    np.testing.assert_allclose(np.exp(normalised(scaled)), profiles / profiles.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(np.exp(normalize_log_profiles(scaled)), profiles / profiles.sum(axis=1, keepdims=True))

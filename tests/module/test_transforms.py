@@ -8,9 +8,11 @@ import torch
 from golden import close, recipe
 from scipy import sparse, stats
 
+from hrca.module._sparse_counts import SparseCounts
 from hrca.module._transforms import (
     MIN_THINNED_DEPTH,
     corrupt,
+    keep_genes,
     log_normalize,
     log_normalize_sparse,
     mask_counts,
@@ -30,6 +32,37 @@ def test_log_normalize_equals_scanpy(dtype):
 
 def test_log_normalize_leaves_an_empty_cell_empty():
     assert not log_normalize(torch.zeros(2, 5)).any()
+
+
+def test_normalised_and_restricted_sparse_cells_are_those_of_dense_ones():
+    counts = torch.poisson(torch.full((40, 90), 0.2))
+    counts[1], mask = 0, (torch.arange(90) % 2).float()
+    cells = SparseCounts.from_dense(counts)
+    torch.testing.assert_close(log_normalize(cells).to_dense(), log_normalize(counts))
+    restricted = keep_genes(cells, mask)
+    assert torch.equal(restricted.to_dense(), counts * mask)
+    torch.testing.assert_close(log_normalize(restricted).to_dense(), log_normalize(counts * mask))
+
+
+@pytest.mark.parametrize("corruption", ["thin", "mask"])
+def test_sparse_cells_are_corrupted_like_dense_ones(corruption):
+    row = torch.tensor([1.0, 2, 3, 4, 9, 40, 0, 0])
+    counts = row.repeat(40_000, 1)
+    corrupted = corrupt(SparseCounts.from_dense(counts), corruption)
+    assert (corrupted.values > 0).all()
+    found, expected = corrupted.to_dense(), corrupt(counts, corruption)
+    assert (found <= row).all()
+    torch.testing.assert_close(found.mean(dim=0), expected.mean(dim=0), rtol=0.03, atol=0.01)
+    torch.testing.assert_close(found.std(dim=0), expected.std(dim=0), rtol=0.03, atol=0.01)
+
+
+def test_thinning_draws_the_same_numbers_for_sparse_and_dense_cells():
+    counts = torch.poisson(torch.full((50, 30), 0.8))
+    drawn = [
+        corrupt(cells, "thin", torch.Generator().manual_seed(0)) for cells in (SparseCounts.from_dense(counts), counts)
+    ]
+    assert torch.equal(drawn[0].to_dense(), drawn[1])
+    assert (drawn[1] < counts).any()
 
 
 def test_masked_normalisation_equals_golden(golden_dir):
@@ -72,7 +105,7 @@ def test_sparse_thinning_draws_a_binomial_number_for_each_entry_in_order(contain
 def test_thinned_counts_are_binomial():
     counts = torch.full((4000, 2), 20.0)
     counts[:, 1] = 0
-    thinned = thin_counts(counts, torch.full((4000, 1), 0.3))
+    thinned = thin_counts(counts, torch.full((4000,), 0.3))
     assert not thinned[:, 1].any()
     observed = np.bincount(thinned[:, 0].int().numpy(), minlength=21)
     expected = stats.binom.pmf(np.arange(21), 20, 0.3) * 4000
@@ -84,7 +117,7 @@ def test_thinned_counts_are_binomial():
 
 def test_each_cell_is_thinned_by_its_own_fraction():
     counts = torch.full((2, 5), 9.0)
-    assert thin_counts(counts, torch.tensor([[1.0], [0.0]])).sum(dim=1).tolist() == [45, 0]
+    assert thin_counts(counts, torch.tensor([1.0, 0.0])).sum(dim=1).tolist() == [45, 0]
 
 
 def test_thin_draws_depths_log_uniform_down_to_the_thinnest():

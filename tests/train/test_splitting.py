@@ -2,7 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
+from conftest import QUIET, TINY, synthetic
+from scipy import sparse
 
+import hrca
+from hrca.module._module import HRCAModule
+from hrca.module._sparse_counts import SparseCounts
 from hrca.train._splitting import Split, split_cells, stratified_split
 
 CODES = np.repeat([0, 1, 2, 3, 4, 5], [400, 100, 20, 1, 2, 3])
@@ -87,3 +93,27 @@ def test_the_rest_of_a_decimal_fraction_is_a_validation_size():
     split = split_cells(None, CODES, "digest", train_size=0.9, seed=0, validation_size=0.1)
     whole = split_cells(None, CODES, "digest", train_size=0.9, seed=0)
     np.testing.assert_array_equal(split.validation, whole.validation)
+
+
+@pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array, np.asarray])
+@pytest.mark.parametrize("fraction", [0.1, 0.5])
+def test_batches_are_sparse_below_a_fraction_of_entries(container, fraction, monkeypatch):
+    adata, inference, seen = synthetic(100), HRCAModule.inference, []
+    is_kept = np.random.default_rng(0).random(adata.shape) < fraction / (adata.X.nnz / np.prod(adata.shape))
+    counts = adata.X.toarray() * is_kept if fraction < 0.3 else adata.X.toarray() + is_kept
+    adata.X = container(counts.astype(np.float32))
+
+    def recorded(module, counts, *args, **kwargs):
+        outputs = inference(module, counts, *args, **kwargs)
+        seen.append((counts, outputs["x_norm"]))
+        return outputs
+
+    monkeypatch.setattr(HRCAModule, "inference", recorded)
+    hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
+    model = hrca.HRCA(adata, **TINY)
+    model.pretrain(1, batch_size=32, **QUIET)
+    assert all(isinstance(batch, SparseCounts if fraction < 0.3 else torch.Tensor) for batch, _ in seen)
+    # each cell of the reference is normalised in one batch of training or validation
+    normalized = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
+    found = torch.cat([x_norm for _, x_norm in seen]).numpy()
+    np.testing.assert_allclose(np.sort(found.sum(axis=1)), np.sort(normalized.sum(axis=1)), rtol=1e-5)

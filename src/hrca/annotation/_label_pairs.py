@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def normalised(log_profiles: np.ndarray) -> np.ndarray:
+def normalize_log_profiles(log_profiles: np.ndarray) -> np.ndarray:
     """Return the log of profiles that sum to one, from logs of any sum, shape (n_labels, n_genes)."""
     return log_profiles - np.logaddexp.reduce(log_profiles, axis=1, keepdims=True)
 

@@ -3,15 +3,13 @@
 import numpy as np
 import pandas as pd
 
+from hrca._blocks import BLOCK_CELLS, row_blocks
 from hrca.data._name_hash import uniform_from_names
 from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY, CellProbabilities
 from hrca.uncertainty._conformal import ConformalScores, prediction_sets
 
 from ._options import LabelSpace, PredictOptions
 from ._result import PredictionResult
-
-# Number of cells whose probabilities of all nodes are in memory at once. Any number serves.
-BLOCK_CELLS = 16_384
 
 
 def most_likely_labels(
@@ -39,8 +37,7 @@ def most_likely_labels(
     if options.level is not None:
         tree, probabilities = tree.at_level(probabilities, options.level)
     nodes, confidence = np.zeros(len(probabilities), dtype=np.int64), np.zeros(len(probabilities), dtype=np.float32)
-    for start in range(0, len(probabilities), BLOCK_CELLS):
-        rows = slice(start, start + BLOCK_CELLS)
+    for rows in row_blocks(len(probabilities), BLOCK_CELLS):
         nodes[rows], confidence[rows] = tree.back_off(probabilities[rows], options.min_confidence)
     possible = tree.nodes if options.min_confidence else tree.labels
     categories: pd.Index = pd.Index([*possible, label_space.unlabeled_category])

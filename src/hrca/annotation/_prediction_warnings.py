@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from hrca._blocks import row_blocks
 from hrca.prediction._open_set import QueryFit
 from hrca.prediction._platform_factors import platform_log_sd
 from hrca.prediction._summary import PredictionSummary
 
-from ._label_pairs import divergences, normalised
+from ._label_pairs import divergences, normalize_log_profiles
 from ._novel_groups import group_table, novel_groups
 from ._options import LabelSpace
 
@@ -217,16 +218,15 @@ def _indistinct_labels(
     summary: PredictionSummary, labels: list[str], log_profiles: np.ndarray, present: np.ndarray
 ) -> str | None:
     depth = float(np.median(summary.depths)) if len(summary.depths) else 0.0
-    model, panel = (normalised(profiles) for profiles in (log_profiles, log_profiles[:, present]))
+    model, panel = (normalize_log_profiles(profiles) for profiles in (log_profiles, log_profiles[:, present]))
     pairs: list[tuple[int, int]] = []
-    for start in range(0, len(labels), BLOCK_LABELS):
-        rows = slice(start, start + BLOCK_LABELS)
+    for rows in row_blocks(len(labels), BLOCK_LABELS):
         everywhere = divergences(model, rows)
         on_panel = divergences(panel, rows)
         is_lost = (on_panel < MIN_DIVERGENCE_FRACTION * everywhere) & (depth * on_panel < MIN_LOG_RATIO)
         is_lost &= everywhere > MIN_DIVERGENCE
-        ones, twos = np.nonzero(np.triu(is_lost, k=start + 1))
-        pairs += zip(ones + start, twos, strict=True)
+        ones, twos = np.nonzero(np.triu(is_lost, k=rows.start + 1))
+        pairs += zip(ones + rows.start, twos, strict=True)
     if not pairs:
         return None
     more = f" and {len(pairs) - N_NAMED} more pairs" if len(pairs) > N_NAMED else ""

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hrca._blocks import row_blocks
 from hrca.module._branch_scorer import N_NETWORK_DRAWS
 from hrca.module._module import HRCAModule
 from hrca.module._sparse_counts import SparseCounts
@@ -70,11 +71,11 @@ def network_contributions(
     is their mean. The differences of logits and of log-probabilities are the same.
     """
     inputs, labels = torch.from_numpy(counts), (torch.from_numpy(codes), torch.from_numpy(against))
-    max_depth, weight = float("inf"), np.ones(len(counts))
+    max_depth, weight = module.max_classified_depth, np.ones(len(counts))
     if module.has_fitted_counts and module.count_likelihood is not None:
-        max_depth = float(module.count_likelihood.max_depth)
-        weight, _ = pooling_weights(module.count_likelihood, np.minimum(counts.sum(axis=1).astype(float), max_depth))
-    is_deep = (inputs.sum(dim=1) > max_depth) & ~module.is_adapted.cpu()
+        depth = np.minimum(counts.sum(axis=1).astype(float), float(module.count_likelihood.max_depth))
+        weight, _ = pooling_weights(module.count_likelihood, depth)
+    is_deep = inputs.sum(dim=1) > max_depth
     tolerance = torch.from_numpy(np.maximum(MAX_RELATIVE_ERROR * np.abs(differences), MAX_ERROR) / weight)
     contributions = torch.zeros_like(inputs)
     for chosen in (is_deep, ~is_deep):
@@ -91,15 +92,16 @@ def network_contributions(
 
 def _logit_difference(module: HRCAModule, expression: Tensor, codes: Tensor, against: Tensor) -> Tensor:
     """Return the difference of two logits for each row of expression, shape (n_rows,), on the CPU."""
-    parts = [slice(start, start + N_INPUTS) for start in range(0, len(expression), N_INPUTS)]
     with torch.inference_mode():
-        return torch.cat([_difference(module, expression[i], codes[i], against[i]).cpu() for i in parts])
+        parts = [
+            _difference(module, expression[rows], codes[rows], against[rows]).cpu()
+            for rows in row_blocks(len(expression), N_INPUTS)
+        ]
+        return torch.cat(parts)
 
 
 def _difference(module: HRCAModule, expression: Tensor, codes: Tensor, against: Tensor) -> Tensor:
-    if module.se_classifier is None:
-        raise RuntimeError("A model without labels has no classifier.")
-    logits = module.se_classifier(module.gene_ae.encode(expression.to(module.device)))
+    logits = module.classify_normalized(expression.to(module.device))
     rows = torch.arange(len(logits))
     return logits[rows, codes] - logits[rows, against]
 
@@ -145,8 +147,7 @@ def _path_integral(module: HRCAModule, expression: Tensor, codes: Tensor, agains
         return _difference(module, inputs, codes, against)
 
     method, gradients = IntegratedGradients(difference), torch.zeros_like(expression)
-    for start in range(0, len(expression), N_INPUTS):
-        rows = slice(start, start + N_INPUTS)
+    for rows in row_blocks(len(expression), N_INPUTS):
         for begin, end in pairwise(PATH_ENDS):
             gradients[rows] += method.attribute(
                 expression[rows] * end,

@@ -10,7 +10,7 @@ import pandas as pd
 from scvi import REGISTRY_KEYS
 from sklearn.metrics import precision_recall_fscore_support
 
-from hrca.annotation._label_pairs import divergences, normalised
+from hrca.annotation._label_pairs import divergences, normalize_log_profiles
 from hrca.annotation._options import LabelSpace
 from hrca.annotation._prediction_warnings import MIN_LOG_RATIO
 from hrca.data._alignment import check_shared
@@ -246,9 +246,9 @@ def close_pairs(model: "HRCABase", panel: Sequence[str] | None) -> ClosePairs | 
     if count_likelihood is None or not bool(count_likelihood.is_fitted) or not 1 < n_labels <= MAX_COMPARED_LABELS:
         return None
     log_profiles = count_likelihood.log_profiles.detach().cpu().double().numpy()
-    everywhere = on_panel = divergences(normalised(log_profiles), slice(None))
+    everywhere = on_panel = divergences(normalize_log_profiles(log_profiles), slice(None))
     if not used.all():
-        on_panel = divergences(normalised(log_profiles[:, used]), slice(None))
+        on_panel = divergences(normalize_log_profiles(log_profiles[:, used]), slice(None))
     ones, twos = np.triu_indices(n_labels, k=1)
     labels = np.array(model.labels, dtype=object)
     with np.errstate(divide="ignore", invalid="ignore"):

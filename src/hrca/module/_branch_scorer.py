@@ -12,6 +12,7 @@ from ._count_likelihood import background_weight
 from ._module import HRCAModule
 from ._sparse_counts import SparseCounts
 from ._thinning import thin_to_depth
+from ._transforms import log_normalize
 
 # Number of thinned draws of a deep cell whose log-probabilities are averaged (docs/decisions/0003). Means of 4 balanced
 # draws vary less than those of 8 independent ones, which were used before.
@@ -43,7 +44,7 @@ class RawScores:
 
 
 class BranchScorer:
-    """Scores sparse cells by both branches of a module, whose weights it arranges once for many batches.
+    """Scores sparse cells by both branches of a module, whose profiles it arranges once for many batches.
 
     Parameters
     ----------
@@ -53,11 +54,9 @@ class BranchScorer:
 
     def __init__(self, module: HRCAModule):
         self._module = module
-        first = module.gene_ae.encoder_input[0]
-        # shape (n_genes, n_hidden), as a product with sparse cells needs it
-        self._weight, self._bias = (first.get_parameter(name).detach() for name in ("input_weight", "bias"))
         # of a module, `device` compares all parameters
-        self.device = self._weight.device
+        self.device = module.gene_mask.device
+        self._max_depth = module.max_classified_depth
         self._likelihood = module.count_likelihood if module.has_fitted_counts else None
         if self._likelihood is not None:
             log_profiles, is_informative = self._likelihood.log_profiles.T, self._likelihood.is_informative[:, None]
@@ -65,7 +64,6 @@ class BranchScorer:
             # one product has the depths, and the log-likelihood of the informative and of the other genes
             tables = [is_counted, log_profiles * is_informative, log_profiles * (1 - is_informative)]
             self._count_table = torch.cat(tables, dim=1).contiguous()
-        self._thins = self._likelihood is not None and not module.is_adapted
 
     @torch.inference_mode()
     def __call__(self, counts: SparseCounts) -> RawScores:
@@ -98,14 +96,11 @@ class BranchScorer:
         return depth, torch.addcmul(of_informative, background_weight(depth[:, 0])[:, None], of_others)
 
     def _network(self, counts: SparseCounts, depth: Float[Tensor, " n_obs"]) -> Float[Tensor, "n_obs n_labels"]:
-        """Return the classifier's log-probabilities, for deep cells the mean over draws thinned to `max_depth`."""
-        if self._likelihood is None or not self._thins:
-            return self._log_probabilities(counts)
-        max_depth = float(self._likelihood.max_depth)
-        is_deep: Bool[Tensor, " n_obs"] = depth > max_depth
+        """Return the classifier's log-probabilities, for deep cells the mean over thinned draws."""
+        is_deep: Bool[Tensor, " n_obs"] = depth > self._max_depth
         if not is_deep.any():
             return self._log_probabilities(counts)
-        draws = thin_to_depth(counts.take(is_deep), max_depth, N_NETWORK_DRAWS)
+        draws = thin_to_depth(counts.take(is_deep), self._max_depth, N_NETWORK_DRAWS)
         scored = self._log_probabilities(SparseCounts.concat([counts.take(~is_deep), draws]))
         log_probabilities = scored.new_empty(len(counts), scored.shape[1])
         n_shallow = len(scored) - len(draws)
@@ -114,8 +109,5 @@ class BranchScorer:
         return log_probabilities
 
     def _log_probabilities(self, counts: SparseCounts) -> Float[Tensor, "n_obs n_labels"]:
-        parts = [
-            self._module.classify_projected(part.log_normalize().matmul(self._weight) + self._bias)
-            for part in counts.split(NETWORK_BATCH_SIZE)
-        ]
+        parts = [self._module.classify_normalized(log_normalize(part)) for part in counts.split(NETWORK_BATCH_SIZE)]
         return torch.cat(parts).log_softmax(dim=1).float()

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._sparse_batch import InputMajorLinear
+from ._sparse_linear import InputMajorLinear
 
 # torch's memory-efficient attention on CUDA requires the last axis to be a multiple of 8. Otherwise torch uses a kernel
 # that stores all scores. The tokens here are scalars. They are padded with zeros, which leaves the result unchanged.
@@ -276,7 +276,7 @@ def two_linears(
     dropout_rate
         Dropout rate before the second linear layer.
     is_sparse
-        Whether the input may be a CSR tensor.
+        Whether the input may be sparse; see :class:`hrca.module._sparse_linear.InputMajorLinear`.
 
     Returns
     -------

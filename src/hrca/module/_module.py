@@ -16,8 +16,8 @@ from ._calibration import Calibration
 from ._count_likelihood import CountLikelihood
 from ._losses import smoothed_cross_entropy, soft_target_cross_entropy
 from ._networks import GeneAE, SEClassifier
-from ._sparse_batch import to_dense
-from ._transforms import Corruption, corrupt, keep_genes, log_normalize
+from ._sparse_counts import SparseCounts
+from ._transforms import Corruption, CountsT, corrupt, keep_genes, log_normalize
 
 # Key of a batch's soft targets, which replace the labels: label probabilities times the weight of the cell.
 TARGETS_KEY = "targets"
@@ -89,6 +89,13 @@ class HRCAModule(BaseModuleClass):
         """True if the model has a count likelihood that training has fitted."""
         return self.count_likelihood is not None and bool(self.count_likelihood.is_fitted)
 
+    @property
+    def max_classified_depth(self) -> float:
+        """Counts of a cell above which the classifier sees it as thinned draws; infinity if it sees all cells whole."""
+        if self.count_likelihood is None or not self.has_fitted_counts or self.is_adapted:
+            return float("inf")
+        return float(self.count_likelihood.max_depth)
+
     def set_query_match(self, gene_mask: np.ndarray, query_depth_quantiles: np.ndarray) -> None:
         """Restrict the model to a query's genes and training to its depths, and discard the post-hoc fits.
 
@@ -114,12 +121,12 @@ class HRCAModule(BaseModuleClass):
         if self.count_likelihood is not None:
             self.count_likelihood.is_fitted.fill_(False)
 
-    def _get_inference_input(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _get_inference_input(self, tensors: dict[str, Any]) -> dict[str, Any]:
         return {"counts": tensors[REGISTRY_KEYS.X_KEY]}
 
     def inference(
         self,
-        counts: Float[Tensor, "n_obs n_genes"],
+        counts: CountsT,
         corruption: Corruption = "none",
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
@@ -128,7 +135,7 @@ class HRCAModule(BaseModuleClass):
         Parameters
         ----------
         counts
-            Raw counts, shape (n_obs, n_genes), dense or a CSR tensor.
+            Raw counts, shape (n_obs, n_genes), dense or sparse.
         corruption
             The corruption; see :func:`hrca.module._transforms.corrupt`.
         generator
@@ -145,11 +152,10 @@ class HRCAModule(BaseModuleClass):
             x_corrupt = x_norm
         else:
             x_corrupt = log_normalize(corrupt(counts, corruption, generator, quantiles))
-        return {"z": self.gene_ae.encode(x_corrupt), "x_norm": to_dense(x_norm)}
+        target = x_norm.to_dense() if isinstance(x_norm, SparseCounts) else x_norm
+        return {"z": self.gene_ae.encode(x_corrupt), "x_norm": target}
 
-    def _get_generative_input(
-        self, tensors: dict[str, Tensor], inference_outputs: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
+    def _get_generative_input(self, tensors: dict[str, Any], inference_outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"z": inference_outputs["z"]}
 
     def generative(self, z: Float[Tensor, "n_obs n_latent"], *, classify: bool) -> dict[str, Tensor]:
@@ -173,7 +179,7 @@ class HRCAModule(BaseModuleClass):
 
     def loss(
         self,
-        tensors: dict[str, Tensor],
+        tensors: dict[str, Any],
         inference_outputs: dict[str, Tensor],
         generative_outputs: dict[str, Tensor],
         *,
@@ -186,7 +192,7 @@ class HRCAModule(BaseModuleClass):
         Parameters
         ----------
         tensors
-            The batch: labels, shape (n_obs, 1), or soft targets, shape (n_obs, n_labels).
+            The batch: its counts, and labels, shape (n_obs, 1), or soft targets, shape (n_obs, n_labels).
         inference_outputs
             The result of :meth:`inference`.
         generative_outputs
@@ -268,19 +274,22 @@ class HRCAModule(BaseModuleClass):
         """
         return self._logits(self.encode(counts))
 
-    def classify_projected(self, projected: Float[Tensor, "n_obs n_hidden"]) -> Float[Tensor, "n_obs n_labels"]:
-        """Return the classifier's logits from the output of the first layer of Gene-AE.
+    def classify_normalized(
+        self, x_norm: Float[Tensor, "n_obs n_genes"] | SparseCounts
+    ) -> Float[Tensor, "n_obs n_labels"]:
+        """Return the classifier's logits of log-normalised expression.
 
         Parameters
         ----------
-        projected
-            Output of the first layer, shape (n_obs, n_hidden).
+        x_norm
+            Log-normalised expression of the genes used, shape (n_obs, n_genes), dense or sparse, on the module's
+            device.
 
         Returns
         -------
         Logits, shape (n_obs, n_labels).
         """
-        return self._logits(self.gene_ae.encode_projected(projected))
+        return self._logits(self.gene_ae.encode(x_norm))
 
     def _logits(self, z: Float[Tensor, "n_obs n_latent"]) -> Float[Tensor, "n_obs n_labels"]:
         if self.se_classifier is None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ._components import EncoderLayer, SEResidualBlock, SqueezeExcitation, initialize, two_linears
+from ._sparse_counts import SparseCounts
 
 # Parameters of Gene-AE with an axis of genes, and that axis.
 GENE_AXES = {"encoder_input.0.weight": 1, "decoder.4.weight": 0, "decoder.4.bias": 0}
@@ -95,35 +96,19 @@ class GeneAE(nn.Module):
         yield from self.encoder_input.parameters()
         yield from self.encoder_layers.parameters()
 
-    def encode(self, x_norm: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_latent"]:
+    def encode(self, x_norm: Float[Tensor, "n_obs n_genes"] | SparseCounts) -> Float[Tensor, "n_obs n_latent"]:
         """Return latent features.
 
         Parameters
         ----------
         x_norm
-            Log-normalised expression, shape (n_obs, n_genes), dense or a CSR tensor.
+            Log-normalised expression, shape (n_obs, n_genes), dense or sparse.
 
         Returns
         -------
         Latent features, shape (n_obs, n_latent).
         """
-        return self.encode_projected(self.encoder_input[0](x_norm))
-
-    def encode_projected(self, projected: Float[Tensor, "n_obs n_hidden"]) -> Float[Tensor, "n_obs n_latent"]:
-        """Return latent features from the output of the first linear layer.
-
-        Parameters
-        ----------
-        projected
-            Output of the first layer, shape (n_obs, n_hidden), which a sparse product may have computed.
-
-        Returns
-        -------
-        Latent features, shape (n_obs, n_latent).
-        """
-        for layer in list(self.encoder_input)[1:]:
-            projected = layer(projected)
-        return self.encoder_layers(projected)
+        return self.encoder_layers(self.encoder_input(x_norm))
 
     def decode(self, z: Float[Tensor, "n_obs n_latent"]) -> Float[Tensor, "n_obs n_genes"]:
         """Return the reconstructed expression.

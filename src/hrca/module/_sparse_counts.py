@@ -1,27 +1,33 @@
 """Sparse counts of cells as tensors, on any device."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ._transforms import TARGET_SUM
-
 # Fraction of entries above which a dense product is faster on a CPU: with a table that the cache holds, and with a
-# larger one. Products with 512 columns took the same time at .35 (300 and 2,000 genes) and at .09 (20,000 genes).
-MAX_SPARSE_FRACTION, MAX_SPARSE_FRACTION_LARGE = 0.3, 0.1
+# larger one. Of 128 cells with a table of 512 columns, sparse and dense products took the same time at these fractions
+# (one thread, 32 MB of cache; the backward pass also computes the gradient of the table):
+#
+#     genes                   300    2,000   8,000   10,000  12,000  15,000  20,000
+#     forward                 > .4   .4      .31     .28     .23     .17     .11
+#     forward and backward    .28    .31     .25     .23     .21     .17     .14
+MAX_SPARSE_FRACTION, MAX_SPARSE_FRACTION_LARGE = 0.25, 0.12
 
-# Bytes of a table from which on its rows come from memory. A table of 2,000 genes by 512 columns has 4 MB, one of
-# 20,000 genes 41 MB.
-LARGE_TABLE_BYTES = 16_000_000
+# Bytes of a table from which on its rows come from memory. A table of 12,000 genes by 512 columns has 25 MB.
+LARGE_TABLE_BYTES = 25_000_000
 
 
 @dataclass(frozen=True)
 class SparseCounts:
-    """Counts of cells in compressed rows, with sorted genes and no zeros.
+    """Counts of cells, or other values of their entries, in compressed rows with sorted genes.
+
+    Zeros are stored only if :meth:`with_values` was given them.
 
     Attributes
     ----------
@@ -30,7 +36,7 @@ class SparseCounts:
     genes
         Gene of each entry, int32, shape (n_entries,).
     values
-        Count of each entry, float32, shape (n_entries,).
+        Count of each entry, shape (n_entries,): float32, or float64 in training with double precision.
     n_genes
         Number of genes.
     """
@@ -47,11 +53,17 @@ class SparseCounts:
         return cls(offsets, genes, _to_tensor(counts.data, np.float32), counts.shape[1])
 
     @classmethod
+    def from_csr_tensor(cls, counts: Tensor) -> "SparseCounts":
+        """Share the parts of torch's CSR tensor, shape (n_obs, n_genes), with sorted indices."""
+        offsets, genes = counts.crow_indices().int(), counts.col_indices().int()
+        return cls(offsets, genes, counts.values(), counts.shape[1])
+
+    @classmethod
     def from_dense(cls, counts: Tensor) -> "SparseCounts":
         """Return the entries other than 0 of a dense tensor, shape (n_obs, n_genes)."""
         rows, genes = counts.nonzero(as_tuple=True)
         per_cell = torch.bincount(rows, minlength=len(counts))
-        return cls(_offsets(per_cell), genes.int(), counts[rows, genes].float(), counts.shape[1])
+        return cls(_offsets(per_cell), genes.int(), counts[rows, genes], counts.shape[1])
 
     @staticmethod
     def concat(parts: "list[SparseCounts]") -> "SparseCounts":
@@ -63,6 +75,16 @@ class SparseCounts:
     def __len__(self) -> int:
         """Return the number of cells."""
         return len(self.offsets) - 1
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the counts."""
+        return self.values.device
+
+    @property
+    def fraction_stored(self) -> float:
+        """Fraction of the cells' genes that have an entry; 0 without cells."""
+        return len(self.genes) / max(1, len(self) * self.n_genes)
 
     @property
     def entries_per_cell(self) -> Tensor:
@@ -87,10 +109,19 @@ class SparseCounts:
     def on_genes(self, gene_mask: Tensor) -> "SparseCounts":
         """Return the entries of the genes of a mask, 0 or 1, shape (n_genes,)."""
         is_kept = gene_mask[self.genes] > 0
-        if is_kept.all():
-            return self
+        return self if is_kept.all() else self._with_entries(is_kept)
+
+    def without_zeros(self) -> "SparseCounts":
+        """Return the entries other than 0. An accelerator is waited for, since it counts them."""
+        return self._with_entries(self.values != 0)
+
+    def _with_entries(self, is_kept: Tensor) -> "SparseCounts":
+        """Return the chosen entries, a boolean mask of shape (n_entries,)."""
+        positions = is_kept.nonzero()[:, 0]
         kept_before = F.pad(is_kept.cumsum(0, dtype=torch.int32), (1, 0))
-        return SparseCounts(kept_before[self.offsets], self.genes[is_kept], self.values[is_kept], self.n_genes)
+        offsets = kept_before.index_select(0, self.offsets)
+        genes, values = (part.index_select(0, positions) for part in (self.genes, self.values))
+        return SparseCounts(offsets, genes, values, self.n_genes)
 
     def take(self, cells: Tensor) -> "SparseCounts":
         """Return the chosen cells, a boolean mask of shape (n_obs,), in order."""
@@ -116,10 +147,13 @@ class SparseCounts:
 
     def to_dense(self) -> Tensor:
         """Return the values as a dense tensor, shape (n_obs, n_genes)."""
-        rows = self.by_entry(torch.arange(len(self), device=self.offsets.device))
         dense = self.values.new_zeros(len(self), self.n_genes)
-        dense[rows, self.genes.long()] = self.values
+        dense[self.cells(), self.genes] = self.values
         return dense
+
+    def cells(self) -> Tensor:
+        """Return the cell of each entry, int32, shape (n_entries,)."""
+        return self.by_entry(torch.arange(len(self), dtype=torch.int32, device=self.device))
 
     def to_csr(self) -> sparse.csr_array:
         """Return the values as a matrix in memory, shape (n_obs, n_genes)."""
@@ -132,31 +166,55 @@ class SparseCounts:
         Returns
         -------
         Products, shape (n_obs, n_columns). The fraction of entries in all cells decides between two products, which
-        differ in the last bits.
+        differ in the last bits. Gradients reach the table, and not the counts.
         """
         if self._is_dense_faster(table):
             return self.to_dense() @ table
-        return F.embedding_bag(
-            self.genes, table, self.offsets, mode="sum", per_sample_weights=self.values, include_last_offset=True
-        )
+        return _SparseProduct.apply(self, table)
 
     def _is_dense_faster(self, table: Tensor) -> bool:
         if table.device.type != "cpu":
             return True
         is_large = table.numel() * table.element_size() > LARGE_TABLE_BYTES
-        limit = MAX_SPARSE_FRACTION_LARGE if is_large else MAX_SPARSE_FRACTION
-        return len(self.genes) > limit * len(self) * self.n_genes
-
-    def log_normalize(self) -> "SparseCounts":
-        """Return the log of one plus the counts per 10,000; see :func:`hrca.module._transforms.log_normalize`."""
-        scale = TARGET_SUM / self.sums().clamp(min=1)
-        return self.with_values(torch.log1p(self.values * self.by_entry(scale)))
+        return self.fraction_stored > (MAX_SPARSE_FRACTION_LARGE if is_large else MAX_SPARSE_FRACTION)
 
     def sums(self) -> Tensor:
         """Return the sum of each cell, exact below 2^24, shape (n_obs,)."""
-        rows = self.by_entry(torch.arange(len(self), device=self.values.device))
         # a matrix product would round, where a user allows TF32
-        return self.values.new_zeros(len(self)).index_add_(0, rows, self.values)
+        return self.values.new_zeros(len(self)).index_add_(0, self.cells(), self.values)
+
+    def transpose(self) -> "SparseCounts":
+        """Return the genes as rows, each with its sorted cells."""
+        genes, order = torch.sort(self.genes, stable=True)
+        starts = torch.arange(self.n_genes + 1, dtype=genes.dtype, device=self.device)
+        offsets = torch.searchsorted(genes, starts, out_int32=True)
+        return SparseCounts(offsets, self.cells()[order], self.values[order], len(self))
+
+
+class _SparseProduct(torch.autograd.Function):
+    """Sparse counts times a table, as weighted sums of its rows."""
+
+    @staticmethod
+    def forward(ctx: Any, counts: SparseCounts, table: Tensor) -> Tensor:
+        ctx.counts = counts
+        return _weighted_sums(counts, table)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+        # by gene, so that each row of the gradient is written once
+        return None, _weighted_sums(ctx.counts.transpose(), grad.contiguous())
+
+
+def _weighted_sums(counts: SparseCounts, table: Tensor) -> Tensor:
+    return F.embedding_bag(
+        counts.genes,
+        table,
+        counts.offsets,
+        mode="sum",
+        per_sample_weights=counts.values.to(table.dtype),
+        include_last_offset=True,
+    )
 
 
 def _offsets(entries_per_cell: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def thin_to_depth(counts: SparseCounts, depth: float, n_draws: int, seed: int = 
     counts = _thin_excessive(counts, MAX_DEPTH_RATIO * depth, seed)
     pieces = _Pieces.of(counts)
     # on the CPU: MPS has no numbers of 64 bits
-    thresholds = _thresholds(depth / counts.sums().cpu().double()).to(counts.values.device)
+    thresholds = _thresholds(depth / counts.sums().cpu().double()).to(counts.device)
     random = pieces.random(counts, seed)
     uniform, factors, masks = random >> RANDOM_BITS, random.int() | 1, random.int() >> PERMUTATION_BITS
     step, draws = 2**RANDOM_BITS // n_draws, []
@@ -80,7 +80,8 @@ def thin_to_depth(counts: SparseCounts, depth: float, n_draws: int, seed: int = 
         # conversion to 32 bits takes the sum modulo 1; no number is as large as the thresholds of impossible numbers
         numbers = (uniform + position * step).int().clamp(max=MAX_RANDOM)
         draws.append(pieces.quantiles(numbers, thresholds))
-    return SparseCounts.concat([_without_zeros(counts, kept) for kept in draws])
+    thinned = SparseCounts.concat([counts.with_values(kept).without_zeros() for kept in draws])
+    return thinned.with_values(thinned.values.float())
 
 
 def _thin_excessive(counts: SparseCounts, max_depth: float, seed: int) -> SparseCounts:
@@ -95,7 +96,7 @@ def _thin_excessive(counts: SparseCounts, max_depth: float, seed: int) -> Sparse
         entries = slice(bounds[cell], bounds[cell + 1])
         rng = np.random.default_rng(keys[cell] % 2**64)
         values[entries] = rng.binomial(values[entries], kept_fractions[cell])
-    return _without_zeros(counts, torch.from_numpy(values).int().to(counts.values.device))
+    return counts.with_values(torch.from_numpy(values).float().to(counts.device)).without_zeros()
 
 
 def _entry_hashes(counts: SparseCounts, seed: int) -> Tensor:
@@ -106,16 +107,6 @@ def _entry_hashes(counts: SparseCounts, seed: int) -> Tensor:
 def _cell_hashes(entry_hashes: Tensor, counts: SparseCounts) -> Tensor:
     """Return the hash of each cell, int64, shape (n_obs,), the same for any order of its entries."""
     return F.pad(entry_hashes.cumsum(0), (1, 0)).index_select(0, counts.offsets).diff() * MIX_1
-
-
-def _without_zeros(counts: SparseCounts, kept: Tensor) -> SparseCounts:
-    """Return the entries above 0 of other counts at the same entries, int32, shape (n_entries,)."""
-    is_kept = kept > 0
-    positions = is_kept.nonzero()[:, 0]
-    kept_before = F.pad(is_kept.cumsum(0, dtype=torch.int32), (1, 0))
-    offsets = kept_before.index_select(0, counts.offsets)
-    genes, values = counts.genes.index_select(0, positions), kept.index_select(0, positions)
-    return SparseCounts(offsets, genes, values.float(), counts.n_genes)
 
 
 @dataclass(frozen=True)
@@ -148,9 +139,9 @@ class _Pieces:
     @classmethod
     def of(cls, counts: SparseCounts) -> "_Pieces":
         """Divide counts."""
-        sizes, device = counts.values.int(), counts.values.device
+        sizes, device = counts.values.int(), counts.device
         n_entries = len(sizes)
-        cells = counts.by_entry(torch.arange(len(counts), dtype=torch.int32, device=device))
+        cells = counts.cells()
         entries, positions = None, torch.zeros((), dtype=torch.int64, device=device)
         if n_entries and sizes.max() > MAX_PIECE:
             n_pieces = (sizes + MAX_PIECE - 1) // MAX_PIECE

@@ -1,4 +1,4 @@
-"""Transforms of raw counts: log-normalisation, masking and binomial thinning, of tensors and of sparse matrices."""
+"""Transforms of raw counts: log-normalisation, masking and binomial thinning, dense and sparse."""
 
 # No `from __future__ import annotations`: the tests check the shapes in the signatures.
 
@@ -11,11 +11,13 @@ from scipy import sparse
 from sklearn.preprocessing import normalize
 from torch import Tensor
 
-from ._sparse_batch import drop_zeros, for_entries, is_sparse, row_sums, with_values
+from ._sparse_counts import SparseCounts
 
 Corruption = Literal["thin", "mask", "none"]
 
 CORRUPTIONS: tuple[str, ...] = get_args(Corruption)
+
+CountsT = TypeVar("CountsT", Float[Tensor, "n_obs n_genes"], SparseCounts)
 
 CsrT = TypeVar("CsrT", sparse.csr_array, sparse.csr_matrix)
 
@@ -34,7 +36,7 @@ MIN_THINNED_DEPTH = 10
 N_SINGLE_DRAWS = 3
 
 
-def log_normalize(counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_obs n_genes"]:
+def log_normalize(counts: CountsT) -> CountsT:
     r"""Return the log-normalised expression of each cell.
 
     A gene that the query lacks has count 0. The sum therefore runs over the genes that are present.
@@ -42,7 +44,7 @@ def log_normalize(counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_ob
     Parameters
     ----------
     counts
-        Raw counts, shape (n_obs, n_genes), dense or a CSR tensor; the result is of the same kind.
+        Raw counts, shape (n_obs, n_genes), dense or sparse; the result is of the same kind.
 
     Returns
     -------
@@ -62,28 +64,29 @@ def log_normalize(counts: Float[Tensor, "n_obs n_genes"]) -> Float[Tensor, "n_ob
     tensor([[7.8240, 8.9230],
             [0.0000, 0.0000]])
     """
-    if is_sparse(counts):
-        total = row_sums(counts)
-        scale = TARGET_SUM / total.where(total > 0, 1.0)
-        return with_values(counts, torch.log1p(counts.values() * for_entries(counts, scale[:, 0])))
-    total = counts.sum(dim=1, keepdim=True)
-    return torch.log1p(counts * (TARGET_SUM / total.where(total > 0, 1.0)))
+    total = _depth(counts)
+    scale = TARGET_SUM / total.where(total > 0, 1.0)
+    if isinstance(counts, SparseCounts):
+        return counts.with_values(torch.log1p(counts.values * counts.by_entry(scale)))
+    return torch.log1p(counts * scale[:, None])
 
 
-def keep_genes(
-    counts: Float[Tensor, "n_obs n_genes"], gene_mask: Float[Tensor, " n_genes"]
-) -> Float[Tensor, "n_obs n_genes"]:
+def _depth(counts: Float[Tensor, "n_obs n_genes"] | SparseCounts) -> Float[Tensor, " n_obs"]:
+    return counts.sums() if isinstance(counts, SparseCounts) else counts.sum(dim=1)
+
+
+def keep_genes(counts: CountsT, gene_mask: Float[Tensor, " n_genes"]) -> CountsT:
     """Set the counts of genes outside a mask to zero.
 
     Parameters
     ----------
     counts
-        Raw counts, shape (n_obs, n_genes), dense or a CSR tensor.
+        Raw counts, shape (n_obs, n_genes), dense or sparse; the result is of the same kind, with the same entries.
     gene_mask
         1 for a gene that stays, 0 for the others, shape (n_genes,).
     """
-    if is_sparse(counts):
-        return with_values(counts, counts.values() * gene_mask[counts.col_indices()])
+    if isinstance(counts, SparseCounts):
+        return counts.with_values(counts.values * gene_mask[counts.genes])
     return counts * gene_mask
 
 
@@ -121,7 +124,7 @@ def mask_counts(counts: Float[Tensor, "*shape"], keep: Bool[Tensor, "*shape"]) -
     Parameters
     ----------
     counts
-        Raw counts, shape (n_obs, n_genes), or those of stored entries.
+        Raw counts, shape (n_obs, n_genes), or those of the entries of sparse cells.
     keep
         Entries that stay, of the same shape.
 
@@ -133,10 +136,8 @@ def mask_counts(counts: Float[Tensor, "*shape"], keep: Bool[Tensor, "*shape"]) -
 
 
 def thin_counts(
-    counts: Float[Tensor, "n_obs n_genes"],
-    kept_fraction: Float[Tensor, "n_obs 1"],
-    generator: torch.Generator | None = None,
-) -> Float[Tensor, "n_obs n_genes"]:
+    counts: CountsT, kept_fraction: Float[Tensor, " n_obs"], generator: torch.Generator | None = None
+) -> CountsT:
     """Keep each count of a cell with the same probability (binomial thinning), by torch's random numbers.
 
     The result is distributed like the counts of the same cell at a lower sequencing depth.
@@ -144,9 +145,9 @@ def thin_counts(
     Parameters
     ----------
     counts
-        Raw counts, shape (n_obs, n_genes), dense or a CSR tensor; the result is of the same kind.
+        Raw counts, shape (n_obs, n_genes), dense or sparse; the result is of the same kind.
     kept_fraction
-        Probability of keeping a count, shape (n_obs, 1), in [0, 1].
+        Probability of keeping a count, shape (n_obs,), in [0, 1].
     generator
         Source of the random numbers; torch's default generator if None.
 
@@ -154,14 +155,19 @@ def thin_counts(
     -------
     Thinned counts, shape (n_obs, n_genes).
     """
-    if is_sparse(counts):
-        drawn = _draw_binomial(counts.values(), for_entries(counts, kept_fraction[:, 0]), generator)
-        return drop_zeros(with_values(counts, drawn))
+    if isinstance(counts, SparseCounts):
+        drawn = _draw_binomial(counts.values, counts.by_entry(kept_fraction), generator)
+        return _drop_zeros(counts.with_values(drawn))
     thinned = torch.zeros_like(counts)
     # Zeros stay zeros. Drawing only for the other entries saves time in proportion to the sparsity.
     rows, genes = counts.nonzero(as_tuple=True)
-    thinned[rows, genes] = _draw_binomial(counts[rows, genes], kept_fraction[rows, 0], generator)
+    thinned[rows, genes] = _draw_binomial(counts[rows, genes], kept_fraction[rows], generator)
     return thinned
+
+
+def _drop_zeros(counts: SparseCounts) -> SparseCounts:
+    """Drop stored zeros. On an accelerator they stay, since counting them would wait."""
+    return counts.without_zeros() if counts.device.type == "cpu" else counts
 
 
 def _draw_binomial(
@@ -216,18 +222,18 @@ def _thin_values(
 
 
 def corrupt(
-    counts: Float[Tensor, "n_obs n_genes"],
+    counts: CountsT,
     corruption: Corruption,
     generator: torch.Generator | None = None,
     query_depth_quantiles: Float[Tensor, " n_quantiles"] | None = None,
     min_depth: int = MIN_THINNED_DEPTH,
-) -> Float[Tensor, "n_obs n_genes"]:
+) -> CountsT:
     """Make cells sparser, as training does.
 
     Parameters
     ----------
     counts
-        Raw counts, shape (n_obs, n_genes), dense or a CSR tensor; the result is of the same kind.
+        Raw counts, shape (n_obs, n_genes), dense or sparse; the result is of the same kind.
     corruption
         "thin": thin each cell to a depth drawn log-uniformly between `min_depth` and its own; a shallower cell stays
         unchanged. "mask": set each entry to 0 with probability 0.7, as in the published code. "none": no change.
@@ -245,25 +251,22 @@ def corrupt(
     """
     if corruption == "none":
         return counts
-    if corruption == "mask" and is_sparse(counts):
-        values = counts.values()
-        uniform = torch.rand(values.shape, generator=generator, device=values.device, dtype=values.dtype)
-        return drop_zeros(with_values(counts, mask_counts(values, uniform > MASK_RATE)))
+    values = counts.values if isinstance(counts, SparseCounts) else counts
+    n_drawn = values.shape if corruption == "mask" else (len(counts),)
+    uniform = torch.rand(n_drawn, generator=generator, device=values.device, dtype=values.dtype)
     if corruption == "mask":
-        uniform = torch.rand(counts.shape, generator=generator, device=counts.device, dtype=counts.dtype)
-        return mask_counts(counts, uniform > MASK_RATE)
-    uniform = torch.rand((counts.shape[0], 1), generator=generator, device=counts.device, dtype=counts.dtype)
-    total = row_sums(counts) if is_sparse(counts) else counts.sum(dim=1, keepdim=True)
+        masked = mask_counts(values, uniform > MASK_RATE)
+        return _drop_zeros(counts.with_values(masked)) if isinstance(counts, SparseCounts) else masked
+    total = _depth(counts)
     if query_depth_quantiles is not None:
         depth = _interpolate_quantiles(query_depth_quantiles, uniform)
         return thin_counts(counts, (depth / total.clamp(min=1)).clamp(max=1), generator)
-    kept_fraction = (min_depth / total.clamp(min=min_depth)) ** uniform
-    return thin_counts(counts, kept_fraction, generator)
+    return thin_counts(counts, (min_depth / total.clamp(min=min_depth)) ** uniform, generator)
 
 
 def _interpolate_quantiles(
-    quantiles: Float[Tensor, " n_quantiles"], probability: Float[Tensor, "n_obs 1"]
-) -> Float[Tensor, "n_obs 1"]:
+    quantiles: Float[Tensor, " n_quantiles"], probability: Float[Tensor, " n_obs"]
+) -> Float[Tensor, " n_obs"]:
     position = probability * (len(quantiles) - 1)
     below = position.long().clamp(max=len(quantiles) - 2)
     return torch.lerp(quantiles[below], quantiles[below + 1], position - below)

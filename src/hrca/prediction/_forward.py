@@ -104,7 +104,7 @@ class BranchScores:
 
 
 @torch.inference_mode()
-def run(network: Callable[[Tensor], Tensor], batches: Batches) -> Iterator[tuple[slice, np.ndarray]]:
+def network_outputs(network: Callable[[Tensor], Tensor], batches: Batches) -> Iterator[tuple[slice, np.ndarray]]:
     """Run a network over batches of counts.
 
     Parameters

@@ -11,14 +11,12 @@ from jaxtyping import Float
 from scipy import sparse
 from torch import Tensor
 
+from hrca._blocks import CACHED_BYTES, row_blocks
 from hrca.module._count_likelihood import CountLikelihood, background_weight, pool_log_scores
 
 # Multiplier of the log-likelihood's pooling weight while the factors are fitted, without the classifier. 3 was the best
 # of 1 (with the classifier), 2 and 3 on four pairs of real data (docs/decisions/0003).
 PLATFORM_LIKELIHOOD_FACTOR = 3.0
-
-# Probabilities that are computed at once: 256 kB, which the cache holds.
-BLOCK_VALUES = 65_536
 
 # Lower bound of the log odds of a label relative to the most likely one: 1e-26.
 MIN_LOG_ODDS = -60.0
@@ -197,9 +195,8 @@ class LikelihoodLabels:
         """
         log_norms = _log_norms(self._profiles, self._likelihood, torch.from_numpy(factors).double())
         log_norms = (log_norms - log_norms.mean(dim=1, keepdim=True)).float()
-        n_rows = max(1, BLOCK_VALUES // self.n_labels)
-        for start in range(0, len(self._logits), n_rows):
-            rows = slice(start, start + n_rows)
+        bytes_per_row = self.n_labels * self._logits.element_size()
+        for rows in row_blocks(len(self._logits), CACHED_BYTES // bytes_per_row):
             logits = torch.addmm(self._logits[rows], self._norm_weights[rows], log_norms, alpha=-1)
             # for few columns, torch's softmax takes four times as long
             # exponentials near the smallest number take ten times as long as others

@@ -7,6 +7,7 @@ from scipy import sparse
 from sklearn.cluster import KMeans
 from sklearn.decomposition import TruncatedSVD
 
+from hrca._blocks import CACHED_BYTES, row_blocks
 from hrca.module._deviance import log_or_zero
 from hrca.module._profiles import class_sums, normalize_rows
 from hrca.module._transforms import log_normalize_sparse
@@ -38,9 +39,6 @@ MEAN_VARIANCE = 0.5
 
 # Lower bound of the variance of a log ratio: genes that neither side expresses. Not tuned.
 MIN_RATIO_VARIANCE = 1e-6
-
-# Values of clusters that are computed at once: the cache holds their 256 kB.
-BLOCK_VALUES = 32_768
 
 # Pseudocounts of a cluster's profile, from the mean profile of the query. Not tuned.
 CLUSTER_PSEUDOCOUNT = 50.0
@@ -191,8 +189,7 @@ def cluster_misfit(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray
     """
     observed, pseudocounts = clusters.sums[:, labels.used], _pseudocounts(clusters, labels)
     profiles, sums = labels.profiles[:, labels.used], labels.sums[:, labels.used]
-    n_rows = max(1, BLOCK_VALUES // observed.shape[1])
-    blocks = [slice(start, start + n_rows) for start in range(0, len(observed), n_rows)]
+    blocks = row_blocks(len(observed), CACHED_BYTES // (observed.shape[1] * observed.itemsize))
     return np.concatenate([_misfit(observed[rows], pseudocounts[rows], profiles, sums) for rows in blocks])
 
 

@@ -7,7 +7,7 @@ from scvi.model._utils import parse_device_args
 from torch import nn
 
 from hrca.module._components import FeatureSelfAttention
-from hrca.module._sparse_batch import InputMajorLinear
+from hrca.module._sparse_linear import InputMajorLinear
 
 # A weight takes one multiply-add forward and two backward, of two operations each.
 OPERATIONS_PER_WEIGHT = 6

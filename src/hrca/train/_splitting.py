@@ -1,5 +1,6 @@
 """Training and validation cells."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,14 +17,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hrca._warnings import warn_user
-from hrca.module._sparse_batch import is_dense_for_cpu, is_sparse, to_dense
+from hrca.module._sparse_counts import MAX_SPARSE_FRACTION, SparseCounts
 
 from ._sampling import LabelSampler
 
 # Fraction of the cells that train, as in scvi-tools' DataSplitter.
 DEFAULT_TRAIN_SIZE = 0.9
-# Types of the devices that have CSR tensors.
-CSR_DEVICES = ("cpu", "cuda")
+# Types of the devices on which batches are sparse. Others, such as MPS, cannot receive CSR tensors.
+SPARSE_DEVICES = ("cpu", "cuda")
+
+with warnings.catch_warnings():
+    # torch says once in a process that CSR tensors are in beta, and once that their indices are not checked
+    # (scvi-tools' loader does not ask for it): here, and not in a user's training
+    warnings.simplefilter("ignore", UserWarning)
+    torch.sparse_csr_tensor([0], [], [], (0, 1))
 
 
 @dataclass(frozen=True)
@@ -264,14 +271,24 @@ class FixedIndexSplitter(DataSplitter):
         """Return no batches: the other cells take no part in the phase."""
         return []
 
-    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
-        """Return the batch with its counts as a CSR tensor, or dense where a device is faster or has no CSR tensors."""
-        counts = batch[REGISTRY_KEYS.X_KEY]
-        if not is_sparse(counts) and counts.device.type in CSR_DEVICES:
-            counts = counts.to_sparse_csr()
-        if is_sparse(counts) and is_dense_for_cpu(counts):
-            counts = to_dense(counts)
-        return {**batch, REGISTRY_KEYS.X_KEY: counts}
+    def on_after_batch_transfer(
+        self, batch: dict[str, Tensor], dataloader_idx: int
+    ) -> dict[str, Tensor | SparseCounts]:
+        """Return the batch with sparse counts, or dense ones where a device is faster with them or needs them."""
+        # not before the transfer: the device decides, and Lightning's precision converts tensors alone
+        return {**batch, REGISTRY_KEYS.X_KEY: _sparse_or_dense(batch[REGISTRY_KEYS.X_KEY])}
+
+
+def _sparse_or_dense(counts: Tensor) -> Tensor | SparseCounts:
+    """Return the counts of a batch, dense or a CSR tensor, as training is fastest."""
+    if counts.layout is torch.sparse_csr:
+        found = SparseCounts.from_csr_tensor(counts)
+    elif counts.device.type in SPARSE_DEVICES:
+        found = SparseCounts.from_dense(counts)
+    else:
+        return counts
+    is_dense = counts.device.type == "cpu" and found.fraction_stored > MAX_SPARSE_FRACTION
+    return found.to_dense() if is_dense else found
 
 
 def _reads_sparse(counts: Any) -> bool:

@@ -129,7 +129,7 @@ class BasePlan(TrainingPlan):
         self._validation_sums = EpochSums()
         self._validation_generator = torch.Generator(device=self.device).manual_seed(VALIDATION_SEED)
 
-    def forward(self, batch: dict[str, torch.Tensor], loss_kwargs: dict[str, Any]) -> tuple:
+    def forward(self, batch: dict[str, Any], loss_kwargs: dict[str, Any]) -> tuple:
         """Run the module on a batch from the data loader."""
         generator = None if self.module.training else self._validation_generator
         return self.module(
@@ -139,18 +139,18 @@ class BasePlan(TrainingPlan):
             loss_kwargs=loss_kwargs,
         )
 
-    def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """Return the loss of a batch."""
         _, _, output = self.forward(batch, loss_kwargs=self.loss_kwargs)
         self._train_sums.add(output)
         return output.loss
 
-    def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Evaluate a batch of validation cells."""
         _, _, output = self.forward(batch, loss_kwargs=self.loss_kwargs)
         self._validation_sums.add(output)
 
-    def on_train_batch_end(self, outputs: Any, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
         """Log after the last batch of an epoch. It may be cut short: at the last step, or where a callback stops."""
         trainer = self.trainer
         if trainer.is_last_batch or trainer.should_stop or trainer.global_step == trainer.max_steps:

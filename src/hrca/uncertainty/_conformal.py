@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from hrca._blocks import BLOCK_CELLS, row_blocks
 from hrca._warnings import warn_user
 
 from ._density_ratio import density_ratio
@@ -20,9 +21,6 @@ OTHER_LABELS_N_CELLS = 20.0
 # Maximum number of held-out cells in a saved model. With more, no threshold changes by more than half a percentage
 # point.
 MAX_HELD_OUT_CELLS = 2000
-
-# Number of cells whose scores are in memory at once. Any number serves.
-BLOCK_CELLS = 16_384
 
 # Seed of the random numbers of held-out cells, and of their sample. Any fixed number serves.
 HELD_OUT_SCORES_SEED = 0
@@ -213,8 +211,7 @@ def prediction_sets(
         thresholds, rows_of_cells = _thresholds_by_depth(
             conformal, depth, probabilities.shape[1], coverage, class_conditional
         )
-    for start in range(0, len(depth), BLOCK_CELLS):
-        rows = slice(start, start + BLOCK_CELLS)
+    for rows in row_blocks(len(depth), BLOCK_CELLS):
         scores = aps_scores(probabilities[rows].astype(float), uniform[rows])
         limits = thresholds[rows] if rows_of_cells is None else thresholds[rows_of_cells[rows]]
         is_in_set[rows] = (scores <= limits) | ~has_counts[rows, None]

@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from hrca._blocks import BLOCK_CELLS, row_blocks
+
 # Inverse penalty of the classifier; chosen among 0.001, 0.01 and 0.1 (docs/decisions/0004).
 INVERSE_PENALTY = 0.001
 
@@ -11,9 +13,6 @@ MAX_ABS_LOG_RATIO = 4.0
 
 # Maximum number of query cells that the classifier is fitted to. Not tuned.
 MAX_FITTED_CELLS = 20_000
-
-# Number of query cells whose features are in memory at once. Any number serves.
-BLOCK_CELLS = 16_384
 
 # Lower bound of a probability before its log becomes a feature of the classifier. Not tuned.
 MIN_PROBABILITY = 1e-4
@@ -68,8 +67,10 @@ def density_ratio(
     def ratios(features: np.ndarray) -> np.ndarray:
         return np.exp(np.clip(classifier.decision_function(features), -MAX_ABS_LOG_RATIO, MAX_ABS_LOG_RATIO))
 
-    blocks = [slice(start, start + BLOCK_CELLS) for start in range(0, len(query_depth), BLOCK_CELLS)]
-    query_ratios = [ratios(_features(query_probabilities[rows], query_depth[rows])) for rows in blocks]
+    query_ratios = [
+        ratios(_features(query_probabilities[rows], query_depth[rows]))
+        for rows in row_blocks(len(query_depth), BLOCK_CELLS)
+    ]
     return ratios(held_out), np.concatenate(query_ratios)
 
 
