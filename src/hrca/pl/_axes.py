@@ -146,8 +146,8 @@ def add_label_legend(
         kept = set(frequent[: MAX_ENTRIES - 1])
         names = [name for name in names if name in kept]
     scale, n_rows, length = _room_for_legend(ax, names) if inside else (1, ENTRIES_PER_COLUMN, MAX_NAME_LENGTH)
-    with_numbers = n_cells is not None and length == MAX_NAME_LENGTH
-    texts = [short_name(name, length) + (f" ({n_cells[name]:,})" if with_numbers else "") for name in names]
+    numbers = n_cells if length == MAX_NAME_LENGTH else None
+    texts = [short_name(name, length) + ("" if numbers is None else f" ({numbers[name]:,})") for name in names]
     style: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": LEGEND_MARKER_SIZE, "markeredgewidth": 0}
     handles = [Line2D([], [], color=colors[name], **style) for name in names]
     if len(names) < len(colors):
