@@ -31,10 +31,11 @@ SENTENCES = {
         "_indistinct_labels",
     },
     "data/_validate.py": {"low_gene_coverage"},
+    "data/_validate_reference.py": {"_few_cells", "_similar_spellings", "_quality_classes"},
     "model/_evaluation.py": {"unseen_warning"},
     "train/_adaptation.py": {"reason_not_to_adapt", "reason_to_discard"},
 }
-N_CALLS_WITH_A_NAME = 6
+N_CALLS_WITH_A_NAME = 7
 
 # Shorter constant parts of a text do not tell it from others.
 MIN_FRAGMENT = 15

@@ -190,6 +190,38 @@ def test_cells_that_were_not_predicted_have_no_group(tmp_path):
     assert (tmp_path / "groups.csv").read_text() == "cell_id,group\ncell0,A\ncell2,Unknown\n"
 
 
+def with_novel_cells() -> ad.AnnData:
+    adata = synthetic(5)
+    adata.obs["hrca"] = pd.Categorical(["A", "A", "B", None, "Unsure"])
+    adata.obs["hrca_novel_probability"] = [0.49, 0.5, np.nan, 0.9, 0.9]
+    adata.uns["hrca"] = {"unlabeled_category": "Unsure"}
+    return adata
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+@pytest.mark.parametrize(
+    ("keep", "expected"), [(False, ["A", "Unsure", "B", "Unsure"]), (True, ["A", "A", "B", "Unsure"])]
+)
+def test_cells_of_none_of_the_labels_have_the_group_of_cells_without_a_label(tmp_path, in_file, keep, expected):
+    cells = adata = with_novel_cells()
+    if in_file:
+        cells = tmp_path / "cells.h5ad"
+        adata.write_h5ad(cells)
+    hrca.io.write_groups(cells, tmp_path / "groups.csv", keep_novel_labels=keep)
+    table = pd.read_csv(tmp_path / "groups.csv")
+    assert table.to_dict("list") == {"cell_id": ["cell0", "cell1", "cell2", "cell4"], "group": expected}
+    # the labels in obs stay
+    assert adata.obs["hrca"].to_list()[:3] == ["A", "A", "B"]
+
+
+@pytest.mark.parametrize("uns", [{}, {"hrca": "not of HRCA"}, {"hrca": {}}])
+def test_novel_cells_are_unknown_if_the_record_of_the_prediction_is_lost(tmp_path, uns):
+    adata = with_novel_cells()
+    adata.uns = uns
+    hrca.io.write_groups(adata, tmp_path / "groups.csv")
+    assert pd.read_csv(tmp_path / "groups.csv")["group"].to_list() == ["A", "Unknown", "B", "Unknown"]
+
+
 def test_groups_of_a_file_are_those_of_its_cells(tmp_path):
     adata = synthetic(3)
     adata.write_h5ad(tmp_path / "cells.h5ad")

@@ -4,9 +4,11 @@ import anndata as ad
 import numpy as np
 import pytest
 import scanpy as sc
+from conftest import synthetic
 from scipy import sparse
 
 import hrca
+from hrca._warnings import HRCAWarning
 
 # scanpy warns of a cell without counts
 pytestmark = pytest.mark.filterwarnings("ignore:Some cells have zero counts")
@@ -35,6 +37,30 @@ def test_check_reports_what_predict_uses(tiny_model, query):
 def test_the_fraction_of_a_model_without_count_likelihood_is_of_its_genes(tiny_networks, query):
     report = hrca.pp.check(query, tiny_networks)
     assert (report.gene_weight_fraction, report.gene_weight_of) == (0.75, "genes")
+
+
+def test_check_notes_what_training_warns_of_in_the_labels():
+    reference = synthetic(90)
+    reference.obs["cell_type"] = ["B", "b", "Doublet"] * 30
+    reference.obs.iloc[:2, 0] = "rare"
+    with pytest.warns(HRCAWarning) as caught:
+        hrca.HRCA.setup_anndata(reference.copy(), labels_key="cell_type")
+    notes = hrca.pp.check(reference, labels_key="cell_type").notes
+    assert list(notes) == [str(warning.message) for warning in caught]
+    assert ["fewer of 'rare' (2)" in notes[0], "by case" in notes[1], "has ['Doublet']" in notes[2]] == [True] * 3
+    assert hrca.pp.check(reference).notes == ()
+    assert len(hrca.pp.check(reference, labels_key="cell_type", unlabeled_category="Doublet").notes) == 2
+
+
+def test_check_raises_for_labels_as_training_does(tiny_model, query):
+    reference = synthetic(90)
+    with pytest.raises(ValueError, match="`labels_key` must name a column"):
+        hrca.pp.check(reference, labels_key="no such column")
+    reference.obs["cell_type"] = "B"
+    with pytest.raises(ValueError, match="at least two labels"):
+        hrca.pp.check(reference, labels_key="cell_type")
+    with pytest.raises(ValueError, match="names the labels of a reference, got 'cell_type' and a model"):
+        hrca.pp.check(query, tiny_model, labels_key="cell_type")
 
 
 def test_check_raises_as_predict_does(tiny_model, query):

@@ -15,12 +15,16 @@ from anndata import AnnData
 
 from hrca._paths import user_path
 from hrca.data._formats import file_format, table_path
-from hrca.data._sources import get_modality, get_table, open_file
+from hrca.data._sources import get_modality, get_table, open_file, read_uns
+from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
 
 __all__ = ["read_cells", "write_cells", "write_groups"]
 
 # Column of obs in which spatialdata-io keeps the cell ids of Xenium: its index has numbers.
 CELL_ID = "cell_id"
+
+# Label of cells without a known type where the record of the prediction is lost, as by default in `setup_anndata`.
+UNLABELED = "Unknown"
 
 # Name of the table of some bins of Visium HD, with their width in um.
 BINS = re.compile(r"square_0*(?P<size>\d+)um")
@@ -198,8 +202,14 @@ def _unfinished(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_groups(adata: AnnData | str | Path, path: str | Path, *, key_added: str = "hrca") -> None:
-    """Write the label of each cell as a csv file for Xenium Explorer, with the columns ``cell_id`` and ``group``.
+def write_groups(
+    adata: AnnData | str | Path, path: str | Path, *, key_added: str = "hrca", keep_novel_labels: bool = False
+) -> None:
+    """Write the group of each cell as a csv file for Xenium Explorer, with the columns ``cell_id`` and ``group``.
+
+    The group is the label. A cell that is probably of none of the labels, with a novel probability of at least .5, has
+    the group "Unknown", or the `unlabeled_category` of the model: the file has no other column that could say so. In
+    obs, such a cell keeps its most probable label.
 
     Cells that were not predicted, with a missing label, are left out. Xenium Explorer shows them without a group.
 
@@ -212,6 +222,8 @@ def write_groups(adata: AnnData | str | Path, path: str | Path, *, key_added: st
         The file. It is replaced when the new one is complete.
     key_added
         Name of the labels in obs.
+    keep_novel_labels
+        If True, the group of each cell is its label in obs.
 
     Raises
     ------
@@ -231,26 +243,38 @@ def write_groups(adata: AnnData | str | Path, path: str | Path, *, key_added: st
     ...     pd.read_csv(f"{folder}/groups.csv").iloc[0].to_dict()
     {'cell_id': 'AAAGCCTGGCTAAC-1', 'group': 'CD14+ Monocyte'}
     """
-    path, obs = user_path(path), adata.obs if isinstance(adata, AnnData) else _obs_of_file(user_path(adata))
+    path = user_path(path)
+    obs, record = _annotation(adata if isinstance(adata, AnnData) else user_path(adata), key_added)
     if key_added not in obs:
         raise ValueError(
             f"The cells must have labels in obs[{key_added!r}], but obs has {list(obs.columns)}. "
             "`model.predict(adata)` writes them, and `key_added` names them."
         )
-    obs = obs[obs[key_added].notna()]
-    ids = obs[CELL_ID] if CELL_ID in obs else obs.index
-    table = pd.DataFrame({CELL_ID: _as_text(ids), "group": obs[key_added].astype(str).to_numpy()})
+    groups = obs[key_added].astype(object)
+    if not keep_novel_labels and f"{key_added}_novel_probability" in obs:
+        is_novel = groups.notna() & (obs[f"{key_added}_novel_probability"] >= MIN_NOVEL_PROBABILITY)
+        groups = groups.mask(is_novel, str(record.get("unlabeled_category", UNLABELED)))
+    is_predicted = groups.notna().to_numpy()
+    ids = (obs[CELL_ID] if CELL_ID in obs else obs.index)[is_predicted]
+    table = pd.DataFrame({CELL_ID: _as_text(ids), "group": groups[is_predicted].astype(str).to_numpy()})
     with _unfinished(path) as unfinished:
         table.to_csv(unfinished, index=False)
 
 
-def _obs_of_file(path: Path) -> pd.DataFrame:
-    cells = open_file(path)
-    try:
-        return cells.obs  # in memory
-    finally:
-        if cells.file is not None:
-            cells.file.close()
+def _annotation(cells: AnnData | Path, key: str) -> tuple[pd.DataFrame, Mapping[str, Any]]:
+    """Return obs, in memory, and the record of a prediction; empty without one."""
+    if isinstance(cells, AnnData):
+        obs, uns = cells.obs, cells.uns
+    else:
+        opened = open_file(cells)
+        try:
+            obs = opened.obs
+        finally:
+            if opened.file is not None:
+                opened.file.close()
+        uns = read_uns(cells)
+    record = uns.get(key, {})
+    return obs, record if isinstance(record, Mapping) else {}
 
 
 def _as_text(ids: pd.Series | pd.Index) -> list[str]:

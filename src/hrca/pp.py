@@ -1,5 +1,7 @@
 """Check cells before training or prediction, map gene names, and recover raw counts from normalised values."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -14,6 +16,7 @@ from hrca.data._report import ValidationReport
 from hrca.data._row_reader import in_memory, read_rows, sample_cells
 from hrca.data._sources import QueryInput, open_query_input
 from hrca.data._validate import validate
+from hrca.data._validate_reference import label_notes
 from hrca.data._value_scale import classify_values
 from hrca.model._model import HRCA
 from hrca.typing import StoredMatrix
@@ -23,7 +26,13 @@ __all__ = ["ValidationReport", "check", "map_genes", "recover_counts"]
 
 @docs.dedent
 def check(
-    adata: QueryInput, model: HRCA | None = None, *, layer: str | None = None, gene_map: GeneMapInput | None = None
+    adata: QueryInput,
+    model: HRCA | None = None,
+    *,
+    layer: str | None = None,
+    gene_map: GeneMapInput | None = None,
+    labels_key: str | None = None,
+    unlabeled_category: str = "Unknown",
 ) -> ValidationReport:
     """Find the raw counts and the genes of cells, and report everything that may give wrong labels.
 
@@ -42,6 +51,11 @@ def check(
         Place of the raw counts: a layer, "X" or "raw". It is selected if it holds integers, 0 or more. None: X or the
         layer of the model's reference, if it holds raw counts; otherwise the only other place that does.
     %(gene_map)s
+    labels_key
+        Column of the reference's obs with the labels, which are checked as before a training: whether they can be
+        learned, and whether some have few cells, differ only by case, or are classes of quality control such as
+        "Doublet". None: labels are not checked.
+    %(unlabeled_category)s
 
     Returns
     -------
@@ -55,7 +69,8 @@ def check(
         If no place or more than one place holds raw counts; values are NaN, infinite, negative, not integers or larger
         than any count; rows and columns are exchanged; genes have positions for names; the genes are of two species, or
         of another case than the model's; a gene of the model is found twice; zeros were filled in for absent genes;
-        `gene_map` has none of the genes; or the cells have fewer than 50 of the model's genes, and less than 5 %% of
+        `gene_map` has none of the genes; the labels cannot be learned; `labels_key` is given with a model, which needs
+        no labels; or the cells have fewer than 50 of the model's genes, and less than 5 %% of
         its informative genes by weight.
     FileNotFoundError
         If there is no such file.
@@ -76,7 +91,15 @@ def check(
         )
     if model is None:
         table = None if gene_map is None else read_gene_map(gene_map)
-        return validate(open_query_input(adata, "rna")[0], None, layer, gene_map=table).report
+        cells, _ = open_query_input(adata, "rna")
+        notes = [] if labels_key is None else label_notes(cells.obs, labels_key, unlabeled_category)
+        report = validate(cells, None, layer, gene_map=table).report
+        return replace(report, notes=(*notes, *report.notes))
+    if labels_key is not None:
+        raise ValueError(
+            f"`labels_key` names the labels of a reference, got {labels_key!r} and a model, which labels a query. "
+            "Leave out one of both."
+        )
     return model._open_query(adata, layer, gene_map=gene_map).report
 
 

@@ -156,6 +156,7 @@ def test_all_entries_survive_a_file(tiny_model, query, format, tmp_path):
         "min_confidence": 0.0,
         "platform_correction": False,
         "open_set": False,
+        "unlabeled_category": "Unknown",
         "batch_size": 20,
         "seed": 3,
     }

@@ -83,6 +83,27 @@ def test_a_copy_a_csv_and_the_model_are_written_after_a_training(files, query, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["groups.csv", "model", "new", "query.h5ad"]
 
 
+def test_cells_of_none_of_the_labels_are_unknown_in_the_csv_and_counted(files, tmp_path, capsys):
+    query = section(600)
+    # cells of a type that the reference lacks: most of their counts are of genes of three types
+    query.X = query.X.toarray()
+    query.X[540:, [3, 5, 8, 17, 21]] += 30
+    query.write_h5ad(tmp_path / "query.h5ad")
+    csv = tmp_path / "groups.csv"
+    arguments = ("annotate", tmp_path / "query.h5ad", "--model", files / "model", "--csv", csv)
+    result = call(capsys, *arguments)
+    written = ad.read_h5ad(tmp_path / "query.h5ad").obs
+    is_novel = (written["hrca_novel_probability"] >= 0.5).to_numpy()
+    assert 0 < is_novel.sum() < len(query)
+    assert not (written["hrca"] == "Unknown").any()
+    groups = pd.read_csv(csv)["group"]
+    assert groups.to_list() == written["hrca"].astype(str).mask(is_novel, "Unknown").to_list()
+    assert f"; in {csv}, the {is_novel.sum()} cells probably of none of the labels are 'Unknown'" in result.out
+    kept = call(capsys, *arguments, "--keep-novel-labels", "--overwrite")
+    assert pd.read_csv(csv)["group"].to_list() == written["hrca"].to_list()
+    assert "are 'Unknown'" not in kept.out
+
+
 def test_the_same_seed_gives_the_same_labels(files, tmp_path, capsys):
     tables = []
     for name in ("a", "b"):

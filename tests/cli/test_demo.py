@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from shell import call
 
-from hrca.cli._demo import DemoResult
+from hrca.cli._demo import DemoResult, draw_confusion
 from hrca.cli._demo_baselines import count_likelihood, logistic_regression
 from hrca.cli._demo_pairs import pbmc68k_pair, poa_pair
 from hrca.datasets import pbmc68k
@@ -64,6 +64,17 @@ def test_the_result_counts_cells_that_were_detected_and_ends_with_paths():
         f"{n_b_cells - 1} of {n_b_cells} cells 'CD19+ B', and 2 of the {350 - n_b_cells} other cells" in result.text()
     )
     assert result.text().splitlines()[-3:] == ["Written:", "a.h5ad", "b.png"]
+
+
+def test_the_confusions_of_the_demo_are_of_the_cells_that_are_scored(tmp_path):
+    pair = pbmc68k_pair()
+    true_labels = pair.query.obs["bulk_labels"].astype(str)
+    pair.query.obs["hrca"] = np.where(pair.is_known & (np.arange(350) % 4 > 0), true_labels, "CD34+")
+    scored = annotation_scores(true_labels[pair.is_known], pair.query.obs["hrca"][pair.is_known])
+    ax = draw_confusion(pair, tmp_path / "confusion.png")
+    n_known = (true_labels != "CD19+ B").sum()
+    assert ax.get_title() == f"{scored['accuracy']:.0%} of {n_known} labels are correct"
+    assert (tmp_path / "confusion.png").exists()
 
 
 @pytest.mark.slow

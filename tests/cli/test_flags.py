@@ -10,7 +10,7 @@ from shell import call
 import hrca
 from hrca.cli import COMMANDS
 from hrca.cli._flags import Flag, add_flags, arguments_of, changed_flags, flag_names
-from hrca.cli._prediction_flags import CHECK_FLAGS, EVALUATE_FLAGS, PREDICT_FLAGS
+from hrca.cli._prediction_flags import CHECK_FLAGS, EVALUATE_FLAGS, GROUP_FLAGS, PREDICT_FLAGS
 from hrca.cli._training_flags import MODEL_FLAGS, SETUP_FLAGS, TRAIN_FLAGS
 from hrca.cli._values import parse_hierarchy, read_positions, read_text_table
 
@@ -51,6 +51,12 @@ GROUPS = {
         EVALUATE_FLAGS,
         ("evaluate",),
         {"self": "", "adata": "an argument", "labels_key": "an option that must be given"},
+    ),
+    "groups": (
+        hrca.io.write_groups,
+        GROUP_FLAGS,
+        ("annotate",),
+        {"adata": "an argument", "path": "--csv", "key_added": "that of predict"},
     ),
     "check": (hrca.pp.check, CHECK_FLAGS, ("check",), {"adata": "an argument", "model": "an option of its own"}),
 }

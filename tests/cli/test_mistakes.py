@@ -1,5 +1,6 @@
 """Mistakes of users end in one or two lines and a code, and faults of HRCA in their traceback."""
 
+import json
 import os
 import re
 import shlex
@@ -364,6 +365,18 @@ def test_labels_with_few_cells_are_named_once(files, tmp_path, capsys, monkeypat
     result = call(capsys, "annotate", "query.h5ad", *TRAIN, "--out", tmp_path / "a.h5ad")
     assert result.code == 0
     assert caplog.text.count("Labels with fewer than 300 cells (type") == 1
+
+
+def test_check_notes_classes_of_quality_control_in_words_of_the_shell(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    result = call(capsys, "check", "quality.h5ad", "--labels-key", "cell_type")
+    assert result.code == 0
+    (note,) = [line for line in result.out.splitlines() if line.startswith("  note: ")]
+    assert "`obs['cell_type']` has ['Ambiguous'], which look like classes of quality control" in note
+    assert "adata = hrca.io.read_cells('quality.h5ad'); adata = adata[~adata.obs['cell_type'].isin(['Am" in note
+    assert "`--unlabeled-category Ambiguous`" in note
+    (from_json,) = json.loads(call(capsys, "check", "quality.h5ad", "--labels-key", "cell_type", "--json").out)["notes"]
+    assert note == f"  note: {from_json}"
 
 
 def test_a_warning_has_a_remedy_of_the_shell(files, tmp_path, capsys, monkeypatch):

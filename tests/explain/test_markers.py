@@ -6,13 +6,15 @@ import pytest
 from hrca.explain._label_scores import likelihood_of
 
 
-def test_the_high_genes_of_each_label_are_its_markers(tiny_model):
-    table = tiny_model.label_markers(n_genes=10)
+@pytest.mark.parametrize("against", [{}, {"against": "nearest"}])
+def test_the_high_genes_of_each_label_are_its_markers(tiny_model, against):
+    table = tiny_model.label_markers(n_genes=10, **against)
     assert list(table.columns) == ["label", "against", "gene", "fraction", "fraction_against", "contribution"]
     for code in range(3):
         of_label = table[table["label"] == f"type {code}"]
         assert set(of_label["gene"]) == {f"gene{g}" for g in range(code * 10, code * 10 + 10)}
         assert of_label["against"].nunique() == 1
+        assert (of_label["against"] == "rest").all() == (against == {})
         assert (of_label["contribution"].diff().dropna() <= 0).all()
         assert (of_label["fraction"] > of_label["fraction_against"]).all()
 
@@ -25,6 +27,19 @@ def test_contributions_are_the_score_of_the_typical_cell(tiny_model):
     gene = tiny_model.gene_names.get_loc(row["gene"])
     np.testing.assert_allclose([row["fraction"], row["fraction_against"]], profiles[[0, 1], gene], rtol=1e-6)
     assert row["contribution"] > 0
+
+
+def test_against_the_rest_contributions_are_the_mean_of_those_against_each(tiny_model):
+    rest = tiny_model.label_markers(n_genes=60).set_index(["label", "gene"])
+    assert set(rest["against"]) == {"rest"}
+    label = "type 1"
+    pairs = [tiny_model.label_markers(against=other, n_genes=60) for other in ("type 0", "type 2")]
+    pairs = [pair[pair["label"] == label].set_index("gene") for pair in pairs]
+    shared = pairs[0].index.intersection(pairs[1].index).intersection(rest.loc[label].index)
+    assert len(shared) >= 10
+    for column in ("contribution", "fraction_against"):
+        mean = sum(pair.loc[shared, column] for pair in pairs) / 2
+        np.testing.assert_allclose(rest.loc[label].loc[shared, column], mean)
 
 
 def test_wrong_arguments_raise(tiny_model, tiny_networks):

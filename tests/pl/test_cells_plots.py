@@ -239,6 +239,42 @@ def test_markers_are_the_genes_of_each_label():
         markers(adata, {"type 0": ["absent"]})
 
 
+def brackets(ax) -> list[str]:
+    """The labels above the genes of a plot of markers."""
+    (above,) = [other for other in ax.figure.axes if len(other.texts) and other.get_title()]
+    return [text.get_text() for text in above.texts]
+
+
+@pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")
+def test_each_gene_of_the_markers_stands_below_its_label_and_each_label_has_a_row():
+    adata = synthetic(95)
+    labels = adata.obs["cell_type"].to_numpy(dtype=object)
+    labels[90:] = "few"
+    adata.obs["hrca"] = pd.Categorical(labels, ["absent", "type 2", "type 1", "type 0", "few", "Unknown"])
+    ax = markers(adata, {"absent": ["gene40"], "type 0": ["gene0"], "type 2": ["gene0", "gene29"]})
+    rows = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert rows == ["absent (0)", "type 2 (30)", "type 1 (30)", "type 0 (30)", "few (5)"]
+    assert brackets(ax) == ["absent", "type 2", "type 0"]
+    # a gene of two labels is below both
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["gene40", "gene0", "gene29", "gene0"]
+    sizes = ax.collections[0].get_sizes().reshape(5, 4)
+    assert (sizes[0] == 0).all() and (sizes[1:] > 0).all()
+    # without given genes, labels of ten cells have some
+    own = markers(adata, n_genes=1)
+    assert brackets(own) == ["type 2", "type 1", "type 0"]
+    assert len(own.get_yticklabels()) == 5
+
+
+@pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")
+def test_rows_of_markers_are_the_labels_of_the_prediction_also_in_a_subset():
+    adata = synthetic(90)
+    adata.obs["hrca"] = adata.obs["cell_type"].astype("category")
+    adata.uns["hrca"] = {"labels": np.array(["type 0", "type 1", "type 2"])}
+    subset = adata[adata.obs["hrca"] != "type 1"].copy()
+    rows = [tick.get_text() for tick in markers(subset).get_yticklabels()]
+    assert rows == ["type 0 (30)", "type 1 (0)", "type 2 (30)"]
+
+
 @pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")
 def test_markers_read_the_matrix_and_the_names_that_predict_read():
     adata = synthetic(90)
@@ -257,6 +293,62 @@ def test_markers_need_a_label_with_ten_cells(cells):
     cells.obs["hrca"] = [f"type {i // 9}" for i in range(60)]
     with pytest.raises(ValueError, match="must have 10 cells"):
         markers(cells)
+
+
+@pytest.mark.parametrize(("n_columns", "n_rows"), [(1, 1), (3, 1), (4, 2), (5, 2), (7, 3)])
+def test_panels_of_many_columns_are_in_rows(cells, n_columns, n_rows):
+    for i in range(n_columns):
+        cells.obs[f"column {i}"] = 0.5
+    axes = np.atleast_1d(spatial(cells, [f"column {i}" for i in range(n_columns)]))
+    assert len({round(ax.get_subplotspec().rowspan.start) for ax in axes}) == n_rows
+
+
+def test_panels_of_two_columns_have_two_samples_in_a_row(cells):
+    cells.obs["sample"] = [str(i % 5) for i in range(60)]
+    axes = spatial(cells, ["hrca", "confidence"], sample_key="sample")
+    assert [ax.get_subplotspec().rowspan.start for ax in axes] == [0] * 4 + [1] * 4 + [2] * 2
+
+
+@pytest.mark.parametrize("size", [None, (2.4, 2)])
+def test_the_scale_bar_is_below_the_cells_and_beside_the_label(cells, size):
+    figure = plt.figure(figsize=(4, 4)) if size is None else plt.figure(figsize=size)
+    ax = spatial(cells, microns_per_unit=1, ax=figure.add_axes((0.2, 0.3, 0.5, 0.5)))
+    figure.draw_without_rendering()
+    [bar] = [bar for bar in ax.artists if isinstance(bar, AnchoredSizeBar)]
+    box, label = bar.get_window_extent(), ax.xaxis.label.get_window_extent()
+    assert box.y1 <= ax.get_window_extent().y0
+    assert not box.overlaps(label)
+
+
+def many_labels(n: int = 40) -> ad.AnnData:
+    names = [f"CD4+/CD45RA+/CD25- Naive T {i}" for i in range(n)]
+    obs = pd.DataFrame({"hrca": pd.Categorical(names * 3)}, index=[str(i) for i in range(3 * n)])
+    rng = np.random.default_rng(0)
+    return ad.AnnData(obs=obs, obsm={"X_umap": rng.random((3 * n, 2)), "spatial": rng.random((3 * n, 2))})
+
+
+@pytest.mark.parametrize("n_columns", [1, 2])
+@pytest.mark.parametrize("size", [(6.4, 4.8), (9, 4)])
+def test_a_legend_of_40_labels_is_in_the_figure_and_hides_no_axes(size, n_columns):
+    figure, axes = plt.subplots(1, n_columns, figsize=size, squeeze=False)
+    axes = list(axes.flat)
+    for ax in axes:
+        umap(many_labels(), ax=ax)
+    figure.draw_without_rendering()
+    for ax in axes:
+        box = ax.get_legend().get_window_extent()
+        assert box.x1 <= figure.bbox.x1 and box.y0 >= figure.bbox.y0
+        assert not any(box.overlaps(other.get_window_extent()) for other in axes)
+        assert ax.get_window_extent().width > 0.3 * figure.bbox.width / n_columns
+        assert len(ax.get_legend().get_texts()) == 40
+
+
+def test_the_legend_of_a_new_figure_is_in_it_and_hides_no_axes():
+    ax = umap(many_labels())
+    ax.figure.draw_without_rendering()
+    box = ax.figure.legends[0].get_window_extent()
+    assert ax.figure.bbox.x0 <= box.x0 and box.x1 <= ax.figure.bbox.x1 and box.y0 >= 0
+    assert not box.overlaps(ax.get_window_extent())
 
 
 def test_training_draws_losses_and_accuracies():

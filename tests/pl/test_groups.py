@@ -59,7 +59,9 @@ def test_novelty_draws_a_histogram():
     heights = np.array([bar.get_height() for bar in ax.containers[0]])
     assert np.flatnonzero(heights).tolist() == [4, 18, 19]
     np.testing.assert_allclose(heights[[4, 18, 19]], [0.5, 0.25, 0.25])
-    assert ax.get_title() == "Novelty of 4 cells: known types are spread evenly"
+    assert ax.get_title() == (
+        "Novelty of 4 cells\nAbove the line: more cells than expected if the reference has all types"
+    )
 
 
 def test_novelty_draws_a_row_for_each_group_the_most_novel_first():

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scanpy as sc
+from matplotlib.axes import Axes
 
 from hrca import metrics, pl
 from hrca.model._model import HRCA
@@ -48,7 +49,7 @@ class DemoResult:
     def n_detected(self) -> pd.DataFrame:
         """Numbers of cells and of detected cells: True for the type that the reference lacks, False for the others."""
         query = self.pair.query
-        is_left_out = query.obs[self.pair.labels_key] == self.pair.left_out
+        is_left_out = pd.Series(~self.pair.is_known, query.obs_names)
         is_detected = query.obs["hrca_novel_probability"] >= MIN_NOVEL_PROBABILITY
         rows = {
             name: (cells.sum(), (cells & is_detected).sum())
@@ -67,7 +68,8 @@ class DemoResult:
             f"Detected as none of the reference's types: {detected.loc[True, 'n_detected']} of "
             f"{detected.loc[True, 'n_cells']} cells {left_out!r}, and {detected.loc[False, 'n_detected']} of the "
             f"{detected.loc[False, 'n_cells']:,} other cells.",
-            "Labels of the other cells:",
+            "Labels of the other cells. They alone count here, in the title of confusion.png and in the report: no "
+            f"label of the reference is right for {left_out!r}.",
             self.scores.round(3).to_string(),
         ]
         if self.quick:
@@ -108,9 +110,8 @@ def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, s
         "logistic regression": logistic_regression(pair),
         "count likelihood": count_likelihood(pair),
     }
-    is_known = (true_labels != pair.left_out).to_numpy()
     scores = {
-        name: metrics.annotation_scores(true_labels[is_known], np.asarray(predicted)[is_known])
+        name: metrics.annotation_scores(true_labels[pair.is_known], np.asarray(predicted)[pair.is_known])
         for name, predicted in predictions.items()
     }
     pictures = write_pictures_and_report(model, pair, out_dir)
@@ -121,6 +122,9 @@ def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, s
 
 def write_pictures_and_report(model: HRCA, pair: ReferenceQueryPair, out_dir: Path) -> list[Path]:
     """Draw the annotated query: its UMAP, confusion matrix, and section if it has coordinates; and write its report.
+
+    The UMAP and the section show the known and the predicted label, the confidence, and the novel probability, which is
+    high for cells of the type that the reference lacks. The confusion matrix has the cells that are scored.
 
     Parameters
     ----------
@@ -139,7 +143,7 @@ def write_pictures_and_report(model: HRCA, pair: ReferenceQueryPair, out_dir: Pa
     query.obsm["X_hrca"] = model.get_latent_representation(query)
     sc.pp.neighbors(query, use_rep="X_hrca")
     sc.tl.umap(query)
-    columns = [pair.labels_key, "hrca", "confidence"]
+    columns = [pair.labels_key, "hrca", "confidence", "novel_probability"]
     written = {name: out_dir / f"{name}.png" for name in ("umap", "section", "confusion")}
     pl.umap(query, columns, save=written["umap"])
     if has_coordinates(query):
@@ -147,7 +151,7 @@ def write_pictures_and_report(model: HRCA, pair: ReferenceQueryPair, out_dir: Pa
         pl.spatial(query, columns, microns_per_unit=1, save=written["section"])
     else:
         del written["section"]
-    pl.confusion(query.obs[pair.labels_key].astype(str), query.obs["hrca"].astype(str), save=written["confusion"])
+    draw_confusion(pair, written["confusion"])
     plt.close("all")
     microns_per_unit = 1 if "section" in written else None
     page = report(
@@ -159,3 +163,17 @@ def write_pictures_and_report(model: HRCA, pair: ReferenceQueryPair, out_dir: Pa
         title="The demo of HRCA",
     )
     return [*written.values(), page]
+
+
+def draw_confusion(pair: ReferenceQueryPair, path: Path) -> Axes:
+    """Draw the confusion matrix of the annotated query's cells that are scored.
+
+    Parameters
+    ----------
+    pair
+        Reference and annotated query.
+    path
+        The picture.
+    """
+    scored = pair.query.obs[pair.is_known]
+    return pl.confusion(scored[pair.labels_key].astype(str), scored["hrca"].astype(str), save=path)

@@ -44,6 +44,11 @@ class ReferenceQueryPair:
     labels_key: str
     left_out: str
 
+    @property
+    def is_known(self) -> np.ndarray:
+        """Whether the reference has the type of a cell of the query, shape (n_obs of the query,)."""
+        return (self.query.obs[self.labels_key].astype(str) != self.left_out).to_numpy()
+
 
 def pbmc68k_pair(seed: int = 0) -> ReferenceQueryPair:
     """Split the blood cells of :func:`hrca.datasets.pbmc68k` into a reference and a thinned query.

@@ -4,7 +4,7 @@ from operator import not_
 from pathlib import Path
 
 from ._flags import Flag
-from ._training_flags import GENE_MAP
+from ._training_flags import GENE_MAP, LABELS_KEY, UNLABELED_CATEGORY
 from ._values import parse_fraction, parse_inner_fraction, read_positions, read_text_table
 
 PREDICTION = "Prediction"
@@ -93,11 +93,22 @@ PREDICT_FLAGS = (
     PREDICTION_BATCH_SIZE,
 )
 
+# of hrca.io.write_groups, without `adata`, `path` and the `key_added` of PREDICT_FLAGS
+GROUP_FLAGS = (
+    Flag(
+        "keep_novel_labels",
+        bool,
+        False,
+        "In the csv file, let cells that are probably of none of the labels keep their label.",
+        PREDICTION,
+    ),
+)
+
 # of HRCA.evaluate, without `adata` and `labels_key`
 EVALUATE_FLAGS = (PLATFORM_CORRECTION, OPEN_SET, LAYER, PREDICTION_BATCH_SIZE)
 
 # of hrca.pp.check, without `adata` and `model`
-CHECK_FLAGS = (LAYER, GENE_MAP)
+CHECK_FLAGS = (LAYER, GENE_MAP, LABELS_KEY, UNLABELED_CATEGORY)
 
 JSON = Flag("json", bool, False, "Print the result as JSON.", RUN)
 QUIET = Flag("quiet", bool, False, "No progress and no messages, except warnings and errors.", RUN)

@@ -17,7 +17,7 @@ import typer
 from hrca._warnings import HRCAWarning
 
 from ._progress import SparseProgress
-from ._shell_words import warning_text
+from ._shell_words import message_text
 
 # Variables that libraries of linear algebra, and numba, read when they are loaded.
 THREAD_VARIABLES = (
@@ -30,6 +30,14 @@ THREAD_VARIABLES = (
 
 # Loggers of libraries whose messages do not concern a user of the command.
 LIBRARIES = ("lightning", "lightning.pytorch", "lightning.fabric", "scvi", "scanpy", "numba", "jax", "matplotlib")
+
+
+class ShellFormatter(logging.Formatter):
+    """Write messages in the words of the shell."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a message."""
+        return message_text(super().format(record))
 
 
 def use_threads(threads: int | None) -> None:
@@ -65,6 +73,9 @@ def redirect_output(flags: Mapping[str, Any]) -> Iterator[None]:
     use_threads(flags.get("threads"))
     loggers = [logging.getLogger(name) for name in ("hrca", *LIBRARIES)]
     levels = [logger.level for logger in loggers]
+    formatters = [(handler, handler.formatter) for handler in loggers[0].handlers]
+    for handler, _ in formatters:
+        handler.setFormatter(ShellFormatter())
     if flags.get("quiet"):
         loggers[0].setLevel(logging.WARNING)
     stderr = sys.stderr if sys.stderr.isatty() else cast(TextIO, SparseProgress(sys.stderr))
@@ -81,6 +92,8 @@ def redirect_output(flags: Mapping[str, Any]) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+        for handler, formatter in formatters:
+            handler.setFormatter(formatter)
 
 
 def show_warning(
@@ -94,7 +107,7 @@ def show_warning(
     """Write a warning of HRCA to stderr in one line, without the place in the source; those of others nowhere."""
     del filename, lineno, file, line
     if issubclass(category, HRCAWarning):
-        sys.stderr.write(f"hrca: warning: {' '.join(warning_text(str(message)).split())}\n")
+        sys.stderr.write(f"hrca: warning: {' '.join(message_text(str(message)).split())}\n")
 
 
 def show(result: Mapping[str, Any], text: str, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from hrca.model._model import HRCA
 from ._flags import arguments_of
 from ._model import check_model_folder, check_training_flags, load_model, make_model, train_model
 from ._outputs import Output, plan_outputs, unfinished_stores
-from ._prediction_flags import PREDICT_FLAGS
+from ._prediction_flags import GROUP_FLAGS, PREDICT_FLAGS
 from ._shell_words import naming_file
 from ._summary import summarize_annotation
 from ._training_flags import SETUP_FLAGS
@@ -62,7 +62,7 @@ def annotate_files(queries: Sequence[Path], flags: Mapping[str, Any]) -> list[di
         _predict(model, outputs, paths, predict, enable_progress_bar=not flags["quiet"])
         for output, path in zip(outputs, paths, strict=True):
             if output.csv is not None:
-                write_groups(path, output.csv, key_added=flags["key_added"])
+                write_groups(path, output.csv, key_added=flags["key_added"], **arguments_of(GROUP_FLAGS, flags))
     return [_result(output, flags["key_added"]) for output in outputs]
 
 

@@ -1,6 +1,7 @@
 """Check a file, and score a model on one."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ._flags import arguments_of
 from ._inputs import open_cells
 from ._model import load_model
 from ._prediction_flags import CHECK_FLAGS, EVALUATE_FLAGS
-from ._shell_words import naming_file
+from ._shell_words import message_text, naming_file
 
 
 def check_file(path: Path, folder: Path | None, flags: Mapping[str, Any]) -> pp.ValidationReport:
@@ -30,7 +31,8 @@ def check_file(path: Path, folder: Path | None, flags: Mapping[str, Any]) -> pp.
     """
     model = None if folder is None else HRCA.load(folder, adata=False, accelerator="cpu")
     with naming_file(path):
-        return pp.check(open_cells(path, flags["table"]), model, **arguments_of(CHECK_FLAGS, flags))
+        report = pp.check(open_cells(path, flags["table"]), model, **arguments_of(CHECK_FLAGS, flags))
+        return replace(report, notes=tuple(map(message_text, report.notes)))
 
 
 def evaluate_file(path: Path, folder: Path, labels_key: str, flags: Mapping[str, Any]) -> pd.Series:

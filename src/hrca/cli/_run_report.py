@@ -58,7 +58,7 @@ def write_report(
     key, units = arguments["key_added"], arguments["microns_per_unit"]
     _check_annotation(adata, path, key)
     out.parent.mkdir(parents=True, exist_ok=True)
-    model = None if folder is None else HRCA.load(folder, accelerator="cpu")
+    model = None if folder is None else HRCA.load(folder, adata=False, accelerator="cpu")
     cells = checked_cells(adata, out, key, arguments["true_labels_key"], arguments["sample_key"])
     embedded = write_page(cells, out, model=model, microns_per_unit=units, title=arguments["title"])
     return [out, *([] if pictures is None else _draw(cells, embedded, pictures, units))]

@@ -23,6 +23,9 @@ PHRASES = {
     r"as `model\.save` wrote": "as HRCA wrote",
     r"A file must be an h5ad file or a zarr folder, but (.+) is neither\. Read it with the function for its format, "
     r"e\.g\. .*, and pass the AnnData\.": rf"Cells must be {FORMATS}, but \1 is none of these. {{convert}}",
+    r"; `model\.[^`]+` adds the rest": "",
+    r" `HRCA\.load\(path, adata=reference\)` loads it with a reference of yours\.": "",
+    r"`accelerator='(\w+)'`": r"`--device \1`",
     r"is not one\. Read it with the function for its format, and pass the AnnData": (
         "is not one. Make an h5ad file of it first"
     ),
@@ -43,7 +46,12 @@ READS_IT = re.compile(r"`(?P<module>\w+)\.(?P<name>\w+)\(path\)` reads (?:it|tha
 CHANGE = r"`adata[^`=]* = (?!\.\.\.)[^`]+`"
 CHANGES = re.compile(rf"(?:{CHANGE}, then )*{CHANGE}")
 
-CALL = re.compile(r"`\w+\(\.\.\., (?P<name>\w+)=\.\.\.\)`")
+# A table or matrix of the cells, which a file has, too.
+SLOT = re.compile(r"`adata\.(?P<slot>(?:X|layers|obs|obsm|raw|uns|var)(?:_names)?(?:\[[^`\]]+\])?)`")
+
+# A call with one argument that matters. A message that a report repeats may name its flag, too.
+CALL = re.compile(r"`[\w.]+\((?:[^`()=]+, )?(?P<name>\w+)=(?P<value>[^`(),]+)\)`")
+BOTH_WORDS = re.compile(r"(?P<flag>`--[^`]+`), in the shell (?P=flag)")
 PARAMETER = re.compile(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`")
 
 
@@ -105,8 +113,8 @@ def naming_file(path: Path | None, group: tuple[Flag, ...] = (), opened: Path | 
         _subject.reset(token)
 
 
-def warning_text(text: str) -> str:
-    """Return a warning of the work in progress in the words of the shell."""
+def message_text(text: str) -> str:
+    """Return a warning, a note or a message of the work in progress in the words of the shell."""
     return _in_shell_words(text, _flags.get() or {}, _subject.get())
 
 
@@ -145,6 +153,7 @@ def _in_shell_words(text: str, flags: Mapping[str, list[str]], subject: Subject)
         lambda match: f"{_reading(match['module'], match['name'], path)} makes an h5ad file of it", text
     )
     text = CHANGES.sub(lambda match: _one_liner(match[0], path), text)
+    text = SLOT.sub(lambda match: f"`{match['slot']}`", text)
     return in_shell_words(text, {**flags, **subject.flags})
 
 
@@ -202,6 +211,8 @@ def in_shell_words(text: str, flags: Mapping[str, list[str]]) -> str:
     '`--labels-key` must be a column, not `--labels-key x`'
     >>> in_shell_words("`resume=True`, `open_set=False`, `adata.X`", flags)
     '`--resume`, `--no-open-set`, `adata.X`'
+    >>> in_shell_words('a smaller size, `HRCA(adata, size="laptop")`', {"size": ["--size"]})
+    'a smaller size, `--size laptop`'
     """
 
     def replace(match: re.Match[str]) -> str:
@@ -213,5 +224,9 @@ def in_shell_words(text: str, flags: Mapping[str, list[str]]) -> str:
         shown = "" if value in (None, "True", "False") else " " + shlex.quote(value.strip("'\""))
         return " or ".join(f"`{name}{shown}`" for name in names)
 
-    text = CALL.sub(lambda match: f"`{match['name']}`" if match["name"] in flags else match[0], text)
-    return PARAMETER.sub(replace, text)
+    def argument(match: re.Match[str]) -> str:
+        if match["name"] not in flags:
+            return match[0]
+        return f"`{match['name']}`" if match["value"] == "..." else f"`{match['name']}={match['value']}`"
+
+    return BOTH_WORDS.sub(r"\g<flag>", PARAMETER.sub(replace, CALL.sub(argument, text)))

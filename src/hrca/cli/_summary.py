@@ -12,6 +12,8 @@ from hrca.model._model import HRCA
 from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
 
 from ._inputs import open_cells
+from ._prediction_flags import PREDICT_FLAGS
+from ._shell_words import message_text, naming_file
 
 # The file by which the folder of a model is known.
 MODEL_FILE = "model.json"
@@ -57,7 +59,8 @@ def summarize_annotation(path: Path, key: str) -> dict[str, Any]:
     labels, confidence = obs[key].astype(str).where(obs[key].notna()), obs[f"{key}_confidence"]
     groups = confidence.groupby(labels, observed=True).agg(["size", "mean"]).sort_values("size", ascending=False)
     novel = obs.get(f"{key}_novel_probability", pd.Series(dtype=float))
-    warnings = [str(warning) for warning in np.atleast_1d(provenance.get("warnings", []))]
+    with naming_file(path, PREDICT_FLAGS):
+        warnings = [message_text(str(warning)) for warning in np.atleast_1d(provenance.get("warnings", []))]
     return {
         "key": key,
         "n_cells": len(obs),

@@ -18,10 +18,13 @@ GENE_MAP = Flag(
     REFERENCE,
 )
 
+LABELS_KEY = Flag("labels_key", str | None, None, "Column of the reference's obs with the cell types.", REFERENCE)
+UNLABELED_CATEGORY = Flag("unlabeled_category", str, "Unknown", "The label of cells without a known type.", REFERENCE)
+
 # of HRCA.setup_anndata
 SETUP_FLAGS = (
-    Flag("labels_key", str | None, None, "Column of the reference's obs with the cell types.", REFERENCE),
-    Flag("unlabeled_category", str, "Unknown", "The label of cells without a known type.", REFERENCE),
+    LABELS_KEY,
+    UNLABELED_CATEGORY,
     Flag(
         "layer",
         str | None,

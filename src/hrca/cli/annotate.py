@@ -1,5 +1,6 @@
 """``hrca annotate``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ import typer
 
 from ._errors import usage_error
 from ._flags import Flag, add_flags, changed_flags
-from ._prediction_flags import PREDICT_FLAGS, RUN_FLAGS, TABLE
+from ._prediction_flags import GROUP_FLAGS, PREDICT_FLAGS, RUN_FLAGS, TABLE
 from ._run import redirect_output, show
 from ._training_flags import ALLOW_MISSING_LABELS, GENE_MAP, MODEL_FLAGS, SETUP_FLAGS, TRAIN_FLAGS
 
@@ -35,7 +36,7 @@ ANNOTATE_FLAGS = (
 )
 
 
-@add_flags(ANNOTATE_FLAGS, RUN_FLAGS, PREDICT_FLAGS, SETUP_FLAGS, MODEL_FLAGS, TRAIN_FLAGS)
+@add_flags(ANNOTATE_FLAGS, RUN_FLAGS, PREDICT_FLAGS, GROUP_FLAGS, SETUP_FLAGS, MODEL_FLAGS, TRAIN_FLAGS)
 def annotate(
     queries: Annotated[
         list[Path],
@@ -52,11 +53,18 @@ def annotate(
         from ._summary import annotation_text
 
         results = annotate_files(queries, flags)
-    texts = [
-        f"{result['query']}: {annotation_text(result)}\n  written: {', '.join(map(str, result['written']))}"
-        for result in results
-    ]
+    texts = [f"{result['query']}: {annotation_text(result)}\n  {_written_text(result, flags)}" for result in results]
     show({"queries": results}, "\n".join(texts), as_json=flags["json"])
+
+
+def _written_text(result: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
+    """Return the files of a query, and the cells that the csv file shows otherwise than the annotated file."""
+    text = f"written: {', '.join(map(str, result['written']))}"
+    n_novel = result["n_novel"]
+    if flags["csv"] is None or flags["keep_novel_labels"] or not n_novel:
+        return text
+    name = result["settings"]["unlabeled_category"]
+    return f"{text}; in {result['written'][-1]}, the {n_novel:,} cells probably of none of the labels are {name!r}"
 
 
 def _check(n_queries: int, flags: dict[str, Any]) -> None:

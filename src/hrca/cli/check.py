@@ -12,7 +12,7 @@ from ._run import redirect_output, show
 EXAMPLES = """
 hrca check section.h5ad --model model
 
-hrca check atlas.h5ad
+hrca check atlas.h5ad --labels-key cell_type
 """
 
 

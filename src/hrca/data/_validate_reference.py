@@ -155,7 +155,32 @@ def layer_to_register(adata: AnnData, layer: str | None) -> str | None:
 
 
 def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) -> None:
-    """Check that a column of labels can be learned.
+    """Check that a column of labels can be learned, warn of what is doubtful, and name labels with few cells.
+
+    Parameters
+    ----------
+    obs, labels_key, unlabeled_category
+        See :func:`label_notes`, which also lists the errors.
+
+    Warns
+    -----
+    UserWarning
+        With each sentence of :func:`label_notes`.
+    """
+    for sentence in label_notes(obs, labels_key, unlabeled_category):
+        warn_user(sentence)
+    n_cells = obs[labels_key].value_counts().drop(unlabeled_category, errors="ignore")
+    few = n_cells[n_cells < RECOMMENDED_CELLS_PER_LABEL].sort_values(kind="stable")
+    if len(few):
+        shown = ", ".join(f"{label}: {count}" for label, count in few[:MAX_LABELS_SHOWN].items())
+        more = f" and {len(few) - MAX_LABELS_SHOWN} more" if len(few) > MAX_LABELS_SHOWN else ""
+        logger.info(
+            "Labels with fewer than %d cells (%s%s) are learned less well.", RECOMMENDED_CELLS_PER_LABEL, shown, more
+        )
+
+
+def label_notes(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) -> list[str]:
+    """Check that a column of labels can be learned, and return what is doubtful.
 
     Parameters
     ----------
@@ -166,6 +191,11 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
     unlabeled_category
         Label of cells without a label.
 
+    Returns
+    -------
+    A sentence each if labels have fewer than three cells, differ only by case or blanks, or are classes of quality
+    control.
+
     Raises
     ------
     ValueError
@@ -174,11 +204,6 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
         `unlabeled_category`.
     TypeError
         If `labels_key` or `unlabeled_category` is no string.
-
-    Warns
-    -----
-    UserWarning
-        If labels differ only by case or blanks, have fewer than three cells, or are classes of quality control.
     """
     check_column_name(labels_key, "labels_key")
     if not isinstance(unlabeled_category, str):
@@ -204,37 +229,35 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
             f"{unlabeled_category!r}. Name another column, or None to pre-train without labels."
         )
     _check_numbers(n_cells, column)
-    _warn_of_spellings(n_cells.index, column)
-    _warn_of_quality_classes(n_cells.index, column, labels_key)
-    few = n_cells[n_cells < RECOMMENDED_CELLS_PER_LABEL].sort_values(kind="stable")
-    if len(few):
-        shown = ", ".join(f"{label}: {count}" for label, count in few[:MAX_LABELS_SHOWN].items())
-        more = f" and {len(few) - MAX_LABELS_SHOWN} more" if len(few) > MAX_LABELS_SHOWN else ""
-        logger.info(
-            "Labels with fewer than %d cells (%s%s) are learned less well.", RECOMMENDED_CELLS_PER_LABEL, shown, more
-        )
+    notes = [
+        _few_cells(n_cells, column),
+        _similar_spellings(n_cells.index, column),
+        _quality_classes(n_cells.index, column, labels_key),
+    ]
+    return [note for note in notes if note is not None]
 
 
-def _warn_of_quality_classes(names: pd.Index, column: str, labels_key: str) -> None:
-    """Warn of labels that name the quality of cells, or a rest, and not a type.
+def _quality_classes(names: pd.Index, column: str, labels_key: str) -> str | None:
+    """Return a sentence if there are labels that name the quality of cells, or a rest, and not a type.
 
     Parameters
     ----------
     names
         The labels.
     column
-        Expression of their column in the warning.
+        Expression of their column in the sentence.
     labels_key
         Name of this column.
     """
     classes = [name for name in names if is_quality_class(name)]
-    if classes:
-        warn_user(
-            f"Labels should be cell types, but {column} has {classes}, which look like classes of quality control or a "
-            "rest. Cells of the query get these labels, too. To leave them out: "
-            f"`adata = adata[~adata.obs[{labels_key!r}].isin({classes})].copy()`. To use the cells of one in "
-            f"pre-training alone: `unlabeled_category={classes[0]!r}`."
-        )
+    if not classes:
+        return None
+    return (
+        f"Labels should be cell types, but {column} has {classes}, which look like classes of quality control or a "
+        "rest. Cells of the query get these labels, too. To leave them out: "
+        f"`adata = adata[~adata.obs[{labels_key!r}].isin({classes})].copy()`. To use the cells of one in "
+        f"pre-training alone: `unlabeled_category={classes[0]!r}`."
+    )
 
 
 def is_quality_class(name: str) -> bool:
@@ -250,7 +273,7 @@ def is_quality_class(name: str) -> bool:
 
 
 def _check_numbers(n_cells: pd.Series, column: str) -> None:
-    """Check that labels are not names of cells, and warn of labels with too few cells to learn.
+    """Check that labels are not names of cells.
 
     Parameters
     ----------
@@ -265,37 +288,51 @@ def _check_numbers(n_cells: pd.Series, column: str) -> None:
             f"Labels must be cell types, but {n_single:,} of the {len(n_cells):,} labels of {column} have one cell "
             f"each, such as {n_cells.index[0]!r}: they look like names of cells. Name another column as `labels_key`."
         )
+
+
+def _few_cells(n_cells: pd.Series, column: str) -> str | None:
+    """Return a sentence if there are labels with too few cells to learn.
+
+    Parameters
+    ----------
+    n_cells
+        Number of cells of each label.
+    column
+        Expression of their column in the sentence.
+    """
     few = n_cells[n_cells < WARNED_CELLS_PER_LABEL]
-    if len(few):
-        shown = ", ".join(f"{label!r} ({count})" for label, count in few[:3].items())
-        more = f" and {len(few) - 3} more" if len(few) > 3 else ""
-        warn_user(
-            f"A label needs at least {WARNED_CELLS_PER_LABEL} cells to be learned, but {column} has fewer of "
-            f"{shown}{more}. Give more cells, merge these labels with others, or leave them out."
-        )
+    if not len(few):
+        return None
+    shown = ", ".join(f"{label!r} ({count})" for label, count in few[:3].items())
+    more = f" and {len(few) - 3} more" if len(few) > 3 else ""
+    return (
+        f"A label needs at least {WARNED_CELLS_PER_LABEL} cells to be learned, but {column} has fewer of "
+        f"{shown}{more}. Give more cells, merge these labels with others, or leave them out."
+    )
 
 
-def _warn_of_spellings(names: pd.Index, column: str) -> None:
-    """Warn of labels that differ only by case or blanks.
+def _similar_spellings(names: pd.Index, column: str) -> str | None:
+    """Return a sentence if there are labels that differ only by case or blanks.
 
     Parameters
     ----------
     names
         The labels, the most common one first.
     column
-        Expression of their column in the warning.
+        Expression of their column in the sentence.
     """
     keys = names.astype(str).str.split().str.join(" ").str.casefold()
     is_repeated = keys.duplicated(keep=False)
-    if is_repeated.any():
-        # the most common one first
-        spellings = [str(name) for name in names[keys == keys[is_repeated][0]]]
-        name, changes = column.strip("`"), dict.fromkeys(spellings[1:], spellings[0])
-        warn_user(
-            f"{is_repeated.sum()} labels of {column} differ from another only by case or blanks, such as "
-            f"{spellings}, and are learned as types of their own. If they are the same type, give them one name: "
-            f"`{name} = {name}.astype(object).replace({changes})`."
-        )
+    if not is_repeated.any():
+        return None
+    # the most common one first
+    spellings = [str(name) for name in names[keys == keys[is_repeated][0]]]
+    name, changes = column.strip("`"), dict.fromkeys(spellings[1:], spellings[0])
+    return (
+        f"{is_repeated.sum()} labels of {column} differ from another only by case or blanks, such as {spellings}, and "
+        "are learned as types of their own. If they are the same type, give them one name: "
+        f"`{name} = {name}.astype(object).replace({changes})`."
+    )
 
 
 def _check_words(names: pd.Index, column: str, unlabeled_category: str) -> None:

@@ -28,8 +28,11 @@ def count_contributions(
         Raw counts on the shared genes, shape (n_obs, n_genes); the other genes are 0.
     factors
         Platform factors, shape (n_genes,); 0 for genes that the query lacks.
-    codes, against
-        Index of both labels in each cell, shape (n_obs,).
+    codes
+        Index of the label in each cell, shape (n_obs,).
+    against
+        Index of the other label in each cell, shape (n_obs,); or weights of the labels whose mean is compared with,
+        shape (n_obs, n_labels), the rows with a sum of 1.
 
     Returns
     -------
@@ -53,9 +56,13 @@ def count_contributions(
     is_informative = count_likelihood.is_informative.numpy()
     norms = [np.exp(log_profiles) @ (factors * mask) for mask in (np.ones_like(factors), is_informative)]
     log_norm_all, log_norm_informative = (np.log(np.maximum(norm, TINY)) for norm in norms)
-    log_ratio = log_profiles[codes] - log_profiles[against]
-    over_all = log_ratio - (log_norm_all[codes] - log_norm_all[against])[:, None]
-    over_informative = log_ratio - (log_norm_informative[codes] - log_norm_informative[against])[:, None]
+
+    def difference(values: np.ndarray) -> np.ndarray:
+        return values[codes] - (values[against] if against.ndim == 1 else against @ values)
+
+    log_ratio = difference(log_profiles)
+    over_all = log_ratio - difference(log_norm_all)[:, None]
+    over_informative = log_ratio - difference(log_norm_informative)[:, None]
     depth = counts.sum(axis=1)
     background = background_weight(torch.from_numpy(depth)).numpy()[:, None]
     per_count = background * over_all + (1 - background) * is_informative * over_informative

@@ -1,4 +1,4 @@
-"""The genes that tell each label from its nearest label, from the profiles of the model."""
+"""The genes that tell each label from all others, or from its nearest one, by the profiles of the model."""
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,10 @@ from hrca.prediction._platform_likelihood import platform_log_likelihood, platfo
 from ._counts import count_contributions
 from ._label_scores import pooling_weights
 
+# Words for what a label is compared with, where no label has this name: all other labels, or the nearest one. The
+# first is scanpy's.
+REST, NEAREST = "rest", "nearest"
+
 COLUMNS = ("label", "against", "gene", "fraction", "fraction_against", "contribution")
 
 
@@ -18,7 +22,7 @@ def marker_table(
     gene_mask: np.ndarray,
     names: tuple[np.ndarray, np.ndarray],
     *,
-    against: str | None,
+    against: str,
     n_genes: int,
     depth: float,
 ) -> pd.DataFrame:
@@ -33,7 +37,7 @@ def marker_table(
     names
         Names of the labels, shape (n_labels,), and of the genes, shape (n_genes,).
     against
-        The label to compare with; None: the nearest label of each.
+        The label to compare with, "rest" or "nearest".
     n_genes
         Number of genes of each label.
     depth
@@ -48,18 +52,25 @@ def marker_table(
     fractions /= fractions.sum(axis=1, keepdims=True)
     expected = depth * fractions
     codes = np.arange(len(labels))
-    if against is None:
+    if against in labels:
+        others = np.full(len(labels), list(labels).index(against))
+    elif against == NEAREST:
         scores = _pooled_log_likelihood(count_likelihood, expected, gene_mask)
         scores[codes, codes] = -np.inf
         others = scores.argmax(axis=1)
     else:
-        others = np.full(len(labels), list(labels).index(against))
-    contributions = count_contributions(count_likelihood, expected, gene_mask, codes, others)
+        others = np.full(len(labels), -1)
+    weights = np.where((others < 0)[:, None], 1 - np.eye(len(labels)), np.eye(len(labels))[others])
+    weights /= weights.sum(axis=1, keepdims=True)
+    names_of_others = np.where(others < 0, REST, labels[others])
+    contributions = count_contributions(count_likelihood, expected, gene_mask, codes, weights)
+    fractions_of_others = weights @ fractions
     rows = []
-    for code, other in zip(codes[codes != others], others[codes != others], strict=True):
+    for code in codes[codes != others]:
         top = np.argsort(-contributions[code], kind="stable")[:n_genes]
+        other = names_of_others[code]
         rows += [
-            (labels[code], labels[other], genes[g], fractions[code, g], fractions[other, g], contributions[code, g])
+            (labels[code], other, genes[g], fractions[code, g], fractions_of_others[code, g], contributions[code, g])
             for g in top[contributions[code, top] > 0]
         ]
     return pd.DataFrame(rows, columns=list(COLUMNS))

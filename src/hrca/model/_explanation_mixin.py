@@ -12,7 +12,7 @@ from hrca.data._query import Query
 from hrca.data._sources import QueryInput
 from hrca.explain._explain import explain_units
 from hrca.explain._label_scores import FittedQuery, fit_and_score, likelihood_of
-from hrca.explain._markers import marker_table
+from hrca.explain._markers import NEAREST, REST, marker_table
 from hrca.explain._network import check_captum
 from hrca.explain._units import check_labels, choose_rows, make_units
 from hrca.module._count_likelihood import REFERENCE_DEPTH
@@ -173,16 +173,14 @@ class ExplanationMixin(HRCABase):
         )
 
     @within_cpu_quota()
-    def label_markers(
-        self, *, against: str | None = None, n_genes: int = 10, depth: float = REFERENCE_DEPTH
-    ) -> pd.DataFrame:
+    def label_markers(self, *, against: str = REST, n_genes: int = 10, depth: float = REFERENCE_DEPTH) -> pd.DataFrame:
         """Return the genes that speak most for each label, by the profiles of the count likelihood.
 
         Parameters
         ----------
         against
-            The label that all others are compared with. None: each label is compared with its nearest one, which gets
-            the highest score in a typical cell of the label.
+            What each label is compared with. "rest": all other labels, by the mean of their scores. "nearest": the
+            other label that gets the highest score in a typical cell of the label. Otherwise the label of this name.
         n_genes
             Maximum number of genes of a label.
         depth
@@ -192,8 +190,8 @@ class ExplanationMixin(HRCABase):
         -------
         The genes of each label in decreasing order, with these columns:
 
-        - ``label`` and ``against``, the two labels, and ``gene``;
-        - ``fraction`` and ``fraction_against``, of the counts of either label, over the genes that the model uses;
+        - ``label``, ``against``, which is a label or "rest", and ``gene``;
+        - ``fraction`` and ``fraction_against``, of the counts of either, over the genes that the model uses;
         - ``contribution``, above 0, in nats as in :meth:`explain`: to the score of the label in the typical cell.
 
         Raises
@@ -214,7 +212,7 @@ class ExplanationMixin(HRCABase):
         ['CD74', 'HLA-DRA', 'HLA-DPB1']
         """
         self._check_finetuned()
-        check_labels(self.labels, {"against": against})
+        check_labels(self.labels, {"against": None if against in (REST, NEAREST) else against})
         likelihood = likelihood_of(self.module)
         if likelihood is None:
             raise ValueError(

@@ -93,6 +93,7 @@ class PredictionSteps(HRCABase):
             **options.settings(),
             "platform_correction": settings.platform_correction and facts.platform_log_sd > 0,
             "open_set": facts.has_clusters,
+            "unlabeled_category": self.unlabeled_category,
             "novel_groups": facts.novel_groups,
             "n_folds": self.n_folds_,
             "n_predicted_cells": None if query.selection is None else query.n_obs,

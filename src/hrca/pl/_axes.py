@@ -28,6 +28,13 @@ TITLE_FONT_SIZE = 10
 # Inches: a marker of a legend with its gaps, and a character. The characters of a number of cells.
 MARKER_WIDTH, CHARACTER_WIDTH, N_CELLS_LENGTH = 0.35, 0.055, 8
 
+# A legend beside axes of the user takes at most this part of their width and the free width; then its text is smaller,
+# of these factors, and at last its names are shortened to so many characters, without numbers of cells.
+MAX_LEGEND_PART, SMALLER_TEXT, SHORT_NAME_LENGTH = 0.6, (1, 0.85, 0.7), 12
+
+# Inches that the label of the next axes needs, and the margins of a legend.
+WIDTH_OF_LABEL, LEGEND_MARGIN = 0.3, 0.1
+
 # A legend has columns of at most this many entries, and this many entries at most: more cannot be told apart.
 ENTRIES_PER_COLUMN, MAX_ENTRIES = 25, 100
 
@@ -130,15 +137,17 @@ def add_label_legend(
     n_cells
         Number of cells of each label, by which the most frequent are chosen if there are too many; None: not known.
     inside
-        If True, the legend belongs to the axes and is to their right. If False, it is to the right of the whole figure,
-        whose layout is "constrained" or "compressed".
+        If True, the legend belongs to the axes and is to their right; they become narrower where the figure has no
+        room. If False, it is to the right of the whole figure, whose layout is "constrained" or "compressed".
     """
     names = list(colors)
     if len(names) > MAX_ENTRIES:
         frequent = names if n_cells is None else list(n_cells.index)
         kept = set(frequent[: MAX_ENTRIES - 1])
         names = [name for name in names if name in kept]
-    texts = [short_name(name) + ("" if n_cells is None else f" ({n_cells[name]:,})") for name in names]
+    scale, n_rows, length = _room_for_legend(ax, names) if inside else (1, ENTRIES_PER_COLUMN, MAX_NAME_LENGTH)
+    numbers = n_cells if length == MAX_NAME_LENGTH else None
+    texts = [short_name(name, length) + ("" if numbers is None else f" ({numbers[name]:,})") for name in names]
     style: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": LEGEND_MARKER_SIZE, "markeredgewidth": 0}
     handles = [Line2D([], [], color=colors[name], **style) for name in names]
     if len(names) < len(colors):
@@ -148,13 +157,54 @@ def add_label_legend(
     (ax if inside else root_figure(ax)).legend(
         handles,
         texts,
-        ncols=ceil(len(texts) / ENTRIES_PER_COLUMN),
-        fontsize=LEGEND_FONT_SIZE,
+        ncols=ceil(len(texts) / n_rows),
+        fontsize=scale * LEGEND_FONT_SIZE,
         frameon=False,
         handletextpad=0.2,
         columnspacing=0.8,
         **place,
     )
+
+
+def _room_for_legend(ax: Axes, names: Sequence[str]) -> tuple[float, int, int]:
+    """Make axes of the user narrower, so that a legend to their right is in the figure and hides no other axes.
+
+    Parameters
+    ----------
+    ax
+        The axes.
+    names
+        The labels.
+
+    Returns
+    -------
+    Factor of the font size, entries in a column, and length of the names.
+    """
+    figure = root_figure(ax)
+    if figure.get_layout_engine() is not None:  # which makes room itself
+        return 1, ENTRIES_PER_COLUMN, MAX_NAME_LENGTH
+    inches, box = figure.get_size_inches(), ax.get_position()
+    beside = [other.get_position() for other in figure.axes if other is not ax]
+    ends = [other.x0 for other in beside if other.x0 >= box.x1 and other.y0 < box.y1 and other.y1 > box.y0]
+    end = min([inches[0], *(inches[0] * end - WIDTH_OF_LABEL for end in ends)])
+    room, height = end - box.x0 * inches[0], box.y1 * inches[1]
+    # smaller text first; names are shortened if that does not suffice
+    for length in (MAX_NAME_LENGTH, SHORT_NAME_LENGTH):
+        n_characters = max(len(short_name(name, length)) for name in names)
+        n_characters += N_CELLS_LENGTH if length == MAX_NAME_LENGTH else 0
+        for scale in SMALLER_TEXT:
+            n_rows = min(ENTRIES_PER_COLUMN, max(1, int(height / (scale * HEIGHT_PER_ENTRY))))
+            n_columns = ceil(min(len(names) + 1, MAX_ENTRIES) / n_rows)
+            width = scale * n_columns * (MARKER_WIDTH + CHARACTER_WIDTH * n_characters) + LEGEND_MARGIN
+            if width <= MAX_LEGEND_PART * room:
+                break
+        else:
+            continue
+        break
+    width = min(width, MAX_LEGEND_PART * room)
+    if room - width < box.width * inches[0]:
+        ax.set_position((box.x0, box.y0, (room - width) / inches[0], box.height))
+    return scale, n_rows, length
 
 
 def short_name(name: object, length: int = MAX_NAME_LENGTH) -> str:

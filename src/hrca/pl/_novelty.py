@@ -65,7 +65,7 @@ def novelty(
     --------
     >>> ax = novelty([0.1, 0.5, 0.99])
     >>> ax.get_xlabel()
-    'Novelty'
+    'Novelty (0: most like the reference, 1: least like it)'
     """
     cells = pd.DataFrame({"by": group_values(by), "novelty": np.asarray(scores, dtype=float)}).dropna()
     if cells.empty:
@@ -74,8 +74,10 @@ def novelty(
     counts = pd.crosstab(cells["by"].array, bins).reindex(columns=range(N_BINS), fill_value=0)
     ax = _draw_histogram(counts, ax) if by is None else _draw_rows(counts, ax, is_sorted=has_order(by))
     n_cells = f"{len(cells):,} cell{'' if len(cells) == 1 else 's'}"
-    ax.set_title(f"Novelty of {n_cells}: known types are spread evenly", fontsize=TITLE_FONT_SIZE)
-    ax.set(xlabel="Novelty", xlim=(0, 1))
+    more = "Above the line" if by is None else "Red"
+    explanation = f"{more}: more cells than expected if the reference has all types"
+    ax.set_title(f"Novelty of {n_cells}\n{explanation}", fontsize=TITLE_FONT_SIZE)
+    ax.set(xlabel="Novelty (0: most like the reference, 1: least like it)", xlim=(0, 1))
     finish(ax, show=show, save=save)
     return ax
 
@@ -85,7 +87,7 @@ def _draw_histogram(counts: pd.DataFrame, ax: Axes | None) -> Axes:
     fractions = counts.sum() / counts.to_numpy().sum()
     ax.bar(np.arange(N_BINS) / N_BINS, fractions, width=1 / N_BINS, align="edge", color="C0", edgecolor="white")
     ax.axhline(
-        1 / N_BINS, color="black", linewidth=0.8, linestyle="--", label="expected if all are like the reference's"
+        1 / N_BINS, color="black", linewidth=0.8, linestyle="--", label="expected if the reference has all types"
     )
     ax.set_ylabel(f"Fraction of the cells, in {N_BINS} bins")
     ax.spines[["top", "right"]].set_visible(False)
@@ -109,7 +111,7 @@ def _draw_rows(counts: pd.DataFrame, ax: Axes | None, *, is_sorted: bool) -> Axe
     edges = np.arange(N_BINS + 1) / N_BINS
     mesh = ax.pcolormesh(edges, np.arange(len(names) + 1), fractions * N_BINS, cmap="RdBu_r", norm=norm)
     ax.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=LEGEND_FONT_SIZE)
-    ax.set_ylabel(f"Group: cells with {1 - 1 / N_BINS:g} or more")
+    ax.set_ylabel("Group: part of its cells in the last column")
     ax.invert_yaxis()
     ax.spines[:].set_visible(False)
     bar = ax.figure.colorbar(
@@ -121,6 +123,8 @@ def _draw_rows(counts: pd.DataFrame, ax: Axes | None, *, is_sorted: bool) -> Axe
         pad=0.02,
         shrink=min(1, MAX_BAR_ROWS / len(names)),
     )
-    bar.set_label("Cells, as a multiple\nof the expected", fontsize=LEGEND_FONT_SIZE)
+    bar.ax.set_yticklabels(["none", "as\nexpected", f"{MAX_RATIO} times\nas many"])
+    bar.ax.tick_params(labelsize=LEGEND_FONT_SIZE)
+    bar.set_label("Cells of the group\nin a column", fontsize=LEGEND_FONT_SIZE)
     bar.outline.set_visible(False)
     return ax

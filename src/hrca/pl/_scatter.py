@@ -35,7 +35,7 @@ PANEL_SIDE, MIN_PANEL_SIDE, AROUND_PANEL = 4.6, 1.2, 0.8
 # this length for all panels of a row.
 N_CELLS_OF_SIDE, GROWTH, MAX_PANEL_SIDE, MAX_ROW_WIDTH = 20_000, 0.2, 9.0, 16.0
 
-# Samples in a row, for a single column.
+# Panels in a row, where their number leaves the choice.
 N_PANELS_PER_ROW = 3
 
 
@@ -148,9 +148,8 @@ def draw_panels(
 
 
 def _new_axes(xy: np.ndarray, panels: Sequence[Panel], colors: dict[str, Color]) -> list[Axes]:
-    """Return axes on a new pyplot figure: a row for each sample if there are several columns, with a legend's room."""
-    n_columns = len(dict.fromkeys(panel.column for panel in panels))
-    per_row = n_columns if n_columns > 1 else N_PANELS_PER_ROW
+    """Return axes on a new pyplot figure, with a legend's room."""
+    per_row = _n_per_row(len(panels), len(dict.fromkeys(panel.column for panel in panels)))
     # of each panel, since samples may lie side by side
     is_finite = np.isfinite(xy).all(axis=1)
     extents = [np.ptp(xy[panel.rows][is_finite[panel.rows]], axis=0) for panel in panels if is_finite[panel.rows].any()]
@@ -168,6 +167,15 @@ def _new_axes(xy: np.ndarray, panels: Sequence[Panel], colors: dict[str, Color])
         room_right=legend_width(list(colors)),
         layout="compressed",
     )
+
+
+def _n_per_row(n_panels: int, n_columns: int) -> int:
+    """Return the number of panels in a row. The panels of a sample are in one row if they are few."""
+    if n_panels == 2 * (N_PANELS_PER_ROW - 1):
+        return N_PANELS_PER_ROW - 1  # two rows of two
+    if n_columns == 2:
+        return 2 * n_columns  # two samples
+    return N_PANELS_PER_ROW
 
 
 def _point_area(n_cells: int, ax: Axes) -> float:

@@ -89,7 +89,9 @@ def spatial(
     axes = draw_panels(table, xy, panels, key=key, ax=ax, size=size)
     for one in axes:
         unit = "unit not given" if microns_per_unit is None else "µm"
-        one.set(aspect="equal", xticks=[], yticks=[], xlabel=f"x ({unit})", ylabel=f"y ({unit})")
+        one.set(aspect="equal", xticks=[], yticks=[], ylabel=f"y ({unit})")
+        # a scale bar is below the other end of the axes
+        one.set_xlabel(f"x ({unit})", loc="center" if microns_per_unit is None else "right")
         one.xaxis.label.set_fontsize(LEGEND_FONT_SIZE)
         one.yaxis.label.set_fontsize(LEGEND_FONT_SIZE)
         if not one.yaxis_inverted():
@@ -117,7 +119,7 @@ def _region_key(adata: AnnData) -> str | None:
 
 
 def _add_scale_bar(ax: Axes, microns_per_unit: float) -> None:
-    """Add a bar of a round length below the cells."""
+    """Add a bar of a round length below the axes, where it hides no cell."""
     width = float(np.ptp(ax.get_xlim()))
     longest = MAX_BAR_FRACTION * width * microns_per_unit
     power = 10 ** np.floor(np.log10(longest))
@@ -128,8 +130,11 @@ def _add_scale_bar(ax: Axes, microns_per_unit: float) -> None:
         ax.transData,
         microns / microns_per_unit,
         text,
-        "lower left",
+        "upper left",
+        bbox_to_anchor=(0, 0),
+        bbox_transform=ax.transAxes,
         frameon=False,
+        pad=0,
         borderpad=0.5,
         sep=3,
         size_vertical=BAR_THICKNESS * float(np.ptp(ax.get_ylim())),

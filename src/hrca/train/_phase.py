@@ -92,8 +92,8 @@ def end_without_training(config: PhaseConfig, checkpoint: Mapping[str, Any]) -> 
     if checkpoint["phase"] == config.name and n_missing > 0:
         warn_user(
             f"{config.name} in {config.checkpoint_dir} ended after {checkpoint['epoch']} epochs; it is not "
-            f"trained for {config.max_epochs}. `model.{config.name}({n_missing})` adds the rest; "
-            "another `checkpoint_dir` starts anew."
+            f"trained for {config.max_epochs}. Another `checkpoint_dir` starts anew; "
+            f"`model.{config.name}({n_missing})` adds the rest."
         )
     restore_callbacks(config.callbacks, checkpoint)
 
