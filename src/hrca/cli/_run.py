@@ -19,14 +19,8 @@ from hrca._warnings import HRCAWarning
 from ._progress import SparseProgress
 from ._shell_words import message_text
 
-# Variables that libraries of linear algebra, and numba, read when they are loaded.
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
+# Variables that libraries of linear algebra read when they are loaded.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 # Loggers of libraries whose messages do not concern a user of the command.
 LIBRARIES = ("lightning", "lightning.pytorch", "lightning.fabric", "scvi", "scanpy", "numba", "jax", "matplotlib")
@@ -59,6 +53,9 @@ def use_threads(threads: int | None) -> None:
         raise ValueError(f"`threads` must be at least 1, got {threads}.")
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
+    # numba reads it at each compilation, and raises an error if its threads have been started with another number
+    if "numba" not in sys.modules:
+        os.environ["NUMBA_NUM_THREADS"] = str(threads)
 
 
 @contextlib.contextmanager
