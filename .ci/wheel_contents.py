@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# What an sdist has beside the package. hatchling adds .gitignore, which says what a build leaves out.
+# Files of an sdist other than the package. hatchling adds .gitignore, which says what a build leaves out.
 BESIDE = {".gitignore", "CHANGELOG.md", "CITATION.cff", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
 # A link to a file of the repository, which PyPI does not have.
 RELATIVE_LINK = re.compile(r"\]\((?!https?:)[^)]*\)")
@@ -32,7 +32,7 @@ def complaints(kind: str, found: set[str], expected: set[str]) -> list[str]:
 
 
 def check_wheel(path: Path) -> list[str]:
-    """Return what is wrong with a wheel."""
+    """Return a complaint for each fault of a wheel."""
     with zipfile.ZipFile(path) as wheel:
         names = set(wheel.namelist())
         [info] = {name.split("/")[0] for name in names if name.split("/")[0].endswith(".dist-info")}
@@ -43,7 +43,7 @@ def check_wheel(path: Path) -> list[str]:
 
 
 def check_sdist(path: Path) -> list[str]:
-    """Return what is wrong with an sdist."""
+    """Return a complaint for each fault of an sdist."""
     with tarfile.open(path) as sdist:
         names = {member.name.split("/", 1)[1] for member in sdist.getmembers() if member.isfile()}
     return complaints("sdist", names, {f"src/{name}" for name in package_files()} | BESIDE)

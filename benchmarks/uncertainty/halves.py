@@ -7,7 +7,7 @@ variable ones of the reference, at all counts and a tenth of them. Every cell th
 networks are trained for one epoch, since they have no part in the novel probability.
 
 ``benchmarks/results/uncertainty/halves.csv`` has the fraction of cells with a novel probability of at least .5, the
-label with the most of them, and the number of warnings. Rows in the file are not measured again.
+label with the most of them, and the number of all warnings. Rows in the file are not measured again.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def measure(name: str, seed: int, n_genes: int | None, data: Path) -> Iterator[d
     for depth in DEPTHS:
         thinned = thin_by_name(query, depth, seed, name)
         with warnings.catch_warnings():
-            # counted from uns: other libraries warn too
+            # counted from uns: other libraries also warn
             warnings.simplefilter("ignore", UserWarning)
             model.predict(thinned, enable_progress_bar=False)
         yield {"data": name, "genes": n_genes or "all", "depth": depth, "seed": seed, **score(thinned)}

@@ -14,6 +14,7 @@ import pandas as pd
 from anndata import AnnData
 
 from hrca._paths import user_path
+from hrca._records import prediction_record
 from hrca.data._formats import file_format, table_path
 from hrca.data._sources import get_modality, get_table, open_file, read_uns
 from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
@@ -273,8 +274,7 @@ def _annotation(cells: AnnData | Path, key: str) -> tuple[pd.DataFrame, Mapping[
             if opened.file is not None:
                 opened.file.close()
         uns = read_uns(cells)
-    record = uns.get(key, {})
-    return obs, record if isinstance(record, Mapping) else {}
+    return obs, prediction_record(uns, key)
 
 
 def _as_text(ids: pd.Series | pd.Index) -> list[str]:

@@ -98,7 +98,7 @@ def check(
     if labels_key is not None:
         raise ValueError(
             f"`labels_key` names the labels of a reference, got {labels_key!r} and a model, which labels a query. "
-            "Leave out one of both."
+            "Leave out one of the two."
         )
     return model._open_query(adata, layer, gene_map=gene_map).report
 

@@ -198,6 +198,11 @@ MISTAKES = {
         3,
         "`--device` must be auto, cpu, gpu, mps",
     ),
+    "a choice about a file that is not asked for": (
+        ["annotate", "query.h5ad", "--model", "model", "--keep-novel-labels", "--out", "{new}/a.h5ad"],
+        2,
+        "--keep-novel-labels needs --csv",
+    ),
     "no thread": (["check", "query.h5ad", "--threads", "0"], 3, "`--threads` must be at least 1"),
     "resume without checkpoints": (
         ["train", "reference.h5ad", "--labels-key", "cell_type", "--out", "{new}/model", *FAST, "--resume"],

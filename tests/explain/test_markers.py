@@ -45,8 +45,9 @@ def test_against_the_rest_contributions_are_the_mean_of_those_against_each(tiny_
 def test_wrong_arguments_raise(tiny_model, tiny_networks):
     with pytest.raises(ValueError, match="profiles of the count likelihood, but this model has none"):
         tiny_networks.label_markers()
-    with pytest.raises(ValueError, match="`against` must be one of"):
-        tiny_model.label_markers(against="T")
+    for other in ("T", "neares", None):
+        with pytest.raises(ValueError, match='`against` must be "rest", "nearest" or a label of the model'):
+            tiny_model.label_markers(against=other)
     for wrong in ({"n_genes": 0}, {"depth": 0}, {"depth": float("nan")}):
         with pytest.raises(ValueError, match="at least 1 and `depth` above 0"):
             tiny_model.label_markers(**wrong)

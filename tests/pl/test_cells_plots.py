@@ -273,6 +273,10 @@ def test_rows_of_markers_are_the_labels_of_the_prediction_also_in_a_subset():
     subset = adata[adata.obs["hrca"] != "type 1"].copy()
     rows = [tick.get_text() for tick in markers(subset).get_yticklabels()]
     assert rows == ["type 0 (30)", "type 1 (0)", "type 2 (30)"]
+    adata.uns["hrca"] = {"labels": np.array(["type 0", "type 1", "type 2", "unassigned"])}
+    assert "unassigned (0)" not in [tick.get_text() for tick in markers(adata).get_yticklabels()]
+    adata.uns["hrca"] = "not of HRCA"
+    assert len(markers(adata).get_yticklabels()) == 3
 
 
 @pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")
@@ -341,6 +345,15 @@ def test_a_legend_of_40_labels_is_in_the_figure_and_hides_no_axes(size, n_column
         assert not any(box.overlaps(other.get_window_extent()) for other in axes)
         assert ax.get_window_extent().width > 0.3 * figure.bbox.width / n_columns
         assert len(ax.get_legend().get_texts()) == 40
+
+
+@pytest.mark.parametrize("draw", [umap, spatial])
+def test_cells_without_any_label_are_drawn_on_axes_of_the_user(draw):
+    adata = many_labels()
+    adata.obs["hrca"] = pd.Categorical([None] * adata.n_obs, categories=[])
+    _, ax = plt.subplots()
+    assert draw(adata, ax=ax) is ax
+    ax.figure.draw_without_rendering()
 
 
 def test_the_legend_of_a_new_figure_is_in_it_and_hides_no_axes():

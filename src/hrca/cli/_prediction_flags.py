@@ -112,7 +112,7 @@ CHECK_FLAGS = (LAYER, GENE_MAP, LABELS_KEY, UNLABELED_CATEGORY)
 
 JSON = Flag("json", bool, False, "Print the result as JSON.", RUN)
 QUIET = Flag("quiet", bool, False, "No progress and no messages, except warnings and errors.", RUN)
-THREADS = Flag("threads", int | None, None, "Number of CPU threads. Without it: all cores.", RUN)
+THREADS = Flag("threads", int | None, None, "Number of CPU threads. Without it: all CPUs, or OMP_NUM_THREADS.", RUN)
 TABLE = Flag(
     "table", str | None, None, "Table of a SpatialData; for Visium HD square_008um or cell_segmentations.", RUN
 )

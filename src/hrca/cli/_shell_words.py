@@ -46,10 +46,10 @@ READS_IT = re.compile(r"`(?P<module>\w+)\.(?P<name>\w+)\(path\)` reads (?:it|tha
 CHANGE = r"`adata[^`=]* = (?!\.\.\.)[^`]+`"
 CHANGES = re.compile(rf"(?:{CHANGE}, then )*{CHANGE}")
 
-# A table or matrix of the cells, which a file has, too.
+# A table or matrix of the cells, which a file also has.
 SLOT = re.compile(r"`adata\.(?P<slot>(?:X|layers|obs|obsm|raw|uns|var)(?:_names)?(?:\[[^`\]]+\])?)`")
 
-# A call with one argument that matters. A message that a report repeats may name its flag, too.
+# A call with one argument that matters. A message that a report repeats may also name its flag.
 CALL = re.compile(r"`[\w.]+\((?:[^`()=]+, )?(?P<name>\w+)=(?P<value>[^`(),]+)\)`")
 BOTH_WORDS = re.compile(r"(?P<flag>`--[^`]+`), in the shell (?P=flag)")
 PARAMETER = re.compile(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`")

@@ -74,6 +74,8 @@ def _check(n_queries: int, flags: dict[str, Any]) -> None:
         raise usage_error("A model is needed: either --reference FILE --labels-key COLUMN, or --model FOLDER.")
     if flags["model"] is None and flags["labels_key"] is None:
         raise usage_error("--reference needs --labels-key, the column of its obs with the cell types.")
+    if flags["csv"] is None and flags["keep_novel_labels"]:
+        raise usage_error("--keep-novel-labels needs --csv, since it changes this file alone.")
     if flags["match_query"] and n_queries > 1:
         raise usage_error(f"--match-query trains for one query, but there are {n_queries}.")
     for_training = (*SETUP_FLAGS, *MODEL_FLAGS, *TRAIN_FLAGS, SAVE_MODEL, MATCH_QUERY, ALLOW_MISSING_LABELS)

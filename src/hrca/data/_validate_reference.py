@@ -155,7 +155,7 @@ def layer_to_register(adata: AnnData, layer: str | None) -> str | None:
 
 
 def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) -> None:
-    """Check that a column of labels can be learned, warn of what is doubtful, and name labels with few cells.
+    """Check that a column of labels can be learned, warn of doubtful labels, and name labels with few cells.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
 
 
 def label_notes(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) -> list[str]:
-    """Check that a column of labels can be learned, and return what is doubtful.
+    """Check that a column of labels can be learned, and return a note for each doubt.
 
     Parameters
     ----------

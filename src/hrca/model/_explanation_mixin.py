@@ -179,7 +179,7 @@ class ExplanationMixin(HRCABase):
         Parameters
         ----------
         against
-            What each label is compared with. "rest": all other labels, by the mean of their scores. "nearest": the
+            The comparison of each label. "rest": all other labels, by the mean of their scores. "nearest": the
             other label that gets the highest score in a typical cell of the label. Otherwise the label of this name.
         n_genes
             Maximum number of genes of a label.
@@ -197,8 +197,8 @@ class ExplanationMixin(HRCABase):
         Raises
         ------
         ValueError
-            If the model is not fine-tuned, has one label or no count likelihood; `against` is not one of its labels; or
-            `n_genes` is below 1 or `depth` not above 0.
+            If the model is not fine-tuned, has one label or no count likelihood; `against` is neither "rest",
+            "nearest" nor a label; or `n_genes` is below 1 or `depth` not above 0.
 
         Examples
         --------
@@ -209,10 +209,15 @@ class ExplanationMixin(HRCABase):
         >>> model.train(max_epochs=1, enable_progress_bar=False)
         >>> markers = model.label_markers(n_genes=3)
         >>> list(markers[markers["label"] == "CD19+ B"]["gene"])
-        ['CD74', 'HLA-DRA', 'HLA-DPB1']
+        ['IGLL5', 'IGJ', 'CD74']
         """
         self._check_finetuned()
-        check_labels(self.labels, {"against": None if against in (REST, NEAREST) else against})
+        if against not in (REST, NEAREST, *self.labels):
+            raise ValueError(
+                f'`against` must be "{REST}", "{NEAREST}" or a label of the model, got {against!r}. `model.labels` has '
+                "the labels."
+            )
+        check_labels(self.labels, {})
         likelihood = likelihood_of(self.module)
         if likelihood is None:
             raise ValueError(

@@ -23,7 +23,8 @@ MAX_SPARSE_FRACTION, MAX_SPARSE_FRACTION_LARGE = 0.25, 0.12
 LARGE_TABLE_BYTES = 25_000_000
 
 
-@dataclass(frozen=True)
+# tensors have no single truth value, which == of a dataclass needs
+@dataclass(frozen=True, eq=False)
 class SparseCounts:
     """Counts of cells, or other values of their entries, in compressed rows with sorted genes.
 
@@ -169,7 +170,7 @@ class SparseCounts:
         differ in the last bits. Gradients reach the table, and not the counts.
         """
         if self._is_dense_faster(table):
-            return self.to_dense() @ table
+            return self.to_dense().to(table.dtype) @ table
         return _SparseProduct.apply(self, table)
 
     def _is_dense_faster(self, table: Tensor) -> bool:

@@ -252,8 +252,8 @@ def corrupt(
     if corruption == "none":
         return counts
     values = counts.values if isinstance(counts, SparseCounts) else counts
-    n_drawn = values.shape if corruption == "mask" else (len(counts),)
-    uniform = torch.rand(n_drawn, generator=generator, device=values.device, dtype=values.dtype)
+    shape = values.shape if corruption == "mask" else (len(counts),)
+    uniform = torch.rand(shape, generator=generator, device=values.device, dtype=values.dtype)
     if corruption == "mask":
         masked = mask_counts(values, uniform > MASK_RATE)
         return _drop_zeros(counts.with_values(masked)) if isinstance(counts, SparseCounts) else masked

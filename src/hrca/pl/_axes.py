@@ -30,7 +30,7 @@ MARKER_WIDTH, CHARACTER_WIDTH, N_CELLS_LENGTH = 0.35, 0.055, 8
 
 # A legend beside axes of the user takes at most this part of their width and the free width; then its text is smaller,
 # of these factors, and at last its names are shortened to so many characters, without numbers of cells.
-MAX_LEGEND_PART, SMALLER_TEXT, SHORT_NAME_LENGTH = 0.6, (1, 0.85, 0.7), 12
+MAX_LEGEND_FRACTION, SMALLER_TEXT, SHORT_NAME_LENGTH = 0.6, (1, 0.85, 0.7), 12
 
 # Inches that the label of the next axes needs, and the margins of a legend.
 WIDTH_OF_LABEL, LEGEND_MARGIN = 0.3, 0.1
@@ -188,23 +188,25 @@ def _room_for_legend(ax: Axes, names: Sequence[str]) -> tuple[float, int, int]:
     ends = [other.x0 for other in beside if other.x0 >= box.x1 and other.y0 < box.y1 and other.y1 > box.y0]
     end = min([inches[0], *(inches[0] * end - WIDTH_OF_LABEL for end in ends)])
     room, height = end - box.x0 * inches[0], box.y1 * inches[1]
+    max_width = MAX_LEGEND_FRACTION * room
     # smaller text first; names are shortened if that does not suffice
-    for length in (MAX_NAME_LENGTH, SHORT_NAME_LENGTH):
-        n_characters = max(len(short_name(name, length)) for name in names)
-        n_characters += N_CELLS_LENGTH if length == MAX_NAME_LENGTH else 0
-        for scale in SMALLER_TEXT:
-            n_rows = min(ENTRIES_PER_COLUMN, max(1, int(height / (scale * HEIGHT_PER_ENTRY))))
-            n_columns = ceil(min(len(names) + 1, MAX_ENTRIES) / n_rows)
-            width = scale * n_columns * (MARKER_WIDTH + CHARACTER_WIDTH * n_characters) + LEGEND_MARGIN
-            if width <= MAX_LEGEND_PART * room:
-                break
-        else:
-            continue
-        break
-    width = min(width, MAX_LEGEND_PART * room)
+    trials = [(scale, length) for length in (MAX_NAME_LENGTH, SHORT_NAME_LENGTH) for scale in SMALLER_TEXT]
+    sizes = [_legend_size(names, scale, length, height) for scale, length in trials]
+    best = next((i for i, (width, _) in enumerate(sizes) if width <= max_width), len(trials) - 1)
+    (scale, length), (width, n_rows) = trials[best], sizes[best]
+    width = min(width, max_width)
     if room - width < box.width * inches[0]:
         ax.set_position((box.x0, box.y0, (room - width) / inches[0], box.height))
     return scale, n_rows, length
+
+
+def _legend_size(names: Sequence[str], scale: float, length: int, height: float) -> tuple[float, int]:
+    """Return the width in inches of a legend, and the entries in a column, for a size of the text and of the names."""
+    n_characters = max((len(short_name(name, length)) for name in names), default=0)
+    n_characters += N_CELLS_LENGTH if length == MAX_NAME_LENGTH else 0
+    n_rows = min(ENTRIES_PER_COLUMN, max(1, int(height / (scale * HEIGHT_PER_ENTRY))))
+    n_columns = ceil(min(len(names) + 1, MAX_ENTRIES) / n_rows)
+    return scale * n_columns * (MARKER_WIDTH + CHARACTER_WIDTH * n_characters) + LEGEND_MARGIN, n_rows
 
 
 def short_name(name: object, length: int = MAX_NAME_LENGTH) -> str:

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from hrca._records import prediction_record
+
 from ._axes import short_name
 
 # Titles of the panels that show what `predict` writes, by the ending of the column's name.
@@ -166,7 +168,7 @@ def counts_of(adata: AnnData, key: str) -> tuple[Any, pd.Index]:
     ValueError
         If the matrix is not there.
     """
-    record = adata.uns.get(key, {})
+    record = prediction_record(adata.uns, key)
     layer, column = str(record.get("layer", "X")), str(record.get("gene_column", "var_names"))
     if layer == "raw" and adata.raw is not None:
         counts, var = adata.raw.X, adata.raw.var

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from scipy import sparse
 
 from hrca._docs import docs
+from hrca._records import prediction_record
 
 from ._axes import LEGEND_FONT_SIZE, TITLE_FONT_SIZE, finish, short_name
 from ._cells import counts_of, table_of
@@ -125,7 +126,8 @@ def _label_counts(adata: AnnData, key: str) -> pd.Series:
     """
     values = adata.obs[key].astype("category")
     n_cells = values.value_counts(sort=False)
-    trained = [str(label) for label in adata.uns.get(key, {}).get("labels", ())]
+    stored = prediction_record(adata.uns, key).get("labels", ())
+    trained = [str(label) for label in stored if not is_no_label(str(label))]
     labels = [label for label in n_cells.index if not is_no_label(label)]
     # at another level of the hierarchy, the labels are others
     if set(map(str, labels)) <= set(trained):

@@ -111,7 +111,7 @@ def _draw_rows(counts: pd.DataFrame, ax: Axes | None, *, is_sorted: bool) -> Axe
     edges = np.arange(N_BINS + 1) / N_BINS
     mesh = ax.pcolormesh(edges, np.arange(len(names) + 1), fractions * N_BINS, cmap="RdBu_r", norm=norm)
     ax.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=LEGEND_FONT_SIZE)
-    ax.set_ylabel("Group: part of its cells in the last column")
+    ax.set_ylabel("Group: fraction of its cells in the last bin")
     ax.invert_yaxis()
     ax.spines[:].set_visible(False)
     bar = ax.figure.colorbar(

@@ -10,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 from hrca import metrics
+from hrca._records import prediction_record
 from hrca.model._evaluation import known_cells, unseen_warning
 from hrca.pl._cells import counts_of
 from hrca.pl._palette import is_no_label
@@ -44,7 +45,7 @@ class AnnotatedCells:
     @property
     def record(self) -> Mapping[str, Any]:
         """The record of the prediction in uns; empty without one."""
-        return self.adata.uns.get(self.key, {})
+        return prediction_record(self.adata.uns, self.key)
 
     @cached_property
     def labels(self) -> pd.Series:

@@ -6,6 +6,8 @@ import scanpy as sc
 from anndata import AnnData
 from scipy import sparse
 
+from hrca._records import prediction_record
+
 # Leiden resolution of the over-clusters for fewer cells than the first number, and for more than the last: CellTypist's
 # (celltypist 1.7, Classifier.over_cluster).
 RESOLUTIONS = ((5_000, 5), (20_000, 10), (40_000, 15), (100_000, 20), (200_000, 25))
@@ -132,7 +134,7 @@ def rejected_clusters(
             raise ValueError(f"obs must have {column!r}, but has {list(adata.obs)}. `model.predict(adata)` first.")
     is_rejected = (adata.obs[f"{key}_novelty"] >= min_novelty).to_numpy()
     probabilities = adata.obsm[f"{key}_probabilities"]
-    if not isinstance(probabilities, pd.DataFrame) or "labels" in adata.uns.get(key, {}):
+    if not isinstance(probabilities, pd.DataFrame) or "labels" in prediction_record(adata.uns, key):
         # a table has no slash in its columns, and an object whose cells are numbered has an array (docs/decisions/0002)
         probabilities = pd.DataFrame(np.asarray(probabilities), columns=adata.uns[key]["labels"])
     rows = {}
