@@ -10,7 +10,7 @@ from scipy.stats import ttest_ind
 from sklearn.neighbors import kneighbors_graph
 
 from hrca import tl
-from hrca.tl import explain
+from hrca.tl import _clusters, explain
 
 
 @pytest.fixture
@@ -135,6 +135,13 @@ def test_over_clusters_come_from_leiden(layers):
     tl.majority_vote(layers)
     assert layers.obs["hrca_overclusters"].nunique() > 5
     assert list(layers.obs["hrca_majority"].cat.categories) == list(layers.obs["hrca"].cat.categories)
+
+
+def test_without_igraph_the_extra_is_named(layers, monkeypatch):
+    layers.obsp["connectivities"] = kneighbors_graph(layers.X, 5)
+    monkeypatch.setattr(_clusters, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"hrca\[leiden\].*`clusters=` names a column"):
+        tl.majority_vote(layers)
 
 
 def test_impossible_arguments_of_majority_vote_raise(layers):

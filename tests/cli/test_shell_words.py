@@ -74,7 +74,7 @@ def command_of(name: str):
     [
         (
             "`predict(novelty_fpr=0.05)`, in the shell `--novelty-fpr 0.05`, labels such cells 'Unknown'.",
-            "`--novelty-fpr 0.05`, labels such cells 'Unknown'.",
+            "`--novelty-fpr 0.05` labels such cells 'Unknown'.",
         ),
         ("Compare with `platform_correction=False`.", "Compare with `--no-platform-correction`."),
         ("`adata.obs_names` are not unique", "`obs_names` are not unique"),

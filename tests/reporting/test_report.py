@@ -87,10 +87,10 @@ def test_the_object_does_not_change(annotated, tmp_path):
 
 
 def test_warnings_come_before_everything_else(annotated, tmp_path):
-    annotated.uns["hrca"]["warnings"] = np.array(["Most cells are odd & <b>strange</b>."])
+    annotated.uns["hrca"]["warnings"] = np.array(["Most cells are `odd<1` & <b>strange</b>."])
     page = write(annotated, tmp_path)
-    assert "Most cells are odd &amp; &lt;b&gt;strange&lt;/b&gt;." in page
-    assert page.index("Most cells are odd") < page.index('class="numbers"') < page.index('id="labels"')
+    assert "<li>Most cells are <code>odd&lt;1</code> &amp; &lt;b&gt;strange&lt;/b&gt;.</li>" in page
+    assert page.index("Most cells are") < page.index('class="numbers"') < page.index('id="labels"')
     annotated.uns["hrca"]["warnings"] = np.array([], dtype=str)
     assert "The prediction gave no warning." in write(annotated, tmp_path)
 

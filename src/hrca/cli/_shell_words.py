@@ -51,7 +51,7 @@ SLOT = re.compile(r"`adata\.(?P<slot>(?:X|layers|obs|obsm|raw|uns|var)(?:_names)
 
 # A call with one argument that matters. A message that a report repeats may also name its flag.
 CALL = re.compile(r"`[\w.]+\((?:[^`()=]+, )?(?P<name>\w+)=(?P<value>[^`(),]+)\)`")
-BOTH_WORDS = re.compile(r"(?P<flag>`--[^`]+`), in the shell (?P=flag)")
+BOTH_WORDS = re.compile(r"(?P<flag>`--[^`]+`), in the shell (?P=flag),?")
 PARAMETER = re.compile(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`")
 
 

@@ -1,5 +1,7 @@
 """Labels and novelty by cluster."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pandas as pd
 import scanpy as sc
@@ -171,11 +173,17 @@ def _overclusters(adata: AnnData, seed: int) -> pd.Series:
     ------
     ValueError
         If there are no connectivities.
+    ImportError
+        If igraph is not installed.
     """
     if "connectivities" not in adata.obsp:
         raise ValueError(
             f"obsp must have 'connectivities' to cluster by, but has {list(adata.obsp)}. `scanpy.pp.neighbors(adata, "
             "use_rep=...)` computes them. Alternatively, name a column with clusters, `clusters=`."
+        )
+    if find_spec("igraph") is None:
+        raise ImportError(
+            'Over-clusters need igraph: `pip install "hrca[leiden]"`. `clusters=` names a column with clusters instead.'
         )
     resolution = next((value for limit, value in RESOLUTIONS if adata.n_obs < limit), MAX_RESOLUTION)
     cells = AnnData(obs=pd.DataFrame(index=adata.obs_names))
