@@ -45,7 +45,7 @@ def test_against_the_rest_contributions_are_the_mean_of_those_against_each(tiny_
 def test_wrong_arguments_raise(tiny_model, tiny_networks):
     with pytest.raises(ValueError, match="profiles of the count likelihood, but this model has none"):
         tiny_networks.label_markers()
-    for other in ("T", "neares", None):
+    for other in ("T", "NEAREST", None):
         with pytest.raises(ValueError, match='`against` must be "rest", "nearest" or a label of the model'):
             tiny_model.label_markers(against=other)
     for wrong in ({"n_genes": 0}, {"depth": 0}, {"depth": float("nan")}):
