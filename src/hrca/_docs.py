@@ -231,8 +231,10 @@ ValueError
 _plot_color = """\
 color
     Column of obs, or a list of columns with a panel each: labels, groups or numbers. "confidence", "novelty" and the
-    like stand for the columns of the prediction. None: the predicted labels. Labels have the colors in
-    ``uns["<column>_colors"]``, where scanpy keeps them, if they are there."""
+    like stand for the columns of the prediction. None: the predicted labels. A cell that is probably of none of the
+    labels, with a novel probability of at least .5, is then gray and counts as "Unknown"; a copy of the labels under
+    another name shows the most probable label of each cell. Labels have the colors in ``uns["<column>_colors"]``, where
+    scanpy keeps them, if they are there."""
 
 _plot_key = """\
 key

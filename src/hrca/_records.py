@@ -1,7 +1,15 @@
-"""The record of a prediction in uns."""
+"""What `predict` wrote: its record in uns, and its labels as they are shown."""
 
 from collections.abc import Mapping
 from typing import Any
+
+import pandas as pd
+
+# Novel probability from which on a cell is more likely of none of the labels than of any.
+MIN_NOVEL_PROBABILITY = 0.5
+
+# Label of cells without a known type where the record of the prediction is lost, as by default in `setup_anndata`.
+UNLABELED = "Unknown"
 
 
 def prediction_record(uns: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -16,3 +24,32 @@ def prediction_record(uns: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """
     record = uns.get(key, {})
     return record if isinstance(record, Mapping) else {}
+
+
+def shown_labels(obs: pd.DataFrame, uns: Mapping[str, Any], key: str) -> pd.Series:
+    """Return the labels as pictures and tables of groups show them.
+
+    A cell that is probably of none of the labels keeps its most probable label in obs. A picture of the labels alone
+    has nothing else that could say so, and shows it as a cell without a known type.
+
+    Parameters
+    ----------
+    obs, uns
+        Those of the annotated cells.
+    key
+        The `key_added` of the prediction.
+
+    Returns
+    -------
+    The label of each cell, or "Unknown", or the `unlabeled_category` of the model, with a novel probability of at least
+    .5. Shape (n_obs,), categorical with the name of each label as text.
+    """
+    labels = obs[key].astype("category")
+    labels = labels.cat.rename_categories([str(name) for name in labels.cat.categories])
+    if f"{key}_novel_probability" not in obs:
+        return labels
+    is_novel = labels.notna() & (obs[f"{key}_novel_probability"] >= MIN_NOVEL_PROBABILITY)
+    name = str(prediction_record(uns, key).get("unlabeled_category", UNLABELED))
+    if is_novel.any() and name not in labels.cat.categories:
+        labels = labels.cat.add_categories([name])
+    return labels.mask(is_novel, name)

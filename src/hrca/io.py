@@ -14,18 +14,14 @@ import pandas as pd
 from anndata import AnnData
 
 from hrca._paths import user_path
-from hrca._records import prediction_record
+from hrca._records import shown_labels
 from hrca.data._formats import file_format, table_path
 from hrca.data._sources import get_modality, get_table, open_file, read_uns
-from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
 
 __all__ = ["read_cells", "write_cells", "write_groups"]
 
 # Column of obs in which spatialdata-io keeps the cell ids of Xenium: its index has numbers.
 CELL_ID = "cell_id"
-
-# Label of cells without a known type where the record of the prediction is lost, as by default in `setup_anndata`.
-UNLABELED = "Unknown"
 
 # Name of the table of some bins of Visium HD, with their width in um.
 BINS = re.compile(r"square_0*(?P<size>\d+)um")
@@ -245,16 +241,13 @@ def write_groups(
     {'cell_id': 'AAAGCCTGGCTAAC-1', 'group': 'CD14+ Monocyte'}
     """
     path = user_path(path)
-    obs, record = _annotation(adata if isinstance(adata, AnnData) else user_path(adata), key_added)
+    obs, uns = _annotation(adata if isinstance(adata, AnnData) else user_path(adata))
     if key_added not in obs:
         raise ValueError(
             f"The cells must have labels in obs[{key_added!r}], but obs has {list(obs.columns)}. "
             "`model.predict(adata)` writes them, and `key_added` names them."
         )
-    groups = obs[key_added].astype(object)
-    if not keep_novel_labels and f"{key_added}_novel_probability" in obs:
-        is_novel = groups.notna() & (obs[f"{key_added}_novel_probability"] >= MIN_NOVEL_PROBABILITY)
-        groups = groups.mask(is_novel, str(record.get("unlabeled_category", UNLABELED)))
+    groups = obs[key_added] if keep_novel_labels else shown_labels(obs, uns, key_added)
     is_predicted = groups.notna().to_numpy()
     ids = (obs[CELL_ID] if CELL_ID in obs else obs.index)[is_predicted]
     table = pd.DataFrame({CELL_ID: _as_text(ids), "group": groups[is_predicted].astype(str).to_numpy()})
@@ -262,8 +255,8 @@ def write_groups(
         table.to_csv(unfinished, index=False)
 
 
-def _annotation(cells: AnnData | Path, key: str) -> tuple[pd.DataFrame, Mapping[str, Any]]:
-    """Return obs, in memory, and the record of a prediction; empty without one."""
+def _annotation(cells: AnnData | Path) -> tuple[pd.DataFrame, Mapping[str, Any]]:
+    """Return obs, in memory, and uns."""
     if isinstance(cells, AnnData):
         obs, uns = cells.obs, cells.uns
     else:
@@ -274,7 +267,7 @@ def _annotation(cells: AnnData | Path, key: str) -> tuple[pd.DataFrame, Mapping[
             if opened.file is not None:
                 opened.file.close()
         uns = read_uns(cells)
-    return obs, prediction_record(uns, key)
+    return obs, uns
 
 
 def _as_text(ids: pd.Series | pd.Index) -> list[str]:

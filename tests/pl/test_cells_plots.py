@@ -12,8 +12,9 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
+from hrca._records import shown_labels
 from hrca.pl import composition, markers, spatial, training, umap
-from hrca.pl._cells import column_title
+from hrca.pl._cells import column_title, with_categories
 from hrca.pl._palette import LABEL_COLORS, is_no_label, label_colors
 
 
@@ -397,3 +398,35 @@ def test_a_title_is_text_also_where_the_key_begins_the_name():
 
 def test_words_for_no_label_are_those_of_a_hierarchy():
     assert is_no_label("not_assigned") and is_no_label(" NaN ") and is_no_label(float("nan")) and not is_no_label("NK")
+
+
+@pytest.mark.parametrize("name", [None, "no type"])
+def test_cells_of_none_of_the_labels_have_no_known_type(cells, name):
+    n_novel = 7
+    probability = np.zeros(cells.n_obs)
+    probability[:n_novel] = [0.5, *[0.9] * (n_novel - 1)]
+    probability[n_novel] = 0.49
+    cells.obs["hrca_novel_probability"] = probability
+    if name is not None:
+        cells.uns["hrca"] = {"unlabeled_category": name}
+    labels = cells.obs["hrca"].copy()
+    shown = shown_labels(cells.obs, cells.uns, "hrca")
+    is_changed = (shown.astype(object) != labels.astype(object)) & labels.notna()
+    assert np.flatnonzero(is_changed).tolist() == list(range(n_novel))
+    ax = umap(cells)
+    texts = [text.get_text() for text in ax.figure.legends[0].get_texts()]
+    # four cells had the label Unknown before
+    assert ("Unknown (11)" if name is None else f"{name} (7)") in texts
+    pd.testing.assert_series_equal(cells.obs["hrca"], labels)
+
+
+def test_novel_cells_keep_the_stored_colors_of_the_labels(cells):
+    n_labels = len(cells.obs["hrca"].astype("category").cat.categories)
+    stored = [f"#0000{i:02x}" for i in range(n_labels)]
+    cells.uns["hrca_colors"] = stored
+    cells.uns["hrca"] = {"unlabeled_category": "no type"}
+    cells.obs["hrca_novel_probability"] = np.where(np.arange(cells.n_obs) < 3, 0.8, 0.1)
+    table = with_categories(cells, "hrca")
+    colors = label_colors(table, ["hrca"])
+    assert [colors[name] for name in table.obs["hrca"].cat.categories] == [*stored, "lightgray"]
+    assert cells.uns["hrca_colors"] == stored

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 
 from hrca._blocks import BLOCK_CELLS, row_blocks
+from hrca._records import MIN_NOVEL_PROBABILITY
 from hrca.data._name_hash import uniform_from_names
-from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY, CellProbabilities
+from hrca.prediction._probabilities import CellProbabilities
 from hrca.uncertainty._conformal import ConformalScores, prediction_sets
 
 from ._options import LabelSpace, PredictOptions

@@ -11,9 +11,9 @@ import scanpy as sc
 from matplotlib.axes import Axes
 
 from hrca import metrics, pl
+from hrca._records import MIN_NOVEL_PROBABILITY
 from hrca.model._model import HRCA
 from hrca.pl._cells import has_coordinates
-from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
 from hrca.reporting import report
 from hrca.train._random_states import set_seed
 

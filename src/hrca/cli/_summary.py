@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hrca._records import MIN_NOVEL_PROBABILITY
 from hrca.data._sources import open_file, read_uns
 from hrca.model._model import HRCA
-from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
 
 from ._inputs import open_cells
 from ._prediction_flags import PREDICT_FLAGS

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from hrca._records import prediction_record
+from hrca._records import prediction_record, shown_labels
 
 from ._axes import short_name
+from ._palette import NO_LABEL_COLOR
 
 # Titles of the panels that show what `predict` writes, by the ending of the column's name.
 TITLES = {
@@ -97,23 +98,30 @@ def column_title(key: str, column: str) -> str:
     return title or short_name(column)
 
 
-def with_categories(adata: AnnData, columns: Sequence[str]) -> AnnData:
+def with_categories(adata: AnnData, key: str, columns: Sequence[str] = ()) -> AnnData:
     """Return the cells with obs alone, in which text and booleans are categorical; `uns` has the stored colors.
 
     Parameters
     ----------
     adata
         Cells.
+    key
+        The `key_added` of the prediction: cells that are probably of none of the labels have no known type.
     columns
-        The columns of obs to keep.
+        Further columns of obs to keep.
     """
-    obs = adata.obs[list(dict.fromkeys(columns))].copy()
+    obs = adata.obs[list(dict.fromkeys([key, *columns]))].copy()
+    uns = {name: adata.uns[name] for name in (f"{column}_colors" for column in obs) if name in adata.uns}
+    n_labels = obs[key].astype("category").cat.categories.size
+    obs[key] = shown_labels(adata.obs, adata.uns, key)
+    colors = uns.get(f"{key}_colors", ())
+    if len(colors) == n_labels < len(obs[key].cat.categories):
+        uns[f"{key}_colors"] = [*colors, NO_LABEL_COLOR]
     for column in obs:
         if not pd.api.types.is_numeric_dtype(obs[column]) or pd.api.types.is_bool_dtype(obs[column]):
             values = obs[column].astype("category")
             # names of other types would not compare with strings
             obs[column] = values.cat.rename_categories([str(name) for name in values.cat.categories])
-    uns = {name: adata.uns[name] for name in (f"{column}_colors" for column in obs) if name in adata.uns}
     return AnnData(obs=obs, uns=uns)
 
 

@@ -31,7 +31,7 @@ def composition(
     Parameters
     ----------
     adata
-        Cells after :meth:`hrca.HRCA.predict`.
+        Cells after :meth:`hrca.HRCA.predict`. With a novel probability of at least .5, a cell counts as "Unknown".
     by
         Column of obs with the sample or region of each cell. Cells with a missing value are left out.
     %(plot_key)s
@@ -59,7 +59,7 @@ def composition(
     table = table_of(adata, key)
     if by not in table.obs:
         raise ValueError(f"`by` must name a column of obs, got {by!r}; it has {list(table.obs)[:20]}.")
-    cells = with_categories(table, [key])
+    cells = with_categories(table, key)
     # numbers may name samples, too
     samples = table.obs[by].to_numpy() if not isinstance(table.obs[by].dtype, pd.CategoricalDtype) else table.obs[by]
     counts = pd.crosstab(pd.Series(samples, index=cells.obs_names, name=by), cells.obs[key])

@@ -124,7 +124,7 @@ def draw_panels(
             f"`ax` can hold one panel, but {len(panels)} were asked for. Draw them one by one, or leave `ax` out."
         )
     columns = list(dict.fromkeys(panel.column for panel in panels))
-    cells = with_categories(adata, [key, *columns])
+    cells = with_categories(adata, key, columns)
     labelled = [column for column in columns if is_categorical(cells.obs[column])]
     colors = label_colors(cells, [key, *labelled])
     axes = [ax] if ax is not None else _new_axes(xy, panels, colors)

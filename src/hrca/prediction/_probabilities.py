@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from hrca._records import MIN_NOVEL_PROBABILITY
 from hrca.data._name_hash import uniform_from_names
 from hrca.module._branch_scorer import BranchScorer
 from hrca.module._calibration import Calibration
@@ -25,9 +26,6 @@ from ._forward import (
 )
 from ._open_set import OpenSetScores, QueryFit, fit_query
 from ._platform_factors import platform_log_sd
-
-# A cell is novel if the probability of none of the labels is at least this.
-MIN_NOVEL_PROBABILITY = 0.5
 
 # Maximum number of query cells that platform factors and clusters are fitted to. They are in memory, sparse. Not tuned.
 MAX_SAMPLED_CELLS = 10_000

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._probabilities import MIN_NOVEL_PROBABILITY, CellProbabilities
+from hrca._records import MIN_NOVEL_PROBABILITY
+
+from ._probabilities import CellProbabilities
 
 
 @dataclass(frozen=True)

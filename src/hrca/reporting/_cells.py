@@ -10,11 +10,10 @@ import pandas as pd
 from anndata import AnnData
 
 from hrca import metrics
-from hrca._records import prediction_record
+from hrca._records import MIN_NOVEL_PROBABILITY, prediction_record
 from hrca.model._evaluation import known_cells, unseen_warning
 from hrca.pl._cells import counts_of
 from hrca.pl._palette import is_no_label
-from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
 
 # A label with less confidence is more likely wrong than right.
 LOW_CONFIDENCE = 0.5

@@ -45,7 +45,7 @@ def explorer(cells: AnnotatedCells) -> tuple[dict[str, Any] | None, str]:
     if not has_coordinates(cells.adata):
         return None, ""
     xy = coordinates(cells.adata, "spatial")
-    table = with_categories(AnnData(obs=cells.adata.obs, uns=dict(cells.adata.uns)), [cells.key])
+    table = with_categories(AnnData(obs=cells.adata.obs, uns=dict(cells.adata.uns)), cells.key)
     labels = table.obs[cells.key].cat.remove_unused_categories()
     names = list(labels.cat.categories)
     if len(names) > MAX_CODES:

@@ -8,6 +8,7 @@ import torch
 from scipy import sparse, stats
 from scipy.special import logit
 
+from hrca._records import MIN_NOVEL_PROBABILITY
 from hrca.data._name_hash import uniform_from_names
 from hrca.module._deviance import log_or_zero, multinomial_deviance
 from hrca.module._sparse_counts import SparseCounts
@@ -15,7 +16,6 @@ from hrca.module._thinning import thin_to_depth
 from hrca.prediction._forward import used_counts
 from hrca.prediction._open_set import OpenSetScores
 from hrca.prediction._platform_factors import platform_profiles
-from hrca.prediction._probabilities import MIN_NOVEL_PROBABILITY
 from hrca.typing import Batches
 
 from ._novelty_ranks import fit_novelty_ranks
