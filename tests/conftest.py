@@ -4,10 +4,6 @@ import copy
 import os
 from pathlib import Path
 
-# numba reads it when it is loaded, and gives torch as many threads: two processes on two cores would then have four
-if "OMP_NUM_THREADS" in os.environ:
-    os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
-
 import anndata as ad
 import numpy as np
 import pandas as pd
