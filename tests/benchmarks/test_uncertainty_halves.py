@@ -13,7 +13,7 @@ from benchmarks.uncertainty import halves
 
 @pytest.mark.filterwarnings("ignore::hrca._warnings.HRCAWarning")
 def test_the_smallest_run_measures_each_query_once(tmp_path, monkeypatch):
-    synthetic(600).write_h5ad(tmp_path / "pbmc3k.h5ad")
+    synthetic(900).write_h5ad(tmp_path / "pbmc3k.h5ad")
     arguments = ["--data", str(tmp_path), "--datasets", "pbmc3k", "--seeds", "1", "--out", str(tmp_path), "--summary"]
     monkeypatch.setattr(sys, "argv", ["halves", *arguments])
     halves.main()
@@ -22,7 +22,7 @@ def test_the_smallest_run_measures_each_query_once(tmp_path, monkeypatch):
     assert (tmp_path / "halves.csv").read_bytes() == first
     rows = read_rows(tmp_path / "halves.csv")
     assert list(rows) == list(pd.read_csv(RESULTS / "uncertainty" / "halves.csv", nrows=0))
-    assert rows[["genes", "depth", "n_obs"]].to_numpy().tolist() == [["all", 1.0, 300], ["all", 0.1, rows["n_obs"][1]]]
+    assert rows[["genes", "depth", "n_obs"]].to_numpy().tolist() == [["all", 1.0, 450], ["all", 0.1, rows["n_obs"][1]]]
     assert rows["novel_fraction"][0] == 0
 
 
