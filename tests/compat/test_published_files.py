@@ -1,5 +1,6 @@
 """Files of the published code: content and epochs are read, programs are never run."""
 
+import errno
 import os
 import pickle
 import re
@@ -297,6 +298,17 @@ def test_weights_that_cannot_be_opened_raise_the_error_of_the_system(tmp_path):
         read_state_dict(tmp_path / "nothing.pth")
     with pytest.raises(IsADirectoryError):
         read_state_dict(tmp_path)
+
+
+def test_an_error_of_the_disk_is_not_called_a_damaged_file(tmp_path, monkeypatch):
+    torch.save({"a": torch.zeros(3)}, tmp_path / "file")
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        read_state_dict(tmp_path / "file")
 
 
 @pytest.mark.parametrize("name", HOSTILE_ARCHIVES)

@@ -46,7 +46,7 @@ class ReferenceQueryPair:
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether the reference has the type of a cell of the query, shape (n_obs of the query,)."""
+        """True for each query cell whose type the reference has, shape (n_obs of the query,)."""
         return (self.query.obs[self.labels_key].astype(str) != self.left_out).to_numpy()
 
 

@@ -4,6 +4,7 @@ numpy and torch also read such files. But numpy can read objects only by running
 sizes that a file claims before they look at what it has.
 """
 
+import errno
 import math
 import re
 import zipfile
@@ -145,14 +146,21 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     ------
     ValueError
         If the file is not a state dict and nothing else.
+    OSError
+        If the file cannot be read.
     """
     # a file that cannot be opened keeps its OSError
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 return _StateDictReader(archive, path.stat().st_size).read()
-        # zipfile raises NotImplementedError for a newer version of the format, and OSError for a position that is none
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+        # zipfile raises NotImplementedError for a newer version of the format
+        except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+            raise ValueError(str(error)) from error
+        except OSError as error:
+            # a damaged file can name a position before its start; other errors are those of the disk
+            if error.errno != errno.EINVAL:
+                raise
             raise ValueError(str(error)) from error
 
 

@@ -254,7 +254,7 @@ def _quality_classes(names: pd.Index, column: str, labels_key: str) -> str | Non
         return None
     return (
         f"Labels should be cell types, but {column} has {classes}, which look like classes of quality control or a "
-        "rest. Cells of the query get these labels, too. To leave them out: "
+        "rest. Cells of the query can get these labels. To leave them out: "
         f"`adata = adata[~adata.obs[{labels_key!r}].isin({classes})].copy()`. To use the cells of one in "
         f"pre-training alone: `unlabeled_category={classes[0]!r}`."
     )
