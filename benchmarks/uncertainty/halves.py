@@ -24,6 +24,7 @@ import scvi
 import hrca
 from benchmarks.common.data import PAIRS
 from benchmarks.common.results import RESULTS, Table, read_rows
+from hrca._records import MIN_NOVEL_PROBABILITY
 
 from .splits import LABELS_KEY, split_in_halves, thin_by_name
 
@@ -62,10 +63,10 @@ def score(query: ad.AnnData) -> dict[str, Any]:
     probability = query.obs["hrca_novel_probability"].to_numpy(dtype=float)
     if np.isnan(probability).all():
         return {"n_obs": query.n_obs, "novel_fraction": np.nan, "label": "", "label_fraction": np.nan, "n_warnings": 0}
-    by_label = pd.Series(probability >= 0.5).groupby(query.obs[LABELS_KEY].to_numpy()).mean()
+    by_label = pd.Series(probability >= MIN_NOVEL_PROBABILITY).groupby(query.obs[LABELS_KEY].to_numpy()).mean()
     return {
         "n_obs": query.n_obs,
-        "novel_fraction": float(np.mean(probability >= 0.5)),
+        "novel_fraction": float(np.mean(probability >= MIN_NOVEL_PROBABILITY)),
         "label": by_label.idxmax() if by_label.max() else "",
         "label_fraction": float(by_label.max()),
         "n_warnings": len(query.uns["hrca"]["warnings"]),

@@ -18,7 +18,8 @@ from PIL import Image
 
 import hrca
 from hrca.pl._palette import LABEL_COLORS
-from hrca.reporting._pictures import MAX_BYTES, picture
+from hrca.reporting._cells import AnnotatedCells
+from hrca.reporting._pictures import MAX_BYTES, embedding, picture
 
 # of matplotlib, by way of scanpy
 pytestmark = pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")
@@ -259,3 +260,10 @@ def test_a_large_picture_is_made_small():
 
 def test_the_template_is_in_the_package():
     assert (Path(hrca.__file__).parent / "reporting" / "report.html.j2").is_file()
+
+
+def test_the_umap_of_the_report_has_what_tells_novel_cells(annotated):
+    annotated.uns["hrca"]["unlabeled_category"] = "no type"
+    embedded, _ = embedding(AnnotatedCells(annotated, "hrca"), annotated)
+    assert list(embedded.obs) == ["hrca", "hrca_confidence", "hrca_novel_probability"]
+    assert embedded.uns["hrca"]["unlabeled_category"] == "no type"

@@ -84,7 +84,7 @@ def _draw(cells: AnnotatedCells, embedded: AnnData, folder: Path, microns_per_un
                 places = {"sample_key": sample_key, "microns_per_unit": microns_per_unit}
                 pl.spatial(adata, ending, key=key, save=written[-1], **places)
     written.append(folder / "umap.png")
-    pl.umap(embedded, key=key, save=written[-1])
+    pl.umap(embedded, list(embedded.obs), key=key, save=written[-1])
     if sample_key is not None:
         written.append(folder / "composition.png")
         pl.composition(adata, sample_key, key=key, save=written[-1])

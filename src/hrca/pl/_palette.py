@@ -9,6 +9,7 @@ from anndata import AnnData
 from matplotlib import colors as mcolors
 
 from hrca._hierarchy import is_word_for_no_label
+from hrca._records import MIN_NOVEL_PROBABILITY
 from hrca.metrics._inputs import CellGroups
 
 # A name that matplotlib knows, or a hexadecimal string.
@@ -102,7 +103,7 @@ def numeric_colormap(name: str) -> mcolors.Colormap:
         Name of the number. Novelty is a rank: of known types, too, half of the cells have more than 0.5, and 5 % more
         than 0.95. Only these are conspicuous.
     """
-    middle = {"_novelty": 0.95, "_novel_probability": 0.5}
+    middle = {"_novelty": 0.95, "_novel_probability": MIN_NOVEL_PROBABILITY}
     places = [place for ending, place in middle.items() if name.endswith(ending)]
     if not places:
         return matplotlib.colormaps["viridis"]

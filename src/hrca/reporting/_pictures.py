@@ -130,7 +130,7 @@ def _largest_samples(cells: AnnotatedCells) -> tuple[AnnData, str]:
     """Return the cells of the largest samples, without their counts, and a sentence if others are left out."""
     obs = cells.adata.obs
     light = AnnData(obs=obs, obsm={name: cells.adata.obsm[name] for name in cells.adata.obsm if "spatial" in name})
-    light.uns.update({name: value for name, value in cells.adata.uns.items() if name != cells.key})
+    light.uns.update(cells.adata.uns)
     if cells.sample_key is None or obs[cells.sample_key].nunique() <= MAX_SAMPLES:
         return light, ""
     n_cells = obs[cells.sample_key].value_counts()
@@ -150,7 +150,7 @@ def embedding(cells: AnnotatedCells, sample: AnnData) -> tuple[AnnData, str]:
         Sampled cells with normalised expression.
     """
     obs = cells.adata.obs[_umap_columns(cells)]
-    uns = {name: value for name, value in cells.adata.uns.items() if name == f"{cells.key}_colors"}
+    uns = {name: value for name, value in cells.adata.uns.items() if name in (cells.key, f"{cells.key}_colors")}
     caption = "UMAP of the cells, from the object."
     if "X_umap" in cells.adata.obsm:
         drawn = AnnData(obs=obs, obsm={"X_umap": np.asarray(cells.adata.obsm["X_umap"])}, uns=uns)
@@ -189,7 +189,8 @@ def umap_picture(cells: AnnotatedCells, embedded: AnnData) -> Picture:
 
 
 def _umap_columns(cells: AnnotatedCells) -> list[str]:
-    return [name for name in (cells.key, f"{cells.key}_confidence") if name in cells.adata.obs]
+    names = (cells.key, f"{cells.key}_confidence", f"{cells.key}_novel_probability")
+    return [name for name in names if name in cells.adata.obs]
 
 
 def frequent_groups(labels: pd.Series) -> np.ndarray:
