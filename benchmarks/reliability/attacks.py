@@ -15,6 +15,7 @@ The attacks fork the process, and therefore need Linux or macOS.
 
 import argparse
 import errno
+import faulthandler
 import multiprocessing
 import os
 import resource
@@ -25,6 +26,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import anndata as ad
@@ -50,6 +52,8 @@ WRITERS = 3
 MAX_GROWTH = 4
 # Exit status of a child that ended in the error of a full disk.
 NO_SPACE_STATUS = 3
+# Seconds after which a process that writes counts as one that does not end: it takes about one.
+MAX_WRITE_S = 60
 FORK = multiprocessing.get_context("fork")
 
 Attack = Callable[["Setting", int], str]
@@ -125,10 +129,11 @@ def damaged_model(setting: Setting, seed: int) -> str:
 
 def kill(setting: Setting, seed: int) -> str:
     """Kill a process that writes predictions into a file, at any moment."""
+    seconds = float(np.random.default_rng(seed).uniform(0, _seconds_of_a_write(setting)))
     path = _new_file(setting)
     child = FORK.Process(target=_predict_file, args=(setting.model, path, "hrca"))
     child.start()
-    time.sleep(float(np.random.default_rng(seed).uniform(0, _seconds_of_a_write(setting))))
+    time.sleep(seconds)
     os.kill(child.pid or 0, signal.SIGKILL)
     child.join()
     return _state_of(setting, path, {"hrca"})
@@ -141,7 +146,7 @@ def full_disk(setting: Setting, seed: int) -> str:
     limit = int(size * np.random.default_rng(seed).uniform(0.5, MAX_GROWTH))
     child = FORK.Process(target=_predict_file, args=(setting.model, path, "hrca", limit))
     child.start()
-    child.join()
+    _join([child])
     if child.exitcode not in (0, NO_SPACE_STATUS):
         return f"exit status {child.exitcode}"
     state = _state_of(setting, path, {"hrca"} if child.exitcode == 0 else set())
@@ -155,8 +160,7 @@ def several_writers(setting: Setting, seed: int) -> str:
     children = [FORK.Process(target=_predict_file, args=(setting.model, path, key)) for key in sorted(keys)]
     for child in children:
         child.start()
-    for child in children:
-        child.join()
+    _join(children)
     if any(child.exitcode for child in children):
         return f"exit status {[child.exitcode for child in children]}"
     state = _state_of(setting, path, keys)
@@ -165,6 +169,8 @@ def several_writers(setting: Setting, seed: int) -> str:
 
 def _predict_file(model: hrca.HRCA, path: Path, key: str, limit: int | None = None) -> None:
     warnings.simplefilter("ignore")
+    # shows where a process waits that does not end
+    faulthandler.dump_traceback_later(MAX_WRITE_S / 2)
     if limit is not None:
         # a write beyond the limit is an error, in place of a signal
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -177,6 +183,14 @@ def _predict_file(model: hrca.HRCA, path: Path, key: str, limit: int | None = No
             raise
         os._exit(NO_SPACE_STATUS)
     os._exit(0)
+
+
+def _join(children: list[ForkProcess]) -> None:
+    """Wait for processes. Kill those that do not end, whose exit status then is a fault."""
+    for child in children:
+        child.join(MAX_WRITE_S)
+        child.kill()
+        child.join()
 
 
 def _new_file(setting: Setting) -> Path:
@@ -205,7 +219,9 @@ def _seconds_of_a_write(setting: Setting) -> float:
         path, start = _new_file(setting), time.perf_counter()
         child = FORK.Process(target=_predict_file, args=(setting.model, path, "hrca"))
         child.start()
-        child.join()
+        _join([child])
+        if child.exitcode:
+            raise RuntimeError(f"A write without an attack ended with the exit status {child.exitcode}.")
         setting.write_s = time.perf_counter() - start
     return setting.write_s
 

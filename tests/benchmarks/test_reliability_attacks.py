@@ -1,8 +1,10 @@
 """The attacks of the reliability benchmark: a few of each, and what counts as a fault."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -26,10 +28,18 @@ def test_attacks_end_well(tmp_path):
     # a fork of the process that runs the tests could wait for its threads for ever
     command = [sys.executable, "-m", "benchmarks.reliability.attacks", "--fraction", "0.01", "--out", str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, env=environment, check=True, timeout=300, capture_output=True)
+    done = subprocess.run(command, env=environment, timeout=300, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     rows = pd.read_csv(tmp_path / "attacks.csv")
     assert list(rows["attack"]) == list(attacks.ATTACKS)
-    assert (rows["right"] + rows["raised"] == rows["tried"]).all()
+    assert (rows["right"] + rows["raised"] == rows["tried"]).all(), rows["example"].tolist() + [done.stderr]
+
+
+def test_a_process_that_does_not_end_is_a_fault(setting, monkeypatch):
+    monkeypatch.setattr(attacks, "MAX_WRITE_S", 0.2)
+    monkeypatch.setattr(attacks, "_predict_file", lambda *arguments: time.sleep(100))
+    assert attacks.outcome(attacks.full_disk, setting, 0) == f"exit status {-signal.SIGKILL}"
+    assert attacks.outcome(attacks.kill, setting, 0).startswith("RuntimeError: A write without an attack")
 
 
 def test_forks_need_one_thread(monkeypatch):
