@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 from sklearn.cluster import KMeans
-from sklearn.decomposition import TruncatedSVD
+from sklearn.utils.extmath import randomized_svd
 
 from hrca._blocks import CACHED_BYTES, row_blocks
 from hrca.module._deviance import log_or_zero
@@ -25,6 +25,9 @@ MIN_QUERY_CELLS, MIN_QUERY_COUNTS = 160, 20_000
 # Number of components, as of novelty, and number of runs of k-means, whose clusters are used together: those of one run
 # depend on its start (docs/decisions/0007). Not tuned.
 N_CLUSTER_COMPONENTS, N_CLUSTERINGS = 20, 5
+
+# Number of power iterations of the randomised components: the default of scikit-learn for so few components.
+N_POWER_ITERATIONS = 7
 
 # Decimals by which coordinates are ordered: the others are rounding errors, which depend on the order of the cells.
 N_DECIMALS = 6
@@ -91,13 +94,13 @@ def cluster_cells(counts: sparse.csr_array) -> QueryClusters | None:
     n_components = min(N_CLUSTER_COMPONENTS, n_genes - 1)
     if n_cells < MIN_QUERY_CELLS or depth.sum() < MIN_QUERY_COUNTS or n_components < 1:
         return None
-    # the random start of the default algorithm depends on the order of the cells if there are fewer cells than genes
-    components = TruncatedSVD(n_components, algorithm="arpack", random_state=0)
     # in double precision, rounding errors stay below the decimals by which cells are ordered
     normalized = log_normalize_sparse(counts.astype(np.float64), float(np.median(depth)))
-    # the explained fraction of the variance is 0/0 where all cells are the same
-    with np.errstate(divide="ignore", invalid="ignore"):
-        coordinates = components.fit_transform(normalized)
+    # without `transpose`, the random start is over genes: the result does not depend on the order of the cells
+    vectors, scales, _ = randomized_svd(
+        normalized, n_components, n_iter=N_POWER_ITERATIONS, transpose=False, random_state=0
+    )
+    coordinates = vectors * scales
     n_clusters = int(np.clip(min(n_cells // CLUSTER_CELLS, depth.sum() // CLUSTER_COUNTS), MIN_CLUSTERS, MAX_CLUSTERS))
     if len(np.unique(coordinates, axis=0)) < n_clusters:
         return None
