@@ -26,9 +26,6 @@ MIN_QUERY_CELLS, MIN_QUERY_COUNTS = 160, 20_000
 # depend on its start (docs/decisions/0007). Not tuned.
 N_CLUSTER_COMPONENTS, N_CLUSTERINGS = 20, 5
 
-# Number of power iterations of the randomised components: the default of scikit-learn for so few components.
-N_POWER_ITERATIONS = 7
-
 # Decimals by which coordinates are ordered: the others are rounding errors, which depend on the order of the cells.
 N_DECIMALS = 6
 
@@ -97,10 +94,8 @@ def cluster_cells(counts: sparse.csr_array) -> QueryClusters | None:
     # in double precision, rounding errors stay below the decimals by which cells are ordered
     normalized = log_normalize_sparse(counts.astype(np.float64), float(np.median(depth)))
     # without `transpose`, the random start is over genes: the result does not depend on the order of the cells
-    vectors, scales, _ = randomized_svd(
-        normalized, n_components, n_iter=N_POWER_ITERATIONS, transpose=False, random_state=0
-    )
-    coordinates = vectors * scales
+    _, _, components = randomized_svd(normalized, n_components, transpose=False, random_state=0)
+    coordinates = normalized @ components.T
     n_clusters = int(np.clip(min(n_cells // CLUSTER_CELLS, depth.sum() // CLUSTER_COUNTS), MIN_CLUSTERS, MAX_CLUSTERS))
     if len(np.unique(coordinates, axis=0)) < n_clusters:
         return None
