@@ -42,17 +42,19 @@ def clusters_of(case: OpenCase, data: Path, models: Path, type_f1: TypeF1) -> It
         if case.left_out == VARIANTS[0]:
             type_f1 |= f1_by_type(case, depth, types, np.asarray(model.predict(query, key_added=None), dtype=str))
         cells = model._predict_probabilities(model._open_query(query, None), SETTINGS)
-        if cells.query_fit is not None and cells.open_set_scores is not None and cells.has_clusters:
-            separable = np.array([is_separable_type(case, depth, name, type_f1) for name in types])
-            is_covered = np.isin(types, model.labels)
-            has_counts, features = cells.has_counts, cells.query_fit.misfit_features
-            frame = pd.DataFrame({"uncovered": ~is_covered, "separable": separable})[has_counts]
-            clusters = frame.groupby(cells.open_set_scores.clusters[has_counts])
-            query_name = f"{case.model_name} at {depth:g}"
-            table = clusters.mean().assign(
-                cell_fraction=clusters.size() / has_counts.sum(), pair=case.spec.name, query=query_name
-            )
-            yield table.join(pd.DataFrame(features, columns=FEATURES))
+        fit_of_query, open_set_scores = cells.query_fit, cells.open_set_scores
+        if open_set_scores is None or fit_of_query is None or fit_of_query.misfits is None:
+            continue
+        separable = np.array([is_separable_type(case, depth, name, type_f1) for name in types])
+        has_counts, is_covered = cells.has_counts, np.isin(types, model.labels)
+        frame = pd.DataFrame({"uncovered": ~is_covered, "separable": separable})[has_counts]
+        clusters = frame.groupby(open_set_scores.clusters[has_counts])
+        table = clusters.mean().assign(
+            cell_fraction=clusters.size() / has_counts.sum(),
+            pair=case.spec.name,
+            query=f"{case.model_name} at {depth:g}",
+        )
+        yield table.join(pd.DataFrame(fit_of_query.misfits.features(), columns=FEATURES))
 
 
 def countable(clusters: pd.DataFrame) -> pd.DataFrame:

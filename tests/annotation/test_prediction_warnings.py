@@ -52,7 +52,7 @@ def query_fit(sums: np.ndarray, novel: np.ndarray, factors: np.ndarray | None = 
         factors=factors,
         profiles=PROFILES * (factors > 0),
         clusters=clusters,
-        misfit_features=np.zeros((len(sums), 3)),
+        misfits=None,
         novel_probabilities=novel,
     )
 

@@ -116,10 +116,8 @@ def assert_same(found: ad.AnnData, expected: ad.AnnData) -> None:
         np.testing.assert_allclose(found.obsm[name], table.to_numpy(), atol=1e-5)
     assert set(found.uns["hrca"]) == set(expected.uns["hrca"])
     for name, value in expected.uns["hrca"].items():
-        if name == "novel_groups":
-            assert set(found.uns["hrca"][name]) == set(value)
-            for column in value:
-                assert found.uns["hrca"][name][column].tolist() == value[column].tolist()
+        if name in ("novel_groups", "left_out_labels"):
+            pd.testing.assert_frame_equal(pd.DataFrame(found.uns["hrca"][name]), pd.DataFrame(value), atol=1e-5)
         else:
             np.testing.assert_array_equal(found.uns["hrca"][name], value)
 

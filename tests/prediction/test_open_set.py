@@ -8,7 +8,8 @@ from scipy.special import expit
 from simulated import depths_of, likelihood_of, random_profiles
 
 from hrca.module._count_likelihood import CountLikelihood
-from hrca.prediction._open_set import MAX_PLATFORM_LOG_SD, cluster_novel_probabilities, fit_query, misfit_features
+from hrca.prediction._cluster_novelty import cluster_novel_probabilities, misfit_features
+from hrca.prediction._open_set import MAX_PLATFORM_LOG_SD, fit_query
 from hrca.prediction._platform_likelihood import QueryCellSample
 
 N_TYPES, N_TYPE_GENES = 7, 300

@@ -11,6 +11,7 @@ from hrca.prediction._platform_factors import platform_log_sd
 from hrca.prediction._summary import PredictionSummary
 
 from ._label_pairs import divergences, normalize_log_profiles
+from ._left_out_labels import left_out_table
 from ._novel_groups import group_table, novel_groups
 from ._options import LabelSpace
 
@@ -66,6 +67,8 @@ class PredictionFacts:
     novel_groups
         From :func:`hrca.annotation._novel_groups.group_table`: the groups that the warning names. None without
         clusters.
+    left_out_labels
+        From :func:`hrca.annotation._left_out_labels.left_out_table`. None without clusters.
     """
 
     sentences: list[str]
@@ -74,6 +77,7 @@ class PredictionFacts:
     platform_log_sd: float
     has_clusters: bool
     novel_groups: dict[str, np.ndarray] | None
+    left_out_labels: dict[str, np.ndarray] | None
 
     @classmethod
     def of(
@@ -87,13 +91,16 @@ class PredictionFacts:
         """Judge a prediction; see :func:`prediction_warnings`."""
         has_clusters = query_fit is not None and query_fit.clusters is not None
         groups = novel_groups(query_fit, summary.n_novel, gene_names) if query_fit is not None and has_clusters else []
+        left_out = None if query_fit is None else query_fit.left_out_novelty
+        labels = label_space.labels
         return cls(
             prediction_warnings(summary, query_fit, label_space, gene_names, log_profiles),
             summary.n_cells,
             int(summary.n_counts),
             0.0 if query_fit is None else platform_log_sd(query_fit.factors),
             has_clusters,
-            group_table(groups, label_space.labels) if has_clusters else None,
+            group_table(groups, labels) if has_clusters else None,
+            None if left_out is None else left_out_table(left_out, summary.n_known, labels),
         )
 
 

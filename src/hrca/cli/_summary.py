@@ -22,7 +22,7 @@ MODEL_FILE = "model.json"
 N_SHOWN_LABELS = 12
 
 # Entries of the provenance that are tables, or are shown elsewhere.
-UNLISTED = ("warnings", "labels", "novel_groups")
+UNLISTED = ("warnings", "labels", "novel_groups", "left_out_labels")
 
 
 def annotation_keys(path: Path) -> list[str]:

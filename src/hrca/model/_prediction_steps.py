@@ -8,6 +8,7 @@ import numpy as np
 from scvi import settings as scvi_settings
 
 from hrca._warnings import warn_user
+from hrca.annotation._left_out_labels import left_out_sentence
 from hrca.annotation._options import PredictOptions, check_ontology_terms
 from hrca.annotation._prediction_warnings import PredictionFacts, rejection_warning
 from hrca.data._query import Query
@@ -62,16 +63,20 @@ class PredictionSteps(HRCABase):
             sentences += [] if rejected is None else [rejected]
         if settings.open_set and not facts.has_clusters:
             self._log_small_query(facts.n_cells, facts.n_counts)
+        if facts.left_out_labels is not None:
+            self._log_once(left_out_sentence(facts.left_out_labels))
         for sentence in sentences:
             warn_user(sentence)
         return sentences
 
     def _log_small_query(self, n_cells: int, n_counts: int) -> None:
-        line = (
+        self._log_once(
             f"{n_cells:,} cells with {n_counts:,} counts are too few to find types that the reference lacks. "
             f"This needs {MIN_QUERY_CELLS} cells and {MIN_QUERY_COUNTS:,} counts on the model's genes."
         )
-        if line not in self._logged_checks:
+
+    def _log_once(self, line: str | None) -> None:
+        if line is not None and line not in self._logged_checks:
             self._logged_checks.add(line)
             logger.info("%s", line)
 
@@ -95,6 +100,7 @@ class PredictionSteps(HRCABase):
             "open_set": facts.has_clusters,
             "unlabeled_category": self.unlabeled_category,
             "novel_groups": facts.novel_groups,
+            "left_out_labels": facts.left_out_labels,
             "n_folds": self.n_folds_,
             "n_predicted_cells": None if query.selection is None else query.n_obs,
             "seed": None if scvi_settings.seed is None else int(scvi_settings.seed),

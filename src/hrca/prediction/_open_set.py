@@ -7,36 +7,17 @@ from functools import cached_property
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.special import expit, softmax
+from scipy.special import softmax
 
 from hrca.module._count_likelihood import SATURATION_DEPTH, CountLikelihood
 from hrca.module._deviance import log_or_zero, multinomial_deviance
 from hrca.module._profiles import normalize_rows
 from hrca.module._sparse_counts import SparseCounts
 
+from ._cluster_novelty import ClusterMisfits, cluster_novel_probabilities, left_out_novelty
 from ._platform_factors import fit_platform, platform_log_sd, platform_profiles
 from ._platform_likelihood import LikelihoodLabels, QueryCellSample
 from ._query_clusters import LabelProfiles, QueryClusters, cluster_cells, cluster_misfit, mixture_misfit
-
-# Log odds that a cluster is of none of the labels: coefficients of its features, and intercept. They were fitted to the
-# clusters of a prototype, without mixtures of labels, on five pairs of data sets with types left out of the reference.
-# A fit to the clusters of this code separates novel clusters as well (docs/decisions/0007).
-FEATURE_COEFS, INTERCEPT = np.array([0.82, 2.28, 1.72]), -1.83
-
-# The clusters that fit best: those below this quantile of the log misfit, over cells. Their log misfit is averaged with
-# a typical one, which counts as three clusters. Values of the prototype; not tuned.
-BEST_QUANTILE, TYPICAL_LOG_MISFIT, N_TYPICAL = 0.1, -1.5, 3
-
-# Added to a misfit before its log: below it, differences are errors of estimation. Not tuned.
-MIN_MISFIT = 0.02
-
-# Fraction of such cells in the clusters that the coefficients were fitted to; its prior in a query, and the weight of
-# this prior against the query's cells. Not tuned.
-FITTED_FRACTION, PRIOR_FRACTION, PRIOR_WEIGHT = 0.2, 0.15, 0.5
-
-# Number of iterations between fraction and probabilities, and limits of the fraction: more iterations change no digit,
-# and the limits keep its logit finite. Not tuned.
-FRACTION_ROUNDS, MIN_FRACTION, MAX_FRACTION = 200, 1e-3, 0.95
 
 # Maximum number of fits of the platform factors, each but the first to the cells of the reference's labels alone. A
 # third changes no score by more than .003 (docs/decisions/0007). No further fit follows if no weight of a cell changed
@@ -103,10 +84,13 @@ class QueryFit:
         Fraction of counts of each label on the query's platform, shape (n_labels, n_genes).
     clusters
         Clusters of the sampled cells; None for a query that is too small, or without this fit.
-    misfit_features
-        Features of each cluster, shape (n_clusters, 3); see :func:`misfit_features`.
+    misfits
+        Misfits of the clusters to the labels; None without clusters.
     novel_probabilities
         Probability of each cluster that it is of none of the labels, shape (n_clusters,).
+    left_out_novelty
+        Novel probability that the cells of each label would have if the reference lacked it, shape (n_labels,); see
+        :func:`hrca.prediction._cluster_novelty.left_out_novelty`. None without clusters.
     discarded_log_sd
         Standard deviation of the log factors that were discarded; 0 if none were.
     """
@@ -114,8 +98,9 @@ class QueryFit:
     factors: np.ndarray
     profiles: np.ndarray
     clusters: QueryClusters | None
-    misfit_features: np.ndarray
+    misfits: ClusterMisfits | None
     novel_probabilities: np.ndarray
+    left_out_novelty: np.ndarray | None = None
     discarded_log_sd: float = 0.0
 
     @cached_property
@@ -207,8 +192,11 @@ def fit_query(
     fit = fit or fit_under(gene_mask.astype(float))
     log_sd = platform_log_sd(fit.factors)
     if open_set and log_sd > MAX_PLATFORM_LOG_SD:
-        return replace(fit_under(gene_mask.astype(float)), discarded_log_sd=log_sd)
-    return fit
+        fit = replace(fit_under(gene_mask.astype(float)), discarded_log_sd=log_sd)
+    if fit.misfits is None:
+        return fit
+    profiles = LabelProfiles(fit.profiles, label_sums, gene_mask > 0)
+    return replace(fit, left_out_novelty=left_out_novelty(fit.misfits, profiles))
 
 
 def _fit_clusters(
@@ -221,13 +209,14 @@ def _fit_clusters(
     """Return the fit of a query under platform factors, shape (n_genes,)."""
     corrected = platform_profiles(labels.profiles * gene_mask, factors)
     if clusters is None:
-        return QueryFit(factors, corrected, None, np.zeros((0, 3)), np.zeros(0))
+        return QueryFit(factors, corrected, None, None, np.zeros(0))
     profiles = LabelProfiles(corrected, label_sums, gene_mask > 0)
-    misfit = cluster_misfit(clusters, profiles)
-    mixed = mixture_misfit(clusters, _label_fractions(clusters, labels, factors), profiles)
-    features = misfit_features(misfit, mixed, clusters.n_cells, len(clusters.codes))
-    novel = cluster_novel_probabilities(features, clusters.n_cells)
-    return QueryFit(factors, corrected, clusters, features, novel)
+    fractions = _label_fractions(clusters, labels, factors)
+    misfits = ClusterMisfits(
+        clusters, cluster_misfit(clusters, profiles), mixture_misfit(clusters, fractions, profiles), fractions
+    )
+    novel = cluster_novel_probabilities(misfits.features(), clusters.n_cells)
+    return QueryFit(factors, corrected, clusters, misfits, novel)
 
 
 def _label_fractions(clusters: QueryClusters, labels: LikelihoodLabels, factors: np.ndarray) -> np.ndarray:
@@ -240,78 +229,3 @@ def _label_fractions(clusters: QueryClusters, labels: LikelihoodLabels, factors:
             summed.index_add_(0, codes_of_run[rows], probabilities * depth[rows])
         counts_by_label += summed
     return normalize_rows(counts_by_label.numpy())
-
-
-def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, n_runs: int) -> np.ndarray:
-    """Return the features of each cluster that tell known types from others.
-
-    Parameters
-    ----------
-    misfit
-        Misfit of each cluster to each label, shape (n_clusters, n_labels), from
-        :func:`hrca.prediction._query_clusters.cluster_misfit`.
-    mixed
-        Misfit of each cluster to a mixture of the labels, shape (n_clusters,), from
-        :func:`hrca.prediction._query_clusters.mixture_misfit`.
-    n_cells
-        Number of cells in each cluster, shape (n_clusters,).
-    n_runs
-        Number of runs of k-means that the clusters are from.
-
-    Returns
-    -------
-    Log misfit of the best label or mixture, the same relative to the clusters that fit best, and the same relative to
-    the median of the other labels, shape (n_clusters, 3).
-    """
-    log_misfit = np.sort(np.log(misfit + MIN_MISFIT), axis=1)
-    best, fractions = np.minimum(log_misfit[:, 0], np.log(mixed + MIN_MISFIT)), n_cells / n_cells.sum()
-    order = np.argsort(best)
-    quantile = np.interp(BEST_QUANTILE, fractions[order].cumsum(), best[order])
-    n_by_run = len(best) / n_runs
-    base = (n_by_run * quantile + N_TYPICAL * TYPICAL_LOG_MISFIT) / (n_by_run + N_TYPICAL)
-    return np.stack([best, best - base, best - np.median(log_misfit[:, 1:], axis=1)], axis=1)
-
-
-def cluster_novel_probabilities(features: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
-    r"""Return the probability of each cluster that it is of none of the labels.
-
-    Parameters
-    ----------
-    features
-        Features of each cluster, shape (n_clusters, 3), from :func:`misfit_features`.
-    n_cells
-        Number of cells in each cluster, shape (n_clusters,).
-
-    Returns
-    -------
-    Probabilities, shape (n_clusters,).
-
-    Notes
-    -----
-    The log odds are linear in the features. With the log misfit :math:`\ell` of the best label or mixture, that of the
-    clusters that fit best, :math:`b`, and the median log misfit of the other labels, :math:`o`, they are
-
-    .. math:: 0.82 \, \ell + 2.28 (\ell - b) + 1.72 (\ell - o) - 1.83 .
-
-    They hold where a fifth of the cells are of none of the labels. The odds are then adjusted to the query's own
-    fraction, as in Saerens et al. :cite:p:`saerens2002adjusting`: the mean probability over the cells, with a prior.
-
-    Examples
-    --------
-    >>> misfit = np.array([[0.2, 2.0, 2.0], [2.0, 0.2, 2.0], [2.0, 2.0, 0.2], [1.5, 2.0, 2.0]])
-    >>> n_cells = np.full(4, 100)
-    >>> cluster_novel_probabilities(misfit_features(misfit, misfit.min(axis=1), n_cells, 1), n_cells).round(1)
-    array([0. , 0. , 0. , 0.9])
-    """
-    fractions = n_cells / n_cells.sum()
-    log_ratio = features @ FEATURE_COEFS + INTERCEPT - _logit(FITTED_FRACTION)
-    fraction = PRIOR_FRACTION
-    for _ in range(FRACTION_ROUNDS):
-        probabilities = expit(log_ratio + _logit(fraction))
-        mean = (fractions @ probabilities + PRIOR_WEIGHT * PRIOR_FRACTION) / (1 + PRIOR_WEIGHT)
-        fraction = float(np.clip(mean, MIN_FRACTION, MAX_FRACTION))
-    return expit(log_ratio + _logit(fraction))
-
-
-def _logit(probability: float) -> float:
-    return float(np.log(probability / (1 - probability)))

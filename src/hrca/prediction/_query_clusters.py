@@ -128,8 +128,13 @@ class LabelProfiles:
     used: np.ndarray
 
 
-def mixture_misfit(clusters: QueryClusters, label_fractions: np.ndarray, labels: LabelProfiles) -> np.ndarray:
-    """Return the misfit of each cluster to a mixture of the labels; see :func:`cluster_misfit`.
+def mixture_misfit(
+    clusters: QueryClusters,
+    label_fractions: np.ndarray,
+    labels: LabelProfiles,
+    rows: slice | np.ndarray = slice(None),
+) -> np.ndarray:
+    """Return the misfit of clusters to a mixture of the labels; see :func:`cluster_misfit`.
 
     A cluster of cells of several known types fits none of their labels, but a mixture of them.
 
@@ -138,23 +143,24 @@ def mixture_misfit(clusters: QueryClusters, label_fractions: np.ndarray, labels:
     clusters
         Clusters of the query.
     label_fractions
-        Fraction of each label in the counts of each cluster, shape (n_clusters, n_labels).
+        Fraction of each label in the counts of each of these clusters, shape (n_rows, n_labels).
     labels
         The labels.
+    rows
+        The clusters: a slice, or a boolean mask of shape (n_clusters,).
 
     Returns
     -------
-    Misfit, shape (n_clusters,).
+    Misfit, shape (n_rows,).
     """
     mixtures = label_fractions @ labels.profiles, label_fractions @ labels.sums
-    pseudocounts = _pseudocounts(clusters, labels)
+    observed, pseudocounts = clusters.sums[rows][:, labels.used], _pseudocounts(clusters, labels)[rows]
     # one by one: together, the number of iterations of `excess_variance` would depend on the other clusters
-    observed = clusters.sums[:, labels.used]
-    rows = [
+    misfits = [
         _misfit(observed[[i]], pseudocounts[[i]], profile[None, labels.used], sums[None, labels.used])[:, 0]
         for i, (profile, sums) in enumerate(zip(*mixtures, strict=True))
     ]
-    return np.concatenate(rows)
+    return np.concatenate(misfits)
 
 
 def cluster_misfit(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray:

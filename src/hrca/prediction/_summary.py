@@ -41,6 +41,11 @@ class PredictionSummary:
         return int(self.n_by_label.sum())
 
     @property
+    def n_known(self) -> np.ndarray:
+        """Number of cells with a novel probability below .5 by most probable label, shape (n_labels,)."""
+        return self.n_by_label - self.n_novel.sum(axis=0)
+
+    @property
     def novel_fraction(self) -> float:
         """Fraction of the cells that have a novel probability of at least .5."""
         return float(self.n_novel.sum() / self.n_cells) if self.n_cells else 0.0
