@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from conftest import TINY
 
 from benchmarks.common.results import RESULTS, read_rows
 from benchmarks.uncertainty import left_out
@@ -13,7 +14,7 @@ from benchmarks.uncertainty import left_out
 
 @pytest.mark.filterwarnings("ignore::hrca._warnings.HRCAWarning")
 def test_the_smallest_run_measures_each_missing_type_once(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setitem(left_out.load_or_train.__globals__["hrca"].SIZES, "laptop", {"n_hidden": 16, "n_latent": 8})
+    monkeypatch.setitem(left_out.load_or_train.__globals__["hrca"].SIZES, "laptop", TINY)
     arguments = ["--data", str(data_dir), "--models", str(tmp_path / "models"), "--pairs", "BZ9", "--seeds", "1"]
     monkeypatch.setattr(sys, "argv", ["left_out", *arguments, "--out", str(tmp_path), "--summary"])
     left_out.main()

@@ -61,7 +61,7 @@ class ClusterMisfits:
         """Return the features of each cluster, shape (n_clusters, 3); see :func:`misfit_features`."""
         return misfit_features(self.by_label, self.mixed, self.clusters.n_cells, len(self.clusters.codes))
 
-    def without(self, label: int, labels: LabelProfiles) -> "ClusterMisfits":
+    def to_other_labels(self, label: int, labels: LabelProfiles) -> "ClusterMisfits":
         """Return the misfits to the labels without one of them, whose clusters are compared with other mixtures.
 
         Parameters
@@ -72,11 +72,11 @@ class ClusterMisfits:
             All labels.
         """
         others = np.arange(self.by_label.shape[1]) != label
-        own, mixed = self.label_fractions[:, label] >= MIN_LABEL_FRACTION, self.mixed.copy()
+        has_label, mixed = self.label_fractions[:, label] >= MIN_LABEL_FRACTION, self.mixed.copy()
         # where no probability is left for the other labels, they are mixed in equal parts
         fractions = normalize_rows(np.maximum(self.label_fractions[:, others], np.finfo(float).tiny))
         kept = LabelProfiles(labels.profiles[others], labels.sums[others], labels.used)
-        mixed[own] = mixture_misfit(self.clusters, fractions[own], kept, own)
+        mixed[has_label] = mixture_misfit(self.clusters, fractions[has_label], kept, has_label)
         return ClusterMisfits(self.clusters, self.by_label[:, others], mixed, fractions)
 
 
@@ -177,7 +177,7 @@ def left_out_novelty(misfits: ClusterMisfits, labels: LabelProfiles) -> np.ndarr
     if n_labels < MIN_LABELS_TO_LEAVE_ONE_OUT:
         return novelty
     for label in np.flatnonzero((misfits.label_fractions >= MIN_LABEL_FRACTION).any(axis=0)):
-        probabilities = cluster_novel_probabilities(misfits.without(label, labels).features(), n_cells)
+        probabilities = cluster_novel_probabilities(misfits.to_other_labels(label, labels).features(), n_cells)
         fractions = misfits.label_fractions[:, label]
         novelty[label] = np.average(probabilities, weights=n_known * fractions * (fractions >= MIN_LABEL_FRACTION))
     return novelty
