@@ -42,7 +42,7 @@ def _quality_classes(given: pd.Series) -> str | None:
         return None
     return (
         f"{_of_cells(classes)} looks like a class of quality control or a rest, and not like a cell type: "
-        f"{_named(classes)}. Treat these cells as cells without a label, or train without such classes."
+        f"{_listed(classes)}. Treat these cells as cells without a label, or train without such classes."
     )
 
 
@@ -51,7 +51,7 @@ def _few_cells(given: pd.Series, learned_from: pd.Series | None) -> str | None:
         return None
     return (
         f"{_of_cells(given[is_rare])} has fewer than {WARNED_CELLS_PER_LABEL} cells in the reference: "
-        f"{_named(given[is_rare])}. So few teach nothing: these labels are doubtful. Train with more cells of them."
+        f"{_listed(given[is_rare])}. So few teach nothing: these labels are doubtful. Train with more cells of them."
     )
 
 
@@ -61,8 +61,8 @@ def _same_types(given: pd.Series, labels: Sequence[str]) -> str | None:
         return None
     cells = given[given.index.isin(sum(groups, []))]
     return (
-        f"{_of_cells(cells)} differs from another one only by case or blanks, such as {groups[0]}: {_named(cells)}. If "
-        "they are one type, its cells and its probability are divided between them: give them one name in the "
+        f"{_of_cells(cells)} differs from another one only by case or blanks, such as {groups[0]}: {_listed(cells)}. "
+        "If they are one type, its cells and its probability are divided between them: give them one name in the "
         "reference, and train again."
     )
 
@@ -72,7 +72,7 @@ def _of_cells(given: pd.Series) -> str:
     return f"The most probable label of {n:,} cell{'' if n == 1 else 's'}"
 
 
-def _named(given: pd.Series) -> str:
+def _listed(given: pd.Series) -> str:
     """Return labels and their numbers of cells in words."""
     shown = ", ".join(f"{label!r} ({n:,})" for label, n in given[:N_NAMED].items())
     n_more = len(given) - N_NAMED
