@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from hrca import _warnings
-from hrca._warnings import HRCAWarning, annotate_sample_warnings, warn_user
+from hrca._warnings import AnswerWarning, HRCAWarning, annotate_sample_warnings, kept_warnings, warn_user
 
 
 def record(function) -> warnings.WarningMessage:
@@ -29,6 +29,16 @@ def test_a_warning_names_its_sample(name, text):
     with annotate_sample_warnings(name):
         assert str(record(lambda: warn_user("text")).message) == text
     assert str(record(lambda: warn_user("text")).message) == "text"
+
+
+def test_only_warnings_of_doubtful_answers_are_kept():
+    with kept_warnings() as kept, annotate_sample_warnings("a"), pytest.warns(HRCAWarning):
+        warn_user("text")
+        warn_user("doubt", AnswerWarning)
+    assert kept == ["doubt"]
+    with pytest.warns(AnswerWarning):
+        warn_user("later", AnswerWarning)
+    assert kept == ["doubt"]
 
 
 def test_frames_of_the_package_are_skipped_also_behind_foreign_ones(monkeypatch):

@@ -17,6 +17,13 @@ class HRCAWarning(UserWarning):
     """A warning of HRCA, which filters can tell from those of other packages."""
 
 
+class AnswerWarning(HRCAWarning):
+    """A warning that makes answers doubtful, also later: the model or the prediction keeps its text."""
+
+
+# Texts of such warnings, where they are kept.
+_KEPT: ContextVar[list[str] | None] = ContextVar("_KEPT", default=None)
+
 # Name of the sample that the warnings are about; None: there is only one.
 _SAMPLE: ContextVar[object] = ContextVar("_SAMPLE", default=None)
 
@@ -37,6 +44,17 @@ def annotate_sample_warnings(name: object) -> Iterator[None]:
         _SAMPLE.reset(token)
 
 
+@contextmanager
+def kept_warnings() -> Iterator[list[str]]:
+    """Keep the texts of the warnings of the class :class:`AnswerWarning` in a list."""
+    kept: list[str] = []
+    token = _KEPT.set(kept)
+    try:
+        yield kept
+    finally:
+        _KEPT.reset(token)
+
+
 def warn_user(message: str, category: type[Warning] = HRCAWarning) -> None:
     """Warn, and attribute the warning to the line outside HRCA that called into it.
 
@@ -51,6 +69,8 @@ def warn_user(message: str, category: type[Warning] = HRCAWarning) -> None:
     -----
     The line is the caller of the outermost frame of HRCA: callbacks are called by Lightning, which HRCA calls itself.
     """
+    if issubclass(category, AnswerWarning) and (kept := _KEPT.get()) is not None:
+        kept.append(message)
     sample = _SAMPLE.get()
     if sample is not None:
         message = f"In sample {sample!r}: {message}"

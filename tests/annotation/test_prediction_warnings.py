@@ -92,6 +92,25 @@ def test_novel_cells_are_counted_and_described_by_group():
     assert groups[1].genes[0] == "gene9"
 
 
+def test_the_genes_of_a_group_distinguish_it_from_the_other_groups():
+    # both express genes 5 and 6, which no other cell does, but only the second expresses genes 7 and 8
+    sums = np.stack([cluster_with(0), cluster_with(5, 6), cluster_with(5, 6, 7, 8)])
+    sums[1, 9:] += 9000
+    groups = novel_groups(query_fit(sums, np.zeros(3)), np.array([[0, 0, 0], [0, 20, 0], [0, 10, 0]]), GENES)
+    assert [group.n_obs for group in groups] == [20, 10]
+    assert set(groups[0].genes) == {"gene9", "gene10", "gene11"}
+    assert set(groups[1].genes[:2]) == {"gene7", "gene8"}
+
+
+def test_groups_that_no_gene_tells_apart_are_one(monkeypatch):
+    monkeypatch.setattr("hrca.annotation._novel_groups.group_clusters", lambda *_: [np.array([i]) for i in range(3)])
+    sums = np.stack([cluster_with(0), cluster_with(5, 6), cluster_with(9), 1.1 * cluster_with(5, 6)])
+    n_novel = np.array([[0, 0, 0], [0, 20, 0], [0, 4, 0], [1, 9, 0]])
+    groups = novel_groups(query_fit(sums, np.zeros(4)), n_novel, GENES)
+    assert [(group.n_obs, group.label) for group in groups] == [(30, 1), (4, 1)]
+    assert set(groups[0].genes[:2]) == {"gene5", "gene6"} and groups[1].genes == ["gene9"]
+
+
 def test_few_novel_cells_cause_no_warning():
     novel = np.where(np.arange(100) < 5, 0.9, 0.0)
     fit = query_fit(np.stack([cluster_with(0)] * 2), np.zeros(2))

@@ -152,6 +152,8 @@ def test_a_loaded_model_draws_the_cells_of_another_reference_anew(tmp_path):
     with pytest.warns(UserWarning, match="training and validation cells are drawn anew"):
         loaded.finetune(1, **QUIET)
     assert len(loaded.split_.train) + len(loaded.split_.validation) == 150
+    # the confidences are then too high
+    assert "Validation cells may have been training cells" in loaded.training_warnings_["finetune"][0]
 
 
 def test_a_reference_is_loaded_in_the_order_of_the_model(tmp_path):

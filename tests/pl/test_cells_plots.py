@@ -95,7 +95,18 @@ def test_every_sample_and_column_has_a_panel(cells):
     np.testing.assert_allclose(sorted(confidence.get_array()), cells.obs["hrca_confidence"][::2])
     # the cell without novelty is gray
     assert [len(points.get_offsets()) for points in axes[2].collections] == [1, 29]
-    assert len(axes[0].figure.legends) == 1
+    # beside the panel of labels in the first row, and no panel is between them
+    assert axes[0].figure.legends == [] and [ax.get_legend() is not None for ax in axes] == [True] + [False] * 5
+    axes[0].figure.canvas.draw()
+    box = axes[0].get_legend().get_window_extent()
+    left, right = axes[0].get_window_extent(), axes[1].get_window_extent()
+    assert left.x1 <= box.x0 and box.x1 <= right.x0
+
+    # with the labels at the end of the row, the legend is to the right of the figure
+    assert len(spatial(cells, ["confidence", "hrca"])[0].figure.legends) == 1
+    # and of labels that are in the second row alone
+    later = spatial(cells, ["confidence", "novelty", "hrca_confidence", "hrca", "hrca_novelty"])
+    assert [ax.get_legend() is not None for ax in later] == [False, False, False, True, False]
 
 
 def test_samples_side_by_side_have_panels_of_their_own_size(cells):

@@ -124,7 +124,16 @@ def test_the_report_has_the_groups_of_the_prediction(annotated, tmp_path):
     annotated.uns["hrca"]["novel_groups"] = table
     assert "1,234 type 1 gene3, gene4" in text_of(write(annotated, tmp_path))
     annotated.uns["hrca"]["novel_groups"] = {name: values[:0] for name, values in table.items()}
-    assert "No cell is probably of a type that the reference lacks." in text_of(write(annotated, tmp_path))
+    annotated.obs["hrca_novel_probability"] = 0.2
+    annotated.obs["hrca_novelty"] = np.linspace(0, 0.9, 200)
+    none = "No cell is probably of a type that the reference lacks: none has a novel probability of at least .5."
+    text = text_of(write(annotated, tmp_path))
+    assert f"{none} Novelty ranks" in text and "explains some labels worse" not in text
+    is_last = (annotated.obs["hrca"] == "type 1").to_numpy()
+    annotated.obs.loc[is_last, "hrca_novelty"] = 0.99
+    text = text_of(write(annotated, tmp_path))
+    has = f"The last twentieth of the novelty has 100% of the {is_last.sum()} cells with the label type 1."
+    assert f"{none} But the reference explains some labels worse than others. {has}" in text
 
 
 def test_a_message_precedes_the_umap(annotated, tmp_path, caplog):

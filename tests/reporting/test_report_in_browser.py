@@ -27,6 +27,7 @@ def path(tmp_path_factory):
     names = ["type 0", EVIL, "type 2"]
     adata.obs["hrca"] = pd.Categorical([names[i % 3] if i > 40 else "type 0" for i in range(300)], names)
     adata.obs["hrca_confidence"] = np.linspace(0, 1, 300)
+    adata.obs["hrca_novel_probability"] = 0.4 * np.linspace(1, 0, 300) ** 2
     rng = np.random.default_rng(0)
     adata.obsm["spatial"], adata.obsm["X_umap"] = rng.random((300, 2)) * [900, 300], rng.random((300, 2))
     adata.obs["sample"] = ["one", "two"] * 150
@@ -76,8 +77,13 @@ def test_labels_are_shown_alone_and_all_again(page):
     assert alone != before
     page.click("#all")
     assert canvas(page) == before
-    page.select_option("#color", "confidence")
-    assert canvas(page) not in (before, alone)
+    assert not page.is_visible("#scale")
+    page.select_option("#color", label="confidence")
+    confidence = canvas(page)
+    assert confidence not in (before, alone)
+    page.select_option("#color", label="novel probability")
+    assert canvas(page) not in (before, alone, confidence)
+    assert page.is_visible("#scale")
     page.select_option("#sample", "1")
     assert canvas(page) != before
     assert page.problems == []
@@ -91,7 +97,8 @@ def test_a_cell_says_what_it_is_and_the_wheel_enlarges(page):
         page.mouse.move(box["x"] + box["width"] * step / 40, box["y"] + box["height"] / 2)
         if "confidence" in page.inner_text("#said"):
             break
-    assert "confidence" in page.inner_text("#said")
+    said = page.inner_text("#said")
+    assert "confidence 0." in said and "novel probability 0." in said
     page.mouse.wheel(0, -400)
     page.wait_for_timeout(100)
     assert canvas(page) != before
@@ -99,10 +106,26 @@ def test_a_cell_says_what_it_is_and_the_wheel_enlarges(page):
     assert canvas(page) == before
 
 
+def test_what_does_not_fit_says_that_it_moves(page):
+    table = page.locator(".wide", has=page.locator(".sortable"))
+    hint = "box => getComputedStyle(box, '::before').content"
+    if page.viewport_size["width"] == 1400:
+        # nothing is cut, also not the dots and the panels side by side
+        assert page.evaluate("[...document.querySelectorAll('.wide')].every(b => b.scrollWidth <= b.clientWidth)")
+        assert table.evaluate(hint) == "none" and table.get_attribute("tabindex") is None
+        return
+    assert table.evaluate("box => box.scrollWidth > box.clientWidth")
+    assert "Scroll sideways" in table.evaluate(hint)
+    assert "more" in table.get_attribute("class") and table.get_attribute("tabindex") == "0"
+    table.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+    page.wait_for_timeout(100)
+    assert "more" not in table.get_attribute("class").split()
+
+
 def test_the_table_is_sorted_by_a_click(page):
     cells = "[...document.querySelectorAll('.sortable tbody tr')].map(row => row.cells[1].textContent)"
     first = [int(text) for text in page.evaluate(cells)]
     assert first == sorted(first, reverse=True)
-    page.locator(".sortable th button", has_text="Cells").click()
-    page.locator(".sortable th button", has_text="Cells").click()
+    page.get_by_role("button", name="Cells", exact=True).click()
+    page.get_by_role("button", name="Cells", exact=True).click()
     assert [int(text) for text in page.evaluate(cells)] == sorted(first)

@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import synthetic
+from matplotlib.colors import to_hex
 
+from hrca.pl._palette import numeric_colormap
 from hrca.reporting._cells import AnnotatedCells, label_table, summary
 from hrca.reporting._confusions import confusion_table, confusions
 from hrca.reporting._explorer import explorer
 from hrca.reporting._model_facts import LabelProfiles, profiles_of
-from hrca.reporting._novel_groups import novel_groups
+from hrca.reporting._novel_groups import novel_groups, unlike_labels
 from hrca.reporting._pictures import frequent_note, sections
 
 
@@ -111,6 +113,18 @@ def test_the_groups_of_novel_cells_are_those_of_the_prediction():
     ]
 
 
+def test_labels_that_the_reference_explains_worst_are_those_with_a_red_end():
+    adata = synthetic(60)
+    adata.obs["hrca"] = ["B"] * 20 + ["T"] * 20 + ["rare"] * 5 + ["Unknown"] * 15
+    cells = AnnotatedCells(adata, "hrca")
+    assert unlike_labels(cells) == []
+    # 4 of 20 B cells and 3 of 20 T cells are in the last twentieth
+    adata.obs["hrca_novelty"] = [0.95] * 4 + [0.94] * 16 + [0.99] * 3 + [0.1] * 17 + [1.0] * 20
+    assert unlike_labels(cells) == [("B", 0.2, 20)]
+    adata.obs["hrca_novelty"] = [np.nan] * 10 + [0.99] * 30 + [1.0] * 20
+    assert unlike_labels(cells) == [("B", 1.0, 10), ("T", 1.0, 20)]
+
+
 @pytest.fixture
 def with_unseen(labelled) -> ad.AnnData:
     """The 30 cells of type 2 are called by a name that the model does not know."""
@@ -122,7 +136,7 @@ def with_unseen(labelled) -> ad.AnnData:
 def test_cells_with_labels_that_the_model_does_not_know_are_not_scored(with_unseen):
     cells = AnnotatedCells(with_unseen, "hrca", true_labels_key="cell_type")
     found = {name: (value, text) for name, value, text in summary(cells)}
-    value, text = found["Correct"]
+    value, text = found["Correct labels"]
     assert value == f"{50 / 60:.0%}"
     assert text.endswith("of 60 cells; 30 with labels that the model does not know are not scored")
     assert set(cells.known_cells.true_labels) == {"type 0", "type 1"} and len(cells.known_cells.confidence) == 60
@@ -142,8 +156,8 @@ def test_the_scores_are_those_of_evaluate(tiny_model):
     assert [str(warning.message) for warning in caught] == [cells.unseen_warning]
     assert len(cells.known_cells.rows) == scores["n_obs"]
     found = {name: (value, text) for name, value, text in summary(cells)}
-    assert found["Correct"][0] == f"{scores['accuracy']:.0%}"
-    assert found["Correct"][1].startswith(f"macro-F1 {scores['macro_f1']:.2f}, of {scores['n_obs']:,.0f} cells")
+    assert found["Correct labels"][0] == f"{scores['accuracy']:.0%}"
+    assert found["Correct labels"][1].startswith(f"macro-F1 {scores['macro_f1']:.2f}, of {scores['n_obs']:,.0f} cells")
 
 
 def test_few_cells_that_are_not_scored_cause_no_warning(labelled):
@@ -159,11 +173,24 @@ def test_summary_and_labels_count_the_cells(labelled):
     labelled.obs.iloc[0, labelled.obs.columns.get_loc("hrca")] = "Unknown"
     cells = AnnotatedCells(labelled, "hrca", true_labels_key="cell_type")
     numbers = {name: value for name, value, _ in summary(cells)}
-    assert numbers["Cells"] == "90" and numbers["Without a label"] == "1.1%" and numbers["Labels"] == "3"
-    assert numbers["Correct"] == f"{80 / 90:.0%}"
+    assert numbers["Cells"] == "90" and numbers["Without a label"] == "1.1%" and numbers["Predicted labels"] == "3"
+    assert numbers["Correct labels"] == f"{80 / 90:.0%}"
     table = label_table(cells).set_index("Label")
     assert table.loc["type 1", "Cells"] == "39" and table.loc["Unknown", "Cells"] == "1"
     assert table["Cells"].astype(int).is_monotonic_decreasing
+    in_reference = label_table(cells, {"type 0": 1200, "type 1": 2}).set_index("Label")["Cells in the reference"]
+    assert in_reference.to_dict() == {"type 0": "1,200", "type 1": "2", "type 2": "–", "Unknown": "–"}
+
+
+def test_the_number_of_labels_says_of_how_many(labelled):
+    def number() -> tuple[str, str]:
+        return next(tuple(rest) for name, *rest in summary(AnnotatedCells(labelled, "hrca")) if "labels" in name)
+
+    labelled.uns["hrca"] = {"labels": np.array(["type 0", "type 1", "type 2", "type 3"])}
+    assert number() == ("3 of 4", "labels of the model that at least one cell has")
+    # of a higher level
+    labelled.obs["hrca"] = labelled.obs["hrca"].cat.rename_categories({"type 0": "class"})
+    assert number() == ("3", "different labels of the cells")
 
 
 def test_the_confidence_is_that_of_the_predicted_cells(labelled):
@@ -190,12 +217,27 @@ def test_the_map_has_the_places_in_equal_scale():
     data, note = explorer(AnnotatedCells(adata, "hrca"))
     assert note == ""
     x, y = (np.frombuffer(base64.b64decode(data[axis]), "<u2") for axis in "xy")
-    label, confidence = (np.frombuffer(base64.b64decode(data[name]), np.uint8) for name in ("label", "confidence"))
+    [number] = data["numbers"]
+    assert number["name"] == "confidence" and len(number["shades"]) == 101
+    label, confidence = (np.frombuffer(base64.b64decode(text), np.uint8) for text in (data["label"], number["percent"]))
     cells = {(data["names"][c], int(q)): (int(a), int(b)) for c, q, a, b in zip(label, confidence, x, y, strict=True)}
     assert cells == {("b", 50): (0, 0), ("a", 100): (65535, 0), ("b", 0): (65535, 32768)}
     assert data["sides"] == [[1.0, 0.5]] and data["counts"] == [1, 2]
     del adata.obsm["spatial"]
     assert explorer(AnnotatedCells(adata, "hrca")) == (None, "")
+
+
+def test_the_map_has_the_novel_probability_in_the_colors_of_the_pictures():
+    adata = synthetic(3)
+    adata.obs["hrca"], adata.obsm["spatial"] = "B", np.arange(6.0).reshape(3, 2)
+    adata.obs["hrca_novel_probability"] = [0.25, np.nan, 1.0]
+    adata.obs["hrca_confidence"] = np.nan
+    data, _ = explorer(AnnotatedCells(adata, "hrca"))
+    [number] = data["numbers"]
+    assert number["name"] == "novel probability"
+    assert sorted(np.frombuffer(base64.b64decode(number["percent"]), np.uint8)) == [25, 100, 255]
+    colors = numeric_colormap("hrca_novel_probability")([0.0, 0.25, 1.0])
+    assert [number["shades"][i] for i in (0, 25, 100)] == [to_hex(color) for color in colors]
 
 
 def test_the_map_says_what_it_leaves_out():

@@ -346,6 +346,10 @@ def test_adaptation_of_an_adapted_model_and_further_training(reference, query):
     with pytest.warns(UserWarning, match="already adapted"):
         twice = adapted.adapt(query, **ADAPT)
     assert len(twice.history["adapt_lr"]) == 2
+    assert adapted.training_warnings_["adapt"] == []
+    with pytest.warns(UserWarning, match="already adapted"):
+        twice.predict(query, enable_progress_bar=False)
+    assert "already adapted" in query.uns["hrca"]["warnings"][0]
     assert len({model.model_id_, adapted.model_id_, twice.model_id_}) == 3
     before = state(adapted.module)
     twice.finetune(1, **QUIET)

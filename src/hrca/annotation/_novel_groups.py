@@ -10,12 +10,17 @@ from hrca.module._deviance import log_or_zero
 from hrca.module._profiles import normalize_rows
 from hrca.prediction._open_set import QueryFit
 from hrca.prediction._platform_factors import RATIO_PSEUDOCOUNT
+from hrca.prediction._query_clusters import QueryClusters
 
 # Clusters whose centred log profiles have a cosine distance of at most this are one group. Not tuned.
 MAX_GROUP_DISTANCE = 0.5
 
 # Number of genes that describe a group. Not tuned.
 N_GROUP_GENES = 3
+
+# Natural log of the ratio by which a gene of a group must at least be higher: what Seurat's `FindMarkers` long had by
+# default. Smaller ones, of which many genes have some by chance, describe nothing.
+MIN_LOG_RATIO = 0.25
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class NovelGroup:
     label
         Index of the most common label among them.
     genes
-        Genes that distinguish them most from this label and from the other cells of the query.
+        Genes that distinguish them most from this label, from the other cells of the query, and from each other group.
     """
 
     n_obs: int
@@ -51,7 +56,7 @@ def novel_groups(query_fit: QueryFit, n_novel: np.ndarray, gene_names: pd.Index)
 
     Returns
     -------
-    The groups, the largest first. Empty without such cells.
+    The groups, the largest first. Groups that no gene tells apart are one. Empty without such cells.
     """
     clusters = query_fit.clusters
     if clusters is None:
@@ -59,14 +64,35 @@ def novel_groups(query_fit: QueryFit, n_novel: np.ndarray, gene_names: pd.Index)
     members = np.flatnonzero(n_novel.sum(axis=1))
     if not len(members):
         return []
-    groups = []
-    for group in group_clusters(clusters.log_profiles()[members], clusters.background):
-        rows = members[group]
-        label = n_novel[rows].sum(axis=0).argmax()
-        others = clusters.sums.sum(axis=0) - clusters.sums[rows].sum(axis=0)
-        genes = _top_genes(clusters.sums[rows].sum(axis=0), others, query_fit.profiles[label])
-        groups.append(NovelGroup(int(n_novel[rows].sum()), int(label), list(gene_names[genes])))
-    return sorted(groups, key=lambda group: -group.n_obs)
+    groups = group_clusters(clusters.log_profiles()[members], clusters.background)
+    found = _described(clusters, query_fit.profiles, n_novel, [members[group] for group in groups])
+    described = [NovelGroup(int(n.sum()), int(n.argmax()), list(gene_names[genes])) for n, genes in found]
+    return sorted(described, key=lambda group: -group.n_obs)
+
+
+def _described(
+    clusters: QueryClusters, profiles: np.ndarray, n_novel: np.ndarray, groups: list[np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the number of cells by label, and the genes, of each group; groups that no gene tells apart are joined."""
+    sums = np.stack([clusters.sums[rows].sum(axis=0) for rows in groups])
+    n_by_label = np.stack([n_novel[rows].sum(axis=0) for rows in groups])
+    all_genes = []
+    # the smallest first: a larger one keeps its genes
+    for i in np.argsort(n_by_label.sum(axis=1), kind="stable"):
+        profile = profiles[n_by_label[i].argmax()]
+        used = profile > 0
+        fractions = normalize_rows(sums + RATIO_PSEUDOCOUNT * used)
+        rest = normalize_rows(clusters.sums.sum(axis=0) - sums[i] + RATIO_PSEUDOCOUNT * used)
+        others = np.delete(fractions, i, axis=0)
+        genes = _top_genes(fractions[i], np.stack([profile, rest, *others]))
+        if not len(genes) and len(_top_genes(fractions[i], np.stack([profile, rest]))):
+            divergences = (fractions[i] * (log_or_zero(fractions[i]) - log_or_zero(fractions))).sum(axis=1)
+            nearest = int(np.argsort(divergences, kind="stable")[1])
+            kept = [rows for j, rows in enumerate(groups) if j not in (i, nearest)]
+            joined = np.concatenate([groups[nearest], groups[i]])
+            return _described(clusters, profiles, n_novel, [joined, *kept])
+        all_genes.append((n_by_label[i], genes))
+    return all_genes
 
 
 def group_table(groups: list[NovelGroup], labels: list[str]) -> dict[str, np.ndarray]:
@@ -116,11 +142,21 @@ def group_clusters(log_profiles: np.ndarray, background: np.ndarray) -> list[np.
     return [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
 
 
-def _top_genes(counts: np.ndarray, other_counts: np.ndarray, profile: np.ndarray) -> np.ndarray:
-    """Return the indices of the genes with the largest contribution to the divergence from both, each positive."""
-    used = profile > 0
-    fractions, others = normalize_rows(counts + RATIO_PSEUDOCOUNT * used), other_counts + RATIO_PSEUDOCOUNT * used
-    log_ratios = [log_or_zero(fractions) - log_or_zero(other) for other in (normalize_rows(others), profile)]
-    contributions = fractions * np.minimum(*log_ratios)
+def _top_genes(fractions: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the genes that distinguish a group from each of some others.
+
+    Parameters
+    ----------
+    fractions
+        Fraction of the group's counts by gene, shape (n_genes,).
+    others
+        Fractions of the others, shape (n_others, n_genes).
+
+    Returns
+    -------
+    The indices of the genes with the largest contribution to the smallest of the divergences.
+    """
+    log_ratio = (log_or_zero(fractions) - log_or_zero(others)).min(axis=0)
+    contributions = np.where(log_ratio >= MIN_LOG_RATIO, fractions * log_ratio, 0)
     order = np.argsort(-contributions)[:N_GROUP_GENES]
     return order[contributions[order] > 0]

@@ -56,8 +56,8 @@ class PredictionFacts:
     ----------
     sentences
         From :func:`prediction_warnings`.
-    n_cells
-        Number of cells with counts.
+    n_by_label
+        Number of cells with counts by most probable label, shape (n_labels,).
     n_counts
         Number of their counts.
     platform_log_sd
@@ -72,7 +72,7 @@ class PredictionFacts:
     """
 
     sentences: list[str]
-    n_cells: int
+    n_by_label: np.ndarray
     n_counts: int
     platform_log_sd: float
     has_clusters: bool
@@ -95,7 +95,7 @@ class PredictionFacts:
         labels = label_space.labels
         return cls(
             prediction_warnings(summary, query_fit, label_space, gene_names, log_profiles),
-            summary.n_cells,
+            summary.n_by_label,
             int(summary.n_counts),
             0.0 if query_fit is None else platform_log_sd(query_fit.factors),
             has_clusters,

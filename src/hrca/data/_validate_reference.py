@@ -13,6 +13,7 @@ from hrca.typing import StoredMatrix
 from ._alignment import check_unique
 from ._count_slots import check_column_name, check_single_column, layer_names
 from ._gene_map import GeneMap
+from ._label_names import WARNED_CELLS_PER_LABEL, is_quality_class, similar_spellings
 from ._row_reader import in_memory, is_dask, is_dense
 from ._validate import validate
 
@@ -22,21 +23,8 @@ logger = logging.getLogger(__name__)
 # 300 cells for each cell type".
 RECOMMENDED_CELLS_PER_LABEL = 300
 
-# scvi-tools warns of categories with fewer cells (scvi-tools 1.4.2, ``_make_column_categorical``).
-WARNED_CELLS_PER_LABEL = 3
-
 # Labels in a message.
 MAX_LABELS_SHOWN = 10
-
-# What published references call cells of poor quality and rests of a clustering, in lower case, without "cells".
-# "Ambiguous" and "Unstable" are those of Moffitt et al., Science 2018.
-QUALITY_CLASSES = {
-    *("ambiguous", "unstable", "unclear", "doublet", "doublets", "multiplet", "multiplets", "mixed"),
-    *("low quality", "lowquality", "poor quality", "bad quality", "low q", "lq", "failed qc", "qc fail", "fail"),
-    *("debris", "dead", "dying", "damaged", "empty", "empty droplet", "empty droplets", "ambient"),
-    *("contamination", "contaminated", "contaminant", "artifact", "artefact", "noise", "junk", "outlier", "outliers"),
-    *("other", "others", "rest", "misc", "miscellaneous", "exclude", "excluded", "filtered", "removed", "discard"),
-}
 
 # A column with more labels of one cell each, more than half of its labels, has names of cells. Fewer can be mean
 # profiles of types, one row each. Not tuned.
@@ -260,18 +248,6 @@ def _quality_classes(names: pd.Index, column: str, labels_key: str) -> str | Non
     )
 
 
-def is_quality_class(name: str) -> bool:
-    """Return True for a label that names the quality of cells, or a rest, and not a type.
-
-    Examples
-    --------
-    >>> is_quality_class("Low-quality cells"), is_quality_class("doublet"), is_quality_class("B cell")
-    (True, True, False)
-    """
-    words = name.casefold().replace("_", " ").replace("-", " ").split()
-    return " ".join(words[:-1] if words[-1:] in (["cell"], ["cells"]) else words) in QUALITY_CLASSES
-
-
 def _check_numbers(n_cells: pd.Series, column: str) -> None:
     """Check that labels are not names of cells.
 
@@ -321,16 +297,14 @@ def _similar_spellings(names: pd.Index, column: str) -> str | None:
     column
         Expression of their column in the sentence.
     """
-    keys = names.astype(str).str.split().str.join(" ").str.casefold()
-    is_repeated = keys.duplicated(keep=False)
-    if not is_repeated.any():
+    groups = similar_spellings(names)
+    if not groups:
         return None
-    # the most common one first
-    spellings = [str(name) for name in names[keys == keys[is_repeated][0]]]
+    spellings = groups[0]
     name, changes = column.strip("`"), dict.fromkeys(spellings[1:], spellings[0])
     return (
-        f"{is_repeated.sum()} labels of {column} differ from another only by case or blanks, such as {spellings}, and "
-        "are learned as types of their own. If they are the same type, give them one name: "
+        f"{sum(map(len, groups))} labels of {column} differ from another only by case or blanks, such as {spellings}, "
+        "and are learned as types of their own. If they are the same type, give them one name: "
         f"`{name} = {name}.astype(object).replace({changes})`."
     )
 

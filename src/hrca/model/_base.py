@@ -81,6 +81,8 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         Number of folds of a cross-fitting; None without one.
     label_counts_
         Number of reference cells of each label, in the order of :attr:`labels`; None before fine-tuning.
+    training_warnings_
+        Texts of the warnings of the training that make predictions doubtful, by the last phase of the training.
     stated_facts_
         What a user stated about the reference, for the card; empty if nothing.
     novelty_reference_
@@ -101,6 +103,7 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
     conformal_scores_: ConformalScores | None
     n_folds_: int | None
     label_counts_: list[int] | None
+    training_warnings_: dict[str, list[str]]
     stated_facts_: dict[str, str]
     novelty_reference_: NoveltyReference | None
     # not saved: the random numbers of the last training, which the next one continues
@@ -116,6 +119,7 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         self.conformal_scores_ = None
         self.n_folds_ = None
         self.label_counts_ = None
+        self.training_warnings_ = {}
         self.stated_facts_ = {}
         self.novelty_reference_ = None
         # scvi-tools' attribute; a trainer would keep the cells in memory

@@ -7,7 +7,7 @@ import pandas as pd
 
 from hrca._docs import docs
 from hrca._unsupported import PREDICT_UNSUPPORTED, raises_for
-from hrca._warnings import annotate_sample_warnings
+from hrca._warnings import annotate_sample_warnings, kept_warnings
 from hrca.annotation._labels import assemble_result, is_rejected, most_likely_labels
 from hrca.annotation._options import PredictOptions
 from hrca.annotation._result import PredictionResult, cellxgene_columns, to_entries
@@ -268,19 +268,20 @@ class PredictionMixin(PredictionSteps):
         novelty = self._novelty(query, cells, batches) if needs_novelty else None
         # the counts that it keeps are no longer needed
         del batches
-        result = assemble_result(
-            self._label_space(),
-            cells,
-            query.adata.obs_names,
-            options,
-            novelty=novelty,
-            conformal_scores=self.conformal_scores_,
-        )
+        with kept_warnings() as kept:
+            result = assemble_result(
+                self._label_space(),
+                cells,
+                query.adata.obs_names,
+                options,
+                novelty=novelty,
+                conformal_scores=self.conformal_scores_,
+            )
         facts = self._facts(PredictionSummary.of(cells), cells.query_fit)
         rejected_fraction = 0.0
         if options.novelty_fpr is not None and result.novelty is not None and len(result.novelty):
             rejected_fraction = float(is_rejected(result.novelty, options.novelty_fpr).mean())
-        sentences = self._warn(facts, options, settings, rejected_fraction)
+        sentences = kept + self._warn(facts, options, settings, rejected_fraction)
         if key_added is not None:
             provenance = self._provenance(query, facts, options, settings, sentences)
             provenance["labels"] = result.probabilities.columns.to_numpy(dtype=str)

@@ -11,6 +11,7 @@ from hrca._warnings import warn_user
 from hrca.annotation._left_out_labels import left_out_sentence
 from hrca.annotation._options import PredictOptions, check_ontology_terms
 from hrca.annotation._prediction_warnings import PredictionFacts, rejection_warning
+from hrca.annotation._reference_warnings import label_warnings
 from hrca.data._query import Query
 from hrca.data._validate import low_gene_coverage
 from hrca.prediction._open_set import QueryFit
@@ -57,12 +58,14 @@ class PredictionSteps(HRCABase):
         rejected_fraction: float,
     ) -> list[str]:
         """Warn of what makes a prediction doubtful, and return the sentences."""
-        sentences = list(facts.sentences)
+        sentences = [sentence for kept in self.training_warnings_.values() for sentence in kept]
+        sentences += label_warnings(facts.n_by_label, self.labels, self.label_counts_)
+        sentences += facts.sentences
         if options.novelty_fpr is not None and not facts.has_clusters:
             rejected = rejection_warning(rejected_fraction, options.novelty_fpr, self.unlabeled_category)
             sentences += [] if rejected is None else [rejected]
         if settings.open_set and not facts.has_clusters:
-            self._log_small_query(facts.n_cells, facts.n_counts)
+            self._log_small_query(int(facts.n_by_label.sum()), facts.n_counts)
         if facts.left_out_labels is not None:
             self._log_once(left_out_sentence(facts.left_out_labels))
         for sentence in sentences:

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from hrca._docs import docs
 from hrca._unsupported import TRAIN_UNSUPPORTED, raises_for
-from hrca._warnings import warn_user
+from hrca._warnings import AnswerWarning, kept_warnings, warn_user
 from hrca.data._sources import QueryInput
 from hrca.data._target_genes import TargetGenes
 from hrca.module._transforms import Corruption
@@ -350,11 +350,13 @@ class TrainingMixin(TrainingSteps):
                 "`max_steps` must be at least 1, and `batch_size` at least 4 and even, got "
                 f"{max_steps} and {batch_size}."
             )
-        if self.module.is_adapted:
-            warn_user(
-                "This model is already adapted, and a second round made the labels of some queries worse. Adapt the "
-                "model that `train` returned."
-            )
+        with kept_warnings() as kept:
+            if self.module.is_adapted:
+                warn_user(
+                    "This model is already adapted, and a second round made the labels of some queries worse. Adapt "
+                    "the model that `train` returned.",
+                    AnswerWarning,
+                )
         adapted = self._copy()
         trainer_kwargs = {"accelerator": accelerator, "devices": devices, **trainer_kwargs}
         cells = self._open_query(query, layer)
@@ -377,6 +379,7 @@ class TrainingMixin(TrainingSteps):
             trainer_kwargs=trainer_kwargs,
         )
         adapted._run_adaptation(run)
+        adapted.training_warnings_ = {**self.training_warnings_, "adapt": kept}
         return self._better_model(adapted, cells, before) if select else adapted
 
     @property

@@ -39,7 +39,8 @@ def novelty(
     """Plot the distribution of novelty: a histogram, or a row of a heat map for each group of cells.
 
     Of cells like the reference, each bin has a twentieth. More cells than that in the last bins, and fewer in the
-    others, indicate novel cells.
+    others, indicate novel cells. Of groups, those that the reference explains worst have more, also where the reference
+    lacks no type: novelty is a rank.
 
     Parameters
     ----------
@@ -74,8 +75,11 @@ def novelty(
     counts = pd.crosstab(cells["by"].array, bins).reindex(columns=range(N_BINS), fill_value=0)
     ax = _draw_histogram(counts, ax) if by is None else _draw_rows(counts, ax, is_sorted=has_order(by))
     n_cells = f"{len(cells):,} cell{'' if len(cells) == 1 else 's'}"
-    more = "Above the line" if by is None else "Red"
-    explanation = f"{more}: more cells than expected if the reference has all types"
+    explanation = (
+        "Above the line: more cells than expected if the reference has all types"
+        if by is None
+        else "Red: more cells than if the reference explained all groups equally well"
+    )
     ax.set_title(f"Novelty of {n_cells}\n{explanation}", fontsize=TITLE_FONT_SIZE)
     ax.set(xlabel="Novelty (0: most like the reference, 1: least like it)", xlim=(0, 1))
     finish(ax, show=show, save=save)

@@ -93,7 +93,7 @@ def make_panels(adata: AnnData, columns: Sequence[str], *, key: str, sample_key:
 def draw_panels(
     adata: AnnData, xy: np.ndarray, panels: Sequence[Panel], *, key: str, ax: Axes | None, size: float | None
 ) -> list[Axes]:
-    """Draw the panels, with one legend for all columns of labels.
+    """Draw the panels, with one legend for all columns of labels, beside panels of labels.
 
     Parameters
     ----------
@@ -141,10 +141,35 @@ def draw_panels(
         # of several columns, the numbers of cells differ
         counts = cells.obs[labelled[0]].value_counts() if len(labelled) == 1 else None
         used = {name for column in labelled for name in cells.obs[column].unique()}
+        number, is_last = _panel_of_legend([panel.column in labelled for panel in panels], len(columns))
         add_label_legend(
-            axes[0], {name: colors[name] for name in colors if name in used}, counts, inside=ax is not None
+            axes[number],
+            {name: colors[name] for name in colors if name in used},
+            counts,
+            inside=ax is not None or not is_last,
         )
     return axes
+
+
+def _panel_of_legend(has_labels: Sequence[bool], n_columns: int) -> tuple[int, bool]:
+    """Return the panel that the legend is to the right of, and whether it is the last one of the first row.
+
+    Parameters
+    ----------
+    has_labels
+        Whether a panel shows labels, shape (n_panels,), at least one of them.
+    n_columns
+        Number of columns of obs that are shown.
+
+    Examples
+    --------
+    >>> _panel_of_legend([True, False, False], 3), _panel_of_legend([False, True], 2)
+    ((0, False), (1, True))
+    """
+    per_row = min(_n_per_row(len(has_labels), n_columns), len(has_labels))
+    start = has_labels.index(True) // per_row * per_row
+    number = max(i for i in range(start, min(start + per_row, len(has_labels))) if has_labels[i])
+    return number, number == per_row - 1
 
 
 def _new_axes(xy: np.ndarray, panels: Sequence[Panel], colors: dict[str, Color]) -> list[Axes]:

@@ -171,7 +171,7 @@ def summary(cells: AnnotatedCells) -> list[tuple[str, str, str]]:
     n_without = int((cells.labels.isna() | cells.labels.map(is_no_label)).sum())
     found = [
         ("Cells", f"{n_obs:,}", f"{cells.median_depth:,.0f} counts in the median cell"),
-        ("Labels", f"{cells.labels[~cells.labels.map(is_no_label)].nunique()}", "types that were found"),
+        ("Predicted labels", *_n_labels(cells)),
         ("Without a label", _percent(n_without / n_obs), f"{n_without:,} cells"),
     ]
     if confidence is not None and np.isfinite(confidence).any():
@@ -180,23 +180,37 @@ def summary(cells: AnnotatedCells) -> list[tuple[str, str, str]]:
         found.append(("Mean confidence", f"{np.mean(confidence):.2f}", low))
     if cells.is_novel is not None:
         n_novel = int(cells.is_novel.sum())
-        found.append(("Novel", _percent(n_novel / n_obs), f"{n_novel:,} cells probably of other types"))
+        found.append(
+            ("Novel cells", _percent(n_novel / n_obs), f"{n_novel:,} cells probably of types that the reference lacks")
+        )
     if cells.known_cells is not None and cells.true_labels is not None and cells.is_scored is not None:
         scores = metrics.annotation_scores(cells.known_cells.true_labels, cells.known_cells.predicted)
         text = f"macro-F1 {scores['macro_f1']:.2f}, of {len(cells.known_cells.rows):,} cells"
         n_unseen = int(cells.true_labels.notna().sum() - cells.is_scored.sum())
         text += f"; {n_unseen:,} with labels that the model does not know are not scored" if n_unseen else ""
-        found.append(("Correct", _percent(scores["accuracy"]), text))
+        found.append(("Correct labels", _percent(scores["accuracy"]), text))
     return found
 
 
-def label_table(cells: AnnotatedCells) -> pd.DataFrame:
+def _n_labels(cells: AnnotatedCells) -> tuple[str, str]:
+    """Return how many labels the cells have, and of how many, in words."""
+    given = set(cells.labels.dropna()[~cells.labels.dropna().map(is_no_label)])
+    possible = {str(label) for label in cells.record.get("labels", ())}
+    # at a level of a hierarchy, cells also have labels that the model does not give probabilities of
+    if possible and given <= possible:
+        return f"{len(given)} of {len(possible)}", "labels of the model that at least one cell has"
+    return f"{len(given)}", "different labels of the cells"
+
+
+def label_table(cells: AnnotatedCells, label_counts: Mapping[str, int] | None = None) -> pd.DataFrame:
     """Return a row for each label, the most frequent first, with texts for readers.
 
     Parameters
     ----------
     cells
         The cells.
+    label_counts
+        Number of cells of each label in the reference; None: not known.
     """
     table = pd.DataFrame({"label": cells.labels.fillna("not predicted")})
     columns = {"n": ("label", "size")}
@@ -209,14 +223,17 @@ def label_table(cells: AnnotatedCells) -> pd.DataFrame:
     columns |= {name: (name, "mean") for name in table.columns[1:]}
     grouped = table.groupby("label", observed=True).agg(**columns).sort_values("n", ascending=False, kind="stable")
     shown = pd.DataFrame({"Label": grouped.index, "Cells": grouped["n"].map("{:,}".format).to_numpy()})
-    shown["Of all"] = (grouped["n"] / len(table)).map(_percent).to_numpy()
+    shown["Of all cells"] = (grouped["n"] / len(table)).map(_percent).to_numpy()
     if "confidence" in grouped:
         shown["Mean confidence"] = grouped["confidence"].map("{:.2f}".format).to_numpy()
-        shown["Below .5"] = grouped["low"].map(_percent).to_numpy()
+        shown["Confidence below .5"] = grouped["low"].map(_percent).to_numpy()
     if cells.is_novel is not None:
-        shown["Novel"] = grouped["novel"].map(_percent).to_numpy()
+        shown["Novel cells"] = grouped["novel"].map(_percent).to_numpy()
     if "set_size" in grouped:
         shown["Mean set size"] = grouped["set_size"].map("{:.1f}".format).to_numpy()
+    if label_counts is not None:
+        n_learned = [label_counts.get(label) for label in grouped.index]
+        shown["Cells in the reference"] = ["–" if n is None else f"{n:,}" for n in n_learned]
     return shown.reset_index(drop=True)
 
 

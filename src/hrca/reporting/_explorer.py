@@ -1,4 +1,4 @@
-"""The section that can be touched: places, labels and confidences of cells, in a form that a browser reads fast."""
+"""The section that can be touched: places, labels and numbers of cells, in a form that a browser reads fast."""
 
 import base64
 from typing import Any
@@ -9,11 +9,11 @@ from anndata import AnnData
 from matplotlib import colors as mcolors
 
 from hrca.pl._cells import coordinates, has_coordinates, with_categories
-from hrca.pl._palette import label_colors
+from hrca.pl._palette import label_colors, numeric_colormap
 
 from ._cells import AnnotatedCells
 
-# Cells in the file; others are left out at random. Each takes six bytes, a third more as text.
+# Cells in the file; others are left out at random. Each takes up to eight bytes, a third more as text.
 MAX_CELLS = 60_000
 
 # Places are whole numbers up to this one: a thousandth of a pixel on any screen.
@@ -23,8 +23,11 @@ MAX_PLACE = 65_535
 MIN_SIDE = 0.01
 
 
-# Codes of labels and samples have 8 bits.
-MAX_CODES = 255
+# Codes of labels and samples have 8 bits, and the largest of a number stands for a missing one.
+MAX_CODES = MISSING = 255
+
+# Numbers by which the map can be colored, by the ending of their column.
+NUMBERS = {"confidence": "confidence", "novel_probability": "novel probability"}
 
 
 def explorer(cells: AnnotatedCells) -> tuple[dict[str, Any] | None, str]:
@@ -38,8 +41,9 @@ def explorer(cells: AnnotatedCells) -> tuple[dict[str, Any] | None, str]:
     Returns
     -------
     ``names``, ``colors`` and ``counts`` of the labels; ``samples``; ``sides``, width and height of each sample;
-    ``max_place``; and in base64 ``x`` and ``y`` (16 bits), ``label``, ``sample`` and ``confidence`` in
-    percent (8 bits).
+    ``max_place``; in base64 ``x`` and ``y`` (16 bits), ``label`` and ``sample`` (8 bits); and ``numbers``: of
+    confidence and novel probability, where the prediction has them, ``name``, ``shades`` from 0 to 100 percent, and
+    ``percent`` of each cell (8 bits, 255 for a missing one).
     Then a sentence for each kind of cells that the map leaves out.
     """
     if not has_coordinates(cells.adata):
@@ -61,8 +65,6 @@ def explorer(cells: AnnotatedCells) -> tuple[dict[str, Any] | None, str]:
     if len(rows) < len(usable):
         notes.append(f"This map has {len(rows):,} cells, drawn at random.")
     places, sides = _places(xy[rows], sample_codes[rows], len(samples))
-    confidence = cells.column("confidence")
-    percent = np.zeros(len(rows)) if confidence is None else 100 * np.nan_to_num(confidence[rows])
     colors = label_colors(table, [cells.key])
     data = {
         "names": names,
@@ -75,9 +77,23 @@ def explorer(cells: AnnotatedCells) -> tuple[dict[str, Any] | None, str]:
         "y": _text(places[:, 1].astype("<u2")),
         "label": _text(labels.cat.codes.to_numpy()[rows].astype(np.uint8)),
         "sample": _text(sample_codes[rows].astype(np.uint8)),
-        "confidence": _text(np.round(percent).astype(np.uint8)),
+        "numbers": _numbers(cells, rows),
     }
     return data, " ".join(notes)
+
+
+def _numbers(cells: AnnotatedCells, rows: np.ndarray) -> list[dict[str, Any]]:
+    """Return the numbers of some cells, in percent, and their colors."""
+    found = []
+    for ending, name in NUMBERS.items():
+        values = cells.column(ending)
+        if values is not None and np.isfinite(values[rows]).any():
+            percent = np.nan_to_num(np.round(100 * values[rows]), nan=MISSING)
+            colors = numeric_colormap(f"{cells.key}_{ending}")(np.linspace(0, 1, 101))
+            found.append(
+                {"name": name, "percent": _text(percent.astype(np.uint8)), "shades": list(map(mcolors.to_hex, colors))}
+            )
+    return found
 
 
 def _places(xy: np.ndarray, sample_codes: np.ndarray, n_samples: int) -> tuple[np.ndarray, list[list[float]]]:

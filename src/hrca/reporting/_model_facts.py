@@ -141,7 +141,7 @@ def model_card(model: HRCA) -> list[tuple[str, str]]:
     setup = model.registry["setup_args"]
     card = [
         ("Fingerprint of the weights", model.model_id_),
-        ("Labels", f"{len(model.labels)}: {', '.join(model.labels)}"),
+        ("Labels that it knows", f"{len(model.labels)}: {', '.join(model.labels)}"),
         ("Column of the labels in the reference", str(setup.get("labels_key"))),
         ("Genes", f"{len(model.gene_names):,}"),
         ("Parameters of the networks", f"{sum(p.numel() for p in model.module.parameters()):,}"),

@@ -1,4 +1,4 @@
-"""Groups of cells that are of none of the labels, with their genes, and the expression of the sampled cells."""
+"""Groups of cells of none of the labels, labels that the reference explains worst, expression of sampled cells."""
 
 from typing import Any
 
@@ -7,8 +7,15 @@ import pandas as pd
 from anndata import AnnData
 
 from hrca.pl._expression import log_normalised
+from hrca.pl._markers import MIN_CELLS_PER_LABEL
+from hrca.pl._novelty import N_BINS
+from hrca.pl._palette import is_no_label
 
 from ._cells import AnnotatedCells
+
+# A label is explained badly if the last bin of novelty has this multiple of the expected part of its cells, as in the
+# warning of rejected cells. The worst are named. Not tuned.
+MIN_RATIO, N_NAMED = 3, 3
 
 
 def normalised_sample(cells: AnnotatedCells) -> AnnData:
@@ -39,3 +46,25 @@ def novel_groups(cells: AnnotatedCells) -> list[dict[str, Any]] | None:
     if "novel_groups" not in cells.record:
         return None
     return pd.DataFrame(dict(cells.record["novel_groups"])).to_dict("records")
+
+
+def unlike_labels(cells: AnnotatedCells) -> list[tuple[str, float, int]]:
+    """Return the labels with most cells in the last bin of novelty: their row of the picture is red at its end.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+
+    Returns
+    -------
+    Label, fraction of its cells in the last bin, and number of its cells, the largest fraction first.
+    """
+    novelty = cells.column("novelty")
+    if novelty is None:
+        return []
+    table = pd.DataFrame({"label": cells.labels, "is_last": novelty >= 1 - 1 / N_BINS})[np.isfinite(novelty)]
+    groups = table[~table["label"].map(is_no_label)].groupby("label")["is_last"].agg(["mean", "size"])
+    unlike = groups[(groups["mean"] > MIN_RATIO / N_BINS) & (groups["size"] >= MIN_CELLS_PER_LABEL)]
+    worst = unlike.sort_values("mean", ascending=False, kind="stable")[:N_NAMED]
+    return [(str(label), float(row["mean"]), int(row["size"])) for label, row in worst.iterrows()]

@@ -20,7 +20,7 @@ from ._cells import AnnotatedCells, decisions, label_table, summary
 from ._confusions import MIN_CELLS, confusion_table
 from ._explorer import explorer
 from ._model_facts import LabelProfiles, check_model, model_card, profiles_of
-from ._novel_groups import normalised_sample, novel_groups
+from ._novel_groups import normalised_sample, novel_groups, unlike_labels
 from ._pictures import Picture, embedding, frequent_groups, frequent_note, picture, sections, umap_picture
 
 TEMPLATE = "report.html.j2"
@@ -141,7 +141,7 @@ def write_page(
         "hrca_version": version("hrca"),
         "warnings": [*unseen, *(str(sentence) for sentence in np.atleast_1d(cells.record.get("warnings", [])))],
         "summary": summary(cells),
-        "labels": label_table(cells),
+        "labels": label_table(cells, _label_counts(model)),
         "explorer": map_data,
         "explorer_note": map_note,
         "frequent_note": frequent_note(cells.labels),
@@ -150,6 +150,7 @@ def write_page(
         "novel": {
             "estimated": cells.is_novel is not None and bool(cells.record.get("open_set", True)),
             "groups": novel_groups(cells),
+            "unlike": unlike_labels(cells),
         },
         "confusions": pairs,
         "min_cells": MIN_CELLS,
@@ -196,6 +197,13 @@ def checked_cells(
     # raises an error if the model knows none of the known labels
     _ = cells.is_scored
     return cells
+
+
+def _label_counts(model: HRCA | None) -> dict[str, int] | None:
+    """Return the number of the reference's cells of each label; None if it is not known."""
+    if model is None or model.label_counts_ is None:
+        return None
+    return dict(zip(model.labels, model.label_counts_, strict=True))
 
 
 def _labels_with_markers(cells: AnnotatedCells) -> list[str]:

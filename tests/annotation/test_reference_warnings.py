@@ -1,0 +1,111 @@
+"""Doubts about the labels and the training of a model reach its predictions and the report."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+from conftest import QUIET, TINY, synthetic
+
+import hrca
+from hrca.annotation._reference_warnings import label_warnings
+
+LABELS = ["B", "Ambiguous", "T cell", "t  cell", "doublet"]
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "label_counts", "expected"),
+    [
+        ([9, 0, 0, 0, 0], [9, 1, 1, 1, 1], []),
+        ([9, 0, 0, 0, 0], None, []),
+        (
+            [9, 2, 0, 0, 1000],
+            [9, 9, 9, 9, 9],
+            ["The most probable label of 1,002 cells looks like a class of quality control or a rest, and not like a "],
+        ),
+        ([9, 1, 0, 0, 0], None, ["The most probable label of 1 cell looks like a class"]),
+        (
+            [2, 0, 0, 0, 0],
+            [1, 9, 9, 9, 9],
+            ["The most probable label of 2 cells has fewer than 3 cells in the reference: 'B' (2)."],
+        ),
+        # the other spelling has no cell of this query, but took its part of the reference
+        (
+            [0, 0, 4, 0, 0],
+            [9, 9, 9, 9, 9],
+            [
+                "The most probable label of 4 cells differs from another one only by case or blanks, such as "
+                "['T cell', 't  cell']: 'T cell' (4)."
+            ],
+        ),
+    ],
+)
+def test_only_labels_that_cells_get_are_doubted(n_cells, label_counts, expected):
+    found = label_warnings(np.array(n_cells), LABELS, label_counts)
+    assert len(found) == len(expected)
+    assert all(sentence.startswith(start) for sentence, start in zip(found, expected, strict=True))
+
+
+def test_the_labels_of_most_cells_are_named_first():
+    labels = [f"doublet{'s' * (i % 2)}{' ' * (i // 2)}" for i in range(5)]
+    [sentence, _] = label_warnings(np.array([1, 2, 3, 4, 5]), labels, None)
+    named = re.findall(r"'(doublets? *)' \(\d\)", sentence)
+    assert named == [labels[4], labels[3], labels[2]] and "and 2 more." in sentence
+
+
+def reference_with(name: str, n_cells: int):
+    adata = synthetic(120)
+    labels = adata.obs["cell_type"].astype(str).to_numpy()
+    labels[np.flatnonzero(labels == "type 1")[:n_cells]] = name
+    adata.obs["cell_type"] = labels
+    return adata
+
+
+def test_classes_of_quality_control_are_in_the_prediction_of_a_loaded_model_and_in_the_report(tmp_path):
+    reference = reference_with("Low-quality", 40)
+    with pytest.warns(UserWarning, match="look like classes of quality control"):
+        hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    model = hrca.HRCA(reference, **TINY)
+    model.train(10, pretrain_epochs=2, lr=1e-2, **QUIET)
+    model.save(tmp_path / "model")
+    loaded = hrca.HRCA.load(tmp_path / "model")
+    query = synthetic(100, seed=5)
+    with pytest.warns(UserWarning, match="looks like a class of quality control") as caught:
+        loaded.predict(query, enable_progress_bar=False)
+    n_cells = (query.obs["hrca"] == "Low-quality").sum()
+    assert n_cells > 10
+    [sentence] = query.uns["hrca"]["warnings"]
+    assert sentence == str(caught[0].message) and f"'Low-quality' ({n_cells})" in sentence
+    page = hrca.report(query, tmp_path / "report.html", model=loaded).read_text()
+    start = page.index("Read this first")
+    assert "looks like a class of quality control" in page[start : page.index("</section>", start)]
+
+
+def test_doubts_of_the_training_stay_with_the_model(tmp_path):
+    hrca.HRCA.setup_anndata(reference := synthetic(100), labels_key="cell_type")
+    model = hrca.HRCA(reference, **TINY)
+    with pytest.warns(UserWarning, match="The classifier has learned nothing") as caught:
+        model.train(8, pretrain_epochs=1, lr=100, batch_size=32, **QUIET)
+    sentence = str(caught[0].message)
+    model.save(tmp_path / "model")
+    loaded = hrca.HRCA.load(tmp_path / "model", reference)
+    query = synthetic(50, seed=5)
+    with pytest.warns(UserWarning, match="The classifier has learned nothing"):
+        loaded.predict(query, enable_progress_bar=False)
+    assert query.uns["hrca"]["warnings"][0] == sentence
+    # a training of the classifier replaces what the last one said
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded.finetune(1, **QUIET)
+        loaded.predict(query, enable_progress_bar=False)
+    assert sentence not in query.uns["hrca"]["warnings"]
+
+
+def test_the_warning_of_reweighted_sets_is_recorded(tmp_path):
+    hrca.HRCA.setup_anndata(reference := synthetic(100), labels_key="cell_type")
+    model = hrca.HRCA(reference, **TINY)
+    model.train(10, pretrain_epochs=2, lr=1e-2, **QUIET)
+    query = synthetic(50, seed=5)
+    with pytest.warns(UserWarning, match="The reweighted sets are computed from") as caught:
+        model.predict(query, coverage=0.8, reweight_to_query=True, enable_progress_bar=False)
+    assert str(caught[0].message) in query.uns["hrca"]["warnings"]
