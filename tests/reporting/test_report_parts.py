@@ -14,7 +14,7 @@ from hrca.reporting._cells import AnnotatedCells, label_table, summary
 from hrca.reporting._confusions import confusion_table, confusions
 from hrca.reporting._explorer import explorer
 from hrca.reporting._model_facts import LabelProfiles, profiles_of
-from hrca.reporting._novel_groups import novel_groups, unlike_labels
+from hrca.reporting._novel_groups import novel_groups, unlike_labels, unnoticed_labels
 from hrca.reporting._pictures import frequent_note, sections
 
 
@@ -265,3 +265,16 @@ def test_pictures_say_what_they_leave_out():
     labels = pd.Series([f"label {i % 61}" for i in range(130)])
     assert frequent_note(labels) == " The 60 most frequent of the 61 labels are drawn."
     assert frequent_note(labels.iloc[:60]) == ""
+
+
+def test_labels_that_could_be_missing_unnoticed_are_in_the_table_and_in_a_sentence(labelled):
+    adata = labelled
+    assert unnoticed_labels(AnnotatedCells(adata, "hrca")) is None
+    assert "Noticed if missing" not in label_table(AnnotatedCells(adata, "hrca"))
+    table = {"label": ["type 1", "type 0"], "n_cells": [9, 8], "novel_probability": [0.5, 0.1]}
+    adata.uns["hrca"] = {"left_out_labels": {name: np.array(values) for name, values in table.items()}}
+    cells = AnnotatedCells(adata, "hrca")
+    noticed = label_table(cells).set_index("Label")["Noticed if missing"]
+    assert noticed[["type 0", "type 1"]].tolist() == ["no", "yes"]
+    assert set(noticed.drop(["type 0", "type 1"])) <= {"–"}
+    assert "Had it lacked 'type 0' of the 2 labels" in unnoticed_labels(cells)

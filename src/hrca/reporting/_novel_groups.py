@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from hrca.annotation._left_out_labels import left_out_sentence
 from hrca.pl._expression import log_normalised
 from hrca.pl._markers import MIN_CELLS_PER_LABEL
 from hrca.pl._novelty import N_BINS
@@ -46,6 +47,18 @@ def novel_groups(cells: AnnotatedCells) -> list[dict[str, Any]] | None:
     if "novel_groups" not in cells.record:
         return None
     return pd.DataFrame(dict(cells.record["novel_groups"])).to_dict("records")
+
+
+def unnoticed_labels(cells: AnnotatedCells) -> str | None:
+    """Return a sentence on the labels that could be missing from the reference unnoticed; None if it is not known.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+    """
+    table = cells.record.get("left_out_labels")
+    return None if table is None else left_out_sentence(table)
 
 
 def unlike_labels(cells: AnnotatedCells) -> list[tuple[str, float, int]]:

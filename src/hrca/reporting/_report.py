@@ -20,7 +20,7 @@ from ._cells import AnnotatedCells, decisions, label_table, summary
 from ._confusions import MIN_CELLS, confusion_table
 from ._explorer import explorer
 from ._model_facts import LabelProfiles, check_model, model_card, profiles_of
-from ._novel_groups import normalised_sample, novel_groups, unlike_labels
+from ._novel_groups import normalised_sample, novel_groups, unlike_labels, unnoticed_labels
 from ._pictures import Picture, embedding, frequent_groups, frequent_note, picture, sections, umap_picture
 
 TEMPLATE = "report.html.j2"
@@ -147,11 +147,7 @@ def write_page(
         "frequent_note": frequent_note(cells.labels),
         "sections": sections(cells, microns_per_unit),
         "umap": (umap_picture(cells, embedded), umap_caption),
-        "novel": {
-            "estimated": cells.is_novel is not None and bool(cells.record.get("open_set", True)),
-            "groups": novel_groups(cells),
-            "unlike": unlike_labels(cells),
-        },
+        "novel": _novel_section(cells),
         "confusions": pairs,
         "min_cells": MIN_CELLS,
         "has_reference_genes": any("fraction" in pair for pair in pairs),
@@ -163,6 +159,15 @@ def write_page(
     }
     path.write_text(_render(context), encoding="utf-8")
     return embedded
+
+
+def _novel_section(cells: AnnotatedCells) -> dict[str, Any]:
+    return {
+        "estimated": cells.is_novel is not None and bool(cells.record.get("open_set", True)),
+        "groups": novel_groups(cells),
+        "unlike": unlike_labels(cells),
+        "unnoticed": unnoticed_labels(cells),
+    }
 
 
 def checked_cells(
