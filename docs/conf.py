@@ -46,6 +46,7 @@ extensions = [
     "sphinx.ext.linkcode",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
+    "sphinx-mathjax-offline",  # copies MathJax into the site, where sphinx.ext.mathjax alone loads it from another host
     "sphinx_autodoc_typehints",
     "sphinx_copybutton",
     "sphinx_design",
@@ -85,6 +86,8 @@ autosummary_context = {
         "hrca.pp.ValidationReport": ["sentence", "to_dict"],
     }
 }
+# "--" begins an option of a command, and is no dash
+smartquotes_action = "qe"
 default_role = "literal"  # numpydoc's single backticks around a parameter
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False

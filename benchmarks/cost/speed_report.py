@@ -157,7 +157,7 @@ def write_report(results: Path, docs: Path) -> None:
     for name, table in tables.items():
         if table.empty:
             # Sphinx refuses a table without rows
-            table = pd.DataFrame({"": [NOT_MEASURED]})
+            table = pd.DataFrame({"result": [NOT_MEASURED]})
         table.to_csv(docs / "benchmarks" / f"{name}.csv", index=False)
     grid = rows[rows["part"].eq("grid") & rows["error"].isna()].copy()
     draw(grid, NAMES, docs / "_static" / "benchmarks" / "speed.png")
