@@ -86,8 +86,6 @@ autosummary_context = {
         "hrca.pp.ValidationReport": ["sentence", "to_dict"],
     }
 }
-# "--" begins an option of a command, and is no dash
-smartquotes_action = "qe"
 default_role = "literal"  # numpydoc's single backticks around a parameter
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False

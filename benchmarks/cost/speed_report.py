@@ -129,8 +129,10 @@ def threads_table(rows: pd.DataFrame) -> pd.DataFrame:
 def start_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the time of an import and of the command's help."""
     part = rows[rows["error"].isna()]
+    # as code, in which "--" stays
+    commands = "`" + part["operation"] + "`"
     return pd.DataFrame(
-        {"command": part["operation"], "seconds": part["seconds"].round(2), "CPU seconds": part["cpu_s"].round(2)}
+        {"command": commands, "seconds": part["seconds"].round(2), "CPU seconds": part["cpu_s"].round(2)}
     )
 
 
