@@ -46,6 +46,7 @@ extensions = [
     "sphinx.ext.linkcode",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
+    "sphinx-mathjax-offline",  # copies MathJax into the site, where sphinx.ext.mathjax alone loads it from another host
     "sphinx_autodoc_typehints",
     "sphinx_copybutton",
     "sphinx_design",

@@ -80,6 +80,11 @@ def test_a_whole_site_passes(site, capsys):
         ('<a href="#there">there</a>', "leads to no anchor"),
         ("<p>hrca.tl._explain.ExplainingModel</p>", "is private"),
         ('<a id="hrca._sizes.SIZES"></a>', "is private"),
+        ('<script src="https://cdn.example.org/mathjax.js"></script>', "is on another host"),
+        ('<link rel="stylesheet" href="//fonts.example.org/sans.css">', "is on another host"),
+        ('<img alt="badge" src="https://example.org/badge.svg">', "is on another host"),
+        ('<img src="../picture.png">', "has no alternative text"),
+        ('<img alt="../picture.png" src="../picture.png">', "has no alternative text"),
     ],
 )
 def test_a_fault_of_the_site_is_named(site, capsys, html, complaint):
@@ -87,6 +92,35 @@ def test_a_fault_of_the_site_is_named(site, capsys, html, complaint):
     page.write_text(page.read_text() + html)
     assert load(ROOT / ".ci" / "site.py").main(site) == 1
     assert complaint in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("rule", ['@import "https://example.org/a.css"', "src: url(//example.org/a.woff)"])
+def test_a_style_sheet_that_needs_another_host_is_named(site, capsys, rule):
+    (site / "style.css").write_text(f"{rule};")
+    assert load(ROOT / ".ci" / "site.py").main(site) == 1
+    assert "style.css: " in capsys.readouterr().out
+
+
+def test_what_a_browser_does_not_load_may_be_elsewhere(site):
+    page = site / "index.html"
+    page.write_text(
+        page.read_text()
+        + '<link rel="canonical" href="https://example.org/"> <img alt="" src="data:image/png;base64,">'
+    )
+    (site / "style.css").write_text("/* https://example.org */ a { background: url(picture.svg) }")
+    assert load(ROOT / ".ci" / "site.py").main(site) == 0
+
+
+@pytest.mark.parametrize("page", [*DOCS.glob("*.md"), *DOCS.glob("guides/*.md")], ids=lambda page: page.stem)
+def test_a_page_begins_with_a_sentence(page):
+    # a reader who comes from a search sees there what the page is for
+    text = page.read_text()
+    if text.startswith("```{include}"):
+        text = (page.parent / text.split("} ", 1)[1].split("\n")[0]).read_text()
+    title, opening = text.split("\n\n")[:2]
+    assert title.startswith("# ")
+    assert re.match(r"[A-Z[{`*]", opening) and not opening.startswith("```")
+    assert re.search(r"[.:]$", opening)
 
 
 def test_pages_for_developers_may_name_what_is_private(site):

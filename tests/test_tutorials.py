@@ -98,6 +98,14 @@ def test_there_are_pictures():
     assert len(pictures) >= 12
 
 
+@pytest.mark.parametrize("name", names())
+def test_each_picture_has_a_text(name):
+    # the site shows it where the picture cannot be seen
+    cells = [cell for cell in code_cells(read(name)) if any("image/png" in out.get("data", {}) for out in cell.outputs)]
+    assert cells
+    assert all(cell.metadata.get("mystnb", {}).get("image", {}).get("alt") for cell in cells)
+
+
 def assert_key_numbers_hold(name: str) -> None:
     stored = read(name).metadata["hrca"]["key_numbers"]
     now = execute(FOLDER / f"{name}.ipynb").metadata["hrca"]["key_numbers"]

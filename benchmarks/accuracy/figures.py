@@ -142,7 +142,7 @@ def summary(means: pd.DataFrame, path: Path) -> None:
     places = np.arange(len(means))
     figure, axes = plt.subplots(figsize=(WIDTH, 0.45 * len(means) + 1.2))
     for offset, (name, color) in zip((0.2, -0.2), {"sparse": "#c44e52", "full": "#b0b7c3"}.items(), strict=True):
-        text = {"sparse": "sparse: depth ≤ 0.1 or ≤ 300 genes", "full": "whole scRNA-seq queries"}[name]
+        text = {"sparse": "sparse: depth ≤ 0.1 or ≤ 300 genes", "full": "full: scRNA-seq, all counts and genes"}[name]
         bars = axes.barh(places + offset, means[f"macro-F1, {name}"].fillna(0), height=0.38, color=color, label=text)
         axes.bar_label(bars, fmt=lambda value: f"{value:.3f}" if value else "none", fontsize=8, padding=2)
     max_rows = means["rows"].max()

@@ -129,8 +129,10 @@ def threads_table(rows: pd.DataFrame) -> pd.DataFrame:
 def start_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the time of an import and of the command's help."""
     part = rows[rows["error"].isna()]
+    # as code, in which "--" stays
+    commands = "`" + part["operation"] + "`"
     return pd.DataFrame(
-        {"command": part["operation"], "seconds": part["seconds"].round(2), "CPU seconds": part["cpu_s"].round(2)}
+        {"command": commands, "seconds": part["seconds"].round(2), "CPU seconds": part["cpu_s"].round(2)}
     )
 
 
@@ -157,7 +159,7 @@ def write_report(results: Path, docs: Path) -> None:
     for name, table in tables.items():
         if table.empty:
             # Sphinx refuses a table without rows
-            table = pd.DataFrame({"": [NOT_MEASURED]})
+            table = pd.DataFrame({"result": [NOT_MEASURED]})
         table.to_csv(docs / "benchmarks" / f"{name}.csv", index=False)
     grid = rows[rows["part"].eq("grid") & rows["error"].isna()].copy()
     draw(grid, NAMES, docs / "_static" / "benchmarks" / "speed.png")

@@ -80,6 +80,14 @@ def with_mean(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def with_decimals(table: pd.DataFrame) -> pd.DataFrame:
+    """Write each fraction with three decimals, and nothing where there is none, so that a column can be compared."""
+    fractions = table.select_dtypes(float).round(3)
+    return table.assign(
+        **{name: fractions[name].map("{:.3f}".format, na_action="ignore").fillna("") for name in fractions}
+    )
+
+
 def across_table(rows: pd.DataFrame, scanvi: pd.DataFrame) -> pd.DataFrame:
     """Return calibration errors and sets across data sets, and the commit of HRCA's rows.
 
@@ -98,7 +106,7 @@ def across_table(rows: pd.DataFrame, scanvi: pd.DataFrame) -> pd.DataFrame:
     of_scanvi = errors[errors[NAMES["scanvi"]].notna()]
     table = with_mean(errors)
     table.loc[(f"mean of scANVI's {len(of_scanvi)}", ""), :] = of_scanvi.mean(skipna=False)
-    table = table.round(3)
+    table = with_decimals(table)
     for method, name in {"hrca": "sets", "hrca_weighted": "weighted sets"}.items():
         sets = rows[rows["method"] == method].set_index(QUERY)
         cells = [f"{coverage:.3f} ({size:.1f})" for coverage, size in sets[["coverage", "size"]].to_numpy()]
@@ -146,9 +154,9 @@ def main() -> None:
         return read_rows(arguments.accuracy / "scanvi.csv", depth=str)
 
     tables: dict[str, Callable[[], pd.DataFrame]] = {
-        "calibration": lambda: error_table(read("calibration"), read("calibration_bins")).round(3),
+        "calibration": lambda: with_decimals(error_table(read("calibration"), read("calibration_bins"))),
         "calibration_sets": lambda: coverage_table(read("calibration"), SETS),
-        "calibration_labels": lambda: label_coverage_table(read("calibration_by_label"), LABEL_SETS).round(3),
+        "calibration_labels": lambda: with_decimals(label_coverage_table(read("calibration_by_label"), LABEL_SETS)),
         "calibration_across": lambda: across_table(read("calibration_across"), read_scanvi()),
         "backoff": lambda: backoff_table(read("backoff")),
     }

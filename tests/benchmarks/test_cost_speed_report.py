@@ -62,6 +62,8 @@ def test_threads_and_starts_have_their_tables(rows):
     table = TABLES["speed_threads"](others)
     assert table.to_dict("records") == [{"operation": "predict", "1 thread, idle": 1, "2 threads, passive, shared": 3}]
     assert start_table(starts)["seconds"].tolist() == [0.5]
+    # plain text would have a dash in place of two hyphens on the site
+    assert start_table(starts)["command"].str.fullmatch("`[^`]+`").all()
 
 
 def test_the_report_has_all_files_also_of_few_rows(rows, tmp_path):
