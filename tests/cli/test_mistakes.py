@@ -405,7 +405,7 @@ def test_an_invalid_value_is_found_before_a_file_is_opened(command, files, new, 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_flag_with_a_value_is_checked_or_takes_any(command):
-    invalid = {name for given, flags in BEFORE_FILES.items() if given.split()[0] == command for name in flags}
+    invalid = {name for given, (_, flags) in BEFORE_FILES.items() if given.split()[0] == command for name in flags}
     parameters = inspect.signature(getattr(COMMANDS[command], command)).parameters
     for name, parameter in parameters.items():
         kinds = {typing.get_args(parameter.annotation)[0], *typing.get_args(typing.get_args(parameter.annotation)[0])}

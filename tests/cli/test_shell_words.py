@@ -120,7 +120,8 @@ def test_stored_warnings_name_the_command_that_has_the_flag():
     ("text", "expected"),
     [
         (
-            "`predict(novelty_fpr=0.05)`, in the shell `hrca annotate --novelty-fpr 0.05`, labels such cells 'Unknown'.",
+            "`predict(novelty_fpr=0.05)`, in the shell `hrca annotate --novelty-fpr 0.05`, labels such cells "
+            "'Unknown'.",
             "`--novelty-fpr 0.05` labels such cells 'Unknown'.",
         ),
         ("Compare with `platform_correction=False`.", "Compare with `--no-platform-correction`."),

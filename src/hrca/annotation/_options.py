@@ -130,10 +130,10 @@ class PredictOptions:
             raise ValueError(f"`level` must be a whole number from 0, the coarsest, got {self.level!r}.")
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"`min_confidence` must be from 0 to 1, got {self.min_confidence}. A usual value is 0.9.")
-        for name, usual in (("novelty_fpr", 0.05), ("coverage", 0.9)):
+        for name, typical in (("novelty_fpr", 0.05), ("coverage", 0.9)):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
-                raise ValueError(f"`{name}` must be between 0 and 1, got {value}. A usual value is {usual}.")
+                raise ValueError(f"`{name}` must be between 0 and 1, got {value}. A usual value is {typical}.")
         self._check_set_options()
 
     def check_used_for_probabilities(self) -> None:

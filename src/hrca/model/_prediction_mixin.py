@@ -162,9 +162,7 @@ class PredictionMixin(PredictionSteps):
         (50, 10)
         """
         options = PredictOptions(level, min_confidence, novelty_fpr, coverage, class_conditional, reweight_to_query)
-        self._check_options(options, ontology_terms, writes_results=key_added is not None)
-        if soft and key_added is None:
-            options.check_used_for_probabilities()
+        self._check_options(options, ontology_terms, writes_results=key_added is not None, is_soft=soft)
         batch_size = resolve_batch_size(batch_size)
         is_collection = isinstance(adata, Mapping | list | tuple)
         if isinstance(adata, Mapping):

@@ -28,9 +28,16 @@ class PredictionSteps(HRCABase):
     """The steps that predictions in this process and on a cluster share."""
 
     def _check_options(
-        self, options: PredictOptions, ontology_terms: Mapping[str, str] | None, *, writes_results: bool
+        self,
+        options: PredictOptions,
+        ontology_terms: Mapping[str, str] | None,
+        *,
+        writes_results: bool,
+        is_soft: bool = False,
     ) -> None:
         self._check_finetuned()
+        if is_soft and not writes_results:
+            options.check_used_for_probabilities()
         label_space = self._label_space()
         options.check(
             label_space,

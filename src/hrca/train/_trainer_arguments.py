@@ -58,8 +58,8 @@ def check_trainer_arguments(trainer_kwargs: Mapping[str, Any]) -> None:
         If Lightning raises an error for a value.
     """
     check_names(None, trainer_kwargs, TRAINER_ARGUMENTS)
-    known = inspect.signature(LightningTrainer.__init__).parameters
-    given = {name: value for name, value in trainer_kwargs.items() if name in known}
+    accepted = inspect.signature(LightningTrainer.__init__).parameters
+    given = {name: value for name, value in trainer_kwargs.items() if name in accepted}
     try:
         with quiet_libraries():
             LightningTrainer(**{"logger": False, "enable_checkpointing": False, **given})
