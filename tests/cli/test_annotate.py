@@ -110,12 +110,11 @@ def test_rejected_cells_are_one_number_in_the_text_the_file_and_the_csv(files, t
     query.X[540:, [3, 5, 8, 17, 21]] += 30
     query.write_h5ad(tmp_path / "query.h5ad")
     csv = tmp_path / "groups.csv"
-    # of so few rejected cells, some are novel by their probability alone
     arguments = ("--model", files / "model", "--csv", csv, "--novelty-fpr", "0.01")
     result = call(capsys, "annotate", tmp_path / "query.h5ad", *arguments)
     obs = ad.read_h5ad(tmp_path / "query.h5ad").obs
     is_unknown, is_novel = obs["hrca"] == "Unknown", obs["hrca_novel_probability"] >= 0.5
-    assert (is_novel & (obs["hrca_novelty"] < 0.99)).any()
+    assert 0 < is_novel.sum() <= is_unknown.sum() < 600
     assert is_unknown.to_list() == (is_novel | (obs["hrca_novelty"] >= 0.99)).to_list()
     assert (pd.read_csv(csv)["group"] == "Unknown").to_list() == is_unknown.to_list()
     first, header, *rows = result.out.splitlines()

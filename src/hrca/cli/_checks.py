@@ -66,10 +66,10 @@ def train_arguments(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     """
     arguments = arguments_of(TRAIN_FLAGS, flags)
     trainer_kwargs = arguments.pop("trainer_kwargs") or {}
-    taken = [name for name in trainer_kwargs if name in inspect.signature(HRCA.train).parameters]
-    if taken:
+    repeated = [name for name in trainer_kwargs if name in inspect.signature(HRCA.train).parameters]
+    if repeated:
         raise ValueError(
-            f"`trainer_kwargs` must be arguments of the Trainer alone, but has {taken[0]!r}, an argument of the "
+            f"`trainer_kwargs` must be arguments of the Trainer alone, but has {repeated[0]!r}, an argument of the "
             "training: give it by its own flag."
         )
     accelerator, device = device_arguments(flags["device"])

@@ -200,8 +200,7 @@ class TrainingMixin(TrainingSteps):
         config = PhaseConfig.from_arguments("finetune", locals())
         self._check_reference()
         self._check_has_labels()
-        if test_adata is None:
-            self._check_without_test_set(checkpoint_interval, checkpoint_dir, test_labels_key)
+        self._check_test_arguments(test_adata, test_labels_key, checkpoint_interval, checkpoint_dir)
         test_set = None if test_adata is None else self._open_test_set(test_adata, test_labels_key)
         self._train_phases([config], n_folds, test_set)
 

@@ -131,8 +131,12 @@ class TrainingSteps(HRCABase):
                 "written."
             )
 
-    def _check_without_test_set(self, interval: int, folder: str | Path | None, test_labels_key: str | None) -> None:
+    def _check_test_arguments(
+        self, test_adata: object, test_labels_key: str | None, interval: int, folder: str | Path | None
+    ) -> None:
         """Raise an error if arguments of :meth:`hrca.HRCA.finetune` have no effect without cells that test it."""
+        if test_adata is not None:
+            return
         if test_labels_key is not None:
             raise ValueError(f"`test_labels_key` needs the `test_adata` that has it, got {test_labels_key!r} alone.")
         self._check_interval("finetune", interval, folder)
