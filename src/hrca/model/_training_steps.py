@@ -125,7 +125,8 @@ class TrainingSteps(HRCABase):
     @staticmethod
     def _check_interval(phase: PhaseName, interval: int, folder: str | Path | None) -> None:
         """Raise an error if an interval is given, but no checkpoints are written."""
-        if folder is None and interval != CHECKPOINT_INTERVALS[phase]:
+        # a number below 1 is none at all, which the settings of the phase say
+        if folder is None and interval >= 1 and interval != CHECKPOINT_INTERVALS[phase]:
             raise ValueError(
                 f"`checkpoint_interval` needs a `checkpoint_dir`, got {interval} and no folder: nothing would be "
                 "written."
