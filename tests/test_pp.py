@@ -155,3 +155,10 @@ def test_cells_in_place_of_the_model_raise(tiny_model, query):
             function("query.h5ad")
     with pytest.raises(TypeError, match="`model` must be an HRCA, got AnnData. The cells are the first argument"):
         hrca.pp.check(tiny_model, query)
+
+
+def test_the_unlabelled_category_needs_its_column(query):
+    with pytest.raises(ValueError, match="got 'none' without the column that has them"):
+        hrca.pp.check(query, unlabeled_category="none")
+    with pytest.raises(ValueError, match="Name the column by `labels_key`"):
+        hrca.HRCA.setup_anndata(query, unlabeled_category="none")

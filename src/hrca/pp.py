@@ -12,6 +12,7 @@ from hrca.data._alignment import check_unique
 from hrca.data._count_slots import find_slot
 from hrca.data._gene_map import GeneMapInput, read_gene_map
 from hrca.data._inverses import invert_to_counts
+from hrca.data._label_arguments import check_label_arguments
 from hrca.data._report import ValidationReport
 from hrca.data._row_reader import in_memory, read_rows, sample_cells
 from hrca.data._sources import QueryInput, open_query_input
@@ -70,8 +71,8 @@ def check(
         than any count; rows and columns are exchanged; genes have positions for names; the genes are of two species, or
         of another case than the model's; a gene of the model is found twice; zeros were filled in for absent genes;
         `gene_map` has none of the genes; the labels cannot be learned; `labels_key` is given with a model, which needs
-        no labels; or the cells have fewer than 50 of the model's genes, and less than 5 %% of
-        its informative genes by weight.
+        no labels; `unlabeled_category` is given without `labels_key`; or the cells have fewer than 50 of the model's
+        genes, and less than 5 %% of its informative genes by weight.
     FileNotFoundError
         If there is no such file.
     OSError
@@ -89,17 +90,13 @@ def check(
             f"`model` must be an HRCA, got {type(model).__name__}. The cells are the first argument: "
             "`check(query, model)`."
         )
+    check_label_arguments(labels_key, unlabeled_category, has_model=model is not None)
     if model is None:
         table = None if gene_map is None else read_gene_map(gene_map)
         cells, _ = open_query_input(adata, "rna")
         notes = [] if labels_key is None else label_notes(cells.obs, labels_key, unlabeled_category)
         report = validate(cells, None, layer, gene_map=table).report
         return replace(report, notes=(*notes, *report.notes))
-    if labels_key is not None:
-        raise ValueError(
-            f"`labels_key` names the labels of a reference, got {labels_key!r} and a model, which labels a query. "
-            "Leave out one of the two."
-        )
     return model._open_query(adata, layer, gene_map=gene_map).report
 
 

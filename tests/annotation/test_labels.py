@@ -7,7 +7,7 @@ from conftest import QUIET, TINY, synthetic
 
 import hrca
 from hrca.annotation import _labels
-from hrca.annotation._labels import assemble_result, most_likely_labels
+from hrca.annotation._labels import assemble_result, is_rejected, most_likely_labels
 from hrca.annotation._options import LabelSpace, PredictOptions
 from hrca.prediction._probabilities import CellProbabilities
 from hrca.uncertainty._conformal import conformal_scores
@@ -144,3 +144,10 @@ def test_labels_do_not_depend_on_the_blocks_of_cells(options, monkeypatch):
     parts = most_likely_labels(space, cells, options)
     assert list(parts[0]) == list(whole[0])
     np.testing.assert_array_equal(parts[1], whole[1])
+
+
+def test_a_cell_is_rejected_by_its_novelty_or_by_its_probability():
+    novelty = np.array([0.95, 0.94, 0.94, np.nan, 0.1])
+    probability = np.array([0.0, 0.5, 0.49, np.nan, 0.9])
+    assert is_rejected(novelty, probability, 0.05).tolist() == [True, True, False, False, True]
+    assert is_rejected(novelty, None, 0.05).tolist() == [True, False, False, False, False]

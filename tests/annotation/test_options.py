@@ -58,6 +58,22 @@ def test_invalid_options_raise(options, label_space, without, message):
         PredictOptions(**options).check(label_space, **{**ALL, **({without: False} if without else {})})
 
 
+@pytest.mark.parametrize(
+    "options", [{"level": -1}, {"level": 0.5}, {"min_confidence": 2.0}, {"novelty_fpr": 1}, {"class_conditional": True}]
+)
+def test_values_are_checked_without_a_model(options):
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}`"):
+        PredictOptions(**options).check_values()
+    PredictOptions(level=9, novelty_fpr=0.05, coverage=0.9).check_values()
+
+
+@pytest.mark.parametrize("options", [{"min_confidence": 0.5}, {"novelty_fpr": 0.05}])
+def test_options_of_labels_are_of_no_use_for_probabilities_alone(options):
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}` changes labels, but `soft=True`"):
+        PredictOptions(**options).check_used_for_probabilities()
+    PredictOptions(level=1).check_used_for_probabilities()
+
+
 def test_settings_leave_out_the_options_of_sets_without_sets():
     options = {"class_conditional": True, "reweight_to_query": False}
     assert PredictOptions(coverage=0.9, **options).settings().items() >= options.items()

@@ -84,8 +84,11 @@ def test_novel_cells_are_counted_and_described_by_group():
         "40 of 100 cells (40%) are probably of types that the reference lacks: 30 most often labelled 'B'"
     )
     assert sentence.endswith(
-        "`predict(novelty_fpr=0.05)`, in the shell `--novelty-fpr 0.05`, labels such cells 'Unknown'."
+        "`predict(novelty_fpr=0.05)`, in the shell `hrca annotate --novelty-fpr 0.05`, labels such cells 'Unknown'."
     )
+    arguments = (PredictionSummary.of(cells), fit, LABELS, GENES, np.log(PROFILES))
+    (rejected,) = warnings_of_summary(*arguments, rejects_novel=True)
+    assert rejected.startswith("40 of 100 cells (40%)") and rejected.endswith("They are labelled 'Unknown'.")
     groups = novel_groups(fit, PredictionSummary.of(cells).n_novel, GENES)
     assert [group.n_obs for group in groups] == [30, 10]
     assert set(groups[0].genes[:2]) == {"gene5", "gene6"}
@@ -195,8 +198,10 @@ def test_a_query_without_counts_causes_no_warning():
 
 
 def test_many_rejected_cells_are_warned_of():
-    assert "25% of the cells are rejected and labelled 'Unknown', where 4%" in rejection_warning(0.25, 0.04, "Unknown")
-    assert rejection_warning(0.25, 0.1, "Unknown") is None
+    assert "25 of 100 cells (25%) are rejected and labelled 'Unknown', where 4%" in rejection_warning(
+        25, 100, 0.04, "Unknown"
+    )
+    assert rejection_warning(25, 100, 0.1, "Unknown") is None
 
 
 def test_discarded_factors_are_warned_of():

@@ -104,6 +104,30 @@ def test_cells_of_none_of_the_labels_are_unknown_in_the_csv_and_counted(files, t
     assert "are 'Unknown'" not in kept.out
 
 
+def test_rejected_cells_are_one_number_in_the_text_the_file_and_the_csv(files, tmp_path, capsys):
+    query = section(600)
+    query.X = query.X.toarray()
+    query.X[540:, [3, 5, 8, 17, 21]] += 30
+    query.write_h5ad(tmp_path / "query.h5ad")
+    csv = tmp_path / "groups.csv"
+    arguments = ("--model", files / "model", "--csv", csv, "--novelty-fpr", "0.01")
+    result = call(capsys, "annotate", tmp_path / "query.h5ad", *arguments)
+    obs = ad.read_h5ad(tmp_path / "query.h5ad").obs
+    is_unknown, is_novel = obs["hrca"] == "Unknown", obs["hrca_novel_probability"] >= 0.5
+    assert 0 < is_novel.sum() <= is_unknown.sum() < 600
+    assert is_unknown.to_list() == (is_novel | (obs["hrca_novelty"] >= 0.99)).to_list()
+    assert (pd.read_csv(csv)["group"] == "Unknown").to_list() == is_unknown.to_list()
+    first, header, *rows = result.out.splitlines()
+    assert f"; {is_unknown.sum()} cells are 'Unknown', {is_novel.sum()} of them probably of none of the" in first
+    assert f", {len(set(obs['hrca']) - {'Unknown'})} labels in obs['hrca']" in first
+    assert header.split() == ["label", "cells", "mean", "confidence"]
+    assert ["Unknown", str(is_unknown.sum())] in [row.split()[:2] for row in rows]
+    assert rows[-1].endswith(f"written: {tmp_path / 'query.h5ad'}, {csv}")
+    (warning,) = [line for line in result.err.splitlines() if "types that the reference lacks" in line]
+    assert f"warning: {is_novel.sum()} of 600 cells" in warning
+    assert warning.endswith("They are labelled 'Unknown'.") and "novelty" not in warning
+
+
 def test_the_same_seed_gives_the_same_labels(files, tmp_path, capsys):
     tables = []
     for name in ("a", "b"):
@@ -169,6 +193,9 @@ def test_train_evaluate_and_info_use_one_model(files, tmp_path, capsys):
     scores = call(capsys, "evaluate", files / "query.h5ad", "--model", model, "--labels-key", "known", "--json")
     expected = loaded.evaluate(section(), "known")
     assert json.loads(scores.out) == pytest.approx(expected.to_dict())
+    text = call(capsys, "evaluate", files / "query.h5ad", "--model", model, "--labels-key", "known").out
+    assert text.splitlines()[0].split() == ["score", "value"]
+    assert dict(line.split() for line in text.splitlines())["n_obs"] == "37"
 
 
 def test_a_killed_training_continues(files, tmp_path, capsys):

@@ -1,11 +1,14 @@
 """The demo's pairs, baselines and figures."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from shell import call
 
 from hrca.cli._demo import DemoResult, draw_confusion
@@ -95,3 +98,22 @@ def test_the_demo_detects_the_type_and_prints_nothing_of_libraries(tmp_path, cap
     assert {"hrca", "hrca_confidence"} <= set(annotated.obs)
     messages = [line for line in result.err.splitlines() if "%|" not in line]
     assert all(line.startswith("hrca: warning: ") for line in messages), messages
+    assert not [line for line in messages if "are not scored" in line]
+
+
+def compare_scores(readme: Path, output: Path) -> subprocess.CompletedProcess:
+    script = ROOT / ".ci" / "demo_scores.py"
+    return subprocess.run([sys.executable, script, readme, output], capture_output=True, text=True, check=False)
+
+
+def test_the_scores_of_the_readme_are_compared_with_those_of_the_demo(tmp_path):
+    output = tmp_path / "demo.txt"
+    # as three kinds of instructions give them
+    for accuracy, macro_f1 in ((0.767, 0.674), (0.761, 0.665), (0.757, 0.661)):
+        output.write_text(f"        accuracy  macro_f1\nHRCA       {accuracy}     {macro_f1}\nother  0.1 0.1\n")
+        assert compare_scores(ROOT / "README.md", output).returncode == 0
+    output.write_text("HRCA  0.72  0.67\n")
+    failed = compare_scores(ROOT / "README.md", output)
+    assert failed.returncode == 1 and "README.md gives (0.76, 0.67) for HRCA, but the demo has printed" in failed.stderr
+    output.write_text("no table")
+    assert compare_scores(ROOT / "README.md", output).returncode == 1

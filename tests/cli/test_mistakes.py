@@ -1,5 +1,6 @@
 """Mistakes of users end in one or two lines and a code, and faults of HRCA in their traceback."""
 
+import inspect
 import json
 import os
 import re
@@ -7,12 +8,14 @@ import shlex
 import stat
 import subprocess
 import sys
+import typing
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, synthetic
 from shell import FAST, call, section
 
-from hrca.cli import main
+import hrca
+from hrca.cli import COMMANDS, main
 from hrca.cli._errors import ExitCode, is_raised_by_hrca
 from hrca.cli._shell_words import PHRASES, in_shell_words
 
@@ -22,6 +25,87 @@ NO_REFERENCE = ["--reference", "no.h5ad", "--labels-key", "cell_type", "--out", 
 
 # What only a user of Python can do; a message may have it within a command that runs Python.
 PYTHON_WORDS = re.compile(r"setup_anndata|model\.save|pass that|pass the AnnData|\bor None\b|`adata\S* = ")
+
+# Words of the error for values of flags that are invalid whatever the files hold.
+INVALID_TRAINING = {
+    "--max-epochs": {"0": "at least 1, got 0"},
+    "--pretrain-epochs": {"-1": "at least 0, got -1"},
+    "--batch-size": {"0": "at least 1, got 0", "1": "at least 2 cells"},
+    "--lr": {"0": "above 0, got 0.0", "nan": "above 0, got nan"},
+    "--lr-schedule": {"cosine": "one of ['one_cycle', 'plateau'], got 'cosine'"},
+    "--corruption": {"noise": "one of ['thin', 'mask', 'none'], got 'noise'"},
+    "--train-size": {"1.5": "above 0 and at most 1, got 1.5"},
+    "--validation-size": {"2": "from 0 to 1"},
+    "--n-samples-per-label": {"0": "at least 1"},
+    "--max-cells-per-label": {"0": "at least 1, got 0"},
+    "--n-folds": {"1": "whole number from 2 to the number of labelled cells, got 1"},
+    "--checkpoint-interval": {"0": "at least 1, got 0", "5": "needs a `--checkpoint-dir`"},
+    "--checkpoint-dir": {"text.h5ad": "must be a folder"},
+    "--num-workers": {"-1": "at least 0, got -1"},
+    "--plan-kwargs": {'{"a": 1}': "must hold some of", "1": "a JSON object"},
+    "--datasplitter-kwargs": {'{"a": 1}': "must hold some of"},
+    "--trainer-kwargs": {'{"precision": "x"}': "Precision 'x' is invalid", '{"max_epochs": 2}': "its own flag"},
+    "--size": {"huge": "one of ['specification'"},
+    "--n-hidden": {"0": "at least 1, got 0"},
+    "--n-latent": {"0": "at least 1, got 0", "30": "a multiple of `--n-heads`"},
+    "--n-heads": {"0": "at least 1, got 0"},
+    "--n-layers": {"0": "at least 1, got 0"},
+    "--n-feedforward": {"0": "at least 1, got 0"},
+    "--classifier-widths": {"0": "at least 1", "a": "whole numbers"},
+    "--dropout-rate": {"2": "from 0 to 1, got 2.0"},
+    "--classifier-dropout-rate": {"-1": "from 0 to 1, got -1.0"},
+    "--gene-map": {"none.csv": "There is no file 'none.csv'"},
+    "--labels-hierarchy": {"none.csv": "There is no file 'none.csv'"},
+    "--seed": {"-1": "from 0 to 4294967295, got -1"},
+    "--device": {"nvidia": "auto, cpu, gpu, mps"},
+    "--threads": {"0": "at least 1, got 0"},
+}
+INVALID_PREDICTION = {
+    "--key-added": {"a/b": "without '/', got 'a/b'"},
+    "--coverage": {"90": "between 0 and 1, got 90.0"},
+    "--level": {"-1": "from 0, the coarsest, got -1"},
+    "--min-confidence": {"2": "from 0 to 1, got 2.0"},
+    "--novelty-fpr": {"0": "between 0 and 1, got 0.0"},
+    "--ontology-terms": {"none.csv": "There is no file 'none.csv'"},
+    "--indices": {"none.txt": "There is no file 'none.txt'"},
+    "--prediction-batch-size": {"0": "at least 1, got 0"},
+    **{name: INVALID_TRAINING[name] for name in ("--gene-map", "--seed", "--device", "--threads")},
+}
+INVALID_REPORT = {"--microns-per-unit": {"0": "positive, got 0.0", "nan": "positive, got nan"}}
+
+# The files of a command that do not exist, and its flags with invalid values.
+BEFORE_FILES = {
+    "train": (["no.h5ad", "--labels-key", "x", "--out", "{new}/model"], INVALID_TRAINING),
+    "annotate": (
+        ["no.h5ad", "--reference", "no.h5ad", "--labels-key", "x"],
+        {**INVALID_TRAINING, **INVALID_PREDICTION},
+    ),
+    "annotate by a model": (["no.h5ad", "--model", "no_model"], INVALID_PREDICTION),
+    "evaluate": (
+        ["no.h5ad", "--model", "no_model", "--labels-key", "x"],
+        {name: INVALID_PREDICTION[name] for name in ("--prediction-batch-size", "--seed", "--device", "--threads")},
+    ),
+    "report": (["no.h5ad", "--out", "{new}/r.html"], {**INVALID_REPORT, "--threads": INVALID_TRAINING["--threads"]}),
+    "check": (["no.h5ad"], {name: INVALID_TRAINING[name] for name in ("--gene-map", "--threads")}),
+    "demo": (["--data", "no_folder"], {"--seed": INVALID_TRAINING["--seed"]}),
+}
+
+# Flags whose text or number can only be wrong for some files, or for which any is right.
+ANY_VALUE = {
+    *(
+        "layer",
+        "reference_layer",
+        "table",
+        "labels_key",
+        "unlabeled_category",
+        "true_labels_key",
+        "sample_key",
+        "title",
+    ),
+    # files and folders, whose mistakes are below
+    *("reference", "model", "out", "csv", "save_model", "query", "genes_of", "pictures", "data", "queries", "cells"),
+    "path",
+}
 
 # arguments; exit code; words of the message
 MISTAKES = {
@@ -108,7 +192,7 @@ MISTAKES = {
     "a confidence in per cent, before the reference": (
         ["annotate", "query.h5ad", *NO_REFERENCE, "--min-confidence", "90"],
         3,
-        "`--min-confidence` must be from 0 to 1, got 90.",
+        "`--min-confidence` must be from 0 to 1, got 90.0.",
     ),
     "a device that is not there, before the reference": (
         ["annotate", "query.h5ad", *NO_REFERENCE, "--device", "nvidia"],
@@ -232,6 +316,49 @@ MISTAKES = {
     "information on a file without results": (["info", "query.h5ad"], 3, "have an annotation"),
     "a report on a file without results": (["report", "query.h5ad", "--out", "{new}/report.html"], 3, "an annotation"),
     "a table that is not there": (["check", "query.h5ad", "--table", "table"], 3, "`--table` names a table"),
+    "a file in place of a model's folder": (
+        ["train", "reference.h5ad", "--labels-key", "cell_type", "--out", "text.h5ad", "--overwrite"],
+        4,
+        "A model needs a folder, but 'text.h5ad' is a file",
+    ),
+    "genes of a file that is not there": (
+        ["train", "reference.h5ad", "--labels-key", "cell_type", "--out", "{new}/model", "--genes-of", "no.h5ad"],
+        3,
+        "There is no file 'no.h5ad'",
+    ),
+    "a query to match that is not there": (
+        ["train", "reference.h5ad", "--labels-key", "cell_type", "--out", "{new}/model", "--query", "no.h5ad"],
+        3,
+        "There is no file 'no.h5ad'",
+    ),
+    "a report in place of a folder": (["report", "query.h5ad", "--out", "empty"], 4, "but 'empty' is a folder"),
+    "a report in place of the cells": (
+        ["report", "query.h5ad", "--out", "query.h5ad"],
+        3,
+        "another file than the cells",
+    ),
+    "a report of another format": (["report", "query.h5ad", "--out", "{new}/r.pdf"], 3, "must end with .html"),
+    "pictures in a file": (
+        ["report", "query.h5ad", "--out", "{new}/r.html", "--pictures", "text.h5ad"],
+        4,
+        "'text.h5ad' must be a folder, but is a file",
+    ),
+    "a demo into a file": (["demo", "--out", "text.h5ad"], 4, "'text.h5ad' must be a folder, but is a file"),
+    "a label for the unlabelled cells of no column": (
+        ["check", "query.h5ad", "--unlabeled-category", "none"],
+        3,
+        "Name the column by `--labels-key`",
+    ),
+    "labels of a query": (
+        ["check", "query.h5ad", "--model", "model", "--labels-key", "known"],
+        3,
+        "Leave out one of the two",
+    ),
+    "an argument of a schedule that is not chosen": (
+        ["annotate", "query.h5ad", *NO_REFERENCE, "--plan-kwargs", '{{"lr_patience": 5}}'],
+        3,
+        "Choose the other by `--lr-schedule plateau`",
+    ),
     "the folder of another demo": (["demo", "--data", "empty"], 3, "poa_scrna_moffitt.h5ad and poa_merfish_b0.06.h5ad"),
 }
 
@@ -261,6 +388,45 @@ def test_a_mistake_ends_in_one_or_two_lines_and_a_code(mistake, files, new, caps
     # nothing of an unfinished run is left
     assert {path.name for path in new.iterdir()} <= {"read_only", "read_only.h5ad", "model"}
     assert not list(new.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("command", BEFORE_FILES)
+def test_an_invalid_value_is_found_before_a_file_is_opened(command, files, new, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    arguments, invalid = BEFORE_FILES[command]
+    for flag, values in invalid.items():
+        for value, words in values.items():
+            given = [argument.format(new=new) for argument in arguments]
+            result = call(capsys, command.split()[0], *given, flag, value)
+            assert result.code == (ExitCode.FILES if flag == "--checkpoint-dir" else ExitCode.INPUT), result.err
+            assert words in result.err and flag in result.err, (flag, value, result.err)
+            assert "no.h5ad" not in result.err and "no_model" not in result.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_flag_with_a_value_is_checked_or_takes_any(command):
+    invalid = {name for given, (_, flags) in BEFORE_FILES.items() if given.split()[0] == command for name in flags}
+    parameters = inspect.signature(getattr(COMMANDS[command], command)).parameters
+    for name, parameter in parameters.items():
+        kinds = {typing.get_args(parameter.annotation)[0], *typing.get_args(typing.get_args(parameter.annotation)[0])}
+        if bool in kinds or name in ANY_VALUE or (command == "report" and name == "key_added"):
+            continue
+        assert "--" + name.replace("_", "-") in invalid, name
+
+
+@pytest.mark.parametrize(
+    "given", [{"max_epochs": 0}, {"batch_size": 1}, {"lr": -1.0}, {"n_folds": 1}, {"pretrain_epochs": -1}]
+)
+def test_an_invalid_value_has_the_sentence_of_python(given, files, tmp_path, capsys):
+    ((name, value),) = given.items()
+    model = hrca.HRCA.load(files / "model", adata=synthetic(100))
+    with pytest.raises(ValueError, match=name) as error:
+        model.train(**given)
+    flag = f"--{name.replace('_', '-')}"
+    result = call(capsys, "train", "no.h5ad", "--labels-key", "x", "--out", tmp_path / "m", flag, value)
+    sentence = in_shell_words(str(error.value), {name: [flag]}).split(". ")[0]
+    # what the shell cannot know: the number of cells
+    assert sentence.split(", got")[0].split(" cells, ")[0] in result.err
 
 
 def test_a_real_process_ends_in_the_same_way(files):

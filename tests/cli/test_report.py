@@ -81,6 +81,7 @@ def test_a_section_is_drawn_from_either_name_of_the_coordinates(annotated, tmp_p
     [
         (("--key-added", "other"), "must have an annotation 'other'"),
         (("--true-labels-key", "truth"), "`--true-labels-key` must name a column"),
+        (("--sample-key", "slide"), "`--sample-key` must name a column"),
     ],
 )
 def test_what_is_not_there_is_named(annotated, tmp_path, capsys, arguments, words):

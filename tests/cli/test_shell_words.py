@@ -10,8 +10,9 @@ from conftest import ROOT
 from hrca._messages import LastResortHandler
 from hrca.cli import COMMANDS
 from hrca.cli._flags import flag_names
+from hrca.cli._prediction_flags import PREDICT_FLAGS
 from hrca.cli._run import redirect_output
-from hrca.cli._shell_words import message_text, speak_flags
+from hrca.cli._shell_words import message_text, naming_file, speak_flags
 
 SOURCE = ROOT / "src" / "hrca"
 
@@ -69,11 +70,58 @@ def command_of(name: str):
     return getattr(COMMANDS[name], name)
 
 
+# Modules of the commands whose messages name flags, and the commands that run them; others are run by all.
+RUN_BY = {
+    "_outputs": ("annotate",),
+    "annotate": ("annotate",),
+    "_model": ("annotate", "train"),
+    "_checks": ("annotate", "train", "evaluate"),
+    "_run_report": ("report",),
+}
+
+
+def raised_texts(path) -> list[str]:
+    """The texts of the errors in a module."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Raise)]
+    calls = [node.exc for node in nodes if isinstance(node.exc, ast.Call) and node.exc.args]
+    return [text_of(call.args[0]) for call in calls]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_message_names_no_flag_of_another_command(command):
+    flags = flag_names(command_of(command))
+    own = {name for names in flags.values() for name in names}
+    texts = messages()
+    for path in sorted(SOURCE.rglob("*.py")):
+        if path.parent.name != "compat" and command in RUN_BY.get(path.stem, tuple(COMMANDS)):
+            texts += raised_texts(path)
+    assert len(texts) > 200
+    with speak_flags(flags):
+        named = {text: set(re.findall(r"`(--[a-z][a-z-]*)", message_text(text))) for text in texts}
+    assert {text: names - own for text, names in named.items() if names - own} == {}
+
+
+def test_a_command_without_a_flag_leaves_the_words_of_python():
+    text = "a GPU (`accelerator='gpu'`)"
+    for command, expected in (("train", "a GPU (`--device gpu`)"), ("demo", text), ("check", text)):
+        with speak_flags(flag_names(command_of(command))):
+            assert message_text(text) == expected
+
+
+def test_stored_warnings_name_the_command_that_has_the_flag():
+    text = "`predict(novelty_fpr=0.05)`, in the shell `hrca annotate --novelty-fpr 0.05`, labels such cells 'Unknown'."
+    expected = "`hrca annotate --novelty-fpr 0.05` labels such cells 'Unknown'."
+    with speak_flags(flag_names(command_of("info"))), naming_file(None, PREDICT_FLAGS, command="hrca annotate"):
+        assert message_text(text) == expected
+        assert message_text("of `platform_correction=False`.") == "of `hrca annotate --no-platform-correction`."
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         (
-            "`predict(novelty_fpr=0.05)`, in the shell `--novelty-fpr 0.05`, labels such cells 'Unknown'.",
+            "`predict(novelty_fpr=0.05)`, in the shell `hrca annotate --novelty-fpr 0.05`, labels such cells "
+            "'Unknown'.",
             "`--novelty-fpr 0.05` labels such cells 'Unknown'.",
         ),
         ("Compare with `platform_correction=False`.", "Compare with `--no-platform-correction`."),

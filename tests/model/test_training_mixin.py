@@ -334,3 +334,13 @@ def test_no_pretraining_is_a_choice(reference):
 def test_a_frozen_encoder_needs_a_strategy_that_allows_it(reference):
     with pytest.raises(ValueError, match="ddp_find_unused_parameters_true"):
         new_model(reference).finetune(1, freeze_encoder_epochs=1, strategy="ddp", **QUIET)
+
+
+def test_arguments_without_effect_raise(reference):
+    model = new_model(reference)
+    with pytest.raises(ValueError, match="`test_labels_key` needs the `test_adata`"):
+        model.finetune(1, test_labels_key="cell_type")
+    for method in (model.pretrain, model.finetune, model.train):
+        with pytest.raises(ValueError, match="`checkpoint_interval` needs a `checkpoint_dir`, got 7"):
+            method(1, checkpoint_interval=7)
+    assert not model.is_trained

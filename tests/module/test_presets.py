@@ -59,8 +59,8 @@ def test_every_preset_has_all_sizes_and_is_valid(name):
     ("arguments", "message"),
     [
         ((8, 2, ()), "`classifier_widths` must have at least one stage"),
-        ((8, 0, (4,)), "Sizes must be at least 1, got (8, 0, 4)"),
-        ((8, 2, (4, 0)), "Sizes must be at least 1, got (8, 2, 4, 0)"),
+        ((8, 0, (4,)), "`n_heads` must be at least 1, got 0"),
+        ((8, 2, (4, 0)), "Each of `classifier_widths` must be at least 1, got (4, 0)"),
         ((10, 4, (4,)), "`n_latent` must be a multiple of `n_heads`, got 10 and 4; 8 would do"),
         ((2, 4, (4,)), "got 2 and 4; 4 would do"),
     ],
@@ -71,5 +71,14 @@ def test_sizes_that_define_no_network_raise(arguments, message):
 
 
 def test_further_sizes_are_checked():
-    with pytest.raises(ValueError, match=re.escape("Sizes must be at least 1, got (8, 2, 4, 16, 0)")):
+    with pytest.raises(ValueError, match="`n_layers` must be at least 1, got 0"):
         check_sizes(8, 2, (4,), n_hidden=16, n_layers=0)
+    with pytest.raises(ValueError, match="`n_layers` must be at least 1, got 0"):
+        resolve_sizes("laptop", {"n_layers": 0}, has_accelerator=False)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("name", ["dropout_rate", "classifier_dropout_rate"])
+def test_a_dropout_rate_that_is_no_fraction_raises(reference, name, rate):
+    with pytest.raises(ValueError, match=f"`{name}` must be from 0 to 1, got {rate}"):
+        hrca.HRCA(reference, size="laptop", **{name: rate})

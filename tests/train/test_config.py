@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 import hrca
 from hrca.train._config import PhaseConfig, configs_for_train
 from hrca.train._schedule import MAX_CELLS_PER_LABEL
+from hrca.train._trainer_arguments import check_trainer_arguments
 from hrca.train._trainingplans import FinetunePlan, PretrainPlan
 
 PLANS = {"pretrain": PretrainPlan, "finetune": FinetunePlan}
@@ -69,6 +70,10 @@ def test_a_fold_model_has_neither_the_users_callbacks_nor_logger():
             for lr in (0, -1, float("nan"), float("inf"), "0.1")
         ),
         ({"plan_kwargs": {"encoder_lr": -1}}, "`encoder_lr` must be a number above 0, got -1"),
+        ({"batch_size": 1}, "A batch must have at least 2 cells, but `batch_size` is 1"),
+        ({"num_workers": -1}, "`num_workers` must be at least 0, got -1"),
+        ({"train_size": 0.0}, "`train_size` must be above 0 and at most 1, got 0.0"),
+        ({"validation_size": 2}, "`validation_size` must be from 0 to 1 - `train_size`, got 2"),
         ({"resume": True}, "`resume=True` needs the `checkpoint_dir`"),
         ({"freeze_encoder_epochs": 1, "trainer_kwargs": {"strategy": "ddp"}}, "ddp_find_unused_parameters_true"),
     ],
@@ -77,6 +82,40 @@ def test_settings_out_of_range_raise(changes, words):
     with pytest.raises(ValueError, match=words):
         config(**changes).check()
     config().check()
+
+
+@pytest.mark.parametrize("given", [{"plan_kwargs": {"lr_patience": 5}}, {"plan_kwargs": {"lr_factor": 0.5}}])
+def test_an_argument_of_the_plateau_needs_its_schedule(given):
+    (name,) = given["plan_kwargs"]
+    with pytest.raises(ValueError, match=f"`{name}` is of the schedule 'plateau', and has no effect with 'one_cycle'"):
+        configs_for_train(arguments("train", **given), PLANS, n_obs=10, n_labelled=10)
+    configs_for_train(arguments("train", lr_schedule="plateau", **given), PLANS, n_obs=10, n_labelled=10)
+
+
+@pytest.mark.parametrize("phase", ["pretrain", "finetune"])
+def test_an_argument_of_the_plateau_is_checked_in_each_phase(phase):
+    with pytest.raises(ValueError, match="`lr_hold_epochs` is of the schedule 'plateau'"):
+        PhaseConfig.from_arguments(phase, arguments(phase, lr_schedule="one_cycle", lr_hold_epochs=3))
+    PhaseConfig.from_arguments(phase, arguments(phase, lr_schedule="one_cycle"))
+
+
+def test_epochs_of_pretraining_are_named():
+    with pytest.raises(ValueError, match="`pretrain_epochs` must be at least 0, got -1"):
+        configs_for_train(arguments("train", pretrain_epochs=-1), PLANS, n_obs=10, n_labelled=10)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"precision": "x"}, ValueError, "arguments that Lightning's Trainer takes, but: Precision 'x' is invalid"),
+        ({"gradient_clip_val": "a"}, ValueError, "`gradient_clip_val` should be an int or a float"),
+        ({"none_such": 1}, TypeError, "There is no argument `none_such`"),
+    ],
+)
+def test_arguments_that_make_no_trainer_raise(given, error, words):
+    with pytest.raises(error, match=words):
+        check_trainer_arguments({"accelerator": "cpu", **given})
+    check_trainer_arguments({"accelerator": "cpu", "precision": "bf16-mixed", "early_stopping": True})
 
 
 def test_train_has_two_phases_with_default_epochs():

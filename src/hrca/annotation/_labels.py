@@ -48,10 +48,28 @@ def most_likely_labels(
     return labels, confidence, pd.DataFrame(probabilities, columns=pd.Index(tree.labels))
 
 
-def is_rejected(novelty: np.ndarray, novelty_fpr: float) -> np.ndarray:
-    """Return True for each cell that is too novel for a label, shape (n_obs,); False for a cell without counts."""
+def is_rejected(novelty: np.ndarray, novel_probability: np.ndarray | None, novelty_fpr: float) -> np.ndarray:
+    """Return True for each cell that is too novel for a label.
+
+    Parameters
+    ----------
+    novelty
+        Novelty of each cell, shape (n_obs,); NaN for a cell without counts.
+    novel_probability
+        Probability that it is of none of the labels, shape (n_obs,); NaN for a cell without counts. None: not
+        estimated.
+    novelty_fpr
+        False positive rate of the novelty.
+
+    Returns
+    -------
+    Boolean, shape (n_obs,); False for a cell without counts.
+    """
     # a comparison with NaN is False
-    return np.asarray(novelty >= 1 - novelty_fpr)
+    rejected = np.asarray(novelty >= 1 - novelty_fpr)
+    if novel_probability is not None:
+        rejected |= np.asarray(novel_probability >= MIN_NOVEL_PROBABILITY)
+    return rejected
 
 
 def assemble_result(
@@ -86,8 +104,10 @@ def assemble_result(
     The result, its cells in the order of `obs_names`.
     """
     labels, confidence, probabilities = most_likely_labels(label_space, cell_probabilities, options)
+    is_estimated = cell_probabilities.has_counts & cell_probabilities.has_clusters
+    novel_probability = np.where(is_estimated, cell_probabilities.novel_probability, np.float32(np.nan))
     if options.novelty_fpr is not None and novelty is not None:
-        labels[is_rejected(novelty, options.novelty_fpr)] = label_space.unlabeled_category
+        labels[is_rejected(novelty, novel_probability, options.novelty_fpr)] = label_space.unlabeled_category
     sets = None
     if options.coverage is not None and conformal_scores is not None:
         is_in_set = prediction_sets(
@@ -102,8 +122,6 @@ def assemble_result(
         # a cell with a novel probability of at least .5 has an empty set
         is_in_set &= (cell_probabilities.novel_probability < MIN_NOVEL_PROBABILITY)[:, None]
         sets = pd.DataFrame(is_in_set, index=obs_names, columns=pd.Index(label_space.labels))
-    is_estimated = cell_probabilities.has_counts & cell_probabilities.has_clusters
-    novel_probability = np.where(is_estimated, cell_probabilities.novel_probability, np.float32(np.nan))
     return PredictionResult(
         labels, confidence, probabilities.set_axis(obs_names), novelty, sets, novel_probability=novel_probability
     )

@@ -77,7 +77,7 @@ class PredictOptions:
         has_novelty_reference: bool,
         has_conformal_scores: bool,
     ) -> None:
-        """Raise an error if a model cannot predict with these options.
+        """Raise an error if a model cannot predict with these options; see also :meth:`check_values`.
 
         Parameters
         ----------
@@ -93,10 +93,27 @@ class PredictOptions:
         Raises
         ------
         ValueError
-            If `level` is given for a model without a hierarchy, or is not one of its levels; if `min_confidence` is
-            not in [0, 1]; if `novelty_fpr` is not in (0, 1), or the model holds no reference cells; if `coverage` is
-            not in (0, 1), nothing is written, or the model has no held-out cells; if `class_conditional` or
-            `reweight_to_query` is given without `coverage`, or both are given.
+            If `level` is given for a model without a hierarchy, or is not one of its levels; if `novelty_fpr` is given
+            for a model that holds no reference cells; or if `coverage` is given and nothing is written, or the model
+            has no held-out cells.
+        """
+        if self.level is not None:
+            _check_level(self.level, label_space)  # names the levels of this model
+        self.check_values()
+        if self.novelty_fpr is not None:
+            _check_novelty(has_novelty_reference)
+        if self.coverage is not None:
+            _check_coverage(writes_results, has_conformal_scores)
+
+    def check_values(self) -> None:
+        """Raise an error for a value that is valid for no model.
+
+        Raises
+        ------
+        ValueError
+            If `level` is no whole number, or is below 0; if `min_confidence` is not in [0, 1]; if `novelty_fpr` or
+            `coverage` is not in (0, 1); if `class_conditional` or `reweight_to_query` is given without `coverage`, or
+            both are given.
         TypeError
             If `min_confidence`, `novelty_fpr` or `coverage` is no number.
         """
@@ -109,15 +126,30 @@ class PredictOptions:
                     f"`{name}` must be a number{' or None' if may_be_none else ''}, got {value!r}. A usual value is "
                     f"{typical}."
                 )
-        if self.level is not None:
-            _check_level(self.level, label_space)
+        if self.level is not None and (not isinstance(self.level, numbers.Integral) or self.level < 0):
+            raise ValueError(f"`level` must be a whole number from 0, the coarsest, got {self.level!r}.")
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"`min_confidence` must be from 0 to 1, got {self.min_confidence}. A usual value is 0.9.")
-        if self.novelty_fpr is not None:
-            _check_novelty(self.novelty_fpr, has_novelty_reference)
+        for name, typical in (("novelty_fpr", 0.05), ("coverage", 0.9)):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise ValueError(f"`{name}` must be between 0 and 1, got {value}. A usual value is {typical}.")
         self._check_set_options()
-        if self.coverage is not None:
-            _check_coverage(self.coverage, writes_results, has_conformal_scores)
+
+    def check_used_for_probabilities(self) -> None:
+        """Raise an error for an option of the labels, where probabilities alone are returned, and nothing is written.
+
+        Raises
+        ------
+        ValueError
+            If `min_confidence` or `novelty_fpr` is given.
+        """
+        for name, default in (("min_confidence", 0.0), ("novelty_fpr", None)):
+            if getattr(self, name) != default:
+                raise ValueError(
+                    f"`{name}` changes labels, but `soft=True` returns probabilities, and `key_added=None` writes no "
+                    f"labels. Leave out one of the three, got `{name}={getattr(self, name)}`."
+                )
 
     def _check_set_options(self) -> None:
         given = [name for name in ("class_conditional", "reweight_to_query") if getattr(self, name)]
@@ -144,9 +176,7 @@ def _check_level(level: int, label_space: LabelSpace) -> None:
         )
 
 
-def _check_novelty(novelty_fpr: float, has_novelty_reference: bool) -> None:
-    if not 0 < novelty_fpr < 1:
-        raise ValueError(f"`novelty_fpr` must be between 0 and 1, got {novelty_fpr}. A usual value is 0.05.")
+def _check_novelty(has_novelty_reference: bool) -> None:
     if not has_novelty_reference:
         raise ValueError(
             "Novelty is measured against cells of the reference, but this model holds none: it has published weights, "
@@ -154,9 +184,7 @@ def _check_novelty(novelty_fpr: float, has_novelty_reference: bool) -> None:
         )
 
 
-def _check_coverage(coverage: float, writes_results: bool, has_conformal_scores: bool) -> None:
-    if not 0 < coverage < 1:
-        raise ValueError(f"`coverage` must be between 0 and 1, got {coverage}. A usual value is 0.9.")
+def _check_coverage(writes_results: bool, has_conformal_scores: bool) -> None:
     if not writes_results:
         raise ValueError("Prediction sets are written to the query: `coverage` needs a `key_added`, got None.")
     if not has_conformal_scores:

@@ -87,6 +87,8 @@ class PredictionFacts:
         label_space: LabelSpace,
         gene_names: pd.Index,
         log_profiles: np.ndarray | None,
+        *,
+        rejects_novel: bool = False,
     ) -> "PredictionFacts":
         """Judge a prediction; see :func:`prediction_warnings`."""
         has_clusters = query_fit is not None and query_fit.clusters is not None
@@ -94,7 +96,7 @@ class PredictionFacts:
         left_out = None if query_fit is None else query_fit.left_out_novelty
         labels = label_space.labels
         return cls(
-            prediction_warnings(summary, query_fit, label_space, gene_names, log_profiles),
+            prediction_warnings(summary, query_fit, label_space, gene_names, log_profiles, rejects_novel=rejects_novel),
             summary.n_by_label,
             int(summary.n_counts),
             0.0 if query_fit is None else platform_log_sd(query_fit.factors),
@@ -104,13 +106,15 @@ class PredictionFacts:
         )
 
 
-def rejection_warning(rejected_fraction: float, novelty_fpr: float, unlabeled_category: str) -> str | None:
+def rejection_warning(n_rejected: int, n_obs: int, novelty_fpr: float, unlabeled_category: str) -> str | None:
     """Return a sentence if more cells are rejected than expected, for novelty among reference cells.
 
     Parameters
     ----------
-    rejected_fraction
-        Fraction of the cells that are rejected.
+    n_rejected
+        Number of cells that are rejected.
+    n_obs
+        Number of cells.
     novelty_fpr
         Fraction of cells like the reference's that is expected to be rejected.
     unlabeled_category
@@ -120,13 +124,13 @@ def rejection_warning(rejected_fraction: float, novelty_fpr: float, unlabeled_ca
     -------
     The sentence; None if the fraction is at most three times the expected one.
     """
-    if rejected_fraction <= REJECTED_WARNING_FACTOR * novelty_fpr:
+    if n_rejected <= REJECTED_WARNING_FACTOR * novelty_fpr * n_obs:
         return None
     return (
-        f"{rejected_fraction:.0%} of the cells are rejected and labelled {unlabeled_category!r}, where "
-        f"{novelty_fpr:.0%} are expected among cells like the reference's. Either the query has types that the "
-        "reference lacks, or its platform differs, and cells of known types look novel as well. Compare "
-        "`obs['hrca_novelty']` between the predicted labels."
+        f"{n_rejected:,} of {n_obs:,} cells ({n_rejected / n_obs:.0%}) are rejected and labelled "
+        f"{unlabeled_category!r}, where {novelty_fpr:.0%} are expected among cells like the reference's. Either the "
+        "query has types that the reference lacks, or its platform differs, and cells of known types look novel as "
+        "well. Compare `obs['hrca_novelty']` between the predicted labels."
     )
 
 
@@ -136,6 +140,8 @@ def prediction_warnings(
     label_space: LabelSpace,
     gene_names: pd.Index,
     log_profiles: np.ndarray | None,
+    *,
+    rejects_novel: bool = False,
 ) -> list[str]:
     """Return a sentence for each finding that makes a prediction doubtful.
 
@@ -151,6 +157,8 @@ def prediction_warnings(
         The genes of the model, shape (n_genes,).
     log_profiles
         Log of the fraction of each label's counts by gene, shape (n_labels, n_genes); None without count likelihood.
+    rejects_novel
+        Whether cells that are probably of none of the labels get the unlabelled category.
 
     Returns
     -------
@@ -160,14 +168,20 @@ def prediction_warnings(
     log_sd = 0.0 if query_fit is None else platform_log_sd(query_fit.factors)
     found = [_dominant_label(summary, labels, has_factors=log_sd > 0)]
     if query_fit is not None:
-        found += [_novel_cells(summary, query_fit, label_space, gene_names), _large_factors(query_fit, log_sd)]
+        novel = _novel_cells(summary, query_fit, label_space, gene_names, rejects_novel=rejects_novel)
+        found += [novel, _large_factors(query_fit, log_sd)]
         if log_profiles is not None:
             found.append(_indistinct_labels(summary, labels, log_profiles, query_fit.factors > 0))
     return [sentence for sentence in found if sentence is not None]
 
 
 def _novel_cells(
-    summary: PredictionSummary, query_fit: QueryFit, label_space: LabelSpace, gene_names: pd.Index
+    summary: PredictionSummary,
+    query_fit: QueryFit,
+    label_space: LabelSpace,
+    gene_names: pd.Index,
+    *,
+    rejects_novel: bool,
 ) -> str | None:
     labels, unlabeled_category = label_space.labels, label_space.unlabeled_category
     if summary.novel_fraction <= WARNED_NOVEL_FRACTION:
@@ -184,7 +198,15 @@ def _novel_cells(
     return (
         f"{n_novel:,} of {n_obs:,} cells ({n_novel / n_obs:.0%}) are probably of types that the reference lacks: "
         f"{'; '.join(named)}. Their novel probability is at least .5 and their confidence low; a reference with these "
-        "types would label them. `predict(novelty_fpr=0.05)`, in the shell `--novelty-fpr 0.05`, labels such cells "
+        f"types would label them. {_novel_remedy(unlabeled_category, rejects_novel=rejects_novel)}"
+    )
+
+
+def _novel_remedy(unlabeled_category: str, *, rejects_novel: bool) -> str:
+    if rejects_novel:
+        return f"They are labelled {unlabeled_category!r}."
+    return (
+        "`predict(novelty_fpr=0.05)`, in the shell `hrca annotate --novelty-fpr 0.05`, labels such cells "
         f"{unlabeled_category!r}."
     )
 

@@ -1,5 +1,7 @@
 """The demo: train on a reference, annotate a query, score and draw it."""
 
+import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from matplotlib.axes import Axes
 
 from hrca import metrics, pl
 from hrca._records import MIN_NOVEL_PROBABILITY
+from hrca._warnings import HRCAWarning
 from hrca.model._model import HRCA
 from hrca.pl._cells import has_coordinates
 from hrca.reporting import report
@@ -19,6 +22,8 @@ from hrca.train._random_states import set_seed
 
 from ._demo_baselines import count_likelihood, logistic_regression
 from ._demo_pairs import ReferenceQueryPair
+
+logger = logging.getLogger(__name__)
 
 # Epochs of the quick form, which only tests that everything runs.
 QUICK_EPOCHS = {"pretrain_epochs": 10, "max_epochs": 18}
@@ -69,7 +74,7 @@ class DemoResult:
             f"{detected.loc[True, 'n_cells']} cells {left_out!r}, and {detected.loc[False, 'n_detected']} of the "
             f"{detected.loc[False, 'n_cells']:,} other cells.",
             "Labels of the other cells. They alone count here, in the title of confusion.png and in the report: no "
-            f"label of the reference is right for {left_out!r}.",
+            f"label of the reference is right for {left_out!r}. Macro-F1 is the mean of the F1 score over the types.",
             self.scores.round(3).to_string(),
         ]
         if self.quick:
@@ -99,6 +104,7 @@ def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, s
     out_dir = Path(out_dir).resolve()
     out_dir.mkdir(parents=True, exist_ok=True)
     set_seed(seed)
+    logger.info("The reference lacks the type %r on purpose: HRCA should warn of its cells.", pair.left_out)
     HRCA.setup_anndata(pair.reference, labels_key=pair.labels_key)
     model = HRCA(pair.reference, size="laptop")
     epochs: dict[str, Any] = QUICK_EPOCHS if quick else {}
@@ -154,14 +160,17 @@ def write_pictures_and_report(model: HRCA, pair: ReferenceQueryPair, out_dir: Pa
     draw_confusion(pair, written["confusion"])
     plt.close("all")
     microns_per_unit = 1 if "section" in written else None
-    page = report(
-        query,
-        out_dir / "report.html",
-        model=model,
-        true_labels_key=pair.labels_key,
-        microns_per_unit=microns_per_unit,
-        title="The demo of HRCA",
-    )
+    with warnings.catch_warnings():
+        # the result says which cells are not scored, and why
+        warnings.filterwarnings("ignore", ".* labelled cells are not scored", HRCAWarning)
+        page = report(
+            query,
+            out_dir / "report.html",
+            model=model,
+            true_labels_key=pair.labels_key,
+            microns_per_unit=microns_per_unit,
+            title="The demo of HRCA",
+        )
     return [*written.values(), page]
 
 

@@ -17,68 +17,18 @@ from hrca.data._sources import open_query_input
 from hrca.data._target_genes import TargetGenes
 from hrca.model._model import HRCA
 from hrca.model._reference_fields import model_gene_names
-from hrca.module._presets import resolve_sizes
 from hrca.train._random_states import set_seed
-from hrca.train._runtime_estimate import n_accelerators
 
+from ._checks import device_arguments, train_arguments
 from ._flags import arguments_of
 from ._shell_words import naming_file
-from ._training_flags import MODEL_FLAGS, SETUP_FLAGS, TRAIN_FLAGS
+from ._training_flags import MODEL_FLAGS, SETUP_FLAGS
 
 logger = logging.getLogger(__name__)
 
 # A query of which this fraction of the genes are the reference's is of the same species and spelling, also where it is
 # a small panel and the reference has all genes.
 SAME_NAMES_FRACTION = 0.5
-
-
-def device_arguments(device: str) -> tuple[str, str | int]:
-    """Return Lightning's accelerator and device for a device of PyTorch.
-
-    Parameters
-    ----------
-    device
-        "auto", "cpu", "gpu", "mps", or one GPU, "cuda:1".
-
-    Raises
-    ------
-    ValueError
-        If it is none of these, or PyTorch finds no such device.
-
-    Examples
-    --------
-    >>> device_arguments("cpu")
-    ('cpu', 'auto')
-    """
-    kind, _, number = device.partition(":")
-    accelerator = {"cuda": "gpu"}.get(kind, kind)
-    if accelerator not in ("auto", "cpu", "gpu", "mps") or (number and not (number.isdigit() and accelerator == "gpu")):
-        raise ValueError(f"`device` must be auto, cpu, gpu, mps or one GPU such as cuda:1, got {device!r}.")
-    if accelerator not in ("auto", "cpu") and int(number or 0) >= n_accelerators(accelerator):
-        raise ValueError(f"`device` must be one that PyTorch can use, but it finds no {device!r}. Use `--device cpu`.")
-    return accelerator, int(number) if number else "auto"
-
-
-def check_training_flags(flags: Mapping[str, Any]) -> None:
-    """Check what a training needs of the flags, before anything is loaded.
-
-    Parameters
-    ----------
-    flags
-        Values of the flags of setup, model, training and run.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device or size, a network cannot have these sizes, or a value cannot be read.
-    FileNotFoundError
-        If a value names a file that does not exist.
-    """
-    device_arguments(flags["device"])
-    sizes = arguments_of(MODEL_FLAGS, flags)
-    arguments_of(SETUP_FLAGS, flags)
-    arguments_of(TRAIN_FLAGS, flags)
-    resolve_sizes(sizes["size"], {}, has_accelerator=False)
 
 
 def load_model(folder: Path, flags: Mapping[str, Any]) -> HRCA:
@@ -194,17 +144,8 @@ def train_model(model: HRCA, flags: Mapping[str, Any], query: Path | None = None
     query
         File that the training is matched to; None: none.
     """
-    arguments = arguments_of(TRAIN_FLAGS, flags)
-    trainer_kwargs = arguments.pop("trainer_kwargs") or {}
-    accelerator, device = device_arguments(flags["device"])
-    model.train(
-        query=query,
-        accelerator=accelerator,
-        devices=[device] if isinstance(device, int) else device,
-        enable_progress_bar=not flags["quiet"],
-        **arguments,
-        **trainer_kwargs,
-    )
+    arguments, trainer_kwargs = train_arguments(flags)
+    model.train(query=query, enable_progress_bar=not flags["quiet"], **arguments, **trainer_kwargs)
 
 
 def check_model_folder(folder: Path, *, overwrite: bool) -> None:
@@ -226,6 +167,8 @@ def check_model_folder(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.exists() and not overwrite:
         raise FileExistsError(f"{str(folder)!r} exists already. `--overwrite` replaces the model in it.")
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"A model needs a folder, but {str(folder)!r} is a file. Name another place.")
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     if is_new:

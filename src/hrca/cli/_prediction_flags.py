@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ._flags import Flag
 from ._training_flags import GENE_MAP, LABELS_KEY, UNLABELED_CATEGORY
-from ._values import parse_fraction, parse_inner_fraction, read_positions, read_text_table
+from ._values import read_positions, read_text_table
 
 PREDICTION = "Prediction"
 RUN = "The run"
@@ -49,7 +49,6 @@ PREDICT_FLAGS = (
         None,
         "Write prediction sets that have the true label this often: 0.9.",
         PREDICTION,
-        convert=parse_inner_fraction,
     ),
     Flag("class_conditional", bool, False, "The coverage nearly holds for each label.", PREDICTION),
     Flag("reweight_to_query", bool, False, "Weight held-out cells by their similarity to the query.", PREDICTION),
@@ -60,7 +59,6 @@ PREDICT_FLAGS = (
         0.0,
         "A less probable label is replaced by an ancestor or unlabelled.",
         PREDICTION,
-        convert=parse_fraction,
     ),
     Flag(
         "novelty_fpr",
@@ -68,7 +66,6 @@ PREDICT_FLAGS = (
         None,
         "Leave the most novel cells unlabelled: this fraction wrongly.",
         PREDICTION,
-        convert=parse_inner_fraction,
     ),
     PLATFORM_CORRECTION,
     OPEN_SET,

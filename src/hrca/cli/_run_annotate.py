@@ -10,8 +10,9 @@ from hrca.data._sources import open_query_input
 from hrca.io import read_cells, write_groups
 from hrca.model._model import HRCA
 
+from ._checks import check_prediction_flags, check_training_flags
 from ._flags import arguments_of
-from ._model import check_model_folder, check_training_flags, load_model, make_model, train_model
+from ._model import check_model_folder, load_model, make_model, train_model
 from ._outputs import Output, plan_outputs, unfinished_stores
 from ._prediction_flags import GROUP_FLAGS, PREDICT_FLAGS
 from ._shell_words import naming_file
@@ -33,7 +34,7 @@ def annotate_files(queries: Sequence[Path], flags: Mapping[str, Any]) -> list[di
     -------
     A summary of each query, with the files that were written.
     """
-    predict = arguments_of(PREDICT_FLAGS, flags)
+    predict = check_prediction_flags(flags)
     if flags["model"] is None:
         check_training_flags(flags)
     outputs = plan_outputs(queries, flags["out"], flags["csv"], table=flags["table"], overwrite=flags["overwrite"])

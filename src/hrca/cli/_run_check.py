@@ -8,8 +8,10 @@ from typing import Any
 import pandas as pd
 
 from hrca import pp
+from hrca.data._label_arguments import check_label_arguments
 from hrca.model._model import HRCA
 
+from ._checks import check_cell_files, check_prediction_flags
 from ._flags import arguments_of
 from ._inputs import open_cells
 from ._model import load_model
@@ -29,9 +31,12 @@ def check_file(path: Path, folder: Path | None, flags: Mapping[str, Any]) -> pp.
     flags
         Values of the flags of the command.
     """
+    arguments = arguments_of(CHECK_FLAGS, flags)
+    check_label_arguments(arguments["labels_key"], arguments["unlabeled_category"], has_model=folder is not None)
+    check_cell_files(path)
     model = None if folder is None else HRCA.load(folder, adata=False, accelerator="cpu")
     with naming_file(path):
-        report = pp.check(open_cells(path, flags["table"]), model, **arguments_of(CHECK_FLAGS, flags))
+        report = pp.check(open_cells(path, flags["table"]), model, **arguments)
         return replace(report, notes=tuple(map(message_text, report.notes)))
 
 
@@ -49,6 +54,8 @@ def evaluate_file(path: Path, folder: Path, labels_key: str, flags: Mapping[str,
     flags
         Values of the flags of the command.
     """
+    arguments = check_prediction_flags(flags, EVALUATE_FLAGS)
+    check_cell_files(path)
     model = load_model(folder, flags)
     with naming_file(path):
-        return model.evaluate(open_cells(path, flags["table"]), labels_key, **arguments_of(EVALUATE_FLAGS, flags))
+        return model.evaluate(open_cells(path, flags["table"]), labels_key, **arguments)

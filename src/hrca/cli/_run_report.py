@@ -10,9 +10,11 @@ from hrca import pl
 from hrca.io import read_cells
 from hrca.model._model import HRCA
 from hrca.pl._cells import has_coordinates
+from hrca.pl._spatial import check_microns_per_unit
 from hrca.reporting._cells import AnnotatedCells
-from hrca.reporting._report import checked_cells, write_page
+from hrca.reporting._report import check_has_coordinates, checked_cells, write_page
 
+from ._checks import check_cell_files, check_folder
 from ._flags import arguments_of
 from ._report_flags import REPORT_FLAGS
 
@@ -53,15 +55,31 @@ def write_report(
     OSError
         If a file cannot be written.
     """
-    adata = read_cells(path, table=flags["table"])
     arguments = arguments_of(REPORT_FLAGS, flags)
     key, units = arguments["key_added"], arguments["microns_per_unit"]
-    _check_annotation(adata, path, key)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    check_microns_per_unit(units)
+    check_cell_files(path)
+    _check_places(out, pictures, path)
     model = None if folder is None else HRCA.load(folder, adata=False, accelerator="cpu")
+    adata = read_cells(path, table=flags["table"])
+    _check_annotation(adata, path, key)
     cells = checked_cells(adata, out, key, arguments["true_labels_key"], arguments["sample_key"])
+    check_has_coordinates(cells, units)
     embedded = write_page(cells, out, model=model, microns_per_unit=units, title=arguments["title"])
     return [out, *([] if pictures is None else _draw(cells, embedded, pictures, units))]
+
+
+def _check_places(out: Path, pictures: Path | None, cells: Path) -> None:
+    """Check that the report and the pictures can be written, before any long work."""
+    if out.is_dir():
+        raise IsADirectoryError(f"`out` must be a file, but {str(out)!r} is a folder: `--out {out / 'report.html'}`.")
+    if out.exists() and out.samefile(cells):
+        raise ValueError(f"`out` must be another file than the cells, got {str(out)!r}. Name an HTML file.")
+    if out.suffix not in (".html", ".htm"):
+        raise ValueError(f"`out` must be an HTML file, got {str(out)!r}: its name must end with .html.")
+    check_folder(out.parent)
+    if pictures is not None:
+        check_folder(pictures)
 
 
 def _check_annotation(adata: AnnData, path: Path, key: str) -> None:
@@ -75,7 +93,6 @@ def _check_annotation(adata: AnnData, path: Path, key: str) -> None:
 def _draw(cells: AnnotatedCells, embedded: AnnData, folder: Path, microns_per_unit: float | None) -> list[Path]:
     """Draw what the cells have: sections, the UMAP of the report, the composition of the samples."""
     adata, key, sample_key = cells.adata, cells.key, cells.sample_key
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     if has_coordinates(adata):
         for ending, name in SECTIONS.items():

@@ -6,7 +6,8 @@ from typing import Any
 
 from hrca.io import read_cells
 
-from ._model import check_model_folder, check_training_flags, make_model, train_model
+from ._checks import check_cell_files, check_training_flags
+from ._model import check_model_folder, make_model, train_model
 from ._shell_words import naming_file
 from ._summary import summarize_model
 from ._training_flags import SETUP_FLAGS
@@ -31,6 +32,7 @@ def train_and_save(reference: Path, out: Path, flags: Mapping[str, Any]) -> dict
     check_training_flags(flags)
     check_model_folder(out, overwrite=flags["overwrite"])
     genes_of = flags["genes_of"]
+    check_cell_files(reference, genes_of, flags["query"])
     with naming_file(reference, SETUP_FLAGS):
         cells = read_cells(reference, table=flags["table"])
         model = make_model(cells, flags, [] if genes_of is None else [genes_of], genes_of_queries=genes_of is not None)

@@ -15,6 +15,10 @@ FORMATS = "an h5ad, h5mu or 10x h5 file, a zarr folder, or the folder of a Xeniu
 # What a message says to a user of Python, as a pattern, and what it says to a user of the shell.
 PHRASES = {
     r", or None to pre-train without labels": "",
+    r"; None holds out a fraction of the cells instead": "; without it, a fraction of the cells is held out",
+    r" or None, got": ", got",
+    # a flag that is left out has no value that was given
+    r", got None(?=\.)": "",
     r"Name the folder that `model\.save` wrote, and its `prefix` if it had one\.": (
         "Name a folder that `hrca train --out` or `hrca annotate --save-model` wrote."
     ),
@@ -51,7 +55,7 @@ SLOT = re.compile(r"`adata\.(?P<slot>(?:X|layers|obs|obsm|raw|uns|var)(?:_names)
 
 # A call with one argument that matters. A message that a report repeats may also name its flag.
 CALL = re.compile(r"`[\w.]+\((?:[^`()=]+, )?(?P<name>\w+)=(?P<value>[^`(),]+)\)`")
-BOTH_WORDS = re.compile(r"(?P<flag>`--[^`]+`), in the shell (?P=flag),?")
+BOTH_WORDS = re.compile(r"`(?P<command>hrca annotate )?(?P<flag>--[^`]+)`, in the shell `hrca annotate (?P=flag)`,?")
 PARAMETER = re.compile(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`")
 
 
@@ -90,7 +94,9 @@ def speak_flags(flags: Mapping[str, list[str]]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def naming_file(path: Path | None, group: tuple[Flag, ...] = (), opened: Path | None = None) -> Iterator[None]:
+def naming_file(
+    path: Path | None, group: tuple[Flag, ...] = (), opened: Path | None = None, *, command: str = ""
+) -> Iterator[None]:
     """Let errors and warnings of a part of the work name the file that they are about.
 
     Parameters
@@ -101,8 +107,10 @@ def naming_file(path: Path | None, group: tuple[Flag, ...] = (), opened: Path | 
         Flags that a parameter in a message stands for, where the command has others of the same parameter.
     opened
         The copy of the file that is read; None: the file itself.
+    command
+        The command that has these flags, such as "hrca annotate"; "": the one that runs.
     """
-    subject = Subject(path, opened, {flag.parameter: [flag.text] for flag in group})
+    subject = Subject(path, opened, {flag.parameter: [f"{command} {flag.text}".strip()] for flag in group})
     token = _subject.set(subject)
     try:
         yield
@@ -146,8 +154,11 @@ def _in_shell_words(text: str, flags: Mapping[str, list[str]], subject: Subject)
             text = text.replace(str(opened), str(path))
     elif path is not None:
         text = text.replace(repr(str(path.resolve())), repr(str(path)))
+    own_flags = {name for names in (*flags.values(), *subject.flags.values()) for name in names}
     for pattern, phrase in PHRASES.items():
-        text = re.sub(pattern, phrase, text)
+        # another command may have a flag that this one lacks
+        if own_flags.issuperset(re.findall(r"`(--[a-z-]+)", phrase)):
+            text = re.sub(pattern, phrase, text)
     text = text.replace("{convert}", _conversion(path))
     text = READS_IT.sub(
         lambda match: f"{_reading(match['module'], match['name'], path)} makes an h5ad file of it", text
@@ -218,7 +229,7 @@ def in_shell_words(text: str, flags: Mapping[str, list[str]]) -> str:
     def replace(match: re.Match[str]) -> str:
         names, value = flags.get(match["name"], []), match["value"]
         if value in ("True", "False"):
-            names = [name for name in names if name.startswith("--no-") == (value == "False")]
+            names = [name for name in names if ("--no-" in name) == (value == "False")]
         if not names or value == "None":
             return match[0]
         shown = "" if value in (None, "True", "False") else " " + shlex.quote(value.strip("'\""))
@@ -229,4 +240,4 @@ def in_shell_words(text: str, flags: Mapping[str, list[str]]) -> str:
             return match[0]
         return f"`{match['name']}`" if match["value"] == "..." else f"`{match['name']}={match['value']}`"
 
-    return BOTH_WORDS.sub(r"\g<flag>", PARAMETER.sub(replace, CALL.sub(argument, text)))
+    return BOTH_WORDS.sub(r"`\g<command>\g<flag>`", PARAMETER.sub(replace, CALL.sub(argument, text)))

@@ -37,7 +37,7 @@ def annotation_keys(path: Path) -> list[str]:
     return [name for name, entry in uns.items() if isinstance(entry, Mapping) and "hrca_version" in entry]
 
 
-def summarize_annotation(path: Path, key: str) -> dict[str, Any]:
+def summarize_annotation(path: Path, key: str, *, command: str = "") -> dict[str, Any]:
     """Summarize the annotation of the cells in a file.
 
     Parameters
@@ -46,11 +46,14 @@ def summarize_annotation(path: Path, key: str) -> dict[str, Any]:
         An h5ad file or the zarr folder of an AnnData.
     key
         Name of the annotation.
+    command
+        The command whose flags the warnings name, "hrca annotate"; "": the one that runs.
 
     Returns
     -------
-    Numbers of cells, by label too, and of those that were not predicted; mean confidence; number of cells that are
-    probably of none of the labels; the settings and the warnings of the prediction.
+    Numbers of cells, by label too, of those that were not predicted, and of those without a label, which have the
+    unlabelled category; mean confidence; numbers of cells that are probably of none of the labels, and of those of them
+    that have a label; the settings and the warnings of the prediction.
     """
     cells = open_file(path)
     if cells.file is not None:
@@ -58,8 +61,9 @@ def summarize_annotation(path: Path, key: str) -> dict[str, Any]:
     obs, provenance = cells.obs, read_uns(path)[key]
     labels, confidence = obs[key].astype(str).where(obs[key].notna()), obs[f"{key}_confidence"]
     groups = confidence.groupby(labels, observed=True).agg(["size", "mean"]).sort_values("size", ascending=False)
-    novel = obs.get(f"{key}_novel_probability", pd.Series(dtype=float))
-    with naming_file(path, PREDICT_FLAGS):
+    probability = obs.get(f"{key}_novel_probability", pd.Series(np.nan, index=obs.index))
+    is_novel, is_unlabeled = probability >= MIN_NOVEL_PROBABILITY, labels == provenance["unlabeled_category"]
+    with naming_file(path, PREDICT_FLAGS, command=command):
         warnings = [message_text(str(warning)) for warning in np.atleast_1d(provenance.get("warnings", []))]
     return {
         "key": key,
@@ -69,25 +73,59 @@ def summarize_annotation(path: Path, key: str) -> dict[str, Any]:
             label: {"n_cells": int(row["size"]), "confidence": float(row["mean"])} for label, row in groups.iterrows()
         },
         "confidence": float(confidence.mean()),
-        "n_novel": int((novel >= MIN_NOVEL_PROBABILITY).sum()),
+        "n_unlabeled": int(is_unlabeled.sum()),
+        "n_novel": int(is_novel.sum()),
+        "n_novel_with_label": int((is_novel & ~is_unlabeled).sum()),
         "settings": {name: value for name, value in provenance.items() if name not in UNLISTED},
         "warnings": warnings,
     }
 
 
+def scores_text(scores: pd.Series) -> str:
+    """Return the text of scores: a table with a row for each, and numbers of cells as whole numbers.
+
+    Examples
+    --------
+    >>> print(scores_text(pd.Series({"accuracy": 0.84687, "n_obs": 5343.0})))
+    score     value
+    accuracy  0.8469
+    n_obs     5,343
+    """
+    rows = {name: f"{int(value):,}" if str(name).startswith("n_") else f"{value:.4f}" for name, value in scores.items()}
+    width = max(len("score"), *(len(str(name)) for name in rows))
+    return "\n".join(f"{name!s:{width}}  {text}" for name, text in {"score": "value", **rows}.items())
+
+
 def annotation_text(summary: Mapping[str, Any]) -> str:
     """Return the text of a summary: a line, and a table of the most frequent labels."""
-    lines = [
-        f"{summary['n_cells']:,} cells, {len(summary['labels'])} labels in obs[{summary['key']!r}], mean confidence "
-        f"{summary['confidence']:.2f}; {summary['n_novel']:,} cells probably of none of the labels"
+    unlabeled = summary["settings"]["unlabeled_category"]
+    n_labels = len(summary["labels"].keys() - {unlabeled})
+    parts = [
+        f"{summary['n_cells']:,} cells, {n_labels} labels in obs[{summary['key']!r}], mean confidence "
+        f"{summary['confidence']:.2f}",
+        *_numbers_without_label(summary, unlabeled),
     ]
     if summary["n_not_predicted"]:
-        lines[0] += f"; {summary['n_not_predicted']:,} cells not predicted"
+        parts.append(f"{summary['n_not_predicted']:,} cells not predicted")
     shown = list(summary["labels"].items())[:N_SHOWN_LABELS]
-    width = max((len(label) for label, _ in shown), default=0)
-    lines += [f"  {label:{width}}  {row['n_cells']:>9,}  {row['confidence']:.2f}" for label, row in shown]
+    width = max(len(name) for name in ("label", *(label for label, _ in shown)))
+    lines = ["; ".join(parts), f"  {'label':{width}}  {'cells':>9}  mean confidence"]
+    lines += [f"  {label:{width}}  {row['n_cells']:>9,}  {row['confidence']:>15.2f}" for label, row in shown]
     n_more = len(summary["labels"]) - len(shown)
     return "\n".join([*lines, *([f"  and {n_more} more labels"] if n_more else [])])
+
+
+def _numbers_without_label(summary: Mapping[str, Any], unlabeled: str) -> list[str]:
+    """Return the numbers of cells that have no label, or should have none, in words."""
+    n_unlabeled, n_novel, n_with_label = (summary[name] for name in ("n_unlabeled", "n_novel", "n_novel_with_label"))
+    if not n_unlabeled:
+        return [f"{n_novel:,} cells probably of none of the labels"]
+    parts = [f"{n_unlabeled:,} cells are {unlabeled!r}"]
+    if n_novel > n_with_label:
+        parts[0] += f", {n_novel - n_with_label:,} of them probably of none of the labels"
+    if n_with_label:
+        parts.append(f"{n_with_label:,} cells with a label are probably of none of the labels")
+    return parts
 
 
 def summarize_model(model: HRCA) -> dict[str, Any]:
@@ -165,7 +203,7 @@ def describe(path: Path, table: str | None) -> tuple[dict[str, Any], str]:
             f"{str(path)!r} must be the folder of a model, or have an annotation in uns, but has none. `hrca annotate` "
             "writes one."
         )
-    summaries = [summarize_annotation(cells, key) for key in keys]
+    summaries = [summarize_annotation(cells, key, command="hrca annotate") for key in keys]
     return {"annotations": summaries}, "\n".join(_provenance_text(summary) for summary in summaries)
 
 

@@ -4,7 +4,7 @@ from operator import not_
 from pathlib import Path
 
 from ._flags import Flag
-from ._values import parse_hierarchy, parse_json_object, parse_widths
+from ._values import existing_file, parse_hierarchy, parse_json_object, parse_widths
 
 REFERENCE = "The reference"
 SIZES = "Size of the model"
@@ -16,6 +16,7 @@ GENE_MAP = Flag(
     None,
     "Table of two names of each gene, such as Ensembl ids and symbols: a csv, tsv or GTF file.",
     REFERENCE,
+    convert=existing_file,
 )
 
 LABELS_KEY = Flag("labels_key", str | None, None, "Column of the reference's obs with the cell types.", REFERENCE)
@@ -111,7 +112,7 @@ TRAIN_FLAGS = (
         "plan_kwargs",
         str | None,
         None,
-        """Further arguments of the training plan as JSON: '{"lr_patience": 5}'.""",
+        """Further arguments of the training plan as JSON: '{"encoder_lr": 1e-4}'.""",
         TRAINING,
         convert=parse_json_object,
     ),

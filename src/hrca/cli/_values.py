@@ -42,30 +42,17 @@ def parse_json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def parse_fraction(value: float) -> float:
-    """Return a number from 0 to 1.
+def existing_file(path: Path) -> Path:
+    """Return the path of a file that exists.
 
-    Examples
-    --------
-    >>> parse_fraction(0.9)
-    0.9
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
     """
-    if not 0 <= value <= 1:
-        raise ValueError(f"must be from 0 to 1, got {value:g}.")
-    return value
-
-
-def parse_inner_fraction(value: float) -> float:
-    """Return a number between 0 and 1, which both are excluded.
-
-    Examples
-    --------
-    >>> parse_inner_fraction(0.9)
-    0.9
-    """
-    if not 0 < value < 1:
-        raise ValueError(f"must be between 0 and 1, got {value:g}.")
-    return value
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {str(path)!r}.")
+    return path
 
 
 def read_text_table(path: Path) -> dict[str, str]:
@@ -85,8 +72,7 @@ def read_text_table(path: Path) -> dict[str, str]:
     """
     import pandas as pd  # help answers without it
 
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {str(path)!r}.")
+    existing_file(path)
     try:
         text = path.read_text(encoding=ENCODING)
         if path.suffix == ".json":
@@ -111,8 +97,7 @@ def read_positions(path: Path) -> list[int]:
     FileNotFoundError
         If there is no such file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {str(path)!r}.")
+    existing_file(path)
     try:
         return [int(line) for line in path.read_text(encoding=ENCODING).split()]
     except ValueError as error:
@@ -147,7 +132,5 @@ def parse_hierarchy(text: str) -> Any:
             raise ValueError(f"{str(path)!r} must begin with a label and its parent, but has headings. Remove them.")
         return parents
     if path.suffix == ".obo":
-        if not path.is_file():
-            raise FileNotFoundError(f"There is no file {str(path)!r}.")
-        return path
+        return existing_file(path)
     return text.split(",") if "," in text.strip(",") else text

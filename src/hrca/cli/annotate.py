@@ -60,11 +60,13 @@ def annotate(
 def _written_text(result: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
     """Return the files of a query, and the cells that the csv file shows otherwise than the annotated file."""
     text = f"written: {', '.join(map(str, result['written']))}"
-    n_novel = result["n_novel"]
-    if flags["csv"] is None or flags["keep_novel_labels"] or not n_novel:
+    n_unlabeled, n_changed = result["n_unlabeled"], result["n_novel_with_label"]
+    if flags["csv"] is None or flags["keep_novel_labels"] or not n_changed:
         return text
-    name = result["settings"]["unlabeled_category"]
-    return f"{text}; in {result['written'][-1]}, the {n_novel:,} cells probably of none of the labels are {name!r}"
+    name, csv = repr(result["settings"]["unlabeled_category"]), result["written"][-1]
+    if not n_unlabeled:
+        return f"{text}; in {csv}, the {n_changed:,} cells probably of none of the labels are {name}"
+    return f"{text}; in {csv}, {n_unlabeled + n_changed:,} cells are {name}: also those that are probably of none"
 
 
 def _check(n_queries: int, flags: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ hrca demo --data DATA --out hrca_demo
 
 
 def demo(
+    *,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -30,6 +31,12 @@ def demo(
 ) -> None:
     """Train on real cells that lack a type, annotate sparse cells that have it, and compare with two baselines."""
     with redirect_output({}):
+        from hrca.train._random_states import check_seed
+
+        from ._checks import check_folder
+
+        check_seed(seed)
+        check_folder(out)
         from ._demo import run
         from ._demo_pairs import pbmc68k_pair, poa_pair
 

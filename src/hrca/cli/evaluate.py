@@ -25,6 +25,8 @@ def evaluate(
     """Score a model on cells whose labels are known. Nothing is written."""
     with redirect_output(flags):
         from ._run_check import evaluate_file
+        from ._summary import scores_text
 
         scores = evaluate_file(cells, model, labels_key, flags)
-    show(scores.to_dict(), scores.round(4).to_string(), as_json=flags["json"])
+        text = scores_text(scores)
+    show(scores.to_dict(), text, as_json=flags["json"])

@@ -19,6 +19,18 @@ PROGRESS_DELAY_S = 3
 MAX_KEPT_BYTES = 200_000_000
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Raise an error if a batch would have no cell.
+
+    Raises
+    ------
+    ValueError
+        If the number is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+
+
 def aligned_batches(x: StoredMatrix, alignment: GeneAlignment, *, batch_size: int, source: str) -> Batches:
     """Iterate over the cells of a matrix in order, with the model's genes.
 
@@ -43,8 +55,7 @@ def aligned_batches(x: StoredMatrix, alignment: GeneAlignment, *, batch_size: in
     ValueError
         If `batch_size` is below 1, or a batch holds values that are not raw counts.
     """
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+    check_batch_size(batch_size)
     start = 0
     for counts in row_batches(x, batch_size):
         rows = slice(start, start + counts.shape[0])

@@ -13,6 +13,7 @@ from hrca.typing import StoredMatrix
 from ._alignment import check_unique
 from ._count_slots import check_column_name, check_single_column, layer_names
 from ._gene_map import GeneMap
+from ._label_arguments import check_label_arguments
 from ._label_names import WARNED_CELLS_PER_LABEL, is_quality_class, similar_spellings
 from ._row_reader import in_memory, is_dask, is_dense
 from ._validate import validate
@@ -64,13 +65,15 @@ def check_reference(
     ------
     ValueError
         If there are no cells or no genes; gene names are not unique; the counts are of a type that cannot be learned;
-        or as for :func:`check_labels` and :func:`hrca.data._validate.validate`.
+        `unlabeled_category` is given without `labels_key`; or as for :func:`check_labels` and
+        :func:`hrca.data._validate.validate`.
     """
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise ValueError(
             f"A reference must have cells and genes, got {adata.n_obs} cells x {adata.n_vars} genes. "
             "Did a filter leave nothing, or have reference and query different gene ids?"
         )
+    check_label_arguments(labels_key, unlabeled_category, has_model=False)
     if labels_key is not None:
         check_labels(obs, labels_key, unlabeled_category)
     check_unique(adata.var_names, "`adata.var_names`")

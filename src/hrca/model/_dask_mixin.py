@@ -126,6 +126,7 @@ class DaskMixin(PredictionSteps):
         """
         options = PredictOptions(level, min_confidence, novelty_fpr, coverage, class_conditional)
         self._check_options(options, None, writes_results=True)
+        batch_size = resolve_batch_size(batch_size)
         run, target = ClusterRun(find_client(client)), _check_out(out)
         cells = self._open_dask(adata, key_added)
         settings = PredictionSettings(platform_correction=platform_correction, open_set=open_set, calibrated=True)
@@ -138,10 +139,10 @@ class DaskMixin(PredictionSteps):
             query = validated_query(checked_cells(cells, checked), target, layer, self._target_genes(), **validation)
             check_is_dask(query.slot, cells)
             slot = next(slot for slot in slots if slot.slot == query.slot)
-            annotator = self._annotator(query, options, settings, key_added, resolve_batch_size(batch_size))
+            annotator = self._annotator(query, options, settings, key_added, batch_size)
             order, store = np.argsort(np.argsort(sampled)), folder / target.name
             facts, n_rejected = run.annotate(annotator, slot, samples[slot.slot], order, cells.obs_names, store)
-            sentences = self._warn(facts, options, settings, n_rejected / cells.n_obs)
+            sentences = self._warn(facts, options, settings, n_rejected, cells.n_obs)
             template = annotator.template(has_clusters=facts.has_clusters)
             provenance = self._provenance(query, facts, options, settings, sentences)
             provenance["batch_size"] = annotator.batch_size

@@ -292,7 +292,14 @@ class Annotator:
         log_profiles = None
         if count_likelihood is not None and count_likelihood.is_fitted:
             log_profiles = count_likelihood.log_profiles.double().numpy()
-        facts = PredictionFacts.of(numbers, fitted.query_fit, self.label_space, self.gene_names, log_profiles)
+        facts = PredictionFacts.of(
+            numbers,
+            fitted.query_fit,
+            self.label_space,
+            self.gene_names,
+            log_profiles,
+            rejects_novel=self.options.novelty_fpr is not None,
+        )
         return SummarizedQuery(ranks, facts)
 
     def write_columns(
@@ -315,10 +322,15 @@ class Annotator:
         columns = [self._complete(chunk.subset(rows), summarized.ranks) for chunk, rows in parts]
         obs = pd.concat(columns, ignore_index=True)
         write_columns(store, block.start, obs)
-        name = f"{self.key_added}_novelty"
-        if self.options.novelty_fpr is None or name not in obs:
+        if f"{self.key_added}_novelty" not in obs:
             return 0
-        return int(is_rejected(obs[name].to_numpy(), self.options.novelty_fpr).sum())
+        return int(self._is_rejected(obs).sum())
+
+    def _is_rejected(self, obs: pd.DataFrame) -> np.ndarray:
+        if self.options.novelty_fpr is None:
+            return np.zeros(len(obs), dtype=bool)
+        novelty, probability = (obs[f"{self.key_added}_{name}"].to_numpy() for name in ("novelty", "novel_probability"))
+        return is_rejected(novelty, probability, self.options.novelty_fpr)
 
     def _complete(self, columns: ChunkColumns, ranks: QueryRanks | None) -> pd.DataFrame:
         if columns.open_set_scores is None:
@@ -326,9 +338,7 @@ class Annotator:
         n_obs = len(columns.obs)
         novelty = np.full(n_obs, np.nan, dtype=np.float32) if ranks is None else ranks(columns.open_set_scores)
         obs = columns.obs.assign(**{f"{self.key_added}_novelty": novelty})
-        if self.options.novelty_fpr is not None:
-            rejected = is_rejected(novelty, self.options.novelty_fpr)
-            obs.loc[rejected, self.key_added] = self.label_space.unlabeled_category
+        obs.loc[self._is_rejected(obs), self.key_added] = self.label_space.unlabeled_category
         return obs
 
 

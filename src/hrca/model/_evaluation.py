@@ -111,5 +111,5 @@ def unseen_warning(true_labels: pd.Series, is_known: np.ndarray, labels: list[st
     return (
         f"{is_unseen.sum()} of {is_labelled.sum()} labelled cells are not scored: the model does not know "
         f"{first_names(list(true_labels[is_unseen].unique()))}; it knows {first_names(labels)}. "
-        "Check the spelling of the labels."
+        "Either it was trained without these types, or they are spelt in another way: then rename them."
     )

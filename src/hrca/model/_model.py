@@ -22,7 +22,7 @@ from hrca.data._validate_reference import check_reference, check_reference_type,
 from hrca.module._count_likelihood import CountLikelihood
 from hrca.module._module import HRCAModule
 from hrca.module._networks import GeneAE, SEClassifier
-from hrca.module._presets import SIZES, check_sizes, describe_sizes, resolve_sizes
+from hrca.module._presets import SIZES, check_dropout_rates, describe_sizes, resolve_sizes
 from hrca.train._resume import network_sizes
 from hrca.train._runtime_estimate import uses_accelerator
 
@@ -84,7 +84,7 @@ class HRCA(TrainingMixin, PredictionMixin, DaskMixin, RepresentationMixin, Expla
     ------
     ValueError
         If neither `adata` nor `registry` is given; `adata` was not set up; `size` is unknown; `n_latent` is not a
-        multiple of `n_heads`; a number is below 1; or the classifier has no stage.
+        multiple of `n_heads`; a number is below 1; a dropout rate is not from 0 to 1; or the classifier has no stage.
     TypeError
         If `registry` is not a registry of scvi-tools, such as the name of a size.
 
@@ -134,8 +134,8 @@ class HRCA(TrainingMixin, PredictionMixin, DaskMixin, RepresentationMixin, Expla
             )
         given = {name: value for name, value in locals().items() if name in SIZES["specification"]}
         size, sizes = resolve_sizes(size, given, has_accelerator=uses_accelerator("auto"))
+        check_dropout_rates(dropout_rate=dropout_rate, classifier_dropout_rate=classifier_dropout_rate)
         super().__init__(adata, registry)
-        check_sizes(**sizes)
         n_genes, n_labels = len(self.gene_names), len(self.labels)
         ae_sizes = {name: value for name, value in sizes.items() if name != "classifier_widths"}
         gene_ae = GeneAE(n_genes=n_genes, dropout_rate=dropout_rate, **ae_sizes)

@@ -102,9 +102,10 @@ class PredictionMixin(PredictionSteps):
             Minimum probability of a label, 0 to 1. A less probable label is replaced by its finest ancestor that
             reaches it, or else by the unlabelled category.
         novelty_fpr
-            False positive rate of novelty detection, in (0, 1). Cells with a novelty of at least 1 - `novelty_fpr` get
-            the unlabelled category. About this fraction of cells of the reference's types also get it; more in a query
-            of another platform that has fewer than 160 cells or 20,000 counts. None: no cell is rejected.
+            False positive rate of novelty detection, in (0, 1). Cells with a novelty of at least 1 - `novelty_fpr`, or
+            a novel probability of at least .5, get the unlabelled category. About this fraction of cells of the
+            reference's types also get it; more in a query of another platform that has fewer than 160 cells or 20,000
+            counts. None: no cell is rejected.
         %(platform_correction)s
         %(open_set)s
         %(layer)s
@@ -133,6 +134,7 @@ class PredictionMixin(PredictionSteps):
             If `coverage` or `novelty_fpr` is not between 0 and 1, or `min_confidence` not in [0, 1]; the model has no
             held-out cells for sets, or no reference cells for novelty (published weights); `class_conditional` or
             `reweight_to_query` is True without `coverage`, or both are; `level` is not a level of the hierarchy;
+            `min_confidence` or `novelty_fpr` is given, but no label is returned or written;
             `ontology_terms` lacks a label or has an invalid id; `key_added` is None where results must be written, or
             a name that files cannot hold; or the results would replace entries that HRCA has not written.
         OSError
@@ -160,7 +162,8 @@ class PredictionMixin(PredictionSteps):
         (50, 10)
         """
         options = PredictOptions(level, min_confidence, novelty_fpr, coverage, class_conditional, reweight_to_query)
-        self._check_options(options, ontology_terms, writes_results=key_added is not None)
+        self._check_options(options, ontology_terms, writes_results=key_added is not None, is_soft=soft)
+        batch_size = resolve_batch_size(batch_size)
         is_collection = isinstance(adata, Mapping | list | tuple)
         if isinstance(adata, Mapping):
             samples = dict(adata)
@@ -180,7 +183,6 @@ class PredictionMixin(PredictionSteps):
                 if key_added is not None:
                     check_target(queries[name], key_added, self._label_space(), options, ontology_terms)
         settings = PredictionSettings(platform_correction=platform_correction, open_set=open_set, calibrated=True)
-        batch_size = resolve_batch_size(batch_size)
         if key_added is not None and len(queries) > 1:
             check_all_cells(queries, batch_size)
         for name, query in queries.items():
@@ -241,11 +243,12 @@ class PredictionMixin(PredictionSteps):
         200
         """
         self._check_finetuned()
+        batch_size = resolve_batch_size(batch_size)
         query = self._open_query(adata, layer)
         true_labels = known_labels(query.adata.obs, labels_key, self.unlabeled_category)
         is_known = known_cells(true_labels, self.labels, labels_key)
         settings = PredictionSettings(platform_correction=platform_correction, open_set=open_set, calibrated=True)
-        cells = self._predict_probabilities(query, settings, batch_size=resolve_batch_size(batch_size))
+        cells = self._predict_probabilities(query, settings, batch_size=batch_size)
         label_space = self._label_space()
         predicted, confidence, _ = most_likely_labels(label_space, cells)
         return evaluation_scores(true_labels, np.asarray(predicted), confidence, is_known, label_space)
@@ -277,11 +280,11 @@ class PredictionMixin(PredictionSteps):
                 novelty=novelty,
                 conformal_scores=self.conformal_scores_,
             )
-        facts = self._facts(PredictionSummary.of(cells), cells.query_fit)
-        rejected_fraction = 0.0
-        if options.novelty_fpr is not None and result.novelty is not None and len(result.novelty):
-            rejected_fraction = float(is_rejected(result.novelty, options.novelty_fpr).mean())
-        sentences = kept + self._warn(facts, options, settings, rejected_fraction)
+        facts = self._facts(PredictionSummary.of(cells), cells.query_fit, options)
+        n_rejected = 0
+        if options.novelty_fpr is not None and result.novelty is not None:
+            n_rejected = int(is_rejected(result.novelty, result.novel_probability, options.novelty_fpr).sum())
+        sentences = kept + self._warn(facts, options, settings, n_rejected, query.n_obs)
         if key_added is not None:
             provenance = self._provenance(query, facts, options, settings, sentences)
             provenance["labels"] = result.probabilities.columns.to_numpy(dtype=str)

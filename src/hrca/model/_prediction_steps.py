@@ -28,9 +28,16 @@ class PredictionSteps(HRCABase):
     """The steps that predictions in this process and on a cluster share."""
 
     def _check_options(
-        self, options: PredictOptions, ontology_terms: Mapping[str, str] | None, *, writes_results: bool
+        self,
+        options: PredictOptions,
+        ontology_terms: Mapping[str, str] | None,
+        *,
+        writes_results: bool,
+        is_soft: bool = False,
     ) -> None:
         self._check_finetuned()
+        if is_soft and not writes_results:
+            options.check_used_for_probabilities()
         label_space = self._label_space()
         options.check(
             label_space,
@@ -47,22 +54,32 @@ class PredictionSteps(HRCABase):
             return None
         return count_likelihood.log_profiles.double().cpu().numpy()
 
-    def _facts(self, summary: PredictionSummary, query_fit: QueryFit | None) -> PredictionFacts:
-        return PredictionFacts.of(summary, query_fit, self._label_space(), self.gene_names, self._log_profiles())
+    def _facts(
+        self, summary: PredictionSummary, query_fit: QueryFit | None, options: PredictOptions
+    ) -> PredictionFacts:
+        return PredictionFacts.of(
+            summary,
+            query_fit,
+            self._label_space(),
+            self.gene_names,
+            self._log_profiles(),
+            rejects_novel=options.novelty_fpr is not None,
+        )
 
     def _warn(
         self,
         facts: PredictionFacts,
         options: PredictOptions,
         settings: PredictionSettings,
-        rejected_fraction: float,
+        n_rejected: int,
+        n_obs: int,
     ) -> list[str]:
         """Warn of what makes a prediction doubtful, and return the sentences."""
         sentences = [sentence for kept in self.training_warnings_.values() for sentence in kept]
         sentences += label_warnings(facts.n_by_label, self.labels, self.label_counts_)
         sentences += facts.sentences
         if options.novelty_fpr is not None and not facts.has_clusters:
-            rejected = rejection_warning(rejected_fraction, options.novelty_fpr, self.unlabeled_category)
+            rejected = rejection_warning(n_rejected, n_obs, options.novelty_fpr, self.unlabeled_category)
             sentences += [] if rejected is None else [rejected]
         if settings.open_set and not facts.has_clusters:
             self._log_small_query(int(facts.n_by_label.sum()), facts.n_counts)

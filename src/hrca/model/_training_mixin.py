@@ -18,11 +18,11 @@ from hrca.train._adaptation import adaptation_batches, prepare_adaptation, reaso
 from hrca.train._config import PhaseConfig, configs_for_train, resolve_batch_size
 from hrca.train._query_matching import summarize_query_match
 from hrca.train._sampling import n_sampled_cells
-from hrca.train._schedule import MAX_CELLS_PER_LABEL, check_epochs
+from hrca.train._schedule import MAX_CELLS_PER_LABEL
 from hrca.train._trainingplans import FinetunePlan, LRSchedule, PretrainPlan
 
 from ._base import PREDICTION_BATCH_SIZE
-from ._training_steps import ADAPTATION_SETTINGS, TrainingSteps
+from ._training_steps import ADAPTATION_SETTINGS, CHECKPOINT_INTERVALS, TrainingSteps, check_train_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class TrainingMixin(TrainingSteps):
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
         checkpoint_dir: str | Path | None = None,
-        checkpoint_interval: int = 100,
+        checkpoint_interval: int = CHECKPOINT_INTERVALS["pretrain"],
         resume: bool = False,
         tensorboard: bool = False,
         num_workers: int | None = None,
@@ -119,6 +119,7 @@ class TrainingMixin(TrainingSteps):
         >>> model.pretrain(1, enable_progress_bar=False)
         """
         config = PhaseConfig.from_arguments("pretrain", locals())
+        self._check_interval("pretrain", checkpoint_interval, checkpoint_dir)
         self._check_reference()
         self._train_phases([config])
 
@@ -146,7 +147,7 @@ class TrainingMixin(TrainingSteps):
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
         checkpoint_dir: str | Path | None = None,
-        checkpoint_interval: int = 20,
+        checkpoint_interval: int = CHECKPOINT_INTERVALS["finetune"],
         resume: bool = False,
         tensorboard: bool = False,
         num_workers: int | None = None,
@@ -191,7 +192,7 @@ class TrainingMixin(TrainingSteps):
         %(raises_training)s
         %(raises_folds)s
         ValueError
-            If `test_adata` cannot be annotated or lacks the column.
+            If `test_adata` cannot be annotated or lacks the column, or `test_labels_key` is given without it.
 
         %(example_model)s
         >>> model.finetune(1, enable_progress_bar=False)
@@ -199,6 +200,7 @@ class TrainingMixin(TrainingSteps):
         config = PhaseConfig.from_arguments("finetune", locals())
         self._check_reference()
         self._check_has_labels()
+        self._check_test_arguments(test_adata, test_labels_key, checkpoint_interval, checkpoint_dir)
         test_set = None if test_adata is None else self._open_test_set(test_adata, test_labels_key)
         self._train_phases([config], n_folds, test_set)
 
@@ -222,7 +224,7 @@ class TrainingMixin(TrainingSteps):
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
         checkpoint_dir: str | Path | None = None,
-        checkpoint_interval: int = 20,
+        checkpoint_interval: int = CHECKPOINT_INTERVALS["finetune"],
         resume: bool = False,
         tensorboard: bool = False,
         num_workers: int | None = None,
@@ -276,7 +278,7 @@ class TrainingMixin(TrainingSteps):
         arguments = locals()
         self._check_reference()
         self._check_has_labels()
-        check_epochs(max_epochs=max_epochs, pretrain_epochs=pretrain_epochs)
+        check_train_arguments(arguments)
         reference = self._reference_cells()
         n_labelled = n_sampled_cells(reference.codes[reference.labelled], n_samples_per_label, max_cells_per_label)
         configs = configs_for_train(arguments, self._plans, n_obs=reference.n_obs, n_labelled=n_labelled)

@@ -3,7 +3,7 @@
 import copy
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -29,7 +29,7 @@ from hrca.train._adaptation import (
 )
 from hrca.train._callbacks import EpochHistory
 from hrca.train._checkpoints import check_unused, newest_checkpoint, warn_of_no_checkpoint
-from hrca.train._config import PhaseConfig, PhaseName
+from hrca.train._config import PhaseConfig, PhaseName, configs_for_train
 from hrca.train._history import extended_history, framed_history, plain_history
 from hrca.train._monitoring import MonitorTestSet, TensorBoard, check_tensorboard
 from hrca.train._phase import (
@@ -48,7 +48,7 @@ from hrca.train._runner import PhaseRunner, interruptible, quiet_libraries
 from hrca.train._sampling import n_sampled_cells
 from hrca.train._splitting import FixedIndexSplitter, Split, split_cells
 from hrca.train._trainingplans import FinetunePlan, PretrainPlan, SpecifiedPlan
-from hrca.uncertainty._cross_fitting import Fold, check_folds, check_no_folds, cross_fit
+from hrca.uncertainty._cross_fitting import Fold, check_folds, check_n_folds, check_no_folds, cross_fit
 from hrca.uncertainty._held_out import HeldOutScores
 from hrca.uncertainty._posthoc_fit import fit_posthoc, novelty_reference_for
 
@@ -87,11 +87,60 @@ ADAPTATION_SETTINGS = PredictionSettings(platform_correction=True, open_set=True
 MONITOR_SETTINGS = PredictionSettings(platform_correction=True, open_set=False, calibrated=True)
 
 
+# Default number of epochs between two checkpoints of a phase, and of `train` that of fine-tuning.
+CHECKPOINT_INTERVALS: dict[PhaseName, int] = {"pretrain": 100, "finetune": 20}
+
+
+def check_train_arguments(arguments: Mapping[str, Any]) -> None:
+    """Check what :meth:`hrca.HRCA.train` can check of its arguments before there are cells.
+
+    Parameters
+    ----------
+    arguments
+        The arguments by name; `query` is not used.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`hrca.train._config.configs_for_train`; or if `n_folds` is no number of folds, or
+        `checkpoint_interval` is given without `checkpoint_dir`.
+    ImportError
+        If `tensorboard` is True, and the package is not installed.
+    """
+    # the numbers of cells change the default numbers of epochs alone
+    configs_for_train(arguments, TrainingSteps._plans, n_obs=1, n_labelled=1)
+    TrainingSteps._check_interval("finetune", arguments["checkpoint_interval"], arguments["checkpoint_dir"])
+    if arguments["n_folds"] is not None:
+        check_n_folds(arguments["n_folds"])
+    if arguments["tensorboard"]:
+        check_tensorboard()
+
+
 class TrainingSteps(HRCABase):
     """The steps that the training methods call; they alone write the state of a model."""
 
     _plans: ClassVar[dict[PhaseName, type[SpecifiedPlan]]] = {"pretrain": PretrainPlan, "finetune": FinetunePlan}
     _data_splitter_cls = FixedIndexSplitter
+
+    @staticmethod
+    def _check_interval(phase: PhaseName, interval: int, folder: str | Path | None) -> None:
+        """Raise an error if an interval is given, but no checkpoints are written."""
+        # a number below 1 is none at all, which the settings of the phase say
+        if folder is None and interval >= 1 and interval != CHECKPOINT_INTERVALS[phase]:
+            raise ValueError(
+                f"`checkpoint_interval` needs a `checkpoint_dir`, got {interval} and no folder: nothing would be "
+                "written."
+            )
+
+    def _check_test_arguments(
+        self, test_adata: object, test_labels_key: str | None, interval: int, folder: str | Path | None
+    ) -> None:
+        """Raise an error if arguments of :meth:`hrca.HRCA.finetune` have no effect without cells that test it."""
+        if test_adata is not None:
+            return
+        if test_labels_key is not None:
+            raise ValueError(f"`test_labels_key` needs the `test_adata` that has it, got {test_labels_key!r} alone.")
+        self._check_interval("finetune", interval, folder)
 
     @within_cpu_quota()
     @with_own_random_numbers

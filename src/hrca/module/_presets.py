@@ -69,7 +69,7 @@ def resolve_sizes(size: str, numbers: Mapping[str, Any], *, has_accelerator: boo
     Raises
     ------
     ValueError
-        If there is no such size.
+        If there is no such size, or as for :func:`check_sizes`.
 
     Examples
     --------
@@ -80,7 +80,9 @@ def resolve_sizes(size: str, numbers: Mapping[str, Any], *, has_accelerator: boo
     name = AUTO_SIZES[has_accelerator] if size == "auto" else size
     if name not in SIZES:
         raise ValueError(f"`size` must be one of {list(SIZES)} or 'auto', got {size!r}.")
-    return name, {**SIZES[name], **{key: value for key, value in numbers.items() if value is not None}}
+    sizes = {**SIZES[name], **{key: value for key, value in numbers.items() if value is not None}}
+    check_sizes(**sizes)
+    return name, sizes
 
 
 def describe_sizes(sizes: Mapping[str, Any]) -> str:
@@ -109,11 +111,31 @@ def check_sizes(n_latent: int, n_heads: int, classifier_widths: tuple[int, ...],
     """
     if len(classifier_widths) == 0:
         raise ValueError("`classifier_widths` must have at least one stage, got none; the default has two or three.")
-    sizes = (n_latent, n_heads, *classifier_widths, *others.values())
-    if min(sizes) < 1:
-        raise ValueError(f"Sizes must be at least 1, got {sizes}.")
+    if min(classifier_widths) < 1:
+        raise ValueError(f"Each of `classifier_widths` must be at least 1, got {tuple(classifier_widths)}.")
+    for name, size in {"n_latent": n_latent, "n_heads": n_heads, **others}.items():
+        if size < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {size}.")
     if n_latent % n_heads:
         nearest = n_latent - n_latent % n_heads or n_heads
         raise ValueError(
             f"`n_latent` must be a multiple of `n_heads`, got {n_latent} and {n_heads}; {nearest} would do."
         )
+
+
+def check_dropout_rates(**rates: float) -> None:
+    """Raise an error if a dropout rate is not from 0 to 1.
+
+    Parameters
+    ----------
+    **rates
+        The rates by name.
+
+    Raises
+    ------
+    ValueError
+        If one is not.
+    """
+    for name, rate in rates.items():
+        if not 0 <= rate <= 1:
+            raise ValueError(f"`{name}` must be from 0 to 1, got {rate}. A usual value is 0.1.")

@@ -1,5 +1,6 @@
 """Sections of tissue."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,7 @@ def spatial(
     table = table_of(adata, key)
     columns = column_names(table, key, color)
     xy = coordinates(table, "spatial")
-    if microns_per_unit is not None and not microns_per_unit > 0:
-        raise ValueError(f"`microns_per_unit` must be positive, got {microns_per_unit}.")
+    check_microns_per_unit(microns_per_unit)
     microns_per_unit = _stored_scale(table) if microns_per_unit is None else microns_per_unit
     panels = make_panels(table, columns, key=key, sample_key=sample_key or _region_key(table))
     axes = draw_panels(table, xy, panels, key=key, ax=ax, size=size)
@@ -116,6 +116,18 @@ def _region_key(adata: AnnData) -> str | None:
     """Return the column with the regions of a SpatialData's table, if it has more than one."""
     region_key = adata.uns.get("spatialdata_attrs", {}).get("region_key")
     return region_key if region_key in adata.obs and adata.obs[region_key].nunique() > 1 else None
+
+
+def check_microns_per_unit(microns_per_unit: float | None) -> None:
+    """Raise an error if a unit of the coordinates cannot have this length.
+
+    Raises
+    ------
+    ValueError
+        If the number is not positive, or not finite.
+    """
+    if microns_per_unit is not None and not 0 < microns_per_unit < math.inf:
+        raise ValueError(f"`microns_per_unit` must be positive, got {microns_per_unit}.")
 
 
 def _add_scale_bar(ax: Axes, microns_per_unit: float) -> None:

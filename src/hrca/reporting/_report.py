@@ -12,9 +12,10 @@ from hrca import pl
 from hrca._paths import user_path
 from hrca._warnings import warn_user
 from hrca.model._model import HRCA
-from hrca.pl._cells import counts_of, table_of
+from hrca.pl._cells import counts_of, has_coordinates, table_of
 from hrca.pl._markers import MIN_CELLS_PER_LABEL
 from hrca.pl._palette import is_no_label
+from hrca.pl._spatial import check_microns_per_unit
 
 from ._cells import AnnotatedCells, decisions, label_table, summary
 from ._confusions import MIN_CELLS, confusion_table
@@ -73,7 +74,8 @@ def report(
     ------
     ValueError
         If there is no prediction under this key, or no cell; a column is not in obs; the model knows none of the known
-        labels; the matrix that `predict` read is not there; or `model` is not the model of the prediction.
+        labels; the matrix that `predict` read is not there; `model` is not the model of the prediction; or
+        `microns_per_unit` is not positive, or the cells have no coordinates.
     FileNotFoundError
         If the folder of `path` does not exist.
 
@@ -92,7 +94,9 @@ def report(
     True
     """
     path = user_path(path)
+    check_microns_per_unit(microns_per_unit)
     cells = checked_cells(adata, path, key_added, true_labels_key, sample_key)
+    check_has_coordinates(cells, microns_per_unit)
     write_page(cells, path, model=model, microns_per_unit=microns_per_unit, title=title)
     return path
 
@@ -168,6 +172,21 @@ def _novel_section(cells: AnnotatedCells) -> dict[str, Any]:
         "unlike": unlike_labels(cells),
         "unnoticed": unnoticed_labels(cells),
     }
+
+
+def check_has_coordinates(cells: AnnotatedCells, microns_per_unit: float | None) -> None:
+    """Raise an error if a length of a unit is given for cells that have no coordinates.
+
+    Raises
+    ------
+    ValueError
+        If it is.
+    """
+    if microns_per_unit is not None and not has_coordinates(cells.adata):
+        raise ValueError(
+            f"`microns_per_unit` is the unit of coordinates, got {microns_per_unit}, but the cells have none. Add "
+            "`adata.obsm['spatial']`, or leave it out."
+        )
 
 
 def checked_cells(

@@ -3,22 +3,22 @@
 import inspect
 import math
 import numbers
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.callbacks import Callback
 from scvi import settings as scvi_settings
-from scvi.train import Trainer
 
 from hrca._paths import user_path
+from hrca.data._batches import check_batch_size
 from hrca.module._transforms import CORRUPTIONS
 
 from ._schedule import check_epochs, default_epochs, default_max_cells_per_epoch, scaled_schedule
-from ._splitting import resolve_train_size
-from ._trainingplans import LR_SCHEDULES, SpecifiedPlan
+from ._splitting import check_fractions, resolve_train_size
+from ._trainer_arguments import TRAINER_ARGUMENTS, check_names, drop_prefixed, flat_trainer_kwargs
+from ._trainingplans import LR_SCHEDULES, FinetunePlan, PretrainPlan, SpecifiedPlan
 
 PhaseName = Literal["pretrain", "finetune"]
 PHASES: tuple[PhaseName, ...] = ("pretrain", "finetune")
@@ -44,15 +44,10 @@ LOADER_ARGUMENTS = (
     "pin_memory",
     "prefetch_factor",
 )
-# Arguments of scvi-tools' Trainer and of Lightning's, which it passes on; and those that TrainRunner takes out before.
-TRAINER_ARGUMENTS = {
-    *inspect.signature(Trainer.__init__).parameters,
-    *inspect.signature(LightningTrainer.__init__).parameters,
-    "ckpt_path",
-}
-TRAINER_DEFAULTS = {name: p.default for name, p in inspect.signature(Trainer.__init__).parameters.items()}
 # Beginnings of the names of Trainer arguments that `train` uses for fine-tuning only.
 FINETUNE_ONLY_KWARGS = ("logger", "early_stopping")
+# Arguments of the plan that one schedule of the learning rate alone uses.
+PLATEAU_ONLY_PLAN = ("lr_factor", "lr_patience", "lr_hold_epochs")
 # Arguments of the plan of fine-tuning only.
 FINETUNE_ONLY_PLAN = ("freeze_encoder_epochs", "encoder_lr")
 
@@ -147,11 +142,12 @@ class PhaseConfig:
         loader_kwargs = {"num_workers": arguments["num_workers"], **(arguments["datasplitter_kwargs"] or {})}
         if loader_kwargs["num_workers"] is None:
             loader_kwargs["num_workers"] = scvi_settings.dl_num_workers
-        _check_names("plan_kwargs", plan_kwargs, PLAN_ARGUMENTS)
-        _check_names("datasplitter_kwargs", loader_kwargs, LOADER_ARGUMENTS)
+        check_names("plan_kwargs", plan_kwargs, PLAN_ARGUMENTS)
+        check_names("datasplitter_kwargs", loader_kwargs, LOADER_ARGUMENTS)
         chosen = {**arguments, **changes, **plan_kwargs}
+        _check_plateau_only(name, {**arguments, **plan_kwargs}, chosen["lr_schedule"])
         trainer_kwargs = flat_trainer_kwargs(chosen["trainer_kwargs"])
-        _check_names(None, trainer_kwargs, TRAINER_ARGUMENTS)
+        check_names(None, trainer_kwargs, TRAINER_ARGUMENTS)
         folder = chosen["checkpoint_dir"]
         return cls(
             name=name,
@@ -244,8 +240,13 @@ class PhaseConfig:
         if self.lr_schedule not in LR_SCHEDULES:
             raise ValueError(f"`lr_schedule` must be one of {list(LR_SCHEDULES)}, got {self.lr_schedule!r}.")
         check_epochs(max_epochs=self.max_epochs)
-        if self.max_epochs is not None and self.max_epochs < 1:
-            raise ValueError(f"`max_epochs` must be at least 1, got {self.max_epochs}.")
+        check_fractions(self.train_size, self.validation_size)
+        if self.batch_size < 2:
+            raise ValueError(
+                f"A batch must have at least 2 cells, but `batch_size` is {self.batch_size}. A usual value is 128."
+            )
+        if self.num_workers < 0:
+            raise ValueError(f"`num_workers` must be at least 0, got {self.num_workers}.")
         strategy = str(self.trainer_kwargs.get("strategy", "auto"))
         if self.plan_kwargs.get("freeze_encoder_epochs") and "ddp" in strategy and "unused" not in strategy:
             raise ValueError(
@@ -292,6 +293,7 @@ def configs_for_train(
     """
     arguments = {**arguments, "trainer_kwargs": flat_trainer_kwargs(arguments["trainer_kwargs"])}
     plan_kwargs, epochs = arguments["plan_kwargs"] or {}, arguments["pretrain_epochs"]
+    check_epochs(max_epochs=arguments["max_epochs"], pretrain_epochs=epochs)
     batch_size, n_cells = resolve_batch_size(arguments["batch_size"]), {"pretrain": n_obs, "finetune": n_labelled}
     defaults = {name: default_epochs(plans[name], n_cells[name], batch_size) for name in PHASES}
     # a user's own number counts epochs of all cells
@@ -330,17 +332,6 @@ def configs_for_train(
     return configs
 
 
-def flat_trainer_kwargs(trainer_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments of the Trainer, with those that a `trainer_config` of scvi-tools has set.
-
-    A config has a value for each argument, also for those that were left at the defaults of other models.
-    """
-    config = trainer_kwargs.get("trainer_config") or {}
-    fields = config if isinstance(config, Mapping) else config.to_kwargs()
-    is_set = {name: value for name, value in fields.items() if value != TRAINER_DEFAULTS.get(name)}
-    return {**is_set, **{name: value for name, value in trainer_kwargs.items() if name != "trainer_config"}}
-
-
 def resolve_batch_size(batch_size: int | None) -> int:
     """Return the number of cells in a batch; None: that of ``scvi.settings``.
 
@@ -348,30 +339,27 @@ def resolve_batch_size(batch_size: int | None) -> int:
     ------
     TypeError
         If it is neither a whole number nor None.
+    ValueError
+        If it is below 1.
     """
     if batch_size is not None and not isinstance(batch_size, numbers.Integral):
         raise TypeError(f"`batch_size` must be a whole number or None, got {batch_size!r}. A usual value is 128.")
-    return scvi_settings.batch_size if batch_size is None else batch_size
+    if batch_size is None:
+        return scvi_settings.batch_size
+    check_batch_size(batch_size)
+    return batch_size
 
 
-def _check_names(argument: str | None, given: Mapping[str, Any], allowed: Collection[str]) -> None:
-    unknown = [name for name in given if name not in allowed]
-    if not unknown:
+def _check_plateau_only(name: PhaseName, given: Mapping[str, Any], lr_schedule: str) -> None:
+    """Raise an error if an argument of the plateau would have no effect, since another schedule is chosen."""
+    if lr_schedule == "plateau":
         return
-    if argument is None:
-        raise TypeError(
-            f"There is no argument `{unknown[0]}`: it is none of this method, nor of the Trainer of scvi-tools or of "
-            "Lightning."
+    plan = {"pretrain": PretrainPlan, "finetune": FinetunePlan}[name]
+    defaults = {"lr_patience": plan.specified_patience, "lr_hold_epochs": plan.specified_hold_epochs}
+    defaults["lr_factor"] = inspect.signature(plan.__init__).parameters["lr_factor"].default
+    changed = [key for key in PLATEAU_ONLY_PLAN if given.get(key, defaults[key]) != defaults[key]]
+    if changed:
+        raise ValueError(
+            f"`{changed[0]}` is of the schedule 'plateau', and has no effect with {lr_schedule!r}. Choose the other by "
+            "`lr_schedule='plateau'`, or leave it out."
         )
-    raise TypeError(f"`{argument}` must hold some of {list(allowed)}, got {unknown}.")
-
-
-def drop_prefixed(trainer_kwargs: Mapping[str, Any], prefixes: str | tuple[str, ...]) -> dict[str, Any]:
-    """Return the arguments whose names do not begin with a prefix.
-
-    Examples
-    --------
-    >>> drop_prefixed({"early_stopping": True, "early_stopping_patience": 3, "devices": 1}, "early_stopping")
-    {'devices': 1}
-    """
-    return {name: value for name, value in trainer_kwargs.items() if not name.startswith(prefixes)}

@@ -129,10 +129,10 @@ def prepare_batches(
     n_available = len(split.train)
     split = _limit_cells(split, codes, config)
     n_train = len(split.train)
-    if min(n_train, config.batch_size) < 2:
+    if n_train < 2:
         raise ValueError(
-            f"A batch must have at least 2 cells, but there are {n_train} to train on and `batch_size` is "
-            f"{config.batch_size}. Give more cells of known type, or a larger `batch_size` or `train_size`."
+            f"A batch must have at least 2 cells, but there are {n_train} to train on. Give more cells of known type, "
+            "or a larger `train_size`."
         )
     if n_train < n_available:
         used = f"{n_train} of {n_available} cells, at most {config.max_cells_per_label} of a label"

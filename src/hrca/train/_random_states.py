@@ -10,9 +10,31 @@ import numpy as np
 import scvi
 import torch
 
+# numpy's generators take no larger seed.
+MAX_SEED = 2**32 - 1
+
+
+def check_seed(seed: int) -> None:
+    """Raise an error if a number cannot be a seed.
+
+    Raises
+    ------
+    ValueError
+        If it is below 0 or above 2**32 - 1.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"`seed` must be from 0 to {MAX_SEED}, got {seed}.")
+
 
 def set_seed(seed: int) -> None:
-    """Seed all generators through scvi-tools; the seed stays its setting."""
+    """Seed all generators through scvi-tools; the seed stays its setting.
+
+    Raises
+    ------
+    ValueError
+        As :func:`check_seed`.
+    """
+    check_seed(seed)
     scvi.settings.seed = seed
 
 

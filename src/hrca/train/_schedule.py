@@ -18,12 +18,14 @@ MAX_CELLS_PER_LABEL = 2000
 
 
 def check_epochs(**epochs: int | None) -> None:
-    """Check that each number of epochs is a whole number or None.
+    """Check that each number of epochs is None or a whole number: 1 or more, or for `pretrain_epochs` 0 or more.
 
     Raises
     ------
     TypeError
         If a value is neither a whole number nor None, such as an AnnData.
+    ValueError
+        If it is too small.
     """
     for name, n_epochs in epochs.items():
         if n_epochs is not None and not isinstance(n_epochs, numbers.Integral):
@@ -32,6 +34,9 @@ def check_epochs(**epochs: int | None) -> None:
                 f"`{name}` must be a whole number or None, got {shown}. Cells of a query are given by name: "
                 "`train(query=adata)`."
             )
+        minimum = 0 if name == "pretrain_epochs" else 1
+        if n_epochs is not None and n_epochs < minimum:
+            raise ValueError(f"`{name}` must be at least {minimum}, got {n_epochs}.")
 
 
 def default_epochs(plan_cls: type[SpecifiedPlan], n_obs: int, batch_size: int) -> int:

@@ -96,6 +96,34 @@ def resolve_train_size(train_size: float | None, validation_size: float | None) 
     return DEFAULT_TRAIN_SIZE if validation_size is None else min(DEFAULT_TRAIN_SIZE, 1 - validation_size)
 
 
+def check_fractions(train_size: float, validation_size: float | None) -> None:
+    """Raise an error if cells cannot be split by two fractions.
+
+    Parameters
+    ----------
+    train_size
+        Fraction of the training cells.
+    validation_size
+        Fraction of the validation cells; None: all others.
+
+    Raises
+    ------
+    ValueError
+        If `train_size` is not in (0, 1]; `validation_size` is below 0; or both add up to more than 1.
+    """
+    # without a `train_size`, this one decides that one
+    if validation_size is not None and not 0 <= validation_size <= 1:
+        raise ValueError(f"`validation_size` must be from 0 to 1 - `train_size`, got {validation_size}.")
+    if not 0 < train_size <= 1:
+        raise ValueError(f"`train_size` must be above 0 and at most 1, got {train_size}.")
+    # 1 - 0.9 is a little less than 0.1
+    if validation_size is not None and validation_size > 1 - train_size + 1e-9:
+        raise ValueError(
+            f"`validation_size` must be from 0 to 1 - `train_size`, got {validation_size} and a `train_size` of "
+            f"{train_size}."
+        )
+
+
 def split_cells(
     split: Split | None,
     codes: np.ndarray,
@@ -129,14 +157,7 @@ def split_cells(
         If `train_size` is not in (0, 1]; `validation_size` is below 0, or both add up to more than 1; or they differ
         from those of the earlier split.
     """
-    if not 0 < train_size <= 1:
-        raise ValueError(f"`train_size` must be above 0 and at most 1, got {train_size}.")
-    # 1 - 0.9 is a little less than 0.1
-    if validation_size is not None and not 0 <= validation_size <= 1 - train_size + 1e-9:
-        raise ValueError(
-            f"`validation_size` must be from 0 to 1 - `train_size`, got {validation_size} and a `train_size` of "
-            f"{train_size}."
-        )
+    check_fractions(train_size, validation_size)
     if split is not None and split.reference_digest != reference_digest:
         warn_user(
             "The reference is not the one that the model was trained on: training and validation cells are drawn anew. "

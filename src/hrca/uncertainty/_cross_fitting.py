@@ -43,6 +43,30 @@ class Fold:
     folder: Path | None
 
 
+def check_n_folds(n_folds: int, n_labelled: int | None = None) -> None:
+    """Raise an error if cells cannot be divided into a number of folds.
+
+    Parameters
+    ----------
+    n_folds
+        Number of folds.
+    n_labelled
+        Number of labelled cells; None: not known yet.
+
+    Raises
+    ------
+    ValueError
+        If `n_folds` is not a whole number from 2 to `n_labelled`.
+    """
+    is_whole = isinstance(n_folds, numbers.Integral) and not isinstance(n_folds, bool)
+    if not is_whole or n_folds < 2 or (n_labelled is not None and n_folds > n_labelled):
+        largest = "" if n_labelled is None else f", {n_labelled}"
+        raise ValueError(
+            f"`n_folds` must be a whole number from 2 to the number of labelled cells{largest}, got {n_folds!r}. "
+            "5 is usual; None holds out a fraction of the cells instead."
+        )
+
+
 def check_folds(
     n_folds: int,
     n_labelled: int,
@@ -75,12 +99,7 @@ def check_folds(
         If `n_folds` is not a whole number from 2 to `n_labelled`; the model was trained before, in a phase of the fold
         models; or the folder has checkpoints that the training does not continue, or of a training without these folds.
     """
-    is_whole = isinstance(n_folds, numbers.Integral) and not isinstance(n_folds, bool)
-    if not is_whole or not 2 <= n_folds <= n_labelled:
-        raise ValueError(
-            f"`n_folds` must be a whole number from 2 to the number of labelled cells, {n_labelled}, got {n_folds!r}. "
-            "5 is usual; None holds out a fraction of the cells instead."
-        )
+    check_n_folds(n_folds, n_labelled)
     checkpoint = newest_checkpoint(folder) if resume and folder is not None else None
     if folder is not None and checkpoint is not None and checkpoint["phase"] in (first_phase, "finetune"):
         # the fold models were trained before this phase began
