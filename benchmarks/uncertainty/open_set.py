@@ -52,6 +52,7 @@ from benchmarks.common.data import (
 )
 from benchmarks.common.results import RESULTS, Table, read_rows
 from hrca import metrics
+from hrca.annotation._labels import is_rejected
 
 from .splits import DEPTHS_ACROSS, thin_by_name
 
@@ -221,12 +222,11 @@ def score(
     predicted = query.obs["hrca"].astype(str).map(names).fillna("Unknown").to_numpy()
     confidence = query.obs["hrca_confidence"].to_numpy(dtype=float).clip(0, 1)
     novelty = query.obs["hrca_novelty"].to_numpy(dtype=float)
-    # as ``predict(novelty_fpr=0.05)`` rejects
-    is_rejected = novelty >= 1 - NOVELTY_FPR
+    novel = query.obs.get("hrca_novel_probability", pd.Series(0.0, index=query.obs_names)).to_numpy(dtype=float)
+    rejected = is_rejected(novelty, novel, NOVELTY_FPR)
     covered = np.isin(types, list(names.values()))
     separable = ~covered & is_separable
     sets = query.obsm["hrca_set"].set_axis(list(names.values()), axis=1).T.groupby(level=0).any().T
-    novel = query.obs.get("hrca_novel_probability", pd.Series(0.0, index=query.obs_names)).to_numpy(dtype=float)
     return {
         "n_obs": len(types),
         "uncovered_fraction": np.mean(~covered),
@@ -240,8 +240,8 @@ def score(
         "confident": _mean(confidence[~covered] >= HIGH_CONFIDENCE),
         "separable_confident": _mean(confidence[separable] >= HIGH_CONFIDENCE),
         "covered_confident": _mean(confidence[covered] >= HIGH_CONFIDENCE),
-        "false_rejection": _mean(is_rejected[covered]),
-        "rejected": _mean(is_rejected[~covered]),
+        "false_rejection": _mean(rejected[covered]),
+        "rejected": _mean(rejected[~covered]),
         "calibration_error": metrics.calibration_error(np.where(covered, types, "uncovered"), predicted, confidence),
         "covered_error": metrics.calibration_error(types[covered], predicted[covered], confidence[covered]),
         "coverage": metrics.set_scores(types[covered], sets[covered]).loc["all", "coverage"],
