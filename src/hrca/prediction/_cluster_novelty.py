@@ -177,7 +177,7 @@ def left_out_novelty(misfits: ClusterMisfits, labels: LabelProfiles) -> np.ndarr
     if n_labels < MIN_LABELS_TO_LEAVE_ONE_OUT:
         return novelty
     for label in np.flatnonzero((misfits.label_fractions >= MIN_LABEL_FRACTION).any(axis=0)):
-        probabilities = cluster_novel_probabilities(misfits.to_other_labels(label, labels).features(), n_cells)
+        probabilities = cluster_novel_probabilities(misfits.to_other_labels(int(label), labels).features(), n_cells)
         fractions = misfits.label_fractions[:, label]
         novelty[label] = np.average(probabilities, weights=n_known * fractions * (fractions >= MIN_LABEL_FRACTION))
     return novelty
