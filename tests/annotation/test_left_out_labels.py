@@ -8,16 +8,16 @@ from hrca.annotation._left_out_labels import left_out_sentence, left_out_table
 LABELS = ["B", "CD4 T", "CD8 T", "NK", "Mono", "pDC"]
 
 
-def test_the_commonest_label_is_first_and_labels_without_cells_are_left_out():
-    novelty = np.array([0.9, 0.1, 0.2, 0.3, 0.8, np.nan])
-    table = left_out_table(novelty, np.array([10, 500, 60, 60, 70, 0]), LABELS)
+def test_the_commonest_label_is_first_and_labels_without_clusters_or_cells_are_left_out():
+    novel_probability = np.array([0.9, 0.1, 0.2, 0.3, np.nan, 0.1])
+    table = left_out_table(novel_probability, np.array([10, 500, 60, 60, 70, 0]), LABELS)
     pd.testing.assert_frame_equal(
         pd.DataFrame(table),
         pd.DataFrame(
             {
-                "label": ["CD4 T", "Mono", "CD8 T", "NK", "B"],
-                "n_cells": [500, 70, 60, 60, 10],
-                "novel_probability": [0.1, 0.8, 0.2, 0.3, 0.9],
+                "label": ["CD4 T", "CD8 T", "NK", "B"],
+                "n_cells": [500, 60, 60, 10],
+                "novel_probability": [0.1, 0.2, 0.3, 0.9],
             }
         ),
         check_dtype=False,
@@ -26,17 +26,19 @@ def test_the_commonest_label_is_first_and_labels_without_cells_are_left_out():
 
 def test_the_sentence_names_the_three_commonest_and_the_number_of_the_others():
     table = left_out_table(np.array([0.9, 0.1, 0.2, 0.3, 0.4, np.nan]), np.array([10, 500, 60, 50, 40, 0]), LABELS)
-    assert "Had it lacked 'CD4 T', 'CD8 T', 'NK' or 1 more of the 5 labels in this query," in left_out_sentence(table)
+    sentence = left_out_sentence(table)
+    assert "If the reference lacked 'CD4 T' (or 'CD8 T', 'NK', 1 more), its cells would get other labels" in sentence
+    assert "This holds for 4 of 5 labels" in sentence
 
 
 def test_nothing_is_said_where_each_label_would_be_noticed():
-    n_by_label = np.arange(6)
-    assert left_out_sentence(left_out_table(np.full(6, 0.5), n_by_label, LABELS)) is None
-    assert left_out_sentence(left_out_table(np.full(6, np.nan), n_by_label, LABELS)) is None
+    n_known = np.arange(1, 7)
+    assert left_out_sentence(left_out_table(np.full(6, 0.5), n_known, LABELS)) is None
+    assert left_out_sentence(left_out_table(np.full(6, np.nan), n_known, LABELS)) is None
 
 
 def test_few_labels_are_all_named():
     table = left_out_table(np.array([0.4, 0.4, 0.5]), np.array([9, 8, 7]), LABELS)
-    assert "Had it lacked 'B' or 'CD4 T' of the 3 labels" in left_out_sentence(table)
+    assert "lacked 'B' (or 'CD4 T'), its cells" in left_out_sentence(table)
     table = left_out_table(np.array([0.4, 0.6, 0.5]), np.array([9, 8, 7]), LABELS)
-    assert "Had it lacked 'B' of the 3 labels" in left_out_sentence(table)
+    assert "lacked 'B', its cells" in left_out_sentence(table)

@@ -42,7 +42,7 @@ def fit(profiles: np.ndarray, counts: np.ndarray) -> QueryFit:
 
 
 def test_it_is_the_novel_probability_under_a_reference_without_the_label(profiles, types, counts):
-    found = fit(profiles, counts).left_out_novelty
+    found = fit(profiles, counts).left_out_novel_probability
     without = [
         fit(np.delete(profiles, label, axis=0), counts).score_cells(sparse.csr_array(counts)).novel_probability
         for label in range(N_LABELS)
@@ -54,19 +54,19 @@ def test_it_is_the_novel_probability_under_a_reference_without_the_label(profile
 
 def test_the_fit_with_all_labels_is_not_changed(profiles, counts, monkeypatch):
     novel = fit(profiles, counts).score_cells(sparse.csr_array(counts)).novel_probability
-    monkeypatch.setattr("hrca.prediction._open_set.left_out_novelty", lambda misfits, labels: None)
+    monkeypatch.setattr("hrca.prediction._open_set.left_out_novel_probability", lambda misfits, labels: None)
     np.testing.assert_array_equal(fit(profiles, counts).score_cells(sparse.csr_array(counts)).novel_probability, novel)
 
 
 def test_a_label_without_cells_has_none(profiles, types, counts):
-    found = fit(profiles, counts[types != 2]).left_out_novelty
+    found = fit(profiles, counts[types != 2]).left_out_novel_probability
     assert np.isnan(found[2])
     assert not np.isnan(np.delete(found, 2)).any()
 
 
 def test_of_two_labels_none_is_left_out(profiles, types, counts):
-    assert np.isnan(fit(profiles[:2], counts[types < 2]).left_out_novelty).all()
+    assert np.isnan(fit(profiles[:2], counts[types < 2]).left_out_novel_probability).all()
 
 
 def test_too_few_cells_have_no_clusters(profiles, counts):
-    assert fit(profiles, counts[:100]).left_out_novelty is None
+    assert fit(profiles, counts[:100]).left_out_novel_probability is None

@@ -277,4 +277,4 @@ def test_labels_that_could_be_missing_unnoticed_are_in_the_table_and_in_a_senten
     noticed = label_table(cells).set_index("Label")["Noticed if missing"]
     assert noticed[["type 0", "type 1"]].tolist() == ["no", "yes"]
     assert set(noticed.drop(["type 0", "type 1"])) <= {"–"}
-    assert "Had it lacked 'type 0' of the 2 labels" in unnoticed_labels(cells)
+    assert "lacked 'type 0', its cells would get other labels" in unnoticed_labels(cells)

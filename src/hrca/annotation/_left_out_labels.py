@@ -11,14 +11,14 @@ from hrca._records import MIN_NOVEL_PROBABILITY
 N_NAMED = 3
 
 
-def left_out_table(novelty: np.ndarray, n_known: np.ndarray, labels: list[str]) -> dict[str, np.ndarray]:
-    """Return the labels of a query with the novel probability that their cells would have without the label.
+def left_out_table(novel_probability: np.ndarray, n_known: np.ndarray, labels: list[str]) -> dict[str, np.ndarray]:
+    """Return the labels that were left out, with the novel probability that their cells would have without the label.
 
     Parameters
     ----------
-    novelty
+    novel_probability
         This probability for each label, shape (n_labels,), from
-        :func:`hrca.prediction._cluster_novelty.left_out_novelty`; NaN for labels that are not in the table.
+        :func:`hrca.prediction._cluster_novelty.left_out_novel_probability`; NaN for labels without a cluster.
     n_known
         Number of cells by most probable label, without novel cells, shape (n_labels,).
     labels
@@ -27,14 +27,14 @@ def left_out_table(novelty: np.ndarray, n_known: np.ndarray, labels: list[str]) 
     Returns
     -------
     In the form that uns and files hold, the commonest label first: ``label``, the number of its cells in ``n_cells``,
-    and ``novel_probability``.
+    and ``novel_probability``. Labels without a cluster or without cells are not in it.
     """
-    rows = np.flatnonzero(~np.isnan(novelty))
+    rows = np.flatnonzero(~np.isnan(novel_probability) & (n_known > 0))
     rows = rows[np.argsort(-n_known[rows], kind="stable")]
     return {
         "label": np.array([labels[row] for row in rows], dtype=str),
         "n_cells": n_known[rows].astype(int),
-        "novel_probability": novelty[rows].astype(float),
+        "novel_probability": novel_probability[rows].astype(float),
     }
 
 
@@ -50,15 +50,15 @@ def left_out_sentence(table: Mapping[str, Any]) -> str | None:
     -------
     The sentence; None if there are no such labels.
     """
-    labels, novelty = np.asarray(table["label"], dtype=str), np.asarray(table["novel_probability"], dtype=float)
-    unnoticed = labels[novelty < MIN_NOVEL_PROBABILITY]
+    labels = np.asarray(table["label"], dtype=str)
+    unnoticed = labels[np.asarray(table["novel_probability"], dtype=float) < MIN_NOVEL_PROBABILITY]
     if not len(unnoticed):
         return None
-    names, n_more = [repr(str(label)) for label in unnoticed[:N_NAMED]], len(unnoticed) - N_NAMED
-    last = f"{n_more} more" if n_more > 0 else names.pop()
-    named = f"{', '.join(names)} or {last}" if names else last
+    first, others = repr(str(unnoticed[0])), [repr(str(label)) for label in unnoticed[1:N_NAMED]]
+    others += [f"{len(unnoticed) - N_NAMED} more"] if len(unnoticed) > N_NAMED else []
+    named = f"{first} (or {', '.join(others)})" if others else first
     return (
-        "Types that the reference lacks are found only if they differ enough from its labels. Had it lacked "
-        f"{named} of the {len(labels)} labels in this query, HRCA would not have noticed: the cells would have other "
-        "labels."
+        "HRCA finds a type that the reference lacks only if its cells differ enough from every label. If the reference "
+        f"lacked {named}, its cells would get other labels unnoticed. This holds for {len(unnoticed)} of {len(labels)} "
+        "labels, each left out in turn."
     )

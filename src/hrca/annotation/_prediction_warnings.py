@@ -93,7 +93,7 @@ class PredictionFacts:
         """Judge a prediction; see :func:`prediction_warnings`."""
         has_clusters = query_fit is not None and query_fit.clusters is not None
         groups = novel_groups(query_fit, summary.n_novel, gene_names) if query_fit is not None and has_clusters else []
-        left_out = None if query_fit is None else query_fit.left_out_novelty
+        left_out = None if query_fit is None else query_fit.left_out_novel_probability
         labels = label_space.labels
         return cls(
             prediction_warnings(summary, query_fit, label_space, gene_names, log_profiles, rejects_novel=rejects_novel),

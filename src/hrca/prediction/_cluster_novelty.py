@@ -29,9 +29,11 @@ FITTED_FRACTION, PRIOR_FRACTION, PRIOR_WEIGHT = 0.2, 0.15, 0.5
 # and the limits keep its logit finite. Not tuned.
 FRACTION_ROUNDS, MIN_FRACTION, MAX_FRACTION = 200, 1e-3, 0.95
 
-# Fraction of a label in the counts of a cluster from which on the cluster is one of the label's. Not tuned. Features
-# compare the best label of a cluster with the median of the others: two must remain when one is left out.
-MIN_LABEL_FRACTION, MIN_LABELS_TO_LEAVE_ONE_OUT = 0.1, 3
+# A label belongs to a cluster from this fraction of the cluster's counts. Not tuned.
+MIN_LABEL_FRACTION = 0.1
+
+# Features need the best label and another one: three labels, of which one is left out.
+MIN_LABELS_TO_LEAVE_ONE_OUT = 3
 
 
 @dataclass(frozen=True)
@@ -61,18 +63,24 @@ class ClusterMisfits:
         """Return the features of each cluster, shape (n_clusters, 3); see :func:`misfit_features`."""
         return misfit_features(self.by_label, self.mixed, self.clusters.n_cells, len(self.clusters.codes))
 
-    def to_other_labels(self, label: int, labels: LabelProfiles) -> "ClusterMisfits":
-        """Return the misfits to the labels without one of them, whose clusters are compared with other mixtures.
+    def to_other_labels(self, left_out: int, labels: LabelProfiles) -> "ClusterMisfits":
+        """Return the misfits to the labels without one of them.
+
+        Clusters of this label are compared with mixtures of the others.
 
         Parameters
         ----------
-        label
+        left_out
             Index of the label that is left out.
         labels
             All labels.
+
+        Returns
+        -------
+        The misfits of the same clusters, of shapes (n_clusters, n_labels - 1) and (n_clusters,).
         """
-        others = np.arange(self.by_label.shape[1]) != label
-        has_label, mixed = self.label_fractions[:, label] >= MIN_LABEL_FRACTION, self.mixed.copy()
+        others = np.arange(self.by_label.shape[1]) != left_out
+        has_label, mixed = self.label_fractions[:, left_out] >= MIN_LABEL_FRACTION, self.mixed.copy()
         # where no probability is left for the other labels, they are mixed in equal parts
         fractions = normalize_rows(np.maximum(self.label_fractions[:, others], np.finfo(float).tiny))
         kept = LabelProfiles(labels.profiles[others], labels.sums[others], labels.used)
@@ -151,7 +159,7 @@ def cluster_novel_probabilities(features: np.ndarray, n_cells: np.ndarray) -> np
     return expit(log_ratio + _logit(fraction))
 
 
-def left_out_novelty(misfits: ClusterMisfits, labels: LabelProfiles) -> np.ndarray:
+def left_out_novel_probability(misfits: ClusterMisfits, labels: LabelProfiles) -> np.ndarray:
     """Return the novel probability that the cells of each label would have if the reference lacked this label.
 
     Parameters
@@ -172,15 +180,15 @@ def left_out_novelty(misfits: ClusterMisfits, labels: LabelProfiles) -> np.ndarr
     with the label. The platform factors are not fitted again without it.
     """
     n_labels = misfits.by_label.shape[1]
-    novelty, n_cells = np.full(n_labels, np.nan), misfits.clusters.n_cells
+    mean, n_cells = np.full(n_labels, np.nan), misfits.clusters.n_cells
     n_known = n_cells * (1 - cluster_novel_probabilities(misfits.features(), n_cells))
     if n_labels < MIN_LABELS_TO_LEAVE_ONE_OUT:
-        return novelty
+        return mean
     for label in np.flatnonzero((misfits.label_fractions >= MIN_LABEL_FRACTION).any(axis=0)):
         probabilities = cluster_novel_probabilities(misfits.to_other_labels(int(label), labels).features(), n_cells)
         fractions = misfits.label_fractions[:, label]
-        novelty[label] = np.average(probabilities, weights=n_known * fractions * (fractions >= MIN_LABEL_FRACTION))
-    return novelty
+        mean[label] = np.average(probabilities, weights=n_known * fractions * (fractions >= MIN_LABEL_FRACTION))
+    return mean
 
 
 def _logit(probability: float) -> float:

@@ -14,7 +14,7 @@ from hrca.module._deviance import log_or_zero, multinomial_deviance
 from hrca.module._profiles import normalize_rows
 from hrca.module._sparse_counts import SparseCounts
 
-from ._cluster_novelty import ClusterMisfits, cluster_novel_probabilities, left_out_novelty
+from ._cluster_novelty import ClusterMisfits, cluster_novel_probabilities, left_out_novel_probability
 from ._platform_factors import fit_platform, platform_log_sd, platform_profiles
 from ._platform_likelihood import LikelihoodLabels, QueryCellSample
 from ._query_clusters import LabelProfiles, QueryClusters, cluster_cells, cluster_misfit, mixture_misfit
@@ -88,9 +88,9 @@ class QueryFit:
         Misfits of the clusters to the labels; None without clusters.
     novel_probabilities
         Probability of each cluster that it is of none of the labels, shape (n_clusters,).
-    left_out_novelty
+    left_out_novel_probability
         Novel probability that the cells of each label would have if the reference lacked it, shape (n_labels,); see
-        :func:`hrca.prediction._cluster_novelty.left_out_novelty`. None without clusters.
+        :func:`hrca.prediction._cluster_novelty.left_out_novel_probability`. None without clusters.
     discarded_log_sd
         Standard deviation of the log factors that were discarded; 0 if none were.
     """
@@ -100,7 +100,7 @@ class QueryFit:
     clusters: QueryClusters | None
     misfits: ClusterMisfits | None
     novel_probabilities: np.ndarray
-    left_out_novelty: np.ndarray | None = None
+    left_out_novel_probability: np.ndarray | None = None
     discarded_log_sd: float = 0.0
 
     @cached_property
@@ -196,7 +196,7 @@ def fit_query(
     if fit.misfits is None:
         return fit
     profiles = LabelProfiles(fit.profiles, label_sums, gene_mask > 0)
-    return replace(fit, left_out_novelty=left_out_novelty(fit.misfits, profiles))
+    return replace(fit, left_out_novel_probability=left_out_novel_probability(fit.misfits, profiles))
 
 
 def _fit_clusters(

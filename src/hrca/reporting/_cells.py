@@ -205,8 +205,8 @@ def _n_labels(cells: AnnotatedCells) -> tuple[str, str]:
 def _noticed(cells: AnnotatedCells) -> dict[str, str]:
     """Return, by label, if HRCA would have noticed that the reference lacked it."""
     table = cells.record["left_out_labels"]
-    novelty = np.asarray(table["novel_probability"], dtype=float)
-    return dict(zip(map(str, table["label"]), np.where(novelty >= MIN_NOVEL_PROBABILITY, "yes", "no"), strict=True))
+    is_noticed = np.asarray(table["novel_probability"], dtype=float) >= MIN_NOVEL_PROBABILITY
+    return dict(zip(map(str, table["label"]), np.where(is_noticed, "yes", "no"), strict=True))
 
 
 def label_table(cells: AnnotatedCells, label_counts: Mapping[str, int] | None = None) -> pd.DataFrame:
@@ -239,7 +239,8 @@ def label_table(cells: AnnotatedCells, label_counts: Mapping[str, int] | None = 
     if "set_size" in grouped:
         shown["Mean set size"] = grouped["set_size"].map("{:.1f}".format).to_numpy()
     if "left_out_labels" in cells.record:
-        shown["Noticed if missing"] = [_noticed(cells).get(label, "–") for label in grouped.index]
+        noticed = _noticed(cells)
+        shown["Noticed if missing"] = [noticed.get(label, "–") for label in grouped.index]
     if label_counts is not None:
         n_learned = [label_counts.get(label) for label in grouped.index]
         shown["Cells in the reference"] = ["–" if n is None else f"{n:,}" for n in n_learned]
