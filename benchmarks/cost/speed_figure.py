@@ -31,7 +31,7 @@ def one_factor(rows: pd.DataFrame, factor: str, fixed: Mapping[str, object] = BA
 
 
 def draw(grid: pd.DataFrame, names: Names, path: Path) -> None:
-    """Draw six panels.
+    """Draw five panels of prediction, and one of training if it was measured.
 
     Parameters
     ----------
@@ -58,10 +58,14 @@ def draw(grid: pd.DataFrame, names: Names, path: Path) -> None:
         axes.set_title(f"Prediction: {label}", fontsize=10)
         _from_zero(axes)
     training = one_factor(grid[grid["operation"] == "train"], "n_reference", {**BASE, "n_genes": 300})
-    _lines(panels[1, 2], training, "n_reference", "seconds", {("hrca", "train"): "HRCA"}, styles)
-    panels[1, 2].set(xlabel="reference cells, of 300 genes", ylabel="seconds")
-    panels[1, 2].set_title("Training", fontsize=10)
-    _from_zero(panels[1, 2])
+    if training["n_reference"].nunique() > 1:
+        _lines(panels[1, 2], training, "n_reference", "seconds", {("hrca", "train"): "HRCA"}, styles)
+        panels[1, 2].set(xlabel="reference cells, of 300 genes", ylabel="seconds")
+        panels[1, 2].set_title("Training", fontsize=10)
+        _from_zero(panels[1, 2])
+    else:
+        # the benchmark measures it last
+        panels[1, 2].remove()
     handles, labels = panels[0, 0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
