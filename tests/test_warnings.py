@@ -6,7 +6,13 @@ import warnings
 import pytest
 
 from hrca import _warnings
-from hrca._warnings import AnswerWarning, HRCAWarning, annotate_sample_warnings, kept_warnings, warn_user
+from hrca._warnings import (
+    DoubtfulPredictionWarning,
+    HRCAWarning,
+    annotate_sample_warnings,
+    recorded_warnings,
+    warn_user,
+)
 
 
 def record(function) -> warnings.WarningMessage:
@@ -31,14 +37,14 @@ def test_a_warning_names_its_sample(name, text):
     assert str(record(lambda: warn_user("text")).message) == "text"
 
 
-def test_only_warnings_of_doubtful_answers_are_kept():
-    with kept_warnings() as kept, annotate_sample_warnings("a"), pytest.warns(HRCAWarning):
+def test_only_warnings_of_doubtful_predictions_are_recorded():
+    with recorded_warnings() as recorded, annotate_sample_warnings("a"), pytest.warns(HRCAWarning):
         warn_user("text")
-        warn_user("doubt", AnswerWarning)
-    assert kept == ["doubt"]
-    with pytest.warns(AnswerWarning):
-        warn_user("later", AnswerWarning)
-    assert kept == ["doubt"]
+        warn_user("doubt", DoubtfulPredictionWarning)
+    assert recorded == ["doubt"]
+    with pytest.warns(DoubtfulPredictionWarning):
+        warn_user("later", DoubtfulPredictionWarning)
+    assert recorded == ["doubt"]
 
 
 def test_frames_of_the_package_are_skipped_also_behind_foreign_ones(monkeypatch):

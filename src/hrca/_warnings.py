@@ -17,12 +17,12 @@ class HRCAWarning(UserWarning):
     """A warning of HRCA, which filters can tell from those of other packages."""
 
 
-class AnswerWarning(HRCAWarning):
-    """A warning that makes answers doubtful, also later: the model or the prediction keeps its text."""
+class DoubtfulPredictionWarning(HRCAWarning):
+    """A warning about a reason to doubt predictions. The model or the prediction records its text."""
 
 
-# Texts of such warnings, where they are kept.
-_KEPT: ContextVar[list[str] | None] = ContextVar("_KEPT", default=None)
+# Texts of such warnings, where they are recorded.
+_RECORDED: ContextVar[list[str] | None] = ContextVar("_RECORDED", default=None)
 
 # Name of the sample that the warnings are about; None: there is only one.
 _SAMPLE: ContextVar[object] = ContextVar("_SAMPLE", default=None)
@@ -45,14 +45,14 @@ def annotate_sample_warnings(name: object) -> Iterator[None]:
 
 
 @contextmanager
-def kept_warnings() -> Iterator[list[str]]:
-    """Keep the texts of the warnings of the class :class:`AnswerWarning` in a list."""
-    kept: list[str] = []
-    token = _KEPT.set(kept)
+def recorded_warnings() -> Iterator[list[str]]:
+    """Record the texts of the warnings of the class :class:`DoubtfulPredictionWarning` in a list."""
+    recorded: list[str] = []
+    token = _RECORDED.set(recorded)
     try:
-        yield kept
+        yield recorded
     finally:
-        _KEPT.reset(token)
+        _RECORDED.reset(token)
 
 
 def warn_user(message: str, category: type[Warning] = HRCAWarning) -> None:
@@ -69,8 +69,8 @@ def warn_user(message: str, category: type[Warning] = HRCAWarning) -> None:
     -----
     The line is the caller of the outermost frame of HRCA: callbacks are called by Lightning, which HRCA calls itself.
     """
-    if issubclass(category, AnswerWarning) and (kept := _KEPT.get()) is not None:
-        kept.append(message)
+    if issubclass(category, DoubtfulPredictionWarning) and (recorded := _RECORDED.get()) is not None:
+        recorded.append(message)
     sample = _SAMPLE.get()
     if sample is not None:
         message = f"In sample {sample!r}: {message}"

@@ -14,7 +14,7 @@ from hrca.reporting._cells import AnnotatedCells, label_table, summary
 from hrca.reporting._confusions import confusion_table, confusions
 from hrca.reporting._explorer import explorer
 from hrca.reporting._model_facts import LabelProfiles, profiles_of
-from hrca.reporting._novel_groups import novel_groups, unlike_labels, unnoticed_labels
+from hrca.reporting._novel_groups import novel_groups, unnoticed_sentence, worst_explained_labels
 from hrca.reporting._pictures import frequent_note, sections
 
 
@@ -117,12 +117,12 @@ def test_labels_that_the_reference_explains_worst_are_those_with_a_red_end():
     adata = synthetic(60)
     adata.obs["hrca"] = ["B"] * 20 + ["T"] * 20 + ["rare"] * 5 + ["Unknown"] * 15
     cells = AnnotatedCells(adata, "hrca")
-    assert unlike_labels(cells) == []
+    assert worst_explained_labels(cells) == []
     # 4 of 20 B cells and 3 of 20 T cells are in the last twentieth
     adata.obs["hrca_novelty"] = [0.95] * 4 + [0.94] * 16 + [0.99] * 3 + [0.1] * 17 + [1.0] * 20
-    assert unlike_labels(cells) == [("B", 0.2, 20)]
+    assert worst_explained_labels(cells) == [("B", 0.2, 20)]
     adata.obs["hrca_novelty"] = [np.nan] * 10 + [0.99] * 30 + [1.0] * 20
-    assert unlike_labels(cells) == [("B", 1.0, 10), ("T", 1.0, 20)]
+    assert worst_explained_labels(cells) == [("B", 1.0, 10), ("T", 1.0, 20)]
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def test_pictures_say_what_they_leave_out():
 
 def test_labels_that_could_be_missing_unnoticed_are_in_the_table_and_in_a_sentence(labelled):
     adata = labelled
-    assert unnoticed_labels(AnnotatedCells(adata, "hrca")) is None
+    assert unnoticed_sentence(AnnotatedCells(adata, "hrca")) is None
     assert "Noticed if missing" not in label_table(AnnotatedCells(adata, "hrca"))
     table = {"label": ["type 1", "type 0"], "n_cells": [9, 8], "novel_probability": [0.5, 0.1]}
     adata.uns["hrca"] = {"left_out_labels": {name: np.array(values) for name, values in table.items()}}
@@ -277,4 +277,4 @@ def test_labels_that_could_be_missing_unnoticed_are_in_the_table_and_in_a_senten
     noticed = label_table(cells).set_index("Label")["Noticed if missing"]
     assert noticed[["type 0", "type 1"]].tolist() == ["no", "yes"]
     assert set(noticed.drop(["type 0", "type 1"])) <= {"–"}
-    assert "lacked 'type 0', its cells would get other labels" in unnoticed_labels(cells)
+    assert "lacked 'type 0', its cells would get other labels" in unnoticed_sentence(cells)

@@ -20,7 +20,7 @@ N_GROUP_GENES = 3
 
 # Natural log of the ratio by which a gene of a group must at least be higher: what Seurat's `FindMarkers` long had by
 # default. Smaller ones, of which many genes have some by chance, describe nothing.
-MIN_LOG_RATIO = 0.25
+MIN_GENE_LOG_RATIO = 0.25
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ def novel_groups(query_fit: QueryFit, n_novel: np.ndarray, gene_names: pd.Index)
     if not len(members):
         return []
     groups = group_clusters(clusters.log_profiles()[members], clusters.background)
-    found = _described(clusters, query_fit.profiles, n_novel, [members[group] for group in groups])
+    found = _describe_groups(clusters, query_fit.profiles, n_novel, [members[group] for group in groups])
     described = [NovelGroup(int(n.sum()), int(n.argmax()), list(gene_names[genes])) for n, genes in found]
     return sorted(described, key=lambda group: -group.n_obs)
 
 
-def _described(
+def _describe_groups(
     clusters: QueryClusters, profiles: np.ndarray, n_novel: np.ndarray, groups: list[np.ndarray]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the number of cells by label, and the genes, of each group; groups that no gene tells apart are joined."""
@@ -90,7 +90,7 @@ def _described(
             nearest = int(np.argsort(divergences, kind="stable")[1])
             kept = [rows for j, rows in enumerate(groups) if j not in (i, nearest)]
             joined = np.concatenate([groups[nearest], groups[i]])
-            return _described(clusters, profiles, n_novel, [joined, *kept])
+            return _describe_groups(clusters, profiles, n_novel, [joined, *kept])
         all_genes.append((n_by_label[i], genes))
     return all_genes
 
@@ -157,6 +157,6 @@ def _top_genes(fractions: np.ndarray, others: np.ndarray) -> np.ndarray:
     The indices of the genes with the largest contribution to the smallest of the divergences.
     """
     log_ratio = (log_or_zero(fractions) - log_or_zero(others)).min(axis=0)
-    contributions = np.where(log_ratio >= MIN_LOG_RATIO, fractions * log_ratio, 0)
+    contributions = np.where(log_ratio >= MIN_GENE_LOG_RATIO, fractions * log_ratio, 0)
     order = np.argsort(-contributions)[:N_GROUP_GENES]
     return order[contributions[order] > 0]

@@ -19,7 +19,7 @@ from ._options import LabelSpace
 # and .083 (benchmarks/results/uncertainty/open_set.csv).
 WARNED_NOVEL_FRACTION = 0.05
 
-# Number of groups of novel cells, and of pairs of labels, that a warning names.
+# Number of groups of novel cells, of pairs of labels, and of labels that a warning names.
 N_NAMED = 3
 
 # A standard deviation of the log platform factors above this causes a warning: a factor of 4.5. That of 19 queries was
@@ -34,8 +34,8 @@ MIN_DOMINANT_CELLS = 100
 MIN_DOMINANT_FRACTION, MAX_BRANCH_RATIO = 0.7, 0.5
 
 # Two labels are not told apart if the genes of the query have less than this fraction of their divergence on all genes
-# of the model, and the expected log-likelihood ratio in the median cell is below MIN_LOG_RATIO. Not tuned.
-MIN_DIVERGENCE_FRACTION, MIN_LOG_RATIO = 0.1, 1.0
+# of the model, and the expected log-likelihood ratio in the median cell is below MIN_EXPECTED_LOG_RATIO. Not tuned.
+MIN_DIVERGENCE_FRACTION, MIN_EXPECTED_LOG_RATIO = 0.1, 1.0
 
 # Labels of a smaller divergence in nats have the same profile: it is a difference of sums, with errors of about 1e-15.
 MIN_DIVERGENCE = 1e-9
@@ -252,7 +252,7 @@ def _indistinct_labels(
     for rows in row_blocks(len(labels), BLOCK_LABELS):
         everywhere = divergences(model, rows)
         on_panel = divergences(panel, rows)
-        is_lost = (on_panel < MIN_DIVERGENCE_FRACTION * everywhere) & (depth * on_panel < MIN_LOG_RATIO)
+        is_lost = (on_panel < MIN_DIVERGENCE_FRACTION * everywhere) & (depth * on_panel < MIN_EXPECTED_LOG_RATIO)
         is_lost &= everywhere > MIN_DIVERGENCE
         ones, twos = np.nonzero(np.triu(is_lost, k=rows.start + 1))
         pairs += zip(ones + rows.start, twos, strict=True)

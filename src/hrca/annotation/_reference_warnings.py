@@ -7,8 +7,7 @@ import pandas as pd
 
 from hrca.data._label_names import WARNED_CELLS_PER_LABEL, is_quality_class, similar_spellings
 
-# Number of labels that a warning names.
-N_NAMED = 3
+from ._prediction_warnings import N_NAMED
 
 
 def label_warnings(n_cells: np.ndarray, labels: Sequence[str], label_counts: Sequence[int] | None) -> list[str]:

@@ -12,7 +12,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from hrca.annotation._label_pairs import divergences, normalize_log_profiles
 from hrca.annotation._options import LabelSpace
-from hrca.annotation._prediction_warnings import MIN_LOG_RATIO
+from hrca.annotation._prediction_warnings import MIN_EXPECTED_LOG_RATIO
 from hrca.data._alignment import check_shared
 from hrca.data._gene_lookup import lookup_genes
 from hrca.metrics import annotation_scores, calibration_table, depth_bins
@@ -252,7 +252,7 @@ def close_pairs(model: "HRCABase", panel: Sequence[str] | None) -> ClosePairs | 
     ones, twos = np.triu_indices(n_labels, k=1)
     labels = np.array(model.labels, dtype=object)
     with np.errstate(divide="ignore", invalid="ignore"):
-        counts, remaining = MIN_LOG_RATIO / on_panel[ones, twos], on_panel[ones, twos] / everywhere[ones, twos]
+        counts, remaining = MIN_EXPECTED_LOG_RATIO / on_panel[ones, twos], on_panel[ones, twos] / everywhere[ones, twos]
     match = model.query_match_
     depth = CARD_DEPTH if match is None or panel is not None else match.query_depth
     table = pd.DataFrame(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hrca.annotation._prediction_warnings import MIN_LOG_RATIO
+from hrca.annotation._prediction_warnings import MIN_EXPECTED_LOG_RATIO
 from hrca.uncertainty._held_out import N_DEPTHS
 
 from ._card import ModelCard
@@ -226,7 +226,8 @@ def _pairs(close: ClosePairs | None) -> str:
     if close is None:
         most = f"more than {MAX_COMPARED_LABELS}"
         return f"{title}Not computed: the model has no count likelihood, one label, or {most}.\n"
-    ratio = f"an expected log-likelihood ratio of {MIN_LOG_RATIO:g}, a factor of {np.exp(MIN_LOG_RATIO):.1f}"
+    log_ratio = MIN_EXPECTED_LOG_RATIO
+    ratio = f"an expected log-likelihood ratio of {log_ratio:g}, a factor of {np.exp(log_ratio):.1f}"
     if close.n_pairs:
         found = f"{close.n_pairs:,} pair{'s' if close.n_pairs > 1 else ''} of labels need more counts than"
     else:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from hrca._docs import docs
 from hrca._unsupported import PREDICT_UNSUPPORTED, raises_for
-from hrca._warnings import annotate_sample_warnings, kept_warnings
+from hrca._warnings import annotate_sample_warnings, recorded_warnings
 from hrca.annotation._labels import assemble_result, is_rejected, most_likely_labels
 from hrca.annotation._options import PredictOptions
 from hrca.annotation._result import PredictionResult, cellxgene_columns, to_entries
@@ -271,7 +271,7 @@ class PredictionMixin(PredictionSteps):
         novelty = self._novelty(query, cells, batches) if needs_novelty else None
         # the counts that it keeps are no longer needed
         del batches
-        with kept_warnings() as kept:
+        with recorded_warnings() as recorded:
             result = assemble_result(
                 self._label_space(),
                 cells,
@@ -284,7 +284,7 @@ class PredictionMixin(PredictionSteps):
         n_rejected = 0
         if options.novelty_fpr is not None and result.novelty is not None:
             n_rejected = int(is_rejected(result.novelty, result.novel_probability, options.novelty_fpr).sum())
-        sentences = kept + self._warn(facts, options, settings, n_rejected, query.n_obs)
+        sentences = recorded + self._warn(facts, options, settings, n_rejected, query.n_obs)
         if key_added is not None:
             provenance = self._provenance(query, facts, options, settings, sentences)
             provenance["labels"] = result.probabilities.columns.to_numpy(dtype=str)

@@ -75,7 +75,7 @@ class PredictionSteps(HRCABase):
         n_obs: int,
     ) -> list[str]:
         """Warn of what makes a prediction doubtful, and return the sentences."""
-        sentences = [sentence for kept in self.training_warnings_.values() for sentence in kept]
+        sentences = [sentence for texts in self.training_warnings_.values() for sentence in texts]
         sentences += label_warnings(facts.n_by_label, self.labels, self.label_counts_)
         sentences += facts.sentences
         if options.novelty_fpr is not None and not facts.has_clusters:

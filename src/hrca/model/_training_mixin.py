@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from hrca._docs import docs
 from hrca._unsupported import TRAIN_UNSUPPORTED, raises_for
-from hrca._warnings import AnswerWarning, kept_warnings, warn_user
+from hrca._warnings import DoubtfulPredictionWarning, recorded_warnings, warn_user
 from hrca.data._sources import QueryInput
 from hrca.data._target_genes import TargetGenes
 from hrca.module._transforms import Corruption
@@ -352,12 +352,12 @@ class TrainingMixin(TrainingSteps):
                 "`max_steps` must be at least 1, and `batch_size` at least 4 and even, got "
                 f"{max_steps} and {batch_size}."
             )
-        with kept_warnings() as kept:
+        with recorded_warnings() as kept:
             if self.module.is_adapted:
                 warn_user(
                     "This model is already adapted, and a second round made the labels of some queries worse. Adapt "
                     "the model that `train` returned.",
-                    AnswerWarning,
+                    DoubtfulPredictionWarning,
                 )
         adapted = self._copy()
         trainer_kwargs = {"accelerator": accelerator, "devices": devices, **trainer_kwargs}

@@ -14,7 +14,7 @@ import pandas as pd
 from lightning.pytorch.callbacks import Callback
 from scvi import settings as scvi_settings
 
-from hrca._warnings import kept_warnings, warn_user
+from hrca._warnings import recorded_warnings, warn_user
 from hrca.annotation._labels import most_likely_labels
 from hrca.data._query import Query, known_labels
 from hrca.data._sources import QueryInput
@@ -153,14 +153,14 @@ class TrainingSteps(HRCABase):
             check_tensorboard()
         if last.resume and last.checkpoint_dir is not None:
             warn_of_no_checkpoint(last.checkpoint_dir)
-        with kept_warnings() as kept:
+        with recorded_warnings() as recorded:
             if last.name == "finetune" and n_folds is None:
                 check_no_folds(last.checkpoint_dir, last.resume)
             elif n_folds is not None:
                 fold_scores = self._cross_fit(configs, n_folds)
             for config in configs:
                 split = self._train_phase(config, test_set if config is last else None)
-        self.training_warnings_ = {**self.training_warnings_, last.name: kept}
+        self.training_warnings_ = {**self.training_warnings_, last.name: recorded}
         if last.name == "finetune":
             self._fit_posthoc(split, fold_scores)
 

@@ -1,4 +1,4 @@
-"""The section that can be touched: places, labels and numbers of cells, in a form that a browser reads fast."""
+"""The section that can be touched: places, labels and scores, in a form that a browser reads fast."""
 
 import base64
 from typing import Any
@@ -23,8 +23,11 @@ MAX_PLACE = 65_535
 MIN_SIDE = 0.01
 
 
-# Codes of labels and samples have 8 bits, and the largest of a number stands for a missing one.
-MAX_CODES = MISSING = 255
+# Maximum number of labels and of samples: their codes have 8 bits.
+MAX_CODES = 255
+
+# A missing score in percent, in 8 bits.
+MISSING_PERCENT = 255
 
 # Numbers by which the map can be colored, by the ending of their column.
 NUMBERS = {"confidence": "confidence", "novel_probability": "novel probability"}
@@ -88,7 +91,7 @@ def _numbers(cells: AnnotatedCells, rows: np.ndarray) -> list[dict[str, Any]]:
     for ending, name in NUMBERS.items():
         values = cells.column(ending)
         if values is not None and np.isfinite(values[rows]).any():
-            percent = np.nan_to_num(np.round(100 * values[rows]), nan=MISSING)
+            percent = np.nan_to_num(np.round(100 * values[rows]), nan=MISSING_PERCENT)
             colors = numeric_colormap(f"{cells.key}_{ending}")(np.linspace(0, 1, 101))
             found.append(
                 {"name": name, "percent": _text(percent.astype(np.uint8)), "shades": list(map(mcolors.to_hex, colors))}

@@ -7,16 +7,13 @@ import pandas as pd
 from anndata import AnnData
 
 from hrca.annotation._left_out_labels import left_out_sentence
+from hrca.annotation._prediction_warnings import N_NAMED, REJECTED_WARNING_FACTOR
 from hrca.pl._expression import log_normalised
 from hrca.pl._markers import MIN_CELLS_PER_LABEL
 from hrca.pl._novelty import N_BINS
 from hrca.pl._palette import is_no_label
 
 from ._cells import AnnotatedCells
-
-# A label is explained badly if the last bin of novelty has this multiple of the expected part of its cells, as in the
-# warning of rejected cells. The worst are named. Not tuned.
-MIN_RATIO, N_NAMED = 3, 3
 
 
 def normalised_sample(cells: AnnotatedCells) -> AnnData:
@@ -49,7 +46,7 @@ def novel_groups(cells: AnnotatedCells) -> list[dict[str, Any]] | None:
     return pd.DataFrame(dict(cells.record["novel_groups"])).to_dict("records")
 
 
-def unnoticed_labels(cells: AnnotatedCells) -> str | None:
+def unnoticed_sentence(cells: AnnotatedCells) -> str | None:
     """Return a sentence on the labels that could be missing from the reference unnoticed; None if it is not known.
 
     Parameters
@@ -61,8 +58,10 @@ def unnoticed_labels(cells: AnnotatedCells) -> str | None:
     return None if table is None else left_out_sentence(table)
 
 
-def unlike_labels(cells: AnnotatedCells) -> list[tuple[str, float, int]]:
-    """Return the labels with most cells in the last bin of novelty: their row of the picture is red at its end.
+def worst_explained_labels(cells: AnnotatedCells) -> list[tuple[str, float, int]]:
+    """Return the labels that the reference explains worst: their row in the picture of novelty is red at its end.
+
+    The last bin of novelty has more of their cells than the warning of rejected cells allows.
 
     Parameters
     ----------
@@ -78,6 +77,6 @@ def unlike_labels(cells: AnnotatedCells) -> list[tuple[str, float, int]]:
         return []
     table = pd.DataFrame({"label": cells.labels, "is_last": novelty >= 1 - 1 / N_BINS})[np.isfinite(novelty)]
     groups = table[~table["label"].map(is_no_label)].groupby("label")["is_last"].agg(["mean", "size"])
-    unlike = groups[(groups["mean"] > MIN_RATIO / N_BINS) & (groups["size"] >= MIN_CELLS_PER_LABEL)]
-    worst = unlike.sort_values("mean", ascending=False, kind="stable")[:N_NAMED]
+    worst = groups[(groups["mean"] > REJECTED_WARNING_FACTOR / N_BINS) & (groups["size"] >= MIN_CELLS_PER_LABEL)]
+    worst = worst.sort_values("mean", ascending=False, kind="stable")[:N_NAMED]
     return [(str(label), float(row["mean"]), int(row["size"])) for label, row in worst.iterrows()]

@@ -21,7 +21,7 @@ from ._cells import AnnotatedCells, decisions, label_table, summary
 from ._confusions import MIN_CELLS, confusion_table
 from ._explorer import explorer
 from ._model_facts import LabelProfiles, check_model, model_card, profiles_of
-from ._novel_groups import normalised_sample, novel_groups, unlike_labels, unnoticed_labels
+from ._novel_groups import normalised_sample, novel_groups, unnoticed_sentence, worst_explained_labels
 from ._pictures import Picture, embedding, frequent_groups, frequent_note, picture, sections, umap_picture
 
 TEMPLATE = "report.html.j2"
@@ -169,8 +169,8 @@ def _novel_section(cells: AnnotatedCells) -> dict[str, Any]:
     return {
         "estimated": cells.is_novel is not None and bool(cells.record.get("open_set", True)),
         "groups": novel_groups(cells),
-        "unlike": unlike_labels(cells),
-        "unnoticed": unnoticed_labels(cells),
+        "unlike": worst_explained_labels(cells),
+        "unnoticed": unnoticed_sentence(cells),
     }
 
 

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from scvi.data import AnnDataManager
 from scvi.dataloaders import DataSplitter
 
-from hrca._warnings import AnswerWarning, warn_user
+from hrca._warnings import DoubtfulPredictionWarning, warn_user
 from hrca.module._module import HRCAModule
 
 from ._callbacks import EpochHistory, KeepPolicy, KeepWeights, PhaseProgress
@@ -233,7 +233,7 @@ def warn_if_diverged(run: PhaseRun, label_counts: np.ndarray, *, n_steps: int) -
             f"The classifier has learned nothing in {run.title}: its loss rose to {losses.max():.3g} and is "
             f"{loss:.3g} in the end, where guesses by the frequency of the labels have {frequency_loss:.3g}. {cause}: "
             "train a new model with a lower `lr`.",
-            AnswerWarning,
+            DoubtfulPredictionWarning,
         )
 
 

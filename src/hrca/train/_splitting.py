@@ -16,7 +16,7 @@ from scvi.model._utils import use_distributed_sampler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from hrca._warnings import AnswerWarning, warn_user
+from hrca._warnings import DoubtfulPredictionWarning, warn_user
 from hrca.module._sparse_counts import MAX_SPARSE_FRACTION, SparseCounts
 
 from ._sampling import LabelSampler
@@ -162,7 +162,7 @@ def split_cells(
         warn_user(
             "The reference is not the one that the model was trained on: training and validation cells are drawn anew. "
             "Validation cells may have been training cells before.",
-            AnswerWarning,
+            DoubtfulPredictionWarning,
         )
         split = None
     if split is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from hrca._blocks import BLOCK_CELLS, row_blocks
-from hrca._warnings import AnswerWarning, warn_user
+from hrca._warnings import DoubtfulPredictionWarning, warn_user
 
 from ._density_ratio import density_ratio
 
@@ -269,7 +269,7 @@ def _importance_weights(
             f"The reweighted sets are computed from the equivalent of {effective:.0f} held-out cells, of {n_cells}: "
             "few are similar to the query's cells. The coverage is uncertain; without `reweight_to_query` it does not "
             "hold for this query either.",
-            AnswerWarning,
+            DoubtfulPredictionWarning,
         )
     return ratios / ratios.mean() * n_cells / n_rows, query_ratios / ratios.mean()
 
