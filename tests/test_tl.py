@@ -179,6 +179,17 @@ def test_novel_cells_are_described_by_cluster(layers, matrix):
         tl.rejected_clusters(layers, "leiden")
 
 
+def test_clusters_have_the_rejected_cells_of_predict(tiny_model):
+    cells = synthetic(60, seed=4)
+    tiny_model.predict(cells, novelty_fpr=0.05, enable_progress_bar=False)
+    cells.obs["hrca_novelty"] = [0.96, *[0.5] * 59]
+    cells.obs["hrca_novel_probability"] = [0.0, 0.5, 0.49, np.nan, *[0.1] * 56]
+    cells.obs["cluster"] = "all"
+    assert tl.rejected_clusters(cells, "cluster").loc["all", "rejected_fraction"] == pytest.approx(2 / 60)
+    del cells.obs["hrca_novel_probability"]
+    assert tl.rejected_clusters(cells, "cluster").loc["all", "rejected_fraction"] == pytest.approx(1 / 60)
+
+
 def test_explain_keeps_the_table_of_the_groups_in_the_object(tiny_model, tmp_path):
     adata = synthetic(30, seed=9)
     table = explain(tiny_model, adata, "cell_type", network_genes=False, key_added="why")

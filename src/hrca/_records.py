@@ -1,8 +1,9 @@
-"""What `predict` wrote: its record in uns, and its labels as they are shown."""
+"""What `predict` wrote: its record in uns, its labels as they are shown, and the cells that it rejects."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 # Novel probability from which on a cell is more likely of none of the labels than of any.
@@ -53,3 +54,27 @@ def shown_labels(obs: pd.DataFrame, uns: Mapping[str, Any], key: str) -> pd.Seri
     if is_novel.any() and name not in labels.cat.categories:
         labels = labels.cat.add_categories([name])
     return labels.mask(is_novel, name)
+
+
+def is_rejected(novelty: np.ndarray, novel_probability: np.ndarray | None, novelty_fpr: float) -> np.ndarray:
+    """Return True for each cell that `predict(novelty_fpr=...)` rejects: by its novelty, or a novel probability of .5.
+
+    Parameters
+    ----------
+    novelty
+        Novelty of each cell, shape (n_obs,); NaN for a cell without counts.
+    novel_probability
+        Probability that it is of none of the labels, shape (n_obs,); NaN for a cell without counts. None: not
+        estimated.
+    novelty_fpr
+        False positive rate of the novelty.
+
+    Returns
+    -------
+    Boolean, shape (n_obs,); False for a cell without counts.
+    """
+    # a comparison with NaN is False
+    rejected = np.asarray(novelty >= 1 - novelty_fpr)
+    if novel_probability is not None:
+        rejected |= np.asarray(novel_probability >= MIN_NOVEL_PROBABILITY)
+    return rejected

@@ -6,8 +6,9 @@ import pytest
 from conftest import QUIET, TINY, synthetic
 
 import hrca
+from hrca._records import is_rejected
 from hrca.annotation import _labels
-from hrca.annotation._labels import assemble_result, is_rejected, most_likely_labels
+from hrca.annotation._labels import assemble_result, most_likely_labels
 from hrca.annotation._options import LabelSpace, PredictOptions
 from hrca.prediction._probabilities import CellProbabilities
 from hrca.uncertainty._conformal import conformal_scores

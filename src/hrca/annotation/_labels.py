@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from hrca._blocks import BLOCK_CELLS, row_blocks
-from hrca._records import MIN_NOVEL_PROBABILITY
+from hrca._records import MIN_NOVEL_PROBABILITY, is_rejected
 from hrca.data._name_hash import uniform_from_names
 from hrca.prediction._probabilities import CellProbabilities
 from hrca.uncertainty._conformal import ConformalScores, prediction_sets
@@ -46,30 +46,6 @@ def most_likely_labels(
     codes = np.where(is_labelled, nodes, len(categories) - 1).astype(np.int64)
     labels = pd.Categorical.from_codes(codes, categories=categories)
     return labels, confidence, pd.DataFrame(probabilities, columns=pd.Index(tree.labels))
-
-
-def is_rejected(novelty: np.ndarray, novel_probability: np.ndarray | None, novelty_fpr: float) -> np.ndarray:
-    """Return True for each cell that is too novel for a label.
-
-    Parameters
-    ----------
-    novelty
-        Novelty of each cell, shape (n_obs,); NaN for a cell without counts.
-    novel_probability
-        Probability that it is of none of the labels, shape (n_obs,); NaN for a cell without counts. None: not
-        estimated.
-    novelty_fpr
-        False positive rate of the novelty.
-
-    Returns
-    -------
-    Boolean, shape (n_obs,); False for a cell without counts.
-    """
-    # a comparison with NaN is False
-    rejected = np.asarray(novelty >= 1 - novelty_fpr)
-    if novel_probability is not None:
-        rejected |= np.asarray(novel_probability >= MIN_NOVEL_PROBABILITY)
-    return rejected
 
 
 def assemble_result(

@@ -46,7 +46,8 @@ class PredictOptions:
     min_confidence
         Minimum probability of a predicted label, 0 to 1. Less probable labels are replaced by an ancestor.
     novelty_fpr
-        False positive rate at which cells are rejected as novel, between 0 and 1; None: no cell is rejected.
+        False positive rate at which cells are rejected for their novelty, between 0 and 1. It also rejects cells with a
+        novel probability of at least .5. None: no cell is rejected.
     coverage
         Probability that a cell's prediction set contains the true label, between 0 and 1; None: no sets.
     class_conditional
@@ -148,7 +149,7 @@ class PredictOptions:
             if getattr(self, name) != default:
                 raise ValueError(
                     f"`{name}` changes labels, but `soft=True` returns probabilities, and `key_added=None` writes no "
-                    f"labels. Leave out one of the three, got `{name}={getattr(self, name)}`."
+                    f"labels. Leave out `{name}`, or give a `key_added`, got `{name}={getattr(self, name)}`."
                 )
 
     def _check_set_options(self) -> None:

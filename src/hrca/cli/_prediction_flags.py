@@ -64,7 +64,7 @@ PREDICT_FLAGS = (
         "novelty_fpr",
         float | None,
         None,
-        "Leave the most novel cells unlabelled: this fraction wrongly.",
+        "Leave novel cells unlabelled: novel probability .5 or more, or most novel. This fraction of known cells too.",
         PREDICTION,
     ),
     PLATFORM_CORRECTION,

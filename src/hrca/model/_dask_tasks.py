@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from hrca.annotation._labels import assemble_result, is_rejected
+from hrca._records import is_rejected
+from hrca.annotation._labels import assemble_result
 from hrca.annotation._options import LabelSpace, PredictOptions
 from hrca.annotation._prediction_warnings import PredictionFacts
 from hrca.annotation._result import AnnDataEntries, to_entries

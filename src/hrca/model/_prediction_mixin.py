@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from hrca._docs import docs
+from hrca._records import is_rejected
 from hrca._unsupported import PREDICT_UNSUPPORTED, raises_for
 from hrca._warnings import annotate_sample_warnings, recorded_warnings
-from hrca.annotation._labels import assemble_result, is_rejected, most_likely_labels
+from hrca.annotation._labels import assemble_result, most_likely_labels
 from hrca.annotation._options import PredictOptions
 from hrca.annotation._result import PredictionResult, cellxgene_columns, to_entries
 from hrca.annotation._write import check_target, write_result

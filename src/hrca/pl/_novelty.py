@@ -13,7 +13,8 @@ from hrca.metrics._inputs import CellGroups, CellScores
 from ._axes import LEGEND_FONT_SIZE, TITLE_FONT_SIZE, finish, group_values, new_axes, short_name
 from ._palette import has_order
 
-# Bins of novelty: the last holds the cells that `predict(novelty_fpr=0.05)` rejects.
+# Bins of novelty: the last holds the cells that `predict(novelty_fpr=0.05)` rejects by novelty. It also rejects cells
+# with a novel probability of at least .5.
 N_BINS = 20
 
 # Ratio to the expected number of cells at which the color is the darkest.
@@ -39,7 +40,7 @@ def novelty(
     """Plot the distribution of novelty: a histogram, or a row of a heat map for each group of cells.
 
     Of cells like the reference, each bin has a twentieth. More cells than that in the last bins, and fewer in the
-    others, indicate novel cells. Of groups, those that the reference explains worst have more, also where the reference
+    others, indicate novel cells. Groups that the reference explains worst have more cells in the last bins, even if it
     lacks no type: novelty is a rank.
 
     Parameters

@@ -8,7 +8,7 @@ import scanpy as sc
 from anndata import AnnData
 from scipy import sparse
 
-from hrca._records import prediction_record
+from hrca._records import is_rejected, prediction_record
 
 # Leiden resolution of the over-clusters for fewer cells than the first number, and for more than the last: CellTypist's
 # (celltypist 1.7, Classifier.over_cluster).
@@ -104,7 +104,8 @@ def rejected_clusters(
     key
         The `key_added` of the prediction.
     min_novelty
-        Novelty, in [0, 1], from which a cell is rejected: ``predict(novelty_fpr=0.05)`` rejects cells from 0.95.
+        Novelty, in [0, 1], from which a cell is rejected, as ``predict(novelty_fpr=0.05)`` rejects cells from 0.95. A
+        cell is also rejected from a novel probability of .5, if `adata` has one.
     n_top
         Number of nearest labels and of genes in the result.
 
@@ -134,7 +135,8 @@ def rejected_clusters(
     for column in (clusters, f"{key}_novelty"):
         if column not in adata.obs:
             raise ValueError(f"obs must have {column!r}, but has {list(adata.obs)}. `model.predict(adata)` first.")
-    is_rejected = (adata.obs[f"{key}_novelty"] >= min_novelty).to_numpy()
+    novelty, novel_probability = (adata.obs.get(f"{key}_{name}") for name in ("novelty", "novel_probability"))
+    rejected = is_rejected(novelty, novel_probability, 1 - min_novelty)
     probabilities = adata.obsm[f"{key}_probabilities"]
     if not isinstance(probabilities, pd.DataFrame) or "labels" in prediction_record(adata.uns, key):
         # a table has no slash in its columns, and an object whose cells are numbered has an array (docs/decisions/0002)
@@ -142,7 +144,7 @@ def rejected_clusters(
     rows = {}
     for cluster, members in adata.obs.groupby(clusters, observed=True).indices.items():
         rejected_members = np.zeros(adata.n_obs, dtype=bool)
-        rejected_members[members] = is_rejected[members]
+        rejected_members[members] = rejected[members]
         if rejected_members.any():
             nearest = probabilities[rejected_members].mean().nlargest(n_top)
             markers = pd.Series(_welch_t(adata.X, rejected_members), adata.var_names).nlargest(n_top)

@@ -10,7 +10,7 @@ import numpy as np
 import scvi
 import torch
 
-# numpy's generators take no larger seed.
+# `numpy.random.seed` takes no larger one.
 MAX_SEED = 2**32 - 1
 
 
