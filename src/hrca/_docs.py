@@ -184,13 +184,13 @@ ValueError
     If there is no cell or no gene; no place, or more than one, holds raw counts; a gene name is duplicated, or the
     names are positions; the object is a view, is read lazily, or has a sparse dask array; the label column is missing
     or there twice, has missing values, values that are not strings, unused categories, words such as "nan" or
-    "unassigned", or fewer than two labels; `gene_map` has none of the genes; or `labels_hierarchy` is not a tree of
-    these labels.
+    "unassigned", or fewer than two labels; `unlabeled_category` is empty, or given without `labels_key`; `gene_map` has
+    none of the genes; or `labels_hierarchy` is not a tree of these labels.
 FileNotFoundError
     If `labels_hierarchy` or `gene_map` is the path of a file that does not exist.
 TypeError
-    If the reference or `gene_map` has another type; or an argument is unknown, such as a `batch_key`: the networks have
-    no covariates.
+    If the reference, `gene_map` or `unlabeled_category` has another type; or an argument is unknown, such as a
+    `batch_key`: the networks have no covariates.
 ImportError
     If `labels_hierarchy` is a path and the extra ``ontology`` is not installed."""
 
@@ -208,12 +208,14 @@ OSError
 _raises_training = """\
 ValueError
     If the model was loaded without its reference; fewer than 2 cells train; `corruption` or `lr_schedule` is unknown;
-    `batch_size` is below 2, or `max_epochs`, `n_samples_per_label` or `checkpoint_interval` below 1; `train_size` is
-    not in (0, 1], `validation_size` is not from 0 to the rest, or they differ from those of an earlier phase; or the
-    loss was NaN in every epoch.
+    `lr_factor`, `lr_patience` or `lr_hold_epochs` is given with another schedule than "plateau"; `lr` or `encoder_lr`
+    is not above 0, `batch_size` is below 2, `num_workers` below 0, or `max_epochs`, `n_samples_per_label`,
+    `max_cells_per_label` or `checkpoint_interval` below 1; `train_size` is not in (0, 1], `validation_size` is not from
+    0 to the rest, or they differ from those of an earlier phase; or the loss was NaN in every epoch.
 ValueError
-    If `resume` is True without `checkpoint_dir`; `checkpoint_dir` has checkpoints and `resume` is False; or the
-    checkpoints belong to another model, split or schedule.
+    If `resume` is True without `checkpoint_dir`; `checkpoint_interval` is given without `checkpoint_dir` and without
+    test cells; `checkpoint_dir` has checkpoints and `resume` is False; or the checkpoints belong to another model,
+    split or schedule.
 ImportError
     If `tensorboard` is True and TensorBoard is not installed.
 OSError

@@ -71,8 +71,8 @@ def check(
         than any count; rows and columns are exchanged; genes have positions for names; the genes are of two species, or
         of another case than the model's; a gene of the model is found twice; zeros were filled in for absent genes;
         `gene_map` has none of the genes; the labels cannot be learned; `labels_key` is given with a model, which needs
-        no labels; `unlabeled_category` is given without `labels_key`; or the cells have fewer than 50 of the model's
-        genes, and less than 5 %% of its informative genes by weight.
+        no labels; `unlabeled_category` is empty, or given without `labels_key`; or the cells have fewer than 50 of the
+        model's genes, and less than 5 %% of its informative genes by weight.
     FileNotFoundError
         If there is no such file.
     OSError

@@ -69,7 +69,9 @@ def test_values_are_checked_without_a_model(options):
 
 @pytest.mark.parametrize("options", [{"min_confidence": 0.5}, {"novelty_fpr": 0.05}])
 def test_options_of_labels_are_of_no_use_for_probabilities_alone(options):
-    with pytest.raises(ValueError, match=f"`{next(iter(options))}` changes labels, but `soft=True`"):
+    [(name, value)] = options.items()
+    words = f"`{name}={value}` changes labels, but `soft=True` .* Leave out `{name}`, or give a `key_added`."
+    with pytest.raises(ValueError, match=words):
         PredictOptions(**options).check_used_for_probabilities()
     PredictOptions(level=1).check_used_for_probabilities()
 

@@ -21,20 +21,26 @@ LABELS = ["B", "Ambiguous", "T cell", "t  cell", "doublet"]
         (
             [9, 2, 0, 0, 1000],
             [9, 9, 9, 9, 9],
-            ["The most probable label of 1,002 cells looks like a class of quality control or a rest, and not like a "],
+            [
+                "1,002 cells most probably have a label that names a quality class or a rest, not a cell type: "
+                "'doublet' (1,000), 'Ambiguous' (2). Treat these cells as cells without a label"
+            ],
         ),
-        ([9, 1, 0, 0, 0], None, ["The most probable label of 1 cell looks like a class"]),
+        ([9, 1, 0, 0, 0], None, ["1 cell most probably has a label that names a quality class"]),
         (
             [2, 0, 0, 0, 0],
             [1, 9, 9, 9, 9],
-            ["The most probable label of 2 cells has fewer than 3 cells in the reference: 'B' (2)."],
+            [
+                "2 cells most probably have a label with fewer than 3 reference cells: 'B' (2). These labels are "
+                "unreliable. Add reference cells, or leave these labels out."
+            ],
         ),
         # the other spelling has no cell of this query, but took its part of the reference
         (
             [0, 0, 4, 0, 0],
             [9, 9, 9, 9, 9],
             [
-                "The most probable label of 4 cells differs from another one only by case or blanks, such as "
+                "4 cells most probably have a label that differs from another one only by case or blanks, such as "
                 "['T cell', 't  cell']: 'T cell' (4)."
             ],
         ),
@@ -70,7 +76,7 @@ def test_classes_of_quality_control_are_in_the_prediction_of_a_loaded_model_and_
     model.save(tmp_path / "model")
     loaded = hrca.HRCA.load(tmp_path / "model")
     query = synthetic(100, seed=5)
-    with pytest.warns(UserWarning, match="looks like a class of quality control") as caught:
+    with pytest.warns(UserWarning, match="names a quality class") as caught:
         loaded.predict(query, enable_progress_bar=False)
     n_cells = (query.obs["hrca"] == "Low-quality").sum()
     assert n_cells > 10
@@ -78,7 +84,7 @@ def test_classes_of_quality_control_are_in_the_prediction_of_a_loaded_model_and_
     assert sentence == str(caught[0].message) and f"'Low-quality' ({n_cells})" in sentence
     page = hrca.report(query, tmp_path / "report.html", model=loaded).read_text()
     start = page.index("Read this first")
-    assert "looks like a class of quality control" in page[start : page.index("</section>", start)]
+    assert "names a quality class" in page[start : page.index("</section>", start)]
 
 
 def test_doubts_of_the_training_stay_with_the_model(tmp_path):

@@ -18,6 +18,7 @@ import hrca
 from hrca._warnings import warn_user
 from hrca.cli import main
 from hrca.cli._run import show
+from hrca.cli.annotate import _written_text
 
 TRAIN = ("--labels-key", "cell_type", *FAST)
 
@@ -102,6 +103,14 @@ def test_cells_of_none_of_the_labels_are_unknown_in_the_csv_and_counted(files, t
     kept = call(capsys, *arguments, "--keep-novel-labels", "--overwrite")
     assert pd.read_csv(csv)["group"].to_list() == written["hrca"].to_list()
     assert "are 'Unknown'" not in kept.out
+
+
+def test_the_text_counts_novel_cells_among_those_that_the_csv_shows_without_a_label():
+    # one novel cell has no label in the annotated file either, for its low confidence
+    result = {"written": ["a.h5ad", "a.csv"], "n_unlabeled": 3, "n_novel_with_label": 2, "n_novel": 3}
+    result["settings"] = {"unlabeled_category": "none"}
+    text = _written_text(result, {"csv": "a.csv", "keep_novel_labels": False})
+    assert text.endswith("in a.csv, 5 cells are 'none', 3 of them probably of none of the labels")
 
 
 def test_rejected_cells_are_one_number_in_the_text_the_file_and_the_csv(files, tmp_path, capsys):

@@ -40,7 +40,7 @@ INVALID_TRAINING = {
     "--max-cells-per-label": {"0": "at least 1, got 0"},
     "--n-folds": {"1": "whole number from 2 to the number of labelled cells, got 1"},
     "--checkpoint-interval": {"0": "at least 1, got 0", "5": "needs a `--checkpoint-dir`"},
-    "--checkpoint-dir": {"text.h5ad": "must be a folder"},
+    "--checkpoint-dir": {"text.h5ad": "needs a folder"},
     "--num-workers": {"-1": "at least 0, got -1"},
     "--plan-kwargs": {'{"a": 1}': "must hold some of", "1": "a JSON object"},
     "--datasplitter-kwargs": {'{"a": 1}': "must hold some of"},
@@ -55,6 +55,7 @@ INVALID_TRAINING = {
     "--dropout-rate": {"2": "from 0 to 1, got 2.0"},
     "--classifier-dropout-rate": {"-1": "from 0 to 1, got -1.0"},
     "--gene-map": {"none.csv": "There is no file 'none.csv'"},
+    "--unlabeled-category": {"": "must not be empty, got ''", " ": "must not be empty, got ' '"},
     "--labels-hierarchy": {"none.csv": "There is no file 'none.csv'"},
     "--seed": {"-1": "from 0 to 4294967295, got -1"},
     "--device": {"nvidia": "auto, cpu, gpu, mps"},
@@ -86,7 +87,10 @@ BEFORE_FILES = {
         {name: INVALID_PREDICTION[name] for name in ("--prediction-batch-size", "--seed", "--device", "--threads")},
     ),
     "report": (["no.h5ad", "--out", "{new}/r.html"], {**INVALID_REPORT, "--threads": INVALID_TRAINING["--threads"]}),
-    "check": (["no.h5ad"], {name: INVALID_TRAINING[name] for name in ("--gene-map", "--threads")}),
+    "check": (
+        ["no.h5ad", "--labels-key", "x"],
+        {name: INVALID_TRAINING[name] for name in ("--gene-map", "--unlabeled-category", "--threads")},
+    ),
     "demo": (["--data", "no_folder"], {"--seed": INVALID_TRAINING["--seed"]}),
 }
 
@@ -97,7 +101,6 @@ ANY_VALUE = {
         "reference_layer",
         "table",
         "labels_key",
-        "unlabeled_category",
         "true_labels_key",
         "sample_key",
         "title",
@@ -211,6 +214,11 @@ MISTAKES = {
     ),
     "a damaged file": (["check", "damaged.h5ad"], 4, "truncated"),
     "an empty folder": (["check", "empty"], 3, "must be a zarr store"),
+    "a model in place of cells": (
+        ["check", "model", "--model", "model"],
+        3,
+        "'model' must hold cells, but is the folder of a model. Name a file or folder with cells.",
+    ),
     "a label that is missing": (
         ["train", "gaps.h5ad", "--labels-key", "cell_type", "--out", "{new}/model"],
         3,
@@ -319,7 +327,7 @@ MISTAKES = {
     "a file in place of a model's folder": (
         ["train", "reference.h5ad", "--labels-key", "cell_type", "--out", "text.h5ad", "--overwrite"],
         4,
-        "A model needs a folder, but 'text.h5ad' is a file",
+        "`--out` needs a folder, but 'text.h5ad' is a file",
     ),
     "genes of a file that is not there": (
         ["train", "reference.h5ad", "--labels-key", "cell_type", "--out", "{new}/model", "--genes-of", "no.h5ad"],
@@ -341,9 +349,9 @@ MISTAKES = {
     "pictures in a file": (
         ["report", "query.h5ad", "--out", "{new}/r.html", "--pictures", "text.h5ad"],
         4,
-        "'text.h5ad' must be a folder, but is a file",
+        "`--pictures` needs a folder, but 'text.h5ad' is a file",
     ),
-    "a demo into a file": (["demo", "--out", "text.h5ad"], 4, "'text.h5ad' must be a folder, but is a file"),
+    "a demo into a file": (["demo", "--out", "text.h5ad"], 4, "`--out` needs a folder, but 'text.h5ad' is a file"),
     "a label for the unlabelled cells of no column": (
         ["check", "query.h5ad", "--unlabeled-category", "none"],
         3,
@@ -357,7 +365,7 @@ MISTAKES = {
     "an argument of a schedule that is not chosen": (
         ["annotate", "query.h5ad", *NO_REFERENCE, "--plan-kwargs", '{{"lr_patience": 5}}'],
         3,
-        "Choose the other by `--lr-schedule plateau`",
+        "needs `--lr-schedule plateau`, got 'one_cycle'",
     ),
     "the folder of another demo": (["demo", "--data", "empty"], 3, "poa_scrna_moffitt.h5ad and poa_merfish_b0.06.h5ad"),
 }

@@ -64,6 +64,12 @@ def test_names_that_are_no_strings_raise(arguments, words, values):
         setup(labelled(values), **{"labels_key": "cell_type", **arguments})
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_label_of_cells_without_a_label_raises(name):
+    with pytest.raises(ValueError, match=f"`unlabeled_category` must not be empty, got '{name}'.*default is 'Unknown'"):
+        setup(labelled(["a", "b"] * 3), labels_key="cell_type", unlabeled_category=name)
+
+
 def test_names_of_cells_are_no_labels():
     adata = synthetic(150)
     adata.obs["cell_type"] = adata.obs_names

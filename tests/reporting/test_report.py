@@ -122,7 +122,12 @@ def test_the_report_has_the_groups_of_the_prediction(annotated, tmp_path):
     annotated.uns["hrca"]["open_set"] = True
     table = {"n_cells": np.array([1234]), "label": np.array(["type 1"]), "genes": np.array(["gene3, gene4"])}
     annotated.uns["hrca"]["novel_groups"] = table
-    assert "1,234 type 1 gene3, gene4" in text_of(write(annotated, tmp_path))
+    text = text_of(write(annotated, tmp_path))
+    assert "1,234 type 1 gene3, gene4" in text
+    assert 'in the shell --novelty-fpr 0.05 , labels such cells "Unknown".' in text
+    annotated.uns["hrca"] |= {"novelty_fpr": 0.05, "unlabeled_category": "no type"}
+    text = text_of(write(annotated, tmp_path))
+    assert 'The cells themselves are labelled "no type".' in text and "novelty-fpr" not in text
     annotated.uns["hrca"]["novel_groups"] = {name: values[:0] for name, values in table.items()}
     annotated.obs["hrca_novel_probability"] = 0.2
     annotated.obs["hrca_novelty"] = np.linspace(0, 0.9, 200)
@@ -220,6 +225,7 @@ def test_without_a_count_likelihood_no_gene_is_said_to_be_of_the_reference(annot
         ),
         (lambda a: None, {"sample_key": "no"}, ValueError, "`sample_key` must name a column of obs, got 'no'"),
         (lambda a: a.uns["hrca"].update(layer="gone"), {}, ValueError, "read the counts from 'gone'"),
+        (lambda a: a.obsm.pop("spatial"), {"microns_per_unit": 1}, ValueError, "got 1, but the cells have none. Add"),
         (lambda a: a.uns["hrca"].update(model_id="other"), {"model": 1}, ValueError, "must be the model of the predic"),
     ],
 )

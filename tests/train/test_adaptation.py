@@ -15,6 +15,7 @@ from scvi import REGISTRY_KEYS
 from simulated import network_scores
 
 import hrca
+from hrca._warnings import DoubtfulPredictionWarning, warn_user
 from hrca.data._alignment import GeneAlignment, make_selector
 from hrca.data._batches import aligned_batches
 from hrca.model import _training_steps
@@ -347,6 +348,7 @@ def test_adaptation_of_an_adapted_model_and_further_training(reference, query):
         twice = adapted.adapt(query, **ADAPT)
     assert len(twice.history["adapt_lr"]) == 2
     assert adapted.training_warnings_["adapt"] == []
+    assert "already adapted" in twice.training_warnings_["adapt"][0]
     with pytest.warns(UserWarning, match="already adapted"):
         twice.predict(query, enable_progress_bar=False)
     assert "already adapted" in query.uns["hrca"]["warnings"][0]
@@ -557,3 +559,26 @@ def test_a_query_of_novel_cells_is_not_adapted_to(tiny_model, query, monkeypatch
         chosen = tiny_model.adapt(query, **{**ADAPT, "select": True})
     assert not chosen.module.is_adapted
     assert chosen.module is not tiny_model.module
+
+
+class Doubt(Callback):
+    """Warns of a reason to doubt predictions when the training ends."""
+
+    def on_train_end(self, trainer, pl_module):
+        warn_user("a doubt", DoubtfulPredictionWarning)
+
+
+@pytest.mark.filterwarnings("ignore:a doubt")
+def test_the_warnings_of_a_training_are_those_of_its_phases(reference, query):
+    hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
+    model = hrca.HRCA(reference, **TINY)
+    model.pretrain(1, callbacks=[Doubt()], **QUIET)
+    assert model.training_warnings_ == {"pretrain": ["a doubt"]}
+    model.finetune(1, **QUIET)
+    assert model.training_warnings_ == {"pretrain": ["a doubt"], "finetune": []}
+    adapted = model.adapt(query, callbacks=[Doubt()], **ADAPT)
+    assert adapted.training_warnings_ == {"pretrain": ["a doubt"], "finetune": [], "adapt": ["a doubt"]}
+    adapted.finetune(1, **QUIET)
+    assert adapted.training_warnings_ == {"pretrain": ["a doubt"], "finetune": []}
+    adapted.train(1, pretrain_epochs=1, **QUIET)
+    assert adapted.training_warnings_ == {"finetune": []}

@@ -24,7 +24,7 @@ def arguments(method: str, **changes) -> dict:
 
 
 def config(**changes) -> PhaseConfig:
-    return PhaseConfig.from_arguments("finetune", arguments("finetune", **changes))
+    return PhaseConfig.from_arguments("finetune", FinetunePlan, arguments("finetune", **changes))
 
 
 def test_each_argument_reaches_its_place():
@@ -44,7 +44,7 @@ def test_each_argument_reaches_its_place():
 def test_the_plan_gets_each_of_its_arguments(method):
     plan = PLANS[method]
     accepted = set(inspect.signature(plan.__init__).parameters) - {"self", "module", "monitor"}
-    given = set(PhaseConfig.from_arguments(method, arguments(method)).plan_kwargs)
+    given = set(PhaseConfig.from_arguments(method, plan, arguments(method)).plan_kwargs)
     assert given == accepted & set(inspect.signature(getattr(hrca.HRCA, method)).parameters)
 
 
@@ -86,17 +86,18 @@ def test_settings_out_of_range_raise(changes, words):
 
 @pytest.mark.parametrize("given", [{"plan_kwargs": {"lr_patience": 5}}, {"plan_kwargs": {"lr_factor": 0.5}}])
 def test_an_argument_of_the_plateau_needs_its_schedule(given):
-    (name,) = given["plan_kwargs"]
-    with pytest.raises(ValueError, match=f"`{name}` is of the schedule 'plateau', and has no effect with 'one_cycle'"):
+    [(name, value)] = given["plan_kwargs"].items()
+    words = f"`{name}={value}` needs `lr_schedule='plateau'`, got 'one_cycle'. Choose 'plateau', or leave out `{name}`."
+    with pytest.raises(ValueError, match=words):
         configs_for_train(arguments("train", **given), PLANS, n_obs=10, n_labelled=10)
     configs_for_train(arguments("train", lr_schedule="plateau", **given), PLANS, n_obs=10, n_labelled=10)
 
 
 @pytest.mark.parametrize("phase", ["pretrain", "finetune"])
 def test_an_argument_of_the_plateau_is_checked_in_each_phase(phase):
-    with pytest.raises(ValueError, match="`lr_hold_epochs` is of the schedule 'plateau'"):
-        PhaseConfig.from_arguments(phase, arguments(phase, lr_schedule="one_cycle", lr_hold_epochs=3))
-    PhaseConfig.from_arguments(phase, arguments(phase, lr_schedule="one_cycle"))
+    with pytest.raises(ValueError, match="`lr_hold_epochs=3` needs `lr_schedule='plateau'`"):
+        PhaseConfig.from_arguments(phase, PLANS[phase], arguments(phase, lr_schedule="one_cycle", lr_hold_epochs=3))
+    PhaseConfig.from_arguments(phase, PLANS[phase], arguments(phase, lr_schedule="one_cycle"))
 
 
 def test_epochs_of_pretraining_are_named():

@@ -148,8 +148,8 @@ class PredictOptions:
         for name, default in (("min_confidence", 0.0), ("novelty_fpr", None)):
             if getattr(self, name) != default:
                 raise ValueError(
-                    f"`{name}` changes labels, but `soft=True` returns probabilities, and `key_added=None` writes no "
-                    f"labels. Leave out `{name}`, or give a `key_added`, got `{name}={getattr(self, name)}`."
+                    f"`{name}={getattr(self, name)}` changes labels, but `soft=True` returns probabilities, and "
+                    f"`key_added=None` writes no labels. Leave out `{name}`, or give a `key_added`."
                 )
 
     def _check_set_options(self) -> None:

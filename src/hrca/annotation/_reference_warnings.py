@@ -1,4 +1,4 @@
-"""Warnings about a prediction: the cells get labels that the reference had no good cells of."""
+"""Sentences on predicted labels that are doubtful in the reference."""
 
 from collections.abc import Sequence
 
@@ -40,8 +40,8 @@ def _quality_classes(given: pd.Series) -> str | None:
     if classes.empty:
         return None
     return (
-        f"{_of_cells(classes)} looks like a class of quality control or a rest, and not like a cell type: "
-        f"{_listed(classes)}. Treat these cells as cells without a label, or train without such classes."
+        f"{_of_cells(classes)} that names a quality class or a rest, not a cell type: {_listed(classes)}. Treat these "
+        "cells as cells without a label, or train without such classes."
     )
 
 
@@ -49,8 +49,8 @@ def _few_cells(given: pd.Series, learned_from: pd.Series | None) -> str | None:
     if learned_from is None or not (is_rare := learned_from < WARNED_CELLS_PER_LABEL).any():
         return None
     return (
-        f"{_of_cells(given[is_rare])} has fewer than {WARNED_CELLS_PER_LABEL} cells in the reference: "
-        f"{_listed(given[is_rare])}. So few teach nothing: these labels are doubtful. Train with more cells of them."
+        f"{_of_cells(given[is_rare])} with fewer than {WARNED_CELLS_PER_LABEL} reference cells: "
+        f"{_listed(given[is_rare])}. These labels are unreliable. Add reference cells, or leave these labels out."
     )
 
 
@@ -60,15 +60,15 @@ def _same_types(given: pd.Series, labels: Sequence[str]) -> str | None:
         return None
     cells = given[given.index.isin(sum(groups, []))]
     return (
-        f"{_of_cells(cells)} differs from another one only by case or blanks, such as {groups[0]}: {_listed(cells)}. "
-        "If they are one type, its cells and its probability are divided between them: give them one name in the "
-        "reference, and train again."
+        f"{_of_cells(cells)} that differs from another one only by case or blanks, such as {groups[0]}: "
+        f"{_listed(cells)}. If they are one type, its cells and its probability are divided between them: give them "
+        "one name in the reference, and train again."
     )
 
 
 def _of_cells(given: pd.Series) -> str:
     n = int(given.sum())
-    return f"The most probable label of {n:,} cell{'' if n == 1 else 's'}"
+    return f"{n:,} cell{' most probably has' if n == 1 else 's most probably have'} a label"
 
 
 def _listed(given: pd.Series) -> str:

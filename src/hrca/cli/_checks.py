@@ -10,9 +10,10 @@ from typing import Any
 from hrca.annotation._options import PredictOptions
 from hrca.annotation._write import check_key
 from hrca.data._formats import file_format
+from hrca.data._label_arguments import check_unlabeled_category
 from hrca.model._model import HRCA
 from hrca.model._training_steps import check_train_arguments
-from hrca.module._presets import check_dropout_rates, resolve_sizes
+from hrca.module._presets import SIZES, check_dropout_rates, resolve_sizes
 from hrca.train._config import resolve_batch_size
 from hrca.train._random_states import check_seed
 from hrca.train._runtime_estimate import n_accelerators, uses_accelerator
@@ -31,6 +32,13 @@ def device_arguments(device: str) -> tuple[str, str | int]:
     ----------
     device
         "auto", "cpu", "gpu", "mps", or one GPU, "cuda:1".
+
+    Returns
+    -------
+    accelerator
+        The name of the accelerator.
+    device
+        The number of the GPU, or "auto".
 
     Raises
     ------
@@ -58,6 +66,13 @@ def train_arguments(flags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     ----------
     flags
         Values of the flags of training and run.
+
+    Returns
+    -------
+    arguments
+        The arguments of `train` by name.
+    trainer_kwargs
+        The arguments of the Trainer by name.
 
     Raises
     ------
@@ -91,33 +106,50 @@ def check_training_flags(flags: Mapping[str, Any]) -> None:
         If a value is one that the Python functions do not take, or cannot be read.
     FileNotFoundError
         If a value names a file that does not exist.
+    NotADirectoryError
+        If `checkpoint_dir` is a file.
     """
     check_seed(flags["seed"])
-    arguments_of(SETUP_FLAGS, flags)
+    check_unlabeled_category(arguments_of(SETUP_FLAGS, flags)["unlabeled_category"])
     sizes = arguments_of(MODEL_FLAGS, flags)
-    numbers = {name: value for name, value in sizes.items() if name.startswith("n_") or name == "classifier_widths"}
+    numbers = {name: sizes[name] for name in SIZES["specification"]}
     resolve_sizes(sizes["size"], numbers, has_accelerator=uses_accelerator("auto"))
     check_dropout_rates(**{name: value for name, value in sizes.items() if name.endswith("dropout_rate")})
-    folder = flags["checkpoint_dir"]
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(
-            f"`checkpoint_dir` must be a folder, but {str(folder)!r} is a file. Name another place."
-        )
+    if flags["checkpoint_dir"] is not None:
+        check_is_folder("checkpoint_dir", flags["checkpoint_dir"])
     with naming_file(None, TRAIN_FLAGS):
         arguments, trainer_kwargs = train_arguments(flags)
         check_train_arguments({**arguments, "trainer_kwargs": trainer_kwargs, "callbacks": None})
         check_trainer_arguments({name: arguments[name] for name in ("accelerator", "devices")} | trainer_kwargs)
 
 
-def check_prediction_flags(flags: Mapping[str, Any], group: tuple[Flag, ...] = PREDICT_FLAGS) -> dict[str, Any]:
-    """Check what a prediction needs of the flags, and return its arguments.
+def check_prediction_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the flags of :meth:`hrca.HRCA.predict`, and return its arguments.
 
     Parameters
     ----------
     flags
         Values of the flags of prediction and run.
-    group
-        Those of the prediction.
+
+    Raises
+    ------
+    ValueError, TypeError, FileNotFoundError
+        As :func:`check_evaluation_flags`.
+    """
+    arguments = _check_common_flags(flags, PREDICT_FLAGS)
+    with naming_file(None, PREDICT_FLAGS):
+        PredictOptions(**{field.name: arguments[field.name] for field in fields(PredictOptions)}).check_values()
+        check_key(arguments["key_added"], None)
+    return arguments
+
+
+def check_evaluation_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the flags of :meth:`hrca.HRCA.evaluate`, and return its arguments.
+
+    Parameters
+    ----------
+    flags
+        Values of the flags of prediction and run.
 
     Raises
     ------
@@ -126,14 +158,15 @@ def check_prediction_flags(flags: Mapping[str, Any], group: tuple[Flag, ...] = P
     FileNotFoundError
         If a value names a file that does not exist.
     """
+    return _check_common_flags(flags, EVALUATE_FLAGS)
+
+
+def _check_common_flags(flags: Mapping[str, Any], group: tuple[Flag, ...]) -> dict[str, Any]:
     device_arguments(flags["device"])
     check_seed(flags["seed"])
     with naming_file(None, group):
         arguments = arguments_of(group, flags)
         resolve_batch_size(arguments["batch_size"])
-        if group is not EVALUATE_FLAGS:
-            PredictOptions(**{field.name: arguments[field.name] for field in fields(PredictOptions)}).check_values()
-            check_key(arguments["key_added"], None)
     return arguments
 
 
@@ -158,21 +191,41 @@ def check_cell_files(*paths: Path | None) -> None:
                 file_format(path)
 
 
-def check_folder(folder: Path) -> None:
+def check_is_folder(name: str, path: Path) -> None:
+    """Raise an error if a path that needs a folder is a file.
+
+    Parameters
+    ----------
+    name
+        Name of the argument that has the path.
+    path
+        The path, which need not exist.
+
+    Raises
+    ------
+    NotADirectoryError
+        If it is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"`{name}` needs a folder, but {str(path)!r} is a file. Name another place.")
+
+
+def prepare_folder(name: str, folder: Path) -> None:
     """Make a folder, and check that files can be written into it.
 
     Parameters
     ----------
+    name
+        Name of the argument that has the folder.
     folder
-        The folder.
+        The folder. It stays if the command then ends with an error.
 
     Raises
     ------
     OSError
         If it cannot be made, is a file, or is read-only.
     """
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{str(folder)!r} must be a folder, but is a file. Name another place.")
+    check_is_folder(name, folder)
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{str(folder)!r} is read-only. Name another place.")

@@ -19,7 +19,7 @@ from hrca.model._model import HRCA
 from hrca.model._reference_fields import model_gene_names
 from hrca.train._random_states import set_seed
 
-from ._checks import device_arguments, train_arguments
+from ._checks import check_is_folder, device_arguments, train_arguments
 from ._flags import arguments_of
 from ._shell_words import naming_file
 from ._training_flags import MODEL_FLAGS, SETUP_FLAGS
@@ -148,11 +148,13 @@ def train_model(model: HRCA, flags: Mapping[str, Any], query: Path | None = None
     model.train(query=query, enable_progress_bar=not flags["quiet"], **arguments, **trainer_kwargs)
 
 
-def check_model_folder(folder: Path, *, overwrite: bool) -> None:
+def check_model_folder(name: str, folder: Path, *, overwrite: bool) -> None:
     """Check that a model can be saved to a folder, before it is trained.
 
     Parameters
     ----------
+    name
+        Name of the argument that has the folder.
     folder
         The folder.
     overwrite
@@ -167,8 +169,7 @@ def check_model_folder(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.exists() and not overwrite:
         raise FileExistsError(f"{str(folder)!r} exists already. `--overwrite` replaces the model in it.")
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"A model needs a folder, but {str(folder)!r} is a file. Name another place.")
+    check_is_folder(name, folder)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     if is_new:

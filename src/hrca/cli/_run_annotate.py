@@ -39,7 +39,7 @@ def annotate_files(queries: Sequence[Path], flags: Mapping[str, Any]) -> list[di
         check_training_flags(flags)
     outputs = plan_outputs(queries, flags["out"], flags["csv"], table=flags["table"], overwrite=flags["overwrite"])
     if flags["save_model"] is not None:
-        check_model_folder(flags["save_model"], overwrite=flags["overwrite"])
+        check_model_folder("save_model", flags["save_model"], overwrite=flags["overwrite"])
     with naming_file(flags["reference"]):
         reference = None if flags["reference"] is None else read_cells(flags["reference"])
     model = None if flags["model"] is None else load_model(flags["model"], flags)

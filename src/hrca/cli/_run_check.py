@@ -11,11 +11,11 @@ from hrca import pp
 from hrca.data._label_arguments import check_label_arguments
 from hrca.model._model import HRCA
 
-from ._checks import check_cell_files, check_prediction_flags
+from ._checks import check_cell_files, check_evaluation_flags
 from ._flags import arguments_of
 from ._inputs import open_cells
 from ._model import load_model
-from ._prediction_flags import CHECK_FLAGS, EVALUATE_FLAGS
+from ._prediction_flags import CHECK_FLAGS
 from ._shell_words import message_text, naming_file
 
 
@@ -54,7 +54,7 @@ def evaluate_file(path: Path, folder: Path, labels_key: str, flags: Mapping[str,
     flags
         Values of the flags of the command.
     """
-    arguments = check_prediction_flags(flags, EVALUATE_FLAGS)
+    arguments = check_evaluation_flags(flags)
     check_cell_files(path)
     model = load_model(folder, flags)
     with naming_file(path):

@@ -14,7 +14,7 @@ from hrca.pl._spatial import check_microns_per_unit
 from hrca.reporting._cells import AnnotatedCells
 from hrca.reporting._report import check_has_coordinates, checked_cells, write_page
 
-from ._checks import check_cell_files, check_folder
+from ._checks import check_cell_files, prepare_folder
 from ._flags import arguments_of
 from ._report_flags import REPORT_FLAGS
 
@@ -77,9 +77,9 @@ def _check_places(out: Path, pictures: Path | None, cells: Path) -> None:
         raise ValueError(f"`out` must be another file than the cells, got {str(out)!r}. Name an HTML file.")
     if out.suffix not in (".html", ".htm"):
         raise ValueError(f"`out` must be an HTML file, got {str(out)!r}: its name must end with .html.")
-    check_folder(out.parent)
+    prepare_folder("out", out.parent)
     if pictures is not None:
-        check_folder(pictures)
+        prepare_folder("pictures", pictures)
 
 
 def _check_annotation(adata: AnnData, path: Path, key: str) -> None:

@@ -30,7 +30,7 @@ def train_and_save(reference: Path, out: Path, flags: Mapping[str, Any]) -> dict
     A summary of the model, and where it is.
     """
     check_training_flags(flags)
-    check_model_folder(out, overwrite=flags["overwrite"])
+    check_model_folder("out", out, overwrite=flags["overwrite"])
     genes_of = flags["genes_of"]
     check_cell_files(reference, genes_of, flags["query"])
     with naming_file(reference, SETUP_FLAGS):

@@ -66,7 +66,8 @@ def _written_text(result: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
     name, csv = repr(result["settings"]["unlabeled_category"]), result["written"][-1]
     if not n_unlabeled:
         return f"{text}; in {csv}, the {n_changed:,} cells probably of none of the labels are {name}"
-    return f"{text}; in {csv}, {n_unlabeled + n_changed:,} cells are {name}: also those that are probably of none"
+    n_shown, n_novel = n_unlabeled + n_changed, result["n_novel"]
+    return f"{text}; in {csv}, {n_shown:,} cells are {name}, {n_novel:,} of them probably of none of the labels"
 
 
 def _check(n_queries: int, flags: dict[str, Any]) -> None:

@@ -33,10 +33,10 @@ def demo(
     with redirect_output({}):
         from hrca.train._random_states import check_seed
 
-        from ._checks import check_folder
+        from ._checks import prepare_folder
 
         check_seed(seed)
-        check_folder(out)
+        prepare_folder("out", out)
         from ._demo import run
         from ._demo_pairs import pbmc68k_pair, poa_pair
 

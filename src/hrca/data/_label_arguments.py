@@ -1,4 +1,4 @@
-"""Arguments about labels that would have no effect."""
+"""Arguments about labels that are invalid, or would have no effect."""
 
 from hrca._records import UNLABELED
 
@@ -18,8 +18,12 @@ def check_label_arguments(labels_key: str | None, unlabeled_category: str, *, ha
     Raises
     ------
     ValueError
-        If `labels_key` is given with a model, or `unlabeled_category` without `labels_key`.
+        If `labels_key` is given with a model, or `unlabeled_category` without `labels_key`; or as for
+        :func:`check_unlabeled_category`.
+    TypeError
+        As for :func:`check_unlabeled_category`.
     """
+    check_unlabeled_category(unlabeled_category)
     if has_model and labels_key is not None:
         raise ValueError(
             f"`labels_key` names the labels of a reference, got {labels_key!r} and a model, which labels a query. "
@@ -29,4 +33,26 @@ def check_label_arguments(labels_key: str | None, unlabeled_category: str, *, ha
         raise ValueError(
             f"`unlabeled_category` is one of the labels of a reference, got {unlabeled_category!r} without the column "
             "that has them. Name the column by `labels_key`."
+        )
+
+
+def check_unlabeled_category(unlabeled_category: str) -> None:
+    """Raise an error if a value cannot be the label of cells without a label.
+
+    Raises
+    ------
+    ValueError
+        If it is empty.
+    TypeError
+        If it is no string.
+    """
+    if not isinstance(unlabeled_category, str):
+        raise TypeError(
+            f"`unlabeled_category` must be a string, got {unlabeled_category!r}. Cells without a label get this one; "
+            "the default is 'Unknown'."
+        )
+    if not unlabeled_category.strip():
+        raise ValueError(
+            f"`unlabeled_category` must not be empty, got {unlabeled_category!r}. Cells without a label get this one; "
+            "the default is 'Unknown'."
         )

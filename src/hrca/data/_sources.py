@@ -293,6 +293,10 @@ def open_root(path: Path) -> StoredGroup:
         try:
             return zarr.open_group(path, mode="r")
         except FileNotFoundError as error:
+            if any(path.glob("*model.json")):
+                raise ValueError(
+                    f"{str(path)!r} must hold cells, but is the folder of a model. Name a file or folder with cells."
+                ) from error
             if any(path.glob("*matrix.mtx*")):
                 found = "holds 10x Genomics' matrix.mtx. `scanpy.read_10x_mtx(path)` reads it; pass that"
             else:

@@ -65,7 +65,7 @@ def check_reference(
     ------
     ValueError
         If there are no cells or no genes; gene names are not unique; the counts are of a type that cannot be learned;
-        `unlabeled_category` is given without `labels_key`; or as for :func:`check_labels` and
+        `unlabeled_category` is empty, or given without `labels_key`; or as for :func:`check_labels` and
         :func:`hrca.data._validate.validate`.
     """
     if adata.n_obs == 0 or adata.n_vars == 0:
@@ -194,14 +194,9 @@ def label_notes(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) -> 
         categories, words that mean that a cell has no label, names of cells, or fewer than two labels beside
         `unlabeled_category`.
     TypeError
-        If `labels_key` or `unlabeled_category` is no string.
+        If `labels_key` is no string.
     """
     check_column_name(labels_key, "labels_key")
-    if not isinstance(unlabeled_category, str):
-        raise TypeError(
-            f"`unlabeled_category` must be a string, got {unlabeled_category!r}. Cells without a label get this one; "
-            "the default is 'Unknown'."
-        )
     if labels_key not in obs:
         own_columns = [name for name in obs.columns if not name.startswith("_scvi")]
         raise ValueError(

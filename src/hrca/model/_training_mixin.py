@@ -118,7 +118,7 @@ class TrainingMixin(TrainingSteps):
         %(example_model)s
         >>> model.pretrain(1, enable_progress_bar=False)
         """
-        config = PhaseConfig.from_arguments("pretrain", locals())
+        config = PhaseConfig.from_arguments("pretrain", self._plans["pretrain"], locals())
         self._check_interval("pretrain", checkpoint_interval, checkpoint_dir)
         self._check_reference()
         self._train_phases([config])
@@ -197,7 +197,7 @@ class TrainingMixin(TrainingSteps):
         %(example_model)s
         >>> model.finetune(1, enable_progress_bar=False)
         """
-        config = PhaseConfig.from_arguments("finetune", locals())
+        config = PhaseConfig.from_arguments("finetune", self._plans["finetune"], locals())
         self._check_reference()
         self._check_has_labels()
         self._check_test_arguments(test_adata, test_labels_key, checkpoint_interval, checkpoint_dir)
@@ -352,36 +352,36 @@ class TrainingMixin(TrainingSteps):
                 "`max_steps` must be at least 1, and `batch_size` at least 4 and even, got "
                 f"{max_steps} and {batch_size}."
             )
-        with recorded_warnings() as kept:
+        with recorded_warnings() as recorded:
             if self.module.is_adapted:
                 warn_user(
                     "This model is already adapted, and a second round made the labels of some queries worse. Adapt "
                     "the model that `train` returned.",
                     DoubtfulPredictionWarning,
                 )
-        adapted = self._copy()
-        trainer_kwargs = {"accelerator": accelerator, "devices": devices, **trainer_kwargs}
-        cells = self._open_query(query, layer)
-        before = self._predict_probabilities(cells, ADAPTATION_SETTINGS)
-        labelled = adapted._soft_labelled(cells, before)
-        # with one branch, no agreement tells which model is better
-        select = select and self.module.has_fitted_counts
-        if select and (reason := reason_not_to_adapt(before.novel_fraction, before.branch_agreement)):
-            warn_user(reason)
-            return adapted
-        batches = adaptation_batches(
-            adapted._reference_cells(), labelled, max_steps=max_steps, batch_size=batch_size, seed=self._seed()
-        )
-        run = prepare_adaptation(
-            adapted.module,
-            batches,
-            max_steps=max_steps,
-            lr=lr,
-            callbacks=callbacks or (),
-            trainer_kwargs=trainer_kwargs,
-        )
-        adapted._run_adaptation(run)
-        adapted.training_warnings_ = {**self.training_warnings_, "adapt": kept}
+            adapted = self._copy()
+            trainer_kwargs = {"accelerator": accelerator, "devices": devices, **trainer_kwargs}
+            cells = self._open_query(query, layer)
+            before = self._predict_probabilities(cells, ADAPTATION_SETTINGS)
+            labelled = adapted._soft_labelled(cells, before)
+            # with one branch, no agreement tells which model is better
+            select = select and self.module.has_fitted_counts
+            if select and (reason := reason_not_to_adapt(before.novel_fraction, before.branch_agreement)):
+                warn_user(reason)
+                return adapted
+            batches = adaptation_batches(
+                adapted._reference_cells(), labelled, max_steps=max_steps, batch_size=batch_size, seed=self._seed()
+            )
+            run = prepare_adaptation(
+                adapted.module,
+                batches,
+                max_steps=max_steps,
+                lr=lr,
+                callbacks=callbacks or (),
+                trainer_kwargs=trainer_kwargs,
+            )
+            adapted._run_adaptation(run)
+        adapted.training_warnings_ = {**self.training_warnings_, "adapt": recorded}
         return self._better_model(adapted, cells, before) if select else adapted
 
     @property

@@ -87,7 +87,7 @@ ADAPTATION_SETTINGS = PredictionSettings(platform_correction=True, open_set=True
 MONITOR_SETTINGS = PredictionSettings(platform_correction=True, open_set=False, calibrated=True)
 
 
-# Default number of epochs between two checkpoints of a phase, and of `train` that of fine-tuning.
+# Default epochs between checkpoints; `train` has that of fine-tuning.
 CHECKPOINT_INTERVALS: dict[PhaseName, int] = {"pretrain": 100, "finetune": 20}
 
 
@@ -125,7 +125,7 @@ class TrainingSteps(HRCABase):
     @staticmethod
     def _check_interval(phase: PhaseName, interval: int, folder: str | Path | None) -> None:
         """Raise an error if an interval is given, but no checkpoints are written."""
-        # a number below 1 is none at all, which the settings of the phase say
+        # `PhaseConfig.check` rejects intervals below 1
         if folder is None and interval >= 1 and interval != CHECKPOINT_INTERVALS[phase]:
             raise ValueError(
                 f"`checkpoint_interval` needs a `checkpoint_dir`, got {interval} and no folder: nothing would be "
@@ -160,7 +160,10 @@ class TrainingSteps(HRCABase):
                 fold_scores = self._cross_fit(configs, n_folds)
             for config in configs:
                 split = self._train_phase(config, test_set if config is last else None)
-        self.training_warnings_ = {**self.training_warnings_, last.name: recorded}
+        # a new pre-training replaces all earlier warnings, a new fine-tuning all except those of the pre-training
+        kept = ("pretrain",) if configs[0].name == "finetune" else ()
+        earlier = {name: texts for name, texts in self.training_warnings_.items() if name in kept}
+        self.training_warnings_ = {**earlier, last.name: recorded}
         if last.name == "finetune":
             self._fit_posthoc(split, fold_scores)
 

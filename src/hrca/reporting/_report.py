@@ -10,6 +10,7 @@ from anndata import AnnData
 
 from hrca import pl
 from hrca._paths import user_path
+from hrca._records import UNLABELED
 from hrca._warnings import warn_user
 from hrca.model._model import HRCA
 from hrca.pl._cells import counts_of, has_coordinates, table_of
@@ -169,6 +170,8 @@ def _novel_section(cells: AnnotatedCells) -> dict[str, Any]:
     return {
         "estimated": cells.is_novel is not None and bool(cells.record.get("open_set", True)),
         "groups": novel_groups(cells),
+        "rejected": cells.record.get("novelty_fpr") is not None,
+        "unlabeled_category": cells.record.get("unlabeled_category", UNLABELED),
         "unlike": worst_explained_labels(cells),
         "unnoticed": unnoticed_sentence(cells),
     }

@@ -18,7 +18,7 @@ from hrca.module._transforms import CORRUPTIONS
 from ._schedule import check_epochs, default_epochs, default_max_cells_per_epoch, scaled_schedule
 from ._splitting import check_fractions, resolve_train_size
 from ._trainer_arguments import TRAINER_ARGUMENTS, check_names, drop_prefixed, flat_trainer_kwargs
-from ._trainingplans import LR_SCHEDULES, FinetunePlan, PretrainPlan, SpecifiedPlan
+from ._trainingplans import LR_SCHEDULES, SpecifiedPlan
 
 PhaseName = Literal["pretrain", "finetune"]
 PHASES: tuple[PhaseName, ...] = ("pretrain", "finetune")
@@ -121,13 +121,17 @@ class PhaseConfig:
         return "ddp" in str(self.trainer_kwargs.get("strategy", "auto"))
 
     @classmethod
-    def from_arguments(cls, name: PhaseName, arguments: Mapping[str, Any], **changes: Any) -> "PhaseConfig":
+    def from_arguments(
+        cls, name: PhaseName, plan_cls: type[SpecifiedPlan], arguments: Mapping[str, Any], **changes: Any
+    ) -> "PhaseConfig":
         """Collect the settings of a phase from the arguments of a training method.
 
         Parameters
         ----------
         name
             "pretrain" or "finetune".
+        plan_cls
+            The plan of the phase.
         arguments
             The arguments of :meth:`hrca.HRCA.pretrain`, :meth:`hrca.HRCA.finetune` or :meth:`hrca.HRCA.train` by name.
         changes
@@ -135,8 +139,11 @@ class PhaseConfig:
 
         Raises
         ------
+        ValueError
+            If an argument of the plateau is given with another schedule, or `batch_size` is below 1.
         TypeError
-            If an argument of the plan, the data loader or the Trainer is unknown.
+            If an argument of the plan, the data loader or the Trainer is unknown, or `batch_size` is neither a whole
+            number nor None.
         """
         plan_kwargs = dict(changes.pop("plan_kwargs", arguments["plan_kwargs"]) or {})
         loader_kwargs = {"num_workers": arguments["num_workers"], **(arguments["datasplitter_kwargs"] or {})}
@@ -145,7 +152,7 @@ class PhaseConfig:
         check_names("plan_kwargs", plan_kwargs, PLAN_ARGUMENTS)
         check_names("datasplitter_kwargs", loader_kwargs, LOADER_ARGUMENTS)
         chosen = {**arguments, **changes, **plan_kwargs}
-        _check_plateau_only(name, {**arguments, **plan_kwargs}, chosen["lr_schedule"])
+        _check_plateau_only(plan_cls, {**arguments, **plan_kwargs}, chosen["lr_schedule"])
         trainer_kwargs = flat_trainer_kwargs(chosen["trainer_kwargs"])
         check_names(None, trainer_kwargs, TRAINER_ARGUMENTS)
         folder = chosen["checkpoint_dir"]
@@ -239,7 +246,7 @@ class PhaseConfig:
             raise ValueError(f"`corruption` must be one of {list(CORRUPTIONS)}, got {corruption!r}.")
         if self.lr_schedule not in LR_SCHEDULES:
             raise ValueError(f"`lr_schedule` must be one of {list(LR_SCHEDULES)}, got {self.lr_schedule!r}.")
-        check_epochs(max_epochs=self.max_epochs)
+        check_epochs("max_epochs", self.max_epochs)
         check_fractions(self.train_size, self.validation_size)
         if self.batch_size < 2:
             raise ValueError(
@@ -293,7 +300,8 @@ def configs_for_train(
     """
     arguments = {**arguments, "trainer_kwargs": flat_trainer_kwargs(arguments["trainer_kwargs"])}
     plan_kwargs, epochs = arguments["plan_kwargs"] or {}, arguments["pretrain_epochs"]
-    check_epochs(max_epochs=arguments["max_epochs"], pretrain_epochs=epochs)
+    check_epochs("max_epochs", arguments["max_epochs"])
+    check_epochs("pretrain_epochs", epochs, minimum=0)
     batch_size, n_cells = resolve_batch_size(arguments["batch_size"]), {"pretrain": n_obs, "finetune": n_labelled}
     defaults = {name: default_epochs(plans[name], n_cells[name], batch_size) for name in PHASES}
     # a user's own number counts epochs of all cells
@@ -312,7 +320,7 @@ def configs_for_train(
         changes["max_cells_per_epoch"] = (
             max_cells_per_epoch["pretrain"] if has_default and arguments["pretrain_epochs"] is None else None
         )
-        configs.append(PhaseConfig.from_arguments("pretrain", arguments, **changes))
+        configs.append(PhaseConfig.from_arguments("pretrain", plans["pretrain"], arguments, **changes))
     epochs, trainer_kwargs = arguments["max_epochs"], arguments["trainer_kwargs"]
     lr_schedule = plan_kwargs.get("lr_schedule", arguments["lr_schedule"])
     train_size = resolve_train_size(arguments["train_size"], arguments["validation_size"])
@@ -326,7 +334,7 @@ def configs_for_train(
         trainer_kwargs = {"early_stopping": stops_early, "early_stopping_patience": patience, **trainer_kwargs}
     changes = {**schedule, "max_epochs": epochs, "trainer_kwargs": trainer_kwargs}
     changes["max_cells_per_epoch"] = max_cells_per_epoch["finetune"] if has_default else None
-    configs.append(PhaseConfig.from_arguments("finetune", arguments, **changes))
+    configs.append(PhaseConfig.from_arguments("finetune", plans["finetune"], arguments, **changes))
     for config in configs:
         config.check()
     return configs
@@ -350,16 +358,16 @@ def resolve_batch_size(batch_size: int | None) -> int:
     return batch_size
 
 
-def _check_plateau_only(name: PhaseName, given: Mapping[str, Any], lr_schedule: str) -> None:
+def _check_plateau_only(plan_cls: type[SpecifiedPlan], given: Mapping[str, Any], lr_schedule: str) -> None:
     """Raise an error if an argument of the plateau would have no effect, since another schedule is chosen."""
     if lr_schedule == "plateau":
         return
-    plan = {"pretrain": PretrainPlan, "finetune": FinetunePlan}[name]
-    defaults = {"lr_patience": plan.specified_patience, "lr_hold_epochs": plan.specified_hold_epochs}
-    defaults["lr_factor"] = inspect.signature(plan.__init__).parameters["lr_factor"].default
+    defaults = {"lr_patience": plan_cls.specified_patience, "lr_hold_epochs": plan_cls.specified_hold_epochs}
+    defaults["lr_factor"] = inspect.signature(plan_cls.__init__).parameters["lr_factor"].default
     changed = [key for key in PLATEAU_ONLY_PLAN if given.get(key, defaults[key]) != defaults[key]]
     if changed:
+        name, value = changed[0], given[changed[0]]
         raise ValueError(
-            f"`{changed[0]}` is of the schedule 'plateau', and has no effect with {lr_schedule!r}. Choose the other by "
-            "`lr_schedule='plateau'`, or leave it out."
+            f"`{name}={value!r}` needs `lr_schedule='plateau'`, got {lr_schedule!r}. Choose 'plateau', or leave out "
+            f"`{name}`."
         )

@@ -17,26 +17,33 @@ MIN_EPOCHS = 10
 MAX_CELLS_PER_LABEL = 2000
 
 
-def check_epochs(**epochs: int | None) -> None:
-    """Check that each number of epochs is None or a whole number: 1 or more, or for `pretrain_epochs` 0 or more.
+def check_epochs(name: str, n_epochs: int | None, minimum: int = 1) -> None:
+    """Check that a number of epochs is None or a whole number.
+
+    Parameters
+    ----------
+    name
+        Name of the argument.
+    n_epochs
+        Its value.
+    minimum
+        The smallest valid number.
 
     Raises
     ------
     TypeError
-        If a value is neither a whole number nor None, such as an AnnData.
+        If the value is neither a whole number nor None, such as an AnnData.
     ValueError
-        If it is too small.
+        If it is below `minimum`.
     """
-    for name, n_epochs in epochs.items():
-        if n_epochs is not None and not isinstance(n_epochs, numbers.Integral):
-            shown = repr(n_epochs) if isinstance(n_epochs, (str, numbers.Number)) else type(n_epochs).__name__
-            raise TypeError(
-                f"`{name}` must be a whole number or None, got {shown}. Cells of a query are given by name: "
-                "`train(query=adata)`."
-            )
-        minimum = 0 if name == "pretrain_epochs" else 1
-        if n_epochs is not None and n_epochs < minimum:
-            raise ValueError(f"`{name}` must be at least {minimum}, got {n_epochs}.")
+    if n_epochs is not None and not isinstance(n_epochs, numbers.Integral):
+        shown = repr(n_epochs) if isinstance(n_epochs, (str, numbers.Number)) else type(n_epochs).__name__
+        raise TypeError(
+            f"`{name}` must be a whole number or None, got {shown}. Cells of a query are given by name: "
+            "`train(query=adata)`."
+        )
+    if n_epochs is not None and n_epochs < minimum:
+        raise ValueError(f"`{name}` must be at least {minimum}, got {n_epochs}.")
 
 
 def default_epochs(plan_cls: type[SpecifiedPlan], n_obs: int, batch_size: int) -> int:

@@ -111,17 +111,15 @@ def check_fractions(train_size: float, validation_size: float | None) -> None:
     ValueError
         If `train_size` is not in (0, 1]; `validation_size` is below 0; or both add up to more than 1.
     """
-    # without a `train_size`, this one decides that one
-    if validation_size is not None and not 0 <= validation_size <= 1:
-        raise ValueError(f"`validation_size` must be from 0 to 1 - `train_size`, got {validation_size}.")
-    if not 0 < train_size <= 1:
-        raise ValueError(f"`train_size` must be above 0 and at most 1, got {train_size}.")
+    is_fraction = 0 < train_size <= 1
     # 1 - 0.9 is a little less than 0.1
-    if validation_size is not None and validation_size > 1 - train_size + 1e-9:
-        raise ValueError(
-            f"`validation_size` must be from 0 to 1 - `train_size`, got {validation_size} and a `train_size` of "
-            f"{train_size}."
-        )
+    largest = 1 - train_size + 1e-9 if is_fraction else 1
+    # `train_size` may derive from `validation_size`: check the latter first
+    if validation_size is not None and not 0 <= validation_size <= largest:
+        given = f" and a `train_size` of {train_size}" if is_fraction else ""
+        raise ValueError(f"`validation_size` must be from 0 to 1 - `train_size`, got {validation_size}{given}.")
+    if not is_fraction:
+        raise ValueError(f"`train_size` must be above 0 and at most 1, got {train_size}.")
 
 
 def split_cells(

@@ -31,13 +31,29 @@ def flat_trainer_kwargs(trainer_kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_names(argument: str | None, given: Mapping[str, Any], allowed: Collection[str]) -> None:
+    """Raise an error if a name is none of those that are allowed.
+
+    Parameters
+    ----------
+    argument
+        Name of the argument that holds the names; None: they are arguments of a training method itself.
+    given
+        The values by name.
+    allowed
+        The names that are allowed.
+
+    Raises
+    ------
+    TypeError
+        If a name is not allowed.
+    """
     unknown = [name for name in given if name not in allowed]
     if not unknown:
         return
     if argument is None:
         raise TypeError(
             f"There is no argument `{unknown[0]}`: it is none of this method, nor of the Trainer of scvi-tools or of "
-            "Lightning."
+            "Lightning. Correct or leave out this argument."
         )
     raise TypeError(f"`{argument}` must hold some of {list(allowed)}, got {unknown}.")
 
@@ -48,7 +64,7 @@ def check_trainer_arguments(trainer_kwargs: Mapping[str, Any]) -> None:
     Parameters
     ----------
     trainer_kwargs
-        Plain values by name. A strategy or a logger that is an object belongs to one Trainer, and is not checked so.
+        Plain values by name. Leave out objects, such as a strategy or a logger: two Trainers cannot share them.
 
     Raises
     ------
