@@ -74,7 +74,7 @@ def is_rejected(novelty: np.ndarray, novel_probability: np.ndarray | None, novel
     Boolean, shape (n_obs,); False for a cell without counts.
     """
     # a comparison with NaN is False
-    rejected = np.asarray(novelty >= 1 - novelty_fpr)
-    if novel_probability is not None:
-        rejected |= np.asarray(novel_probability >= MIN_NOVEL_PROBABILITY)
-    return rejected
+    rejected = np.asarray(novelty) >= 1 - novelty_fpr
+    if novel_probability is None:
+        return rejected
+    return rejected | (np.asarray(novel_probability) >= MIN_NOVEL_PROBABILITY)
