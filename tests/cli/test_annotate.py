@@ -113,6 +113,13 @@ def test_the_text_counts_novel_cells_among_those_that_the_csv_shows_without_a_la
     assert text.endswith("in a.csv, 5 cells are 'none', 3 of them probably of none of the labels")
 
 
+def test_a_query_that_is_too_small_has_no_number_of_novel_cells(files, tmp_path, capsys):
+    section(40).write_h5ad(tmp_path / "query.h5ad")
+    result = call(capsys, "annotate", tmp_path / "query.h5ad", "--model", files / "model")
+    assert "not estimated which cells are of none of the labels" in result.out
+    assert "0 cells probably" not in result.out
+
+
 def test_rejected_cells_are_one_number_in_the_text_the_file_and_the_csv(files, tmp_path, capsys):
     query = section(600)
     query.X = query.X.toarray()

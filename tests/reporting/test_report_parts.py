@@ -182,6 +182,15 @@ def test_summary_and_labels_count_the_cells(labelled):
     assert in_reference.to_dict() == {"type 0": "1,200", "type 1": "2", "type 2": "–", "Unknown": "–"}
 
 
+def test_novel_cells_that_were_not_estimated_have_no_number(labelled):
+    labelled.obs["hrca_novel_probability"] = np.nan
+    cells = AnnotatedCells(labelled, "hrca")
+    assert {name: value for name, value, _ in summary(cells)}["Novel cells"] == "–"
+    assert "Novel cells" not in label_table(cells)
+    labelled.obs["hrca_novel_probability"] = 0.1
+    assert {name: value for name, value, _ in summary(AnnotatedCells(labelled, "hrca"))}["Novel cells"] == "0%"
+
+
 def test_the_number_of_labels_says_of_how_many(labelled):
     def number() -> tuple[str, str]:
         return next(tuple(rest) for name, *rest in summary(AnnotatedCells(labelled, "hrca")) if "labels" in name)
@@ -277,4 +286,4 @@ def test_labels_that_could_be_missing_unnoticed_are_in_the_table_and_in_a_senten
     noticed = label_table(cells).set_index("Label")["Noticed if missing"]
     assert noticed[["type 0", "type 1"]].tolist() == ["no", "yes"]
     assert set(noticed.drop(["type 0", "type 1"])) <= {"–"}
-    assert "lacked 'type 0', its cells would get other labels" in unnoticed_sentence(cells)
+    assert "for 1 of 2 labels ('type 0')" in unnoticed_sentence(cells)

@@ -74,7 +74,7 @@ def summarize_annotation(path: Path, key: str, *, command: str = "") -> dict[str
         },
         "confidence": float(confidence.mean()),
         "n_unlabeled": int(is_unlabeled.sum()),
-        "n_novel": int(is_novel.sum()),
+        "n_novel": None if probability.isna().all() else int(is_novel.sum()),
         "n_novel_with_label": int((is_novel & ~is_unlabeled).sum()),
         "settings": {name: value for name, value in provenance.items() if name not in UNLISTED},
         "warnings": warnings,
@@ -118,6 +118,9 @@ def annotation_text(summary: Mapping[str, Any]) -> str:
 def _numbers_without_label(summary: Mapping[str, Any], unlabeled: str) -> list[str]:
     """Return the numbers of cells that have no label, or should have none, in words."""
     n_unlabeled, n_novel, n_with_label = (summary[name] for name in ("n_unlabeled", "n_novel", "n_novel_with_label"))
+    if n_novel is None:
+        unknown = [f"{n_unlabeled:,} cells are {unlabeled!r}"] if n_unlabeled else []
+        return [*unknown, "not estimated which cells are of none of the labels"]
     if not n_unlabeled:
         return [f"{n_novel:,} cells probably of none of the labels"]
     parts = [f"{n_unlabeled:,} cells are {unlabeled!r}"]

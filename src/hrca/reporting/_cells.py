@@ -60,7 +60,9 @@ class AnnotatedCells:
     def is_novel(self) -> np.ndarray | None:
         """Whether a cell is probably of none of the labels, shape (n_obs,); None if this was not estimated."""
         probability = self.column("novel_probability")
-        return None if probability is None else probability >= MIN_NOVEL_PROBABILITY
+        if probability is None or np.isnan(probability).all():
+            return None
+        return probability >= MIN_NOVEL_PROBABILITY
 
     @cached_property
     def sample_rows(self) -> np.ndarray:
@@ -178,11 +180,7 @@ def summary(cells: AnnotatedCells) -> list[tuple[str, str, str]]:
         confidence = confidence[np.isfinite(confidence)]
         low = f"{_percent(float((confidence < LOW_CONFIDENCE).mean()))} of the predicted cells below .5"
         found.append(("Mean confidence", f"{np.mean(confidence):.2f}", low))
-    if cells.is_novel is not None:
-        n_novel = int(cells.is_novel.sum())
-        found.append(
-            ("Novel cells", _percent(n_novel / n_obs), f"{n_novel:,} cells probably of types that the reference lacks")
-        )
+    found.append(_novel_cells(cells))
     if cells.known_cells is not None and cells.true_labels is not None and cells.is_scored is not None:
         scores = metrics.annotation_scores(cells.known_cells.true_labels, cells.known_cells.predicted)
         text = f"macro-F1 {scores['macro_f1']:.2f}, of {len(cells.known_cells.rows):,} cells"
@@ -190,6 +188,16 @@ def summary(cells: AnnotatedCells) -> list[tuple[str, str, str]]:
         text += f"; {n_unseen:,} with labels that the model does not know are not scored" if n_unseen else ""
         found.append(("Correct labels", _percent(scores["accuracy"]), text))
     return found
+
+
+def _novel_cells(cells: AnnotatedCells) -> tuple[str, str, str]:
+    if cells.is_novel is None:
+        return "Novel cells", "–", "not estimated which cells are of types that the reference lacks"
+    n_novel = int(cells.is_novel.sum())
+    text = f"{n_novel:,} cells probably of types that the reference lacks"
+    if "left_out_labels" in cells.record and (noticed := list(_noticed(cells).values())):
+        text += f"; without {noticed.count('no')} of {len(noticed)} labels, HRCA would not have noticed"
+    return "Novel cells", _percent(n_novel / cells.adata.n_obs), text
 
 
 def _n_labels(cells: AnnotatedCells) -> tuple[str, str]:
