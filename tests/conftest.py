@@ -30,8 +30,10 @@ QUIET = {"enable_progress_bar": False, "accelerator": "cpu"}
 
 
 @pytest.fixture(autouse=True)
-def seed():
+def seed(monkeypatch):
     """Give every test the same randomness."""
+    # scvi-tools makes this variable longer with each seed; after some thousand tests, no process could be started
+    monkeypatch.setenv("XLA_FLAGS", "")
     scvi.settings.seed = 0
 
 

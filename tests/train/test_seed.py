@@ -1,5 +1,6 @@
 """The seed of all generators."""
 
+import os
 import random
 
 import numpy as np
@@ -17,6 +18,14 @@ def test_a_seed_repeats_the_draws_of_each_generator_and_is_kept():
         draws.append((random.random(), np.random.rand(), float(torch.rand(1))))
     assert draws[0] == draws[1]
     assert scvi.settings.seed == 5
+
+
+def test_many_seeds_do_not_lengthen_the_environment():
+    set_seed(0)
+    before = os.environ["XLA_FLAGS"]
+    for seed in range(3):
+        set_seed(seed)
+    assert os.environ["XLA_FLAGS"] == before
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

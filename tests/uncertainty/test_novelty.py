@@ -252,7 +252,7 @@ def test_predict_labels_novel_cells_unknown(model, tmp_path):
     query = synthetic(200, n_labels=4, seed=5)
     novel = (query.obs["cell_type"] == "type 3").to_numpy()
     plain = np.asarray(model.predict(query, platform_correction=False))
-    with pytest.warns(UserWarning, match=r"\d+% of the cells are rejected .*'Unknown', where 5% are") as record:
+    with pytest.warns(UserWarning, match=r"of 200 cells \(\d+%\) are rejected .*'Unknown', where 5% are") as record:
         labels = np.asarray(model.predict(query, novelty_fpr=0.05, platform_correction=False))
     assert record[0].filename == __file__
     rejected = labels == "Unknown"

@@ -1,5 +1,6 @@
 """States of all random generators that training draws from."""
 
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from typing import Any, cast
 import numpy as np
 import scvi
 import torch
+
+# scvi-tools 1.4.2 adds this flag to XLA_FLAGS with each seed. A variable of 128 kB keeps processes from being started.
+XLA_FLAG = "--xla_gpu_deterministic_ops=true"
 
 # `numpy.random.seed` takes no larger one.
 MAX_SEED = 2**32 - 1
@@ -35,7 +39,10 @@ def set_seed(seed: int) -> None:
         As :func:`check_seed`.
     """
     check_seed(seed)
+    flags = os.environ.get("XLA_FLAGS", "")
     scvi.settings.seed = seed
+    if XLA_FLAG in flags:
+        os.environ["XLA_FLAGS"] = flags
 
 
 @dataclass(frozen=True)
