@@ -201,7 +201,9 @@ def test_what_cannot_be_a_number_of_folds_raises_before_training(n_folds):
         lambda: model.train(1, pretrain_epochs=1, n_folds=n_folds, **QUIET),
         lambda: model.finetune(1, n_folds=n_folds, **QUIET),
     ):
-        with pytest.raises(ValueError, match=r"`n_folds` must be a whole number from 2 to .* cells.*, got .* 5 is usual"):
+        with pytest.raises(
+            ValueError, match=r"`n_folds` must be a whole number from 2 to .* cells.*, got .* 5 is usual"
+        ):
             train()
     assert model.history is None
 
