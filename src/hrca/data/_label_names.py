@@ -5,7 +5,7 @@ import pandas as pd
 # scvi-tools warns of categories with fewer cells (scvi-tools 1.4.2, ``_make_column_categorical``).
 WARNED_CELLS_PER_LABEL = 3
 
-# What published references call cells of poor quality and rests of a clustering, in lower case, without "cells".
+# Names of cells of poor quality and of rests of a clustering in published references, in lower case, without "cells".
 # "Ambiguous" and "Unstable" are those of Moffitt et al., Science 2018.
 QUALITY_CLASSES = {
     *("ambiguous", "unstable", "unclear", "doublet", "doublets", "multiplet", "multiplets", "mixed"),
