@@ -115,7 +115,8 @@ def damaged_model(setting: Setting, seed: int) -> str:
     folder = setting.folder / "damaged"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(setting.folder / "model", folder)
-    path = sorted(folder.iterdir())[rng.integers(2)]
+    # not its card, which no model is read from
+    path = sorted(folder.glob("model.*"))[rng.integers(2)]
     content = bytearray(path.read_bytes())
     position = int(rng.integers(len(content)))
     if rng.random() < 0.2:
