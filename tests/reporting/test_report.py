@@ -141,6 +141,15 @@ def test_the_report_has_the_groups_of_the_prediction(annotated, tmp_path):
     assert f"{none} But the reference explains some labels worse than others. {has}" in text
 
 
+def test_a_test_of_left_out_labels_names_its_table_as_code(annotated, tmp_path):
+    annotated.obs["hrca_novel_probability"] = 0.2
+    table = {"label": np.array(["type 0"]), "n_cells": np.array([90]), "novel_probability": np.array([0.1])}
+    annotated.uns["hrca"]["left_out_labels"] = table
+    page = write(annotated, tmp_path)
+    assert "The table <code>left_out_labels</code> in uns has all labels." in page
+    assert "`" not in text_of(page)
+
+
 def test_a_message_precedes_the_umap(annotated, tmp_path, caplog):
     with caplog.at_level("INFO", logger="hrca"):
         write(annotated, tmp_path)
