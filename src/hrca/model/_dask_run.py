@@ -136,7 +136,7 @@ class ClusterRun:
         """
         from dask import delayed
 
-        shared = self._client.scatter(annotator, broadcast=True, hash=False)
+        shared = self._share(annotator)
         fitted = self._submit(Annotator.fit, shared, samples, order)
         has_clusters = self._submit(getattr, fitted, "has_clusters").result()
         n_block, blocks = divide_into_blocks(slot.bounds)
@@ -161,6 +161,14 @@ class ClusterRun:
         futures = self._client.compute(tasks)
         self._futures += futures
         return futures
+
+    def _share(self, annotator: Annotator) -> "Future":
+        import dask
+
+        # A task, and no scattered data: dask keeps these at one worker after some seconds, also if they were sent to
+        # all, and cannot compute them again if that worker is lost. It warns of arguments as large as a model.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PiB"}):
+            return self._submit(Annotator.itself, annotator)
 
     def _submit(self, function: Any, *args: Any) -> "Future":
         # a task with the same arguments may have written into another store

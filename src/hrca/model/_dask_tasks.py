@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -158,7 +158,7 @@ def divide_into_blocks(bounds: np.ndarray) -> tuple[int, list[Block]]:
 
 @dataclass(frozen=True)
 class Annotator:
-    """All that workers need of a model and of the arguments of a prediction. It is sent to each worker once.
+    """All that workers need of a model and of the arguments of a prediction. Each worker that needs it gets it once.
 
     Attributes
     ----------
@@ -196,6 +196,10 @@ class Annotator:
     @property
     def _gene_mask(self) -> np.ndarray:
         return shared_genes(self.module, self.alignment.present)
+
+    def itself(self) -> Self:
+        """Return itself: the task whose result is the annotator."""
+        return self
 
     def template(self, *, has_clusters: bool) -> AnnDataEntries:
         """Return the entries of no cells."""
