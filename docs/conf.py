@@ -66,6 +66,8 @@ html_theme_options = {
     "path_to_docs": "docs",
     "use_repository_button": True,
     "navigation_with_keys": False,
+    # the sidebar has a search field; pydata_sphinx_theme would add a header for a second one
+    "navbar_persistent": [],
 }
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]

@@ -67,7 +67,7 @@ class DemoResult:
         reference, query, left_out = self.pair.reference, self.pair.query, self.pair.left_out
         detected = self.n_detected
         lines = [
-            f"Reference: {reference.n_obs:,} cells x {reference.n_vars} genes, without any {left_out!r}. "
+            f"Reference: {reference.n_obs:,} cells x {reference.n_vars:,} genes, without any {left_out!r}. "
             f"Query: {query.n_obs:,} cells, {detected.loc[True, 'n_cells']} of them {left_out!r}, median "
             f"{np.median(np.asarray(query.X.sum(axis=1))):.0f} counts in a cell.",
             f"Detected as none of the reference's types: {detected.loc[True, 'n_detected']} of "

@@ -109,7 +109,7 @@ def _fill_labels(reference: AnnData, labels_key: str, unlabeled_category: str, *
     if not allow:
         raise ValueError(
             f"`labels_key` must name the type of each cell, but obs[{labels_key!r}] is missing or empty for "
-            f"{is_missing.sum()} of {reference.n_obs} cells. `allow_missing_labels=True` leaves them unlabelled."
+            f"{is_missing.sum():,} of {reference.n_obs:,} cells. `allow_missing_labels=True` leaves them unlabelled."
         )
     reference.obs[labels_key] = labels.where(~is_missing, unlabeled_category)
     logger.info("%d of %d cells of the reference have no label.", is_missing.sum(), reference.n_obs)

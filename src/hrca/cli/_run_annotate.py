@@ -71,7 +71,7 @@ def _check_not_empty(path: Path) -> None:
     cells, _ = open_query_input(path, "rna")
     if cells.n_obs == 0 or cells.n_vars == 0:
         raise ValueError(
-            f"A query must have cells and genes, got {cells.n_obs} cells x {cells.n_vars} genes. "
+            f"A query must have cells and genes, got {cells.n_obs:,} cells x {cells.n_vars:,} genes. "
             "Did a filter leave nothing?"
         )
 

@@ -63,7 +63,7 @@ def select_cells(adata: QueryCells, indices: CellIndices) -> tuple[QueryCells, C
         rows = np.arange(n_obs)[indices if isinstance(indices, slice) else np.asarray(indices)]
     except IndexError as error:
         raise ValueError(
-            f"`indices` must be positions of the query's {n_obs} cells or a mask of them, but: {error}. "
+            f"`indices` must be positions of the query's {n_obs:,} cells or a mask of them, but: {error}. "
             "`adata.obs_names.get_indexer(names)` returns the positions of named cells."
         ) from error
     if rows.ndim != 1 or len(rows) == 0 or len(np.unique(rows)) < len(rows):

@@ -171,7 +171,7 @@ def low_gene_coverage(report: ValidationReport) -> str | None:
     if fraction is None or fraction >= MIN_WEIGHT_FRACTION_WITHOUT_WARNING:
         return None
     return (
-        f"The query has {report.n_shared_genes} of the model's {report.n_genes} genes, and only {fraction:.0%} "
+        f"The query has {report.n_shared_genes:,} of the model's {report.n_genes:,} genes, and only {fraction:.0%} "
         f"of the information of its {report.gene_weight_of}; the other genes count as absent. "
         "A model trained on the shared genes is likely to be better: set up and train a new one on "
         "`reference[:, reference.var_names.isin(query.var_names)].copy()`."

@@ -70,7 +70,7 @@ def check_reference(
     """
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise ValueError(
-            f"A reference must have cells and genes, got {adata.n_obs} cells x {adata.n_vars} genes. "
+            f"A reference must have cells and genes, got {adata.n_obs:,} cells x {adata.n_vars:,} genes. "
             "Did a filter leave nothing, or have reference and query different gene ids?"
         )
     check_label_arguments(labels_key, unlabeled_category, has_model=False)
@@ -350,7 +350,7 @@ def _check_label_values(labels: pd.Series, n_cells: pd.Series, column: str, unla
     if is_missing.any():
         raise ValueError(
             f"Every cell must have a label or {unlabeled_category!r}, but {column} is missing or empty for "
-            f"{is_missing.sum()} of {len(labels)} cells. To use them in pre-training: `{name} = "
+            f"{is_missing.sum():,} of {len(labels):,} cells. To use them in pre-training: `{name} = "
             f"{name}.astype(object).where({name}.astype(str).str.strip() != '').fillna({unlabeled_category!r})`."
         )
     wrong = next((label for label in n_cells.index if not isinstance(label, str)), None)

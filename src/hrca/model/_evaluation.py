@@ -109,7 +109,7 @@ def unseen_warning(true_labels: pd.Series, is_known: np.ndarray, labels: list[st
     if is_unseen.sum() <= UNSEEN_WARNING_FRACTION * is_labelled.sum():
         return None
     return (
-        f"{is_unseen.sum()} of {is_labelled.sum()} labelled cells are not scored: the model does not know "
+        f"{is_unseen.sum():,} of {is_labelled.sum():,} labelled cells are not scored: the model does not know "
         f"{first_names(list(true_labels[is_unseen].unique()))}; it knows {first_names(labels)}. "
         "Either it was trained without these types, or they are spelt in another way: then rename them."
     )

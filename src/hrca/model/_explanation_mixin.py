@@ -250,6 +250,6 @@ def _without_empty_cells(fitted: FittedQuery, names: np.ndarray) -> FittedQuery:
     empty = names[fitted.rows[~has_counts]]
     shown = ", ".join(map(str, empty[:3])) + (", ..." if len(empty) > 3 else "")
     warn_user(
-        f"{len(empty)} of {len(has_counts)} cells have no counts on the model's genes and no explanation: {shown}."
+        f"{len(empty):,} of {len(has_counts):,} cells have no counts on the model's genes and no explanation: {shown}."
     )
     return fitted.subset(has_counts)

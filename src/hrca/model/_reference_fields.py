@@ -74,7 +74,9 @@ class CountsField(LayerField):
         """Return what differs between an AnnData and the state of the field, in words."""
         names = state[self.COLUMN_NAMES_KEY]
         if adata.n_obs != state[self.N_OBS_KEY] or adata.n_vars != len(names):
-            return [f"{adata.n_obs} cells x {adata.n_vars} genes and not {state[self.N_OBS_KEY]} x {len(names)}"]
+            return [
+                f"{adata.n_obs:,} cells x {adata.n_vars:,} genes and not {state[self.N_OBS_KEY]:,} x {len(names):,}"
+            ]
         if not model_gene_names(adata.var_names, self._gene_map).equals(pd.Index(names)):
             return ["other gene names"]
         counts = self.get_field_data(adata)
@@ -205,8 +207,8 @@ def explain_other_genes(var_names: pd.Index, gene_names: pd.Index) -> str:
             "adata)` reorders an AnnData in memory; read it by `adata.to_memory()`."
         )
     return (
-        f"The reference must have the {len(gene_names)} genes of the model, but it has {len(var_names)} genes, "
-        f"{n_shared} of them shared. `adata[:, model.gene_names].copy()`, where `model = HRCA.load(path)`, drops "
+        f"The reference must have the {len(gene_names):,} genes of the model, but it has {len(var_names):,} genes, "
+        f"{n_shared:,} of them shared. `adata[:, model.gene_names].copy()`, where `model = HRCA.load(path)`, drops "
         "others; for other genes, train a new model, or `HRCA.from_pretrained(path, adata, ...)`."
     )
 

@@ -135,7 +135,7 @@ def prepare_batches(
             "or a larger `train_size`."
         )
     if n_train < n_available:
-        used = f"{n_train} of {n_available} cells, at most {config.max_cells_per_label} of a label"
+        used = f"{n_train:,} of {n_available:,} cells, at most {config.max_cells_per_label} of a label"
         logger.info("%s: %s (`max_cells_per_label`), train the networks.", config.title, used)
     return splitter_cls(
         adata_manager,
@@ -319,14 +319,14 @@ def progress_bar(title: str, trainer_kwargs: Mapping[str, Any]) -> list[Callback
 
 def _estimate_length(config: PhaseConfig, module: HRCAModule, n_obs: int, max_epochs: int) -> str:
     """Return the length of a phase in words; warn if it takes hours."""
-    length = f"{max_epochs} epochs of {n_obs} cells"
+    length = f"{max_epochs} epochs of {n_obs:,} cells"
     if uses_accelerator(config.trainer_kwargs["accelerator"]):
         return length
     seconds = max_epochs * estimate_epoch_seconds(module, n_obs=n_obs, batch_size=config.batch_size)
     hours = seconds / 3600
     if hours > LONG_RUN_HOURS:
         warn_user(
-            f"{config.name} of {max_epochs} epochs on {n_obs} cells will take about {hours:.2g} h on this CPU. "
+            f"{config.name} of {max_epochs} epochs on {n_obs:,} cells will take about {hours:.2g} h on this CPU. "
             'A smaller size (`HRCA(adata, size="laptop")`), fewer genes or epochs, or a GPU '
             "(`accelerator='gpu'`) shorten it."
         )

@@ -96,7 +96,7 @@ def specified_epochs(plan_cls: type[SpecifiedPlan], phase: str, n_obs: int) -> i
     max_epochs = get_max_epochs_heuristic(n_obs, epochs_cap=plan_cls.specified_epochs)
     reason = "the number of the specification"
     if max_epochs < plan_cls.specified_epochs:
-        reason += f", {plan_cls.specified_epochs}, scaled down by scvi-tools' rule for {n_obs} cells"
+        reason += f", {plan_cls.specified_epochs}, scaled down by scvi-tools' rule for {n_obs:,} cells"
     logger.debug("%s: %d epochs, %s.", phase, max_epochs, reason)
     return max_epochs
 
