@@ -12,6 +12,7 @@ from typing import Any
 
 import nbformat
 from sphinx.ext.napoleon import NumpyDocstring
+from sphinx.util.inspect import stringify_signature
 
 import hrca
 
@@ -160,6 +161,20 @@ def _keep_underscores(app: Any, what: str, name: str, value: Any, options: Any, 
     lines[:] = [re.sub(r"^:ivar (\w+)_:", r":ivar \1\\_:", line) for line in lines]
 
 
+def _leave_out_cls(app: Any, what: str, name: str, value: Any, *_: Any) -> tuple[str, str] | None:
+    """Return the signature of a class method that a decorator wraps, and None for any other object.
+
+    sphinx-autodoc-typehints looks at the function behind the decorator, which is not bound, and would show ``cls``.
+    """
+    if not (inspect.ismethod(value) and hasattr(value, "__wrapped__")):
+        return None
+    return stringify_signature(inspect.signature(value), show_annotation=False, show_return_annotation=False), ""
+
+
 def setup(app: Any) -> None:
-    """Connect what changes docstrings; a high number comes after napoleon."""
+    """Connect what changes docstrings and signatures.
+
+    A high number comes after napoleon. A low number comes before sphinx-autodoc-typehints.
+    """
+    app.connect("autodoc-process-signature", _leave_out_cls, priority=100)
     app.connect("autodoc-process-docstring", _keep_underscores, priority=900)

@@ -4,6 +4,9 @@ import inspect
 import re
 
 import pytest
+from conftest import ROOT
+from public_names import class_members
+from scvi.model.base import BaseModelClass
 
 import hrca
 from hrca._docs import docs
@@ -36,6 +39,19 @@ def test_every_parameter_is_described_in_full(name):
     parameters = set(inspect.signature(method).parameters) - {"self"}
     if parameters:
         assert documented(docstring) == parameters
+
+
+def test_the_members_on_the_page_of_the_model_are_described_by_hrca():
+    # a description of scvi-tools is about its own models, and has their examples
+    page = (ROOT / "docs" / "api" / "model.md").read_text()
+    members = set(re.findall(r"^   HRCA\.(\w+)$", page, re.MULTILINE))
+    assert {"train", "to_device", "test_indices"} <= members
+    assert members - set(class_members(hrca.HRCA)) == set()
+
+
+def test_the_records_of_a_training_keep_the_setters_of_scvi_tools():
+    for name in ("is_trained", "train_indices", "validation_indices", "test_indices"):
+        assert getattr(hrca.HRCA, name).fset is getattr(BaseModelClass, name).fset is not None
 
 
 @pytest.mark.parametrize("name", sorted(docs.params))

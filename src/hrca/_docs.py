@@ -27,7 +27,7 @@ _gene_map_reference = f"""\
 gene_map
     Table of two names of each gene, such as Ensembl ids and symbols: {_GENE_MAP_FORMS}
     The model's genes have the names that :func:`hrca.pp.map_genes` returns. The table also finds the genes of later
-    queries. ``adata.var_names`` does not change. None: the genes have the names in ``adata.var_names``."""
+    queries. The object's gene names do not change. None: the genes keep their names."""
 
 _gene_map = f"""\
 gene_map
@@ -46,7 +46,8 @@ count_likelihood
 
 _QUERY_FORMS = """
     The query: an AnnData, a MuData, a SpatialData with one table, an AnnCollection, or the path of an h5ad file or a
-    zarr folder, with raw counts of any genes in any order."""
+    zarr folder, with raw counts of any genes in any order. (The list of types lacks SpatialData, whose package is
+    optional.)"""
 
 _query = f"query{_QUERY_FORMS}"
 
@@ -69,9 +70,9 @@ layer
 
 _platform_correction = """\
 platform_correction
-    If True, estimate for each gene the ratio of the query's counts to the reference's, without labels, and correct the
-    count likelihood and the novelty for it. It needs 3 labels that the query has. The label of a cell then depends on
-    the other cells of the query."""
+    If True, estimate for each gene the ratio of the query's counts to the reference's (the platform factors), without
+    labels, and correct the count likelihood and the novelty for it. It needs at least 3 labels that occur in the query.
+    The label of a cell then depends on the other cells of the query."""
 
 _open_set = """\
 open_set
@@ -81,7 +82,7 @@ open_set
 
 _prediction_batch_size = """\
 batch_size
-    Number of cells in a batch. One batch at a time is dense. None: ``scvi.settings.batch_size``."""
+    Number of cells in a batch. Only the current batch is held as a dense matrix. None: ``scvi.settings.batch_size``."""
 
 _batch_size = """\
 batch_size
@@ -93,7 +94,7 @@ lr
 
 _lr_plateau = """\
 lr_factor
-    Factor of the learning rate when the loss stops falling.
+    Factor by which the learning rate is multiplied when the loss stops falling.
 lr_patience
     Number of epochs without a lower loss before the learning rate falls.
 lr_hold_epochs
@@ -101,8 +102,8 @@ lr_hold_epochs
 
 _lr_schedule = """\
 lr_schedule
-    "plateau": the schedule of the specification. It divides the learning rate when the loss stops falling, and keeps
-    the weights of the epoch with the lowest loss. "one_cycle": the learning rate rises to `lr` and falls, once over all
+    "plateau": the schedule of the specification. It lowers the learning rate when the loss stops falling, and keeps the
+    weights of the epoch with the lowest loss. "one_cycle": the learning rate rises to `lr` and falls, once over all
     epochs, and Adam's first beta falls and rises :cite:p:`smith2018disciplined`. It keeps the last weights."""
 
 _corruption = """\
@@ -114,12 +115,12 @@ corruption
 _train_size = """\
 train_size
     Fraction of the cells of each label that train, in (0, 1]. The others are held out. They choose the epoch of
-    "plateau", and fit the pooling weights and the calibration. 1: no cells are held out, the training loss chooses the
-    epoch, and the weights stay at their prior. All phases share one split. None: 0.9, or what a larger
-    `validation_size` leaves.
+    "plateau", and fit the pooling weights and the calibration. 1: no cells are held out. The training loss then chooses
+    the epoch, the pooling weights of networks and counts stay at their prior, and probabilities are not calibrated. All
+    phases share one split. None: 0.9, or what a larger `validation_size` leaves.
 validation_size
     Fraction of the cells of each label that are held out. None: all that do not train. Cells of neither part are not
-    used; their positions are in ``test_indices``."""
+    used; :attr:`~hrca.HRCA.test_indices` has their positions."""
 
 _n_samples_per_label = """\
 n_samples_per_label
@@ -153,10 +154,17 @@ _num_workers = """\
 num_workers
     Number of processes that prepare batches. None: ``scvi.settings.dl_num_workers``, by default 0."""
 
-_scvi_kwargs = """\
+_PLAN_KWARGS = """\
 plan_kwargs
-    Arguments of the training plan, as in scvi-tools: `lr`, `lr_schedule`, `lr_factor`, `lr_patience`, `lr_hold_epochs`,
-    `corruption`, `freeze_encoder_epochs` and `encoder_lr`. They replace the arguments of these names.
+    Arguments of the training plan, as in scvi-tools: `lr`, `lr_schedule`, `lr_factor`, `lr_patience`, `lr_hold_epochs`
+    and `corruption`"""
+
+_plan_kwargs = f"{_PLAN_KWARGS}. They replace the arguments of these names."
+
+_whole_plan_kwargs = f"""{_PLAN_KWARGS}; for fine-tuning also `freeze_encoder_epochs` and `encoder_lr`. They replace
+    the arguments of these names."""
+
+_loader_kwargs = """\
 datasplitter_kwargs
     Arguments of the data loader: `num_workers`, `pin_memory`, `persistent_workers`, `prefetch_factor`,
     `multiprocessing_context`, `drop_last` and `drop_dataset_tail`."""
@@ -175,24 +183,38 @@ _schedule = f"{_lr_schedule}\n{_corruption}\n{_train_size}"
 
 _plateau_schedule = f"{_batch_size}\n{_lr}\n{_lr_plateau}\n{_schedule}"
 
-_training_run = f"{_device}\n{_checkpoints}\n{_num_workers}\n{_scvi_kwargs}"
+_device_and_checkpoints = f"{_device}\n{_checkpoints}\n{_num_workers}"
 
-_whole_training_run = f"{_training_run}\n{_callbacks}\n{_trainer_kwargs}"
+_pretraining_run = f"{_device_and_checkpoints}\n{_plan_kwargs}\n{_loader_kwargs}\n{_callbacks}\n{_trainer_kwargs}"
+
+_training_run = f"{_device_and_checkpoints}\n{_whole_plan_kwargs}\n{_loader_kwargs}"
+
+_finetuning_run = f"{_training_run}\n{_callbacks}\n{_trainer_kwargs}"
 
 _raises_setup = """\
 ValueError
-    If there is no cell or no gene; no place, or more than one, holds raw counts; a gene name is duplicated, or the
-    names are positions; the object is a view, is read lazily, or has a sparse dask array; the label column is missing
-    or there twice, has missing values, values that are not strings, unused categories, words such as "nan" or
-    "unassigned", or fewer than two labels; `unlabeled_category` is empty, or given without `labels_key`; `gene_map` has
-    none of the genes; or `labels_hierarchy` is not a tree of these labels.
+    If there is no cell or no gene; no place, or more than one, holds raw counts; rows and columns are exchanged; a gene
+    name is duplicated; the names of the genes are numbers (0, 1, 2, ...) or not of genes; the genes are of two species;
+    or `gene_map` has none of them.
+ValueError
+    If the reference is a view, is read lazily, or has its counts in a sparse dask array.
+ValueError
+    If the label column is missing or occurs twice; it has missing values, values that are not strings, unused
+    categories, words such as "nan" or "unassigned", names of cells, or fewer than two labels; `unlabeled_category` is
+    empty; or `labels_hierarchy` is not a tree of these labels.
 FileNotFoundError
     If `labels_hierarchy` or `gene_map` is the path of a file that does not exist.
 TypeError
-    If the reference, `gene_map` or `unlabeled_category` has another type; or an argument is unknown, such as a
-    `batch_key`: the networks have no covariates.
+    If the reference, `gene_map` or `unlabeled_category` has another type.
 ImportError
     If `labels_hierarchy` is a path and the extra ``ontology`` is not installed."""
+
+_raises_setup_method = f"""\
+{_raises_setup}
+ValueError
+    If `unlabeled_category` is given without `labels_key`.
+TypeError
+    If an argument is unknown, such as a `batch_key`: the networks have no covariates."""
 
 _raises_query = """\
 ValueError
@@ -205,25 +227,50 @@ FileNotFoundError
 OSError
     If the file is damaged."""
 
-_raises_training = """\
+_RAISES_START = """\
 ValueError
-    If the model was loaded without its reference; fewer than 2 cells train; `corruption` or `lr_schedule` is unknown;
-    `lr_factor`, `lr_patience` or `lr_hold_epochs` is given with another schedule than "plateau"; `lr` or `encoder_lr`
-    is not above 0, `batch_size` is below 2, `num_workers` below 0, or `max_epochs`, `n_samples_per_label`,
-    `max_cells_per_label` or `checkpoint_interval` below 1; `train_size` is not in (0, 1], `validation_size` is not from
-    0 to the rest, or they differ from those of an earlier phase; or the loss was NaN in every epoch.
+    If the model was loaded without its reference, fewer than 2 cells train, or the loss was NaN in every epoch.
 ValueError
-    If `resume` is True without `checkpoint_dir`; `checkpoint_interval` is given without `checkpoint_dir` and without
-    test cells; `checkpoint_dir` has checkpoints and `resume` is False; or the checkpoints belong to another model,
-    split or schedule.
+    If `corruption` or `lr_schedule` is unknown; `lr` is not above 0; `batch_size` is below 2; `num_workers` is below 0;
+    `max_epochs` or `checkpoint_interval` is below 1"""
+
+_RAISES_END = """\
+ValueError
+    If `train_size` is not in (0, 1], `validation_size` is not from 0 to the rest, or they differ from those of an
+    earlier phase.
+ValueError
+    If `resume` is True without `checkpoint_dir`; `checkpoint_dir` has checkpoints of the same training or a later one,
+    and `resume` is False; or the checkpoints belong to another model, split or schedule.
 ImportError
     If `tensorboard` is True and TensorBoard is not installed.
 OSError
     If a checkpoint cannot be written.
 TypeError
-    If a number of epochs is neither a whole number nor None, or an argument is unknown.
+    If a number of epochs or `batch_size` is neither a whole number nor None, or an argument is unknown.
 KeyboardInterrupt
     If training is interrupted. The model then has the weights of a whole epoch, and is not fine-tuned."""
+
+_raises_pretrain = f"""\
+{_RAISES_START}; or `lr_factor`, `lr_patience` or `lr_hold_epochs` is
+    given with another schedule than "plateau".
+ValueError
+    If `checkpoint_interval` is given without `checkpoint_dir`.
+{_RAISES_END}"""
+
+_raises_finetune = f"""\
+{_RAISES_START}; `encoder_lr` is not above 0; `n_samples_per_label` is
+    below 1; or `lr_factor`, `lr_patience` or `lr_hold_epochs` is given with another schedule than "plateau".
+ValueError
+    If `checkpoint_interval` is given without `checkpoint_dir` and `test_adata`.
+{_RAISES_END}"""
+
+_raises_train = f"""\
+{_RAISES_START}; `pretrain_epochs` is below 0;
+    `n_samples_per_label` or `max_cells_per_label` is below 1; or `plan_kwargs` has an `encoder_lr` that is not above 0,
+    or `lr_factor`, `lr_patience` or `lr_hold_epochs` with another schedule than "plateau".
+ValueError
+    If `checkpoint_interval` is given without `checkpoint_dir`.
+{_RAISES_END}"""
 
 _raises_folds = """\
 ValueError
@@ -321,11 +368,15 @@ docs = DocstringProcessor(
     trainer_kwargs=_trainer_kwargs,
     schedule=_schedule,
     plateau_schedule=_plateau_schedule,
+    pretraining_run=_pretraining_run,
+    finetuning_run=_finetuning_run,
     training_run=_training_run,
-    whole_training_run=_whole_training_run,
     raises_setup=_raises_setup,
+    raises_setup_method=_raises_setup_method,
     raises_query=_raises_query,
-    raises_training=_raises_training,
+    raises_pretrain=_raises_pretrain,
+    raises_finetune=_raises_finetune,
+    raises_train=_raises_train,
     raises_folds=_raises_folds,
     plot_color=_plot_color,
     plot_key=_plot_key,

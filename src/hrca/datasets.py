@@ -23,8 +23,8 @@ def pbmc68k() -> ad.AnnData:
     """Return 700 labelled blood cells with their raw counts; no network is needed.
 
     scanpy ships them as ``pbmc68k_reduced``, a part of the 68,000 cells of :cite:t:`zheng2017massively`. Its ``.raw``
-    holds log1p(counts per 10,000). The smallest positive value of each cell is one count, so all its values
-    are divided by it.
+    holds log1p(counts per 10,000). After the logarithm is undone, the smallest positive value of each cell is one
+    count, so all its values are divided by it.
 
     Returns
     -------
@@ -39,7 +39,8 @@ def pbmc68k() -> ad.AnnData:
 
     Examples
     --------
-    >>> adata = pbmc68k()
+    >>> import hrca
+    >>> adata = hrca.datasets.pbmc68k()
     >>> adata.shape, int(adata.X.sum(axis=1).min())
     ((700, 765), 342)
     """
@@ -89,9 +90,10 @@ def local(name: str, folder: str | Path | None = None) -> ad.AnnData:
     Examples
     --------
     >>> import tempfile
+    >>> import hrca
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     pbmc68k().write_h5ad(f"{folder}/blood.h5ad")
-    ...     local("blood", folder).shape
+    ...     hrca.datasets.pbmc68k().write_h5ad(f"{folder}/blood.h5ad")
+    ...     hrca.datasets.local("blood", folder).shape
     (700, 765)
     """
     folder = folder or os.environ.get("HRCA_DATA_DIR")

@@ -37,7 +37,7 @@ XENIUM_WITHOUT = (
 
 
 def read_cells(path: str | Path, *, table: str | None = None) -> AnnData:
-    """Read cells of any format into memory.
+    """Read cells of the formats below into memory.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def read_cells(path: str | Path, *, table: str | None = None) -> AnnData:
         feature-barcode matrix of 10x Genomics (h5); or the output folder of a Xenium or of Space Ranger for Visium HD,
         which need the extra ``io``.
     table
-        Name of the table of a SpatialData. Of Visium HD: "square_008um" for the bins of 8 µm and so on, or
+        Name of the table of a SpatialData. For Visium HD: "square_008um" for the bins of 8 µm and so on, or
         "cell_segmentations" for the segmented cells, whose centroids are then in ``obsm["spatial"]``. None: the only
         table.
 

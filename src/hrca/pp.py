@@ -44,8 +44,9 @@ def check(
     Parameters
     ----------
     adata
-        The cells: an AnnData, MuData, SpatialData or AnnCollection, or the path of an h5ad file or zarr folder. Without
-        a model, the modality "rna" of a MuData is checked.
+        The cells: an AnnData, MuData, SpatialData or AnnCollection, or the path of an h5ad file or zarr folder. (The
+        list of types lacks SpatialData, whose package is optional.) Without a model, the modality "rna" of a MuData is
+        checked.
     model
         The model that is to label the cells. None: the cells are checked as a reference, and genes are not matched.
     layer
@@ -68,11 +69,15 @@ def check(
         If `model` is not an :class:`hrca.HRCA`, or `adata` is of another type.
     ValueError
         If no place or more than one place holds raw counts; values are NaN, infinite, negative, not integers or larger
-        than any count; rows and columns are exchanged; genes have positions for names; the genes are of two species, or
-        of another case than the model's; a gene of the model is found twice; zeros were filled in for absent genes;
-        `gene_map` has none of the genes; the labels cannot be learned; `labels_key` is given with a model, which needs
-        no labels; `unlabeled_category` is empty, or given without `labels_key`; or the cells have fewer than 50 of the
-        model's genes, and less than 5 %% of its informative genes by weight.
+        than any count; or rows and columns are exchanged.
+    ValueError
+        If gene names are only numbers (0, 1, 2, ...); the genes are of two species, or of another case than the
+        model's; a gene of the model is found twice; zeros were filled in for absent genes; `gene_map` has none of the
+        genes; or the cells have fewer than 50 of the model's genes, and less than 5 %% of its informative genes by
+        weight.
+    ValueError
+        If the labels cannot be learned; `labels_key` is given with a model, which needs no labels; or
+        `unlabeled_category` is empty, or given without `labels_key`.
     FileNotFoundError
         If there is no such file.
     OSError
@@ -103,17 +108,18 @@ def check(
 def map_genes(adata: AnnData, gene_map: GeneMapInput) -> pd.Series:
     """Map the names of genes by a table, such as Ensembl ids to symbols.
 
-    :meth:`hrca.HRCA.setup_anndata`, :meth:`hrca.HRCA.predict` and :func:`check` do the same with ``gene_map=``. A
-    query can also get the names as a column of var, where they are found: ``adata.var["gene"] = map_genes(...)``.
+    :meth:`hrca.HRCA.setup_anndata`, :meth:`hrca.HRCA.predict` and :func:`check` do the same with ``gene_map=``. The
+    names can also be written into a column of var, where :meth:`hrca.HRCA.predict` finds them:
+    ``adata.var["gene"] = hrca.pp.map_genes(...)``.
 
     Parameters
     ----------
     adata
         The cells. They are not changed.
     gene_map
-        Table of two names of each gene, without regard to Ensembl's versions. A dict or Series from one name to the
-        other; a DataFrame of two columns, or of one column and its index; a DataFrame with the columns ``gene_id`` and
-        ``gene_name`` of a GTF file; or the path of a csv, tsv or GTF file, also compressed, such as 10x's
+        Table of two names of each gene. Versions of Ensembl ids (".12") are ignored. A dict or Series from one name to
+        the other; a DataFrame of two columns, or of one column and its index; a DataFrame with the columns ``gene_id``
+        and ``gene_name`` of a GTF file; or the path of a csv, tsv or GTF file, also compressed, such as 10x's
         ``features.tsv.gz``. Names of the first column become those of the second; the reverse if the columns hold ids
         of two kinds and the genes have those of the second.
 

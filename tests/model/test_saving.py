@@ -196,7 +196,7 @@ def test_the_error_of_a_saved_reference_names_the_way_without_it(tiny_model, tmp
     other.write_h5ad(tmp_path / "model" / "adata.h5ad")
     with pytest.raises(ValueError, match="raw counts") as error:
         hrca.HRCA.load(tmp_path / "model", pickle=True)
-    assert any("`adata=False` loads it without" in note for note in error.value.__notes__)
+    assert any("`adata=False` loads the model without it" in note for note in error.value.__notes__)
     assert hrca.HRCA.load(tmp_path / "model", adata=False, pickle=True).adata is None
 
 

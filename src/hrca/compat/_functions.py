@@ -91,7 +91,8 @@ def pretrain(
     Notes
     -----
     Section "Pre-training" of the specification. As there, all cells train, and the training loss selects the epoch.
-    Training cells are thinned, the default of HRCA (docs/decisions/0001); the published code masks them.
+    Training cells are thinned, the default of HRCA (:doc:`decision 1 </decisions/0001-thinning-is-the-default>`); the
+    published code masks them.
 
     Examples
     --------
@@ -100,9 +101,11 @@ def pretrain(
     >>> import contextlib, io, tempfile
     >>> import hrca
     >>> reference = hrca.datasets.pbmc68k()[:100, :100].copy()
-    >>> short = {"n_epochs": 1, "n_cpu": 0, "decay_epoch": 1, "tb_writer": False, "use_device": "cpu"}
-    >>> with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-    ...     gene_ae = hrca.hrca.pretrain(reference, folder, n_layers=1, **short)
+    >>> options = {"n_epochs": 1, "decay_epoch": 1, "n_layers": 1}
+    >>> options |= {"n_cpu": 0, "tb_writer": False, "use_device": "cpu"}
+    >>> hidden = contextlib.redirect_stdout(io.StringIO())
+    >>> with tempfile.TemporaryDirectory() as folder, hidden:
+    ...     gene_ae = hrca.compat.pretrain(reference, folder, **options)
     >>> len(gene_ae.gene_names)
     100
     """
@@ -208,13 +211,22 @@ def fine_tune(
     >>> import contextlib, io, tempfile
     >>> import hrca
     >>> reference = hrca.datasets.pbmc68k()[:, :100].copy()
-    >>> gene_ae = hrca.hrca.GeneAE(
-    ...     n_genes=100, n_hidden=32, n_latent=16, n_heads=4, n_layers=1, n_feedforward=32, dropout_rate=0.1
+    >>> gene_ae = hrca.compat.GeneAE(
+    ...     n_genes=100,
+    ...     n_hidden=32,
+    ...     n_latent=16,
+    ...     n_heads=4,
+    ...     n_layers=1,
+    ...     n_feedforward=32,
+    ...     dropout_rate=0.1,
     ... )
     >>> gene_ae.gene_names = reference.var_names
-    >>> short = {"n_epochs": 1, "n_cpu": 0, "decay_epoch": 1, "tb_writer": False, "use_device": "cpu"}
-    >>> with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-    ...     networks = hrca.hrca.fine_tune(reference, reference[:50], gene_ae, folder, "bulk_labels", **short)
+    >>> test = reference[:50]
+    >>> options = {"obs_name": "bulk_labels", "n_epochs": 1, "decay_epoch": 1}
+    >>> options |= {"n_cpu": 0, "tb_writer": False, "use_device": "cpu"}
+    >>> hidden = contextlib.redirect_stdout(io.StringIO())
+    >>> with tempfile.TemporaryDirectory() as folder, hidden:
+    ...     networks = hrca.compat.fine_tune(reference, test, gene_ae, folder, **options)
     >>> len(networks[1].labels)
     10
     """
@@ -239,7 +251,7 @@ def fine_tune(
 
 
 def annotate(adata: AnnData, Gene_AE: GeneAE, SE_Classifier: SEClassifier) -> pd.DataFrame:
-    """Label each cell of a query with the networks that :func:`hrca.compat.fine_tune` returned.
+    """Label each cell of a query with the networks that :func:`~hrca.compat.fine_tune` returned.
 
     Parameters
     ----------
@@ -270,12 +282,23 @@ def annotate(adata: AnnData, Gene_AE: GeneAE, SE_Classifier: SEClassifier) -> pd
 
     >>> import hrca
     >>> query = hrca.datasets.pbmc68k()[:50, :100].copy()
-    >>> gene_ae = hrca.hrca.GeneAE(
-    ...     n_genes=100, n_hidden=32, n_latent=16, n_heads=4, n_layers=1, n_feedforward=32, dropout_rate=0.1
+    >>> gene_ae = hrca.compat.GeneAE(
+    ...     n_genes=100,
+    ...     n_hidden=32,
+    ...     n_latent=16,
+    ...     n_heads=4,
+    ...     n_layers=1,
+    ...     n_feedforward=32,
+    ...     dropout_rate=0.1,
     ... )
-    >>> classifier = hrca.hrca.SEClassifier(n_latent=16, n_labels=2, widths=(8, 8), dropout_rate=0.5)
+    >>> classifier = hrca.compat.SEClassifier(
+    ...     n_latent=16,
+    ...     n_labels=2,
+    ...     widths=(8, 8),
+    ...     dropout_rate=0.5,
+    ... )
     >>> gene_ae.gene_names, classifier.labels = query.var_names, ["B", "T"]
-    >>> hrca.hrca.annotate(query, gene_ae, classifier).shape
+    >>> hrca.compat.annotate(query, gene_ae, classifier).shape
     (50, 2)
     """
     model = assemble_model(Gene_AE, SE_Classifier)

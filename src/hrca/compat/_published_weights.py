@@ -35,7 +35,7 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
         (needs the extra ``hub``).
     n_heads
         Number of attention heads. The files do not contain it, and the weights fit any divisor of the latent width
-        (docs/published_code.md, row 16). The published weights have 8.
+        (row 16 of :doc:`/published_code`). The published weights have 8.
 
     Returns
     -------
@@ -46,8 +46,8 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
     FileNotFoundError
         If there is no such folder, or a file is missing.
     ValueError
-        If a file has other content, a gene name is duplicated, a key is missing or unknown, or the shapes of two files
-        do not fit.
+        If a file does not hold what its name says, a gene name is duplicated, a key is missing or unknown, or the
+        shapes of two files do not fit.
     ImportError
         If `folder` is the id of a repository and the extra ``hub`` is not installed.
 
@@ -66,8 +66,8 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
     >>> model = hrca.HRCA(reference, size="laptop")
     >>> model.train(max_epochs=1, enable_progress_bar=False)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     hrca.hrca.save_published(model, folder)
-    ...     loaded = hrca.hrca.load_published(folder)
+    ...     hrca.compat.save_published(model, folder)
+    ...     loaded = hrca.compat.load_published(folder)
     >>> loaded.predict(reference[:50]).shape
     (50,)
     """
@@ -97,7 +97,7 @@ def load_published(folder: str | Path, *, n_heads: int = 8) -> HRCA:
 
 
 def save_published(model: HRCA, folder: str | Path, *, epoch: int = 0) -> None:
-    """Write a model as the files of the published code; :func:`hrca.compat.load_published` reads them.
+    """Write a model as the files of the published code; :func:`~hrca.compat.load_published` reads them.
 
     The files hold genes, labels and weights of both networks. They lack the count likelihood, the calibration, and the
     cells that prediction sets and novelty need. They also lack the labels' hierarchy, the number of heads, the dropout
@@ -126,8 +126,8 @@ def save_published(model: HRCA, folder: str | Path, *, epoch: int = 0) -> None:
     >>> model = hrca.HRCA(reference, size="laptop")
     >>> model.train(max_epochs=1, enable_progress_bar=False)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     hrca.hrca.save_published(model, folder)
-    ...     loaded = hrca.hrca.load_published(folder)
+    ...     hrca.compat.save_published(model, folder)
+    ...     loaded = hrca.compat.load_published(folder)
     >>> loaded.labels == model.labels
     True
     """
@@ -207,12 +207,24 @@ def assemble_model(gene_ae: GeneAE, se_classifier: SEClassifier) -> HRCA:
     Two networks without training, with names for genes and labels:
 
     >>> import hrca
-    >>> gene_ae = hrca.hrca.GeneAE(
-    ...     n_genes=100, n_hidden=32, n_latent=16, n_heads=4, n_layers=1, n_feedforward=32, dropout_rate=0.1
+    >>> gene_ae = hrca.compat.GeneAE(
+    ...     n_genes=100,
+    ...     n_hidden=32,
+    ...     n_latent=16,
+    ...     n_heads=4,
+    ...     n_layers=1,
+    ...     n_feedforward=32,
+    ...     dropout_rate=0.1,
     ... )
-    >>> classifier = hrca.hrca.SEClassifier(n_latent=16, n_labels=2, widths=(8, 8), dropout_rate=0.5)
-    >>> gene_ae.gene_names, classifier.labels = [f"gene{i}" for i in range(100)], ["B", "T"]
-    >>> hrca.hrca.assemble_model(gene_ae, classifier).labels
+    >>> classifier = hrca.compat.SEClassifier(
+    ...     n_latent=16,
+    ...     n_labels=2,
+    ...     widths=(8, 8),
+    ...     dropout_rate=0.5,
+    ... )
+    >>> gene_ae.gene_names = [f"gene{i}" for i in range(100)]
+    >>> classifier.labels = ["B", "T"]
+    >>> hrca.compat.assemble_model(gene_ae, classifier).labels
     ['B', 'T']
     """
     gene_names = getattr(gene_ae, "gene_names", None)

@@ -33,7 +33,8 @@ class ValidationReport:
     n_genes
         Number of the model's genes; None without a model.
     gene_weight_fraction
-        Fraction of the model's information about the labels that the shared genes have, 0 to 1; None without a model.
+        Fraction, from 0 to 1, of what the model's genes tell about the labels that the found genes hold; None without a
+        model.
     gene_weight_of
         Genes that have this information: "informative genes" of a model with a count likelihood, else "genes"; ""
         without a model.
@@ -74,7 +75,7 @@ class ValidationReport:
 
         Returns
         -------
-        Name of a field -> its value.
+        The value of each field, by its name.
 
         Examples
         --------

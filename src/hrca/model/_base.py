@@ -22,7 +22,6 @@ from hrca.data._sources import QueryInput
 from hrca.data._target_genes import TargetGenes
 from hrca.module._module import HRCAModule
 from hrca.prediction._probabilities import CellProbabilities, PredictionSettings, predict_probabilities
-from hrca.train._history import History
 from hrca.train._query_matching import QueryMatch
 from hrca.train._random_states import RandomStream
 from hrca.train._splitting import Split
@@ -61,18 +60,12 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
     ----------
     module
         The networks, the count likelihood and the calibration.
-    history_
-        Every logged number of all phases, by epoch; None before training.
-    is_trained_
-        True after a phase has been trained, or trained weights were loaded.
     is_finetuned_
         True if the weights are those of a fine-tuning, so that the model can predict.
     model_id_
         Fingerprint of the weights; "" while they are changing.
     split_
         Training and validation cells, which all phases share; None before the first phase.
-    test_scores_
-        Epoch and scores of each evaluation of the test set.
     query_match_
         The fit of a matched query to the reference; None without one.
     conformal_scores_
@@ -93,12 +86,9 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
     _state_classes = STATE_CLASSES
 
     module: HRCAModule
-    history_: History | None
-    is_trained_: bool
     is_finetuned_: bool
     model_id_: str
     split_: Split | None
-    test_scores_: list[dict[str, Any]]
     query_match_: QueryMatch | None
     conformal_scores_: ConformalScores | None
     n_folds_: int | None
@@ -170,7 +160,9 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
     @property
     @docs.dedent
     def unlabeled_category(self) -> str:
-        """The label of reference cells without a known type, and of query cells without counts.
+        """The label of reference cells without a known type, and of query cells that get no label.
+
+        A query cell gets no label if it has no counts, or if `min_confidence` or `novelty_fpr` rejects it.
 
         %(example_model)s
         >>> model.unlabeled_category
@@ -187,7 +179,8 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         >>> import hrca
         >>> reference = hrca.datasets.pbmc68k()
         >>> parents = {"CD8+ Cytotoxic T": "T", "CD4+/CD25 T Reg": "T"}
-        >>> hrca.HRCA.setup_anndata(reference, labels_key="bulk_labels", labels_hierarchy=parents)
+        >>> options = {"labels_key": "bulk_labels", "labels_hierarchy": parents}
+        >>> hrca.HRCA.setup_anndata(reference, **options)
         >>> hrca.HRCA(reference, size="laptop").labels_hierarchy
         {'CD4+/CD25 T Reg': 'T', 'CD8+ Cytotoxic T': 'T'}
         """
@@ -292,6 +285,13 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         %(example_model)s
         >>> model.view_anndata_setup(hide_state_registries=True)  # doctest: +ELLIPSIS
         Anndata setup with scvi-tools version ...
+        <BLANKLINE>
+        Setup via `HRCA.setup_anndata` with arguments:
+        {
+        │   'labels_key': 'bulk_labels',
+        │   'unlabeled_category': 'Unknown',
+        │   'layer': None,
+        ...
         """
         prepare_view()
         if adata is None and self.adata is None:
@@ -310,7 +310,7 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
         """Check that the model has its reference, and that this is as it was at its setup."""
         if self.adata_manager is None:
             raise ValueError(
-                "Training needs the reference, but this model was loaded without. "
+                "Training needs the reference, but this model was loaded without it. "
                 "`HRCA.load(path, adata=reference)` loads it with the reference."
             )
         restore_setup(self.adata_manager)
@@ -318,7 +318,7 @@ class HRCABase(SavingBase, metaclass=ExplainingMeta):
     def _check_has_labels(self) -> None:
         if not self.labels:
             raise ValueError(
-                "Fine-tuning needs labels, but the reference was set up without. "
+                "Fine-tuning needs labels, but the reference was set up without them. "
                 "`HRCA.setup_anndata(adata, labels_key=...)` names their column."
             )
 

@@ -57,13 +57,13 @@ class DaskMixin(PredictionSteps):
         """Label the cells of a dask array on a dask cluster, where its chunks are.
 
         The labels are those of :meth:`predict`. The workers read each chunk at most twice, and write the results.
-        Neither counts nor results pass through this process, but for at most 1,000 cells that are checked.
+        Except for at most 1,000 cells that are checked, neither counts nor results pass through this process.
 
         Parameters
         ----------
         adata
             The query: an AnnData, a MuData or a SpatialData with one table, whose raw counts are a dask array in chunks
-            of whole rows, of any genes in any order. ``anndata.experimental.read_lazy`` opens files so.
+            of whole rows, of any genes in any order. ``anndata.experimental.read_lazy`` opens files in this way.
         out
             Folder for the results, which does not exist: a zarr store that ``anndata.read_zarr`` reads. It appears
             when all cells are labelled. Client and workers must see it under the same path.
@@ -103,8 +103,8 @@ class DaskMixin(PredictionSteps):
         FileNotFoundError
             If the folder of `out` does not exist, or a worker does not see it.
         ValueError
-            If no client is active; the counts are no dask array; a chunk has not all genes, or an unknown size; there
-            are no cells; or as for :meth:`predict`.
+            If no client is active; the counts are no dask array; a chunk lacks genes or has an unknown size; there are
+            no cells; or as for :meth:`predict`.
         TypeError
             If `adata` or `client` has another type.
 
@@ -157,7 +157,7 @@ class DaskMixin(PredictionSteps):
         if isinstance(adata, str | Path):
             raise TypeError(
                 f"The query must be an AnnData whose counts are a dask array, got the path {str(adata)!r}. "
-                "`anndata.experimental.read_lazy(path)` opens it so."
+                "`anndata.experimental.read_lazy(path)` opens it in this way."
             )
         cells, _ = open_query_input(adata, self._modality())
         if not isinstance(cells, AnnData):

@@ -51,8 +51,8 @@ class ExplanationMixin(HRCABase):
     ) -> pd.DataFrame:
         """Return what each gene contributes to the label of a cell or group, against another label.
 
-        The contributions sum to the difference between the scores of two labels, in nats, at the calibration's
-        temperature of 1. Positive ones speak for `label`, negative ones for `against`. Nothing is written.
+        The contributions sum to the difference between the scores of two labels, in nats, before the temperature of the
+        calibration. Positive ones speak for `label`, negative ones for `against`. Nothing is written.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class ExplanationMixin(HRCABase):
         - ``cells``, name of the cell or group, and ``n_cells``, the number of cells that were explained;
         - ``label`` and ``against``, the two labels;
         - ``gene``; or "(other genes)", "(no expression)" (the networks' difference in a cell without expression),
-          "(network)" (with `network_genes` False), or "(calibration)" (with folds, what the calibration adds).
+          "(network)" (with `network_genes` False), or "(calibration)" (with folds, what the calibration adds);
         - ``branch``, "counts", "network" or "calibration";
         - ``count``, the counts of the gene, in a group the mean; missing in rows that are of no gene;
         - ``contribution``, in nats;
@@ -111,9 +111,10 @@ class ExplanationMixin(HRCABase):
         Notes
         -----
         The contributions of the count likelihood are exact: each count has the log ratio of the two profiles on the
-        query's platform. Those of the networks are integrated gradients :cite:p:`sundararajan2017axiomatic` from no
-        expression to the cell's, by captum. The sum of a cell is off by at most 2 %% or 0.01 nats, except in few cells
-        where 256 steps do not suffice.
+        query's platform. Those of the networks are integrated gradients :cite:p:`sundararajan2017axiomatic`, computed
+        by captum, from a cell without expression to the cell. Their sum deviates by at most 2 %% of the difference
+        between the labels or 0.01 nats, whichever is more, except in a few cells for which the maximum number of steps
+        does not suffice.
 
         Examples
         --------
@@ -191,8 +192,10 @@ class ExplanationMixin(HRCABase):
         The genes of each label in decreasing order, with these columns:
 
         - ``label``, ``against``, which is a label or "rest", and ``gene``;
-        - ``fraction`` and ``fraction_against``, of the counts of either, over the genes that the model uses;
-        - ``contribution``, above 0, in nats as in :meth:`explain`: to the score of the label in the typical cell.
+        - ``fraction`` and ``fraction_against``, the gene's fraction of the counts of the label and of what it is
+          compared with, over the genes that the model uses;
+        - ``contribution`` of the gene to the score of the label in the typical cell, in nats as in :meth:`explain`;
+          above 0.
 
         Raises
         ------

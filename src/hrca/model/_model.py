@@ -40,9 +40,9 @@ logger = logging.getLogger(__name__)
 class HRCA(TrainingMixin, PredictionMixin, DaskMixin, RepresentationMixin, ExplanationMixin):
     """High-Resolution Cell Annotation: cell types of a sparse query from an annotated reference.
 
-    A transformer-style autoencoder (Gene-AE) is pre-trained on expression. An SE-Classifier is then fine-tuned on its
-    latent space. The specification of the algorithm is the HRCA Training Document. Its networks have about 290 million
-    parameters at 21,333 genes; a smaller `size` trains on a CPU.
+    A transformer-style autoencoder (Gene-AE) is pre-trained on expression. It is then fine-tuned together with a
+    classifier of its latent features (SE-Classifier). The specification of the algorithm is the HRCA Training Document.
+    The networks have about 290 million parameters at 21,333 genes; a smaller `size` trains on a CPU.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class HRCA(TrainingMixin, PredictionMixin, DaskMixin, RepresentationMixin, Expla
     query_match_
         The fit of a matched query to the reference, see :meth:`match_query`; None without one.
     history
-        Every logged number of all phases, by epoch.
+        The logged numbers of each epoch of all phases; None before training.
 
     Raises
     ------
@@ -86,14 +86,14 @@ class HRCA(TrainingMixin, PredictionMixin, DaskMixin, RepresentationMixin, Expla
         If neither `adata` nor `registry` is given; `adata` was not set up; `size` is unknown; `n_latent` is not a
         multiple of `n_heads`; a number is below 1; a dropout rate is not from 0 to 1; or the classifier has no stage.
     TypeError
-        If `registry` is not a registry of scvi-tools, such as the name of a size.
+        If `registry` is something else, for example the name of a size.
 
     Notes
     -----
     Where the specification gives no value, the published code decides (dropouts, norms, feed-forward width). Where the
     two contradict each other, the specification holds (stages of the classifier). The count likelihood,
     :meth:`match_query`, :meth:`adapt` and the one cycle of :meth:`train` are not part of the specification
-    (docs/decisions/0003).
+    (:doc:`decision 3 </decisions/0003-count-likelihood>`).
 
     Examples
     --------
@@ -187,7 +187,7 @@ class HRCA(TrainingMixin, PredictionMixin, DaskMixin, RepresentationMixin, Expla
 
         Raises
         ------
-        %(raises_setup)s
+        %(raises_setup_method)s
 
         Examples
         --------
@@ -246,8 +246,8 @@ class HRCA(TrainingMixin, PredictionMixin, DaskMixin, RepresentationMixin, Expla
         rna_layer
             Layer of the RNA modality with the raw counts, or "X". None: X, or the only layer with raw counts.
         modalities
-            Name of the modality that has ``rna_layer``, and of the one that has ``labels_key``. Without
-            ``labels_key``, the labels are in ``mdata.obs``. None: both are in the modality "rna".
+            The modality of the counts and that of the labels. None: ``{"rna_layer": "rna", "labels_key": "rna"}``. If
+            the dict has no "labels_key", the labels are in ``mdata.obs``.
         %(labels_hierarchy)s
         %(gene_map_reference)s
         **kwargs
@@ -255,7 +255,7 @@ class HRCA(TrainingMixin, PredictionMixin, DaskMixin, RepresentationMixin, Expla
 
         Raises
         ------
-        %(raises_setup)s
+        %(raises_setup_method)s
         ValueError
             If there is no such modality.
 
@@ -344,7 +344,7 @@ class HRCA(TrainingMixin, PredictionMixin, DaskMixin, RepresentationMixin, Expla
         ------
         %(raises_setup)s
         ValueError
-            If the model is not trained, or no gene is shared.
+            If `pretrained` is not trained, or shares no gene with `adata`.
 
         %(example_model)s
         >>> model.pretrain(1, enable_progress_bar=False)

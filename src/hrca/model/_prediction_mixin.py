@@ -73,7 +73,7 @@ class PredictionMixin(PredictionSteps):
         %(prediction_batch_size)s
         key_added
             Name of the results. None: nothing is written. With "hrca", these entries are written, into the object or,
-            for a path, into the file in one step (docs/decisions/0006):
+            for a path, into the file in one step (:doc:`decision 6 </decisions/0006-results-into-files>`):
 
             - ``obs["hrca"]``, the label (categorical);
             - ``obs["hrca_confidence"]``, its calibrated probability, float32, 0 to 1;
@@ -152,7 +152,8 @@ class PredictionMixin(PredictionSteps):
         Notes
         -----
         In the columns of ``obsm``, "|" replaces "/": h5ad and zarr files cannot hold a name with a slash. With more
-        than 4,000 labels, or if cells are named by numbers, entries of ``obsm`` are arrays (docs/decisions/0002).
+        than 4,000 labels, or if cells are named by numbers, entries of ``obsm`` are arrays (:doc:`decision 2
+        </decisions/0002-slashes-in-labels>`).
 
         %(example_trained)s
         >>> query = reference[:50].copy()

@@ -78,8 +78,8 @@ class RepresentationMixin(HRCABase):
     ) -> pd.DataFrame | np.ndarray:
         """Return the frequency of each gene in each cell, on the scale of scvi-tools.
 
-        The frequencies are those of :meth:`get_reconstruction`, not logarithmic, negative values set to zero. The sum
-        over all genes of the model is `library_size`.
+        The frequencies are those of :meth:`get_reconstruction` without the logarithm; negative values are set to zero.
+        The sum over all genes of the model is `library_size`.
 
         Parameters
         ----------
@@ -104,11 +104,12 @@ class RepresentationMixin(HRCABase):
         ------
         %(raises_query)s
         ValueError
-            If no phase has been trained; a gene is not one of the model's; or `library_size` is not a number above 0,
-            such as "latent", or `n_samples` is below 1.
+            If no phase has been trained; a gene is not one of the model's; `library_size` is not a number above 0
+            ("latent" is not supported); or `n_samples` is below 1.
 
         %(example_trained)s
-        >>> model.get_normalized_expression(reference[:50], gene_list=["CD3D", "CD79A"]).shape
+        >>> genes = ["CD3D", "CD79A"]
+        >>> model.get_normalized_expression(reference[:50], gene_list=genes).shape
         (50, 2)
         """
         if isinstance(library_size, str) or not 0 < library_size < float("inf") or n_samples < 1:

@@ -13,7 +13,6 @@ from mudata import MuData
 from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager
 from scvi.model._utils import parse_device_args
-from scvi.model.base import BaseModelClass
 
 from hrca._docs import docs
 from hrca._paths import user_path
@@ -37,12 +36,13 @@ from ._model_file import (
 )
 from ._reference_fields import in_gene_order, reference_changes
 from ._registration import weights_fingerprint
+from ._training_record import TrainingRecord
 
 if TYPE_CHECKING:
     from ._base import HRCABase
 
 
-class SavingBase(BaseModelClass):
+class SavingBase(TrainingRecord):
     """Save and load a model without a pickle."""
 
     # Attributes that are objects, and their classes. They are saved as their dictionaries.
@@ -66,17 +66,18 @@ class SavingBase(BaseModelClass):
     ) -> None:
         """Save the model to a folder.
 
-        The weights are written as ``model.safetensors``, all other values as ``model.json``. :meth:`load` executes
-        nothing of them and verifies their digest. A model that can predict also gets a card, ``README.md``.
+        The weights are written as ``model.safetensors``, all other values as ``model.json``. :meth:`load` reads them
+        without running any code from them, and verifies their digest. A model that can predict also gets a card,
+        ``README.md``.
 
         Parameters
         ----------
         dir_path
             The folder.
         prefix
-            Text at the start of the file names, so that a folder can hold several models; None: "".
+            Text at the start of the file names, so that a folder can hold several models. None: no such text.
         overwrite
-            If True, the folder may exist. Its model is replaced.
+            If True, the folder may exist. A model with the same `prefix` is replaced; others stay.
         save_anndata
             If True, the reference is also written, and :meth:`load` restores the model with it.
         pickle
@@ -91,7 +92,7 @@ class SavingBase(BaseModelClass):
         ------
         ValueError
             If the folder exists and ``overwrite=True`` is not given; the reference is to be saved, but the model was
-            loaded without, or the reference has changed since its setup; or the card is of another model.
+            loaded without it, or the reference has changed since its setup; or the card is of another model.
         TypeError
             If there are arguments for writing the reference, but it is not to be saved.
         OSError
@@ -164,7 +165,7 @@ class SavingBase(BaseModelClass):
         *,
         pickle: bool = False,
     ) -> Self:
-        """Load a model from a folder, without executing anything of its files.
+        """Load a model from a folder, without running any code from its files.
 
         Parameters
         ----------
@@ -172,12 +173,12 @@ class SavingBase(BaseModelClass):
             The folder.
         adata
             The reference, to continue training. Prediction does not need it. If an AnnData has its genes in another
-            order, the model has a copy with the order of the model. None: the reference that was saved with
-            the model, if it was. False: none.
+            order, the model has a copy with the order of the model. None: the reference that was saved with the model,
+            if it was. False: load the model without a reference.
         accelerator
             Kind of device, such as "cpu" or "gpu".
         device
-            Number of the device.
+            Number of the device, or "auto".
         prefix
             The `prefix` of :meth:`save`.
         pickle
@@ -191,8 +192,8 @@ class SavingBase(BaseModelClass):
         Raises
         ------
         ValueError
-            If the folder has no model; its files are damaged, of another version, of another class, or hold weights
-            that are not numbers or no table of genes where one is named; or the reference has other genes or other
+            If the folder has no model; its files are damaged, are of another version or another class, lack the table
+            of genes that they name, or hold weights that are not finite; or the reference has other genes or other
             labels.
         TypeError
             If `adata` is neither an AnnData, a MuData, False nor None, such as a path.
@@ -348,7 +349,12 @@ class SavingBase(BaseModelClass):
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     model.save(f"{folder}/model")
         ...     hrca.HRCA.view_setup_args(f"{folder}/model")  # doctest: +ELLIPSIS
-        Setup via `HRCA.setup_anndata` with arguments:...
+        Setup via `HRCA.setup_anndata` with arguments:
+        {
+        │   'labels_key': 'bulk_labels',
+        │   'unlabeled_category': 'Unknown',
+        │   'layer': None,
+        ...
         """
         prepare_view()
         AnnDataManager.view_setup_method_args(SavingBase.load_registry(dir_path, prefix))
@@ -360,13 +366,13 @@ def annotate_reference_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, OSError) as error:
-        error.add_note("The error is in the reference that was saved with the model: `adata=False` loads it without.")
+        error.add_note("The error is in the reference saved with the model. `adata=False` loads the model without it.")
         raise
 
 
 def _check_reference_argument(adata: object) -> None:
     if not (adata is None or adata is False or isinstance(adata, AnnData | MuData)):
-        remedy = "None loads the reference that was saved with the model, and False loads none"
+        remedy = "None loads the reference that was saved with the model, and False loads the model without a reference"
         if isinstance(adata, str | Path):
             remedy = "Read it first: `anndata.read_h5ad(path)`"
         raise TypeError(

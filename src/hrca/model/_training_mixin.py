@@ -32,11 +32,11 @@ class TrainingMixin(TrainingSteps):
 
     @docs.dedent
     def match_query(self, query: QueryInput, *, layer: str | None = None) -> pd.Series:
-        """Match the following training to the genes and depths of a query. Labels are not used.
+        """Match the training that follows to the genes and depths of a query. Labels are not used.
 
         The networks then use only the genes that the query has, and normalise over them. With ``corruption="thin"``,
-        the depths of training cells are drawn from the query's cells. Where these are deeper than the reference,
-        :meth:`predict` thins them. ``train(query=...)`` calls this method. A fine-tuned model must be trained again.
+        the depths of training cells are drawn from the query's cells. Query cells deeper than the reference are thinned
+        by :meth:`predict`. ``train(query=...)`` calls this method. A fine-tuned model must be trained again.
 
         Parameters
         ----------
@@ -62,7 +62,7 @@ class TrainingMixin(TrainingSteps):
         648.0
         """
         self._check_reference()
-        # all genes, because an earlier match does not restrict the following training
+        # all genes, because an earlier match does not restrict the training that follows
         opened = self._open_query(query, layer, TargetGenes(self.gene_names, np.ones(len(self.gene_names))))
         present = opened.alignment.present
         depth = np.concatenate([np.zeros(0), *(x.sum(axis=1) for _, x in opened.batches(PREDICTION_BATCH_SIZE))])
@@ -109,11 +109,11 @@ class TrainingMixin(TrainingSteps):
         max_epochs
             Number of epochs. None: the 1,000 of the specification, fewer for more than 20,000 cells.
         %(plateau_schedule)s
-        %(whole_training_run)s
+        %(pretraining_run)s
 
         Raises
         ------
-        %(raises_training)s
+        %(raises_pretrain)s
 
         %(example_model)s
         >>> model.pretrain(1, enable_progress_bar=False)
@@ -185,11 +185,11 @@ class TrainingMixin(TrainingSteps):
         test_labels_key
             Column of its obs with the true labels; None: `labels_key` of the setup. Cells whose label the reference
             lacks are counted, and not scored.
-        %(whole_training_run)s
+        %(finetuning_run)s
 
         Raises
         ------
-        %(raises_training)s
+        %(raises_finetune)s
         %(raises_folds)s
         ValueError
             If `test_adata` cannot be annotated or lacks the column, or `test_labels_key` is given without it.
@@ -235,17 +235,19 @@ class TrainingMixin(TrainingSteps):
     ) -> None:
         """Pre-train, then fine-tune.
 
-        With ``lr_schedule="plateau"``, the hold and the patience of the learning rate are in proportion to the number
-        of epochs. :meth:`pretrain` and :meth:`finetune` take any values.
+        With ``lr_schedule="plateau"``, `lr_hold_epochs` and `lr_patience` are scaled to the number of epochs. To choose
+        them, call :meth:`pretrain` and :meth:`finetune`.
 
         Parameters
         ----------
         max_epochs
-            Number of epochs of :meth:`finetune`, each of all cells that `max_cells_per_label` allows. None: about 700
-            steps in 10 to 200 epochs of at most 70 batches; a plateau then stops if the validation loss stops falling.
+            Number of epochs of :meth:`finetune`, each of all cells that `max_cells_per_label` allows. None: 10 to 200
+            epochs of at most 70 batches, about 700 steps in all; with "plateau", fewer if the validation loss stops
+            falling.
         pretrain_epochs
-            Number of epochs of :meth:`pretrain`, each of all cells; 0: none. None: about 400 steps in 10 to 1,000
-            epochs of at most 40 batches; with `max_epochs`, in proportion fewer or more, of all cells.
+            Number of epochs of :meth:`pretrain`, each of all cells. 0: no pre-training. None: 10 to 1,000 epochs of at
+            most 40 batches, about 400 steps in all. If `max_epochs` is given, the number is scaled with it, and each
+            epoch has all cells.
         query
             Cells that the model will annotate, in any form that :meth:`predict` takes. Training is matched to their
             genes and depths, see :meth:`match_query`. Their counts are in the place where the reference's were; for
@@ -267,7 +269,7 @@ class TrainingMixin(TrainingSteps):
 
         Raises
         ------
-        %(raises_training)s
+        %(raises_train)s
         %(raises_query)s
         %(raises_folds)s
 
@@ -315,8 +317,9 @@ class TrainingMixin(TrainingSteps):
         %(layer)s
         select
             If True, return the model as it was where adaptation is likely to make it worse, with a warning: more than a
-            fifth of the query's cells are probably of none of the labels, or classifier and count likelihood do not
-            agree on 5 %% more of the cells than before. False, or without count likelihood: return the adapted model.
+            fifth of the query's cells are probably of none of the labels, or the fraction of cells on which classifier
+            and count likelihood agree does not rise by 5 percentage points. False, or without count likelihood: return
+            the adapted model.
         max_steps
             Number of optimiser steps.
         batch_size
@@ -340,7 +343,8 @@ class TrainingMixin(TrainingSteps):
             genes; `max_steps` is below 1; or `batch_size` is odd or below 4.
 
         %(example_trained)s
-        >>> adapted = model.adapt(reference[:50], select=False, max_steps=1, enable_progress_bar=False)
+        >>> options = {"max_steps": 1, "enable_progress_bar": False}
+        >>> adapted = model.adapt(reference[:50], select=False, **options)
         >>> adapted is model
         False
         """
@@ -383,18 +387,3 @@ class TrainingMixin(TrainingSteps):
             adapted._run_adaptation(run)
         adapted.training_warnings_ = {**self.training_warnings_, "adapt": recorded}
         return self._better_model(adapted, cells, before) if select else adapted
-
-    @property
-    @docs.dedent
-    def test_scores(self) -> pd.DataFrame:
-        """Scores of the test set during fine-tuning, by the networks alone; a row for each evaluation.
-
-        Columns: ``epoch``, the scores of :func:`hrca.metrics.annotation_scores`, and ``n_unseen``, the number of cells
-        whose label the reference lacks. Empty without a test set.
-
-        %(example_model)s
-        >>> model.finetune(1, test_adata=reference[:50], checkpoint_interval=1, enable_progress_bar=False)
-        >>> model.test_scores["epoch"].tolist()
-        [1]
-        """
-        return pd.DataFrame(self.test_scores_)

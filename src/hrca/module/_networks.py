@@ -42,14 +42,20 @@ class GeneAE(nn.Module):
     -----
     The specification ("Gene-AE") has an encoder n_genes-5000-1024 with K TransformerLayers, and a decoder
     1024-5000-n_genes with Softplus. LayerNorm, ReLU and dropout are between the two linear layers of the input
-    network and of its mirror image, as in the published code (row 1 of docs/published_code.md).
+    network and of its mirror image, as in the published code (row 1 of :doc:`/published_code`).
 
     Examples
     --------
     >>> import hrca
     >>> import torch
-    >>> gene_ae = hrca.hrca.GeneAE(
-    ...     n_genes=100, n_hidden=32, n_latent=16, n_heads=4, n_layers=1, n_feedforward=32, dropout_rate=0.1
+    >>> gene_ae = hrca.compat.GeneAE(
+    ...     n_genes=100,
+    ...     n_hidden=32,
+    ...     n_latent=16,
+    ...     n_heads=4,
+    ...     n_layers=1,
+    ...     n_feedforward=32,
+    ...     dropout_rate=0.1,
     ... )
     >>> gene_ae.encode(torch.zeros(2, 100)).shape
     torch.Size([2, 16])
@@ -161,15 +167,20 @@ class SEClassifier(nn.Module):
 
     Notes
     -----
-    The specification ("SE-Classifier") has an SELayer, J stages of SEres and a linear layer. HRCA's default has the
-    same three stages. The published code has one stage more (512, 256, 128, 64), because it counts its stages after the
-    first (row 5 of docs/published_code.md). The first stage has no dropout there either.
+    The specification ("SE-Classifier") has an SELayer, J = 3 stages of SEres (512, 256, 128) and a linear layer. The
+    size "specification" has the same stages. The published code has one stage more (512, 256, 128, 64), because it
+    counts its stages after the first (row 5 of :doc:`/published_code`). The first stage has no dropout there either.
 
     Examples
     --------
     >>> import hrca
     >>> import torch
-    >>> classifier = hrca.hrca.SEClassifier(n_latent=16, n_labels=2, widths=(8, 8), dropout_rate=0.5)
+    >>> classifier = hrca.compat.SEClassifier(
+    ...     n_latent=16,
+    ...     n_labels=2,
+    ...     widths=(8, 8),
+    ...     dropout_rate=0.5,
+    ... )
     >>> classifier.eval()(torch.zeros(3, 16)).shape
     torch.Size([3, 2])
     """
