@@ -261,7 +261,7 @@ _raises_finetune = f"""\
 {_RAISES_START}; `encoder_lr` is not above 0; `n_samples_per_label` is
     below 1; or `lr_factor`, `lr_patience` or `lr_hold_epochs` is given with another schedule than "plateau".
 ValueError
-    If `checkpoint_interval` is given without `checkpoint_dir` and `test_adata`.
+    If `checkpoint_interval` is given with neither `checkpoint_dir` nor `test_adata`.
 {_RAISES_END}"""
 
 _raises_train = f"""\

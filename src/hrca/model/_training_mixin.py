@@ -236,7 +236,7 @@ class TrainingMixin(TrainingSteps):
         """Pre-train, then fine-tune.
 
         With ``lr_schedule="plateau"``, `lr_hold_epochs` and `lr_patience` are scaled to the number of epochs. To choose
-        them, call :meth:`pretrain` and :meth:`finetune`.
+        them, name them in `plan_kwargs`, or call :meth:`pretrain` and :meth:`finetune`.
 
         Parameters
         ----------

@@ -36,9 +36,9 @@ class TrainingRecord(BaseModelClass):
     @property
     @docs.dedent
     def history(self) -> History | None:
-        """The logged numbers of each epoch of all phases: a dict of tables with one row for each epoch.
+        """The logged numbers of all phases, in a dict of tables with one row for each epoch; None before training.
 
-        Its names are such as ``pretrain_train_loss`` and ``finetune_validation_accuracy``. None before training.
+        Its names are such as ``pretrain_train_loss`` and ``finetune_validation_accuracy``.
 
         %(example_trained)s
         >>> model.history["pretrain_train_loss"].shape
@@ -66,7 +66,7 @@ class TrainingRecord(BaseModelClass):
     @BaseModelClass.is_trained.getter
     @docs.dedent
     def is_trained(self) -> bool:
-        """True after :meth:`pretrain` or :meth:`finetune`, or if trained weights were loaded.
+        """True after pre-training or fine-tuning, or if trained weights were loaded.
 
         %(example_trained)s
         >>> model.is_trained
@@ -118,7 +118,9 @@ class TrainingRecord(BaseModelClass):
     @property
     @docs.dedent
     def device(self) -> torch.device:
-        """The device that holds the model, such as "cpu" or "cuda:0".
+        """The device that holds the model.
+
+        It is "cpu", or for example "cuda:0".
 
         %(example_model)s
         >>> model.device
@@ -138,7 +140,9 @@ class TrainingRecord(BaseModelClass):
         Raises
         ------
         RuntimeError
-            If torch finds no such device.
+            If there is no such device.
+        AssertionError
+            If the device is a GPU, and torch was installed without CUDA.
 
         %(example_model)s
         >>> model.to_device("cpu")
