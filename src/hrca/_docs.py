@@ -46,8 +46,8 @@ count_likelihood
 
 _QUERY_FORMS = """
     The query: an AnnData, a MuData, a SpatialData with one table, an AnnCollection, or the path of an h5ad file or a
-    zarr folder, with raw counts of any genes in any order. (The list of types lacks SpatialData, whose package is
-    optional.)"""
+    zarr folder, with raw counts of any genes in any order. The list of types lacks SpatialData, whose package is
+    optional."""
 
 _query = f"query{_QUERY_FORMS}"
 

@@ -44,8 +44,8 @@ def check(
     Parameters
     ----------
     adata
-        The cells: an AnnData, MuData, SpatialData or AnnCollection, or the path of an h5ad file or zarr folder. (The
-        list of types lacks SpatialData, whose package is optional.) Without a model, the modality "rna" of a MuData is
+        The cells: an AnnData, MuData, SpatialData or AnnCollection, or the path of an h5ad file or zarr folder. The
+        list of types lacks SpatialData, whose package is optional. Without a model, the modality "rna" of a MuData is
         checked.
     model
         The model that is to label the cells. None: the cells are checked as a reference, and genes are not matched.
