@@ -84,13 +84,13 @@ class ExplanationMixin(HRCABase):
         One row for each gene and branch of a cell or group; none for a cell without counts on the model's genes. The
         columns are:
 
-        - ``cells``, name of the cell or group, and ``n_cells``, the number of cells that were explained;
-        - ``label`` and ``against``, the two labels;
+        - ``cells``, name of the cell or group, and ``n_cells``, the number of cells that were explained.
+        - ``label`` and ``against``, the two labels.
         - ``gene``; or "(other genes)", "(no expression)" (the networks' difference in a cell without expression),
-          "(network)" (with `network_genes` False), or "(calibration)" (with folds, what the calibration adds);
-        - ``branch``, "counts", "network" or "calibration";
-        - ``count``, the counts of the gene, in a group the mean; missing in rows that are of no gene;
-        - ``contribution``, in nats;
+          "(network)" (with `network_genes` False), or "(calibration)" (with folds, what the calibration adds).
+        - ``branch``, "counts", "network" or "calibration".
+        - ``count``, the counts of the gene, in a group the mean; missing in rows that are of no gene.
+        - ``contribution``, in nats.
         - ``flips``, True for the fewest of the genes with the largest contributions, at most 20, without whose counts
           `against` would have the higher score. No gene has True if these do not suffice.
 
@@ -192,10 +192,9 @@ class ExplanationMixin(HRCABase):
         The genes of each label in decreasing order, with these columns:
 
         - ``label``, ``against``, which is a label or "rest", and ``gene``;
-        - ``fraction`` and ``fraction_against``, the gene's fraction of the counts of the label and of what it is
-          compared with, over the genes that the model uses;
-        - ``contribution`` of the gene to the score of the label in the typical cell, in nats as in :meth:`explain`;
-          above 0.
+        - ``fraction``, the gene's fraction of the counts of the label, over the genes that the model uses;
+        - ``fraction_against``, the same for what the label is compared with;
+        - ``contribution`` of the gene to the label's score in the typical cell, in nats as in :meth:`explain`; above 0.
 
         Raises
         ------
