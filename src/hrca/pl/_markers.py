@@ -74,8 +74,8 @@ def markers(
     n_genes
         Number of genes of each label. None: 3 for at most 15 labels, 2 for at most 22, else 1.
     ax
-        Axes to draw on. If None, axes of a new pyplot figure. The dots, the brackets and the legends share the place of
-        the given axes.
+        Axes to draw on. If None, axes of a new pyplot figure. The dots and their legends share the place of the given
+        axes; brackets and title are above it.
     %(plot_show)s
     %(plot_save)s
 

@@ -53,7 +53,7 @@ def report(
     path
         The file to write. An existing one is replaced.
     key_added
-        The `key_added` of the prediction.
+        The `key_added` that was given to :meth:`hrca.HRCA.predict`.
     model
         The model of the prediction. It adds its card, its training, the marker genes of the labels in the reference,
         and the genes behind the confusions. None: a report without these.

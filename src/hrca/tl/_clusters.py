@@ -35,7 +35,7 @@ def majority_vote(
     adata
         Cells after :meth:`hrca.HRCA.predict`. One column is added to obs, or two with over-clusters.
     key
-        The `key_added` of the prediction.
+        The `key_added` that was given to :meth:`hrca.HRCA.predict`.
     clusters
         Column of obs with clusters. If None, Leiden over-clusters :cite:p:`traag2019louvain` of
         ``obsp["connectivities"]`` are computed and written to ``obs["hrca_overclusters"]`` for the key "hrca".
@@ -106,7 +106,7 @@ def rejected_clusters(
     clusters
         Column of obs with clusters.
     key
-        The `key_added` of the prediction.
+        The `key_added` that was given to :meth:`hrca.HRCA.predict`.
     min_novelty
         Novelty, in [0, 1], from which a cell is rejected, as ``predict(novelty_fpr=0.05)`` rejects cells from 0.95. A
         cell whose novel probability is at least 0.5 is rejected too.

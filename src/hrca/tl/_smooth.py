@@ -34,7 +34,7 @@ def smooth(
     adata
         Cells after :meth:`hrca.HRCA.predict`. Two columns are added to obs.
     key
-        The `key_added` of the prediction.
+        The `key_added` that was given to :meth:`hrca.HRCA.predict`.
     graph
         Spatial neighbours: the name of an entry of obsp, or a sparse matrix, shape (n_obs, n_obs). Entry (i, j) is not
         zero if cell j is a neighbour of cell i. ``squidpy.gr.spatial_neighbors_knn`` writes the default entry.
