@@ -5,6 +5,7 @@ The checks read the final docstrings, in which shared parameters are filled in.
 
 import ast
 import builtins
+import doctest
 import inspect
 import re
 import textwrap
@@ -28,6 +29,11 @@ UNIT = re.compile(
     r"fraction|probability|rate|factor|\[0, 1\]|\(0, 1|micrometer|counts|points|inches|weight|ratio|any unit",
     re.IGNORECASE,
 )
+
+# Characters of a line of an example that the page shows beside both sidebars, on a window of 1,400 pixels.
+MAX_EXAMPLE_LENGTH = 85
+
+PROMPT = ">>> "
 
 # Calls to follow for exceptions: most checks are made two or three functions below the public one.
 MAX_DEPTH = 3
@@ -152,3 +158,25 @@ def test_each_exception_is_listed(name):
 def test_there_is_an_example_that_runs(name):
     # the doctests of src/hrca are tests
     assert ">>> " in sections(name).get("Examples", "")
+
+
+def parsed_examples(name: str) -> list[doctest.Example]:
+    return doctest.DocTestParser().get_examples(sections(name).get("Examples", ""))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_example_runs_where_it_is_pasted(name):
+    # a doctest sees the names of its module; a reader who copies the example does not
+    nodes = list(ast.walk(ast.parse("".join(example.source for example in parsed_examples(name)))))
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    imported = {(alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names}
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    assigned = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+    assert {node.id for node in names} <= assigned | imported | set(dir(builtins))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_line_of_an_example_can_be_read(name):
+    prompts = [f"{PROMPT}{line}" for example in parsed_examples(name) for line in example.source.splitlines()]
+    outputs = [line for example in parsed_examples(name) for line in example.want.splitlines()]
+    assert [line for line in (*prompts, *outputs) if len(line) > MAX_EXAMPLE_LENGTH] == []

@@ -280,18 +280,18 @@ ValueError
 _plot_color = """\
 color
     Column of obs, or a list of columns with a panel each: labels, groups or numbers. "confidence", "novelty" and the
-    like stand for the columns of the prediction. None: the predicted labels. A cell that is probably of none of the
-    labels, with a novel probability of at least .5, is then gray and counts as "Unknown"; a copy of the labels under
-    another name shows the most probable label of each cell. Labels have the colors in ``uns["<column>_colors"]``, where
-    scanpy keeps them, if they are there."""
+    like stand for the columns of the prediction. None: the predicted labels. Cells whose probability to be of none of
+    the labels is at least 0.5 are then gray and called "Unknown". To see their most probable label, copy the labels to
+    another column and name that one. Labels have the colors in ``uns["<column>_colors"]``, where scanpy keeps them, if
+    they are there."""
 
 _plot_key = """\
 key
-    The `key_added` of the prediction."""
+    The `key_added` that was given to :meth:`hrca.HRCA.predict`."""
 
 _plot_size = """\
 size
-    Area of a point in points^2. None: by the number of cells."""
+    Area of a point in square points, as `s` of matplotlib's ``scatter``. None: by the number of cells."""
 
 _plot_ax = """\
 ax
@@ -320,7 +320,7 @@ token
 
 _raises_hub = """\
 ImportError
-    If the extra ``hub`` is not installed, which Hugging Face needs."""
+    If Hugging Face is used and the extra ``hub`` is not installed."""
 
 _raises_shared_model = f"""\
 FileNotFoundError

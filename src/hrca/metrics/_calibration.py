@@ -53,8 +53,13 @@ def reliability_table(
 
     Examples
     --------
-    >>> reliability_table(["B", "B", "T"], ["B", "T", "T"], [0.9, 0.92, 0.1]).round(2).to_dict("list")
-    {'by': ['all', 'all'], 'bin': [1, 13], 'n_obs': [1, 2], 'confidence': [0.1, 0.91], 'accuracy': [1.0, 0.5]}
+    >>> import hrca
+    >>> labels, predicted = ["B", "B", "T"], ["B", "T", "T"]
+    >>> table = hrca.metrics.reliability_table(labels, predicted, [0.9, 0.92, 0.1])
+    >>> table.round(2)
+        by  bin  n_obs  confidence  accuracy
+    0  all    1      1        0.10       1.0
+    1  all   13      2        0.91       0.5
     """
     labels, predicted = label_arrays(labels, predicted)
     confidence = probability_array(confidence, len(labels))
@@ -89,7 +94,8 @@ def calibration_error(
 
     Returns
     -------
-    Error in [0, 1]. It is above 0 by chance alone: 0.03 to 0.04 for 1,000 cells of perfect confidence in 15 bins.
+    Error in [0, 1]. It is above 0 by chance alone: 0.03 to 0.04 for 1,000 cells of perfectly calibrated confidence
+    in 15 bins.
 
     Raises
     ------
@@ -105,7 +111,9 @@ def calibration_error(
 
     Examples
     --------
-    >>> round(calibration_error(["B", "B", "T"], ["B", "T", "T"], [0.9, 0.92, 0.1]), 3)
+    >>> import hrca
+    >>> labels, predicted = ["B", "B", "T"], ["B", "T", "T"]
+    >>> round(hrca.metrics.calibration_error(labels, predicted, [0.9, 0.92, 0.1]), 3)
     0.573
     """
     return _error(reliability_table(labels, predicted, confidence, n_bins=n_bins))
@@ -149,10 +157,12 @@ def calibration_table(
 
     Examples
     --------
-    >>> from hrca.metrics import depth_bins
-    >>> table = calibration_table(["B", "T"], ["B", "B"], [0.9, 0.6], by=depth_bins([500, 5]))
-    >>> table["calibration_error"].round(2).to_dict()
-    {'<10': 0.6, '300-1000': 0.1}
+    >>> import hrca
+    >>> bins = hrca.metrics.depth_bins([500, 5])
+    >>> hrca.metrics.calibration_table(["B", "T"], ["B", "B"], [0.9, 0.6], by=bins)
+              n_obs  confidence  accuracy  calibration_error
+    <10           1         0.6       0.0                0.6
+    300-1000      1         0.9       1.0                0.1
     """
     table = reliability_table(labels, predicted, confidence, by=by, n_bins=n_bins)
     rows = {}

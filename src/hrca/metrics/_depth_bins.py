@@ -27,7 +27,8 @@ def depth_bins(depth: CellScores, edges: Sequence[float] = DEPTH_EDGES) -> pd.Ca
 
     Examples
     --------
-    >>> list(depth_bins([5, 10, 4000]))
+    >>> import hrca
+    >>> list(hrca.metrics.depth_bins([5, 10, 4000]))
     ['<10', '10-30', '>=3000']
     """
     names = [f"<{edges[0]:g}", *(f"{low:g}-{high:g}" for low, high in zip(edges, edges[1:], strict=False))]

@@ -49,16 +49,21 @@ def hierarchical_scores(
 
     .. math::
 
-        \mathrm{precision} = \frac{\sum_i |Y_i \cap \hat Y_i|}{\sum_i |\hat Y_i|}, \qquad
-        \mathrm{recall} = \frac{\sum_i |Y_i \cap \hat Y_i|}{\sum_i |Y_i|} .
+        \mathrm{precision} &= \frac{\sum_i |Y_i \cap \hat Y_i|}{\sum_i |\hat Y_i|}, \\
+        \mathrm{recall} &= \frac{\sum_i |Y_i \cap \hat Y_i|}{\sum_i |Y_i|} .
 
     The root, which all labels share, is not counted.
 
     Examples
     --------
+    >>> import hrca
     >>> parents = {"CD4 T": "T", "CD8 T": "T"}
-    >>> hierarchical_scores(["CD4 T", "B"], ["CD8 T", "B"], parents).round(2).to_dict()
-    {'hierarchical_precision': 0.67, 'hierarchical_recall': 0.67, 'hierarchical_f1': 0.67}
+    >>> labels, predicted = ["CD4 T", "B"], ["CD8 T", "B"]
+    >>> scores = hrca.metrics.hierarchical_scores(labels, predicted, parents)
+    >>> print(scores.round(2).to_string())
+    hierarchical_precision    0.67
+    hierarchical_recall       0.67
+    hierarchical_f1           0.67
     """
     labels, predicted = label_arrays(labels, predicted)
     lineages = {label: lineage(label, parents) for label in {*labels, *predicted} - {unlabeled_category}}

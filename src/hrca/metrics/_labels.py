@@ -39,8 +39,15 @@ def annotation_scores(labels: CellLabels, predicted: CellLabels) -> pd.Series:
 
     Examples
     --------
-    >>> annotation_scores(["B", "B", "T", "T"], ["B", "T", "T", "T"]).round(2).to_dict()
-    {'accuracy': 0.75, 'macro_f1': 0.73, 'weighted_f1': 0.73, 'balanced_accuracy': 0.75, 'n_obs': 4.0}
+    >>> import hrca
+    >>> labels, predicted = ["B", "B", "T", "T"], ["B", "T", "T", "T"]
+    >>> scores = hrca.metrics.annotation_scores(labels, predicted)
+    >>> print(scores.round(2).to_string())
+    accuracy             0.75
+    macro_f1             0.73
+    weighted_f1          0.73
+    balanced_accuracy    0.75
+    n_obs                4.00
     """
     labels, predicted = label_arrays(labels, predicted)
     known_labels = np.unique(labels)
@@ -79,7 +86,9 @@ def confusion_table(labels: CellLabels, predicted: CellLabels) -> pd.DataFrame:
 
     Examples
     --------
-    >>> confusion_table(["B", "B", "T"], ["B", "T", "T"]).to_dict("index")
+    >>> import hrca
+    >>> table = hrca.metrics.confusion_table(["B", "B", "T"], ["B", "T", "T"])
+    >>> table.to_dict("index")
     {'B': {'B': 1, 'T': 1}, 'T': {'B': 0, 'T': 1}}
     """
     labels, predicted = label_arrays(labels, predicted)

@@ -38,13 +38,16 @@ def risk_coverage(labels: CellLabels, predicted: CellLabels, confidence: CellSco
 
     .. math::
 
-        \mathrm{coverage}(t) = \frac{1}{n} \sum_i [\kappa_i \ge t], \qquad
-        \mathrm{risk}(t) = \frac{\sum_i [\kappa_i \ge t]\,[\hat y_i \ne y_i]}{\sum_i [\kappa_i \ge t]} .
+        \mathrm{coverage}(t) &= \frac{1}{n} \sum_i [\kappa_i \ge t], \\
+        \mathrm{risk}(t) &= \frac{\sum_i [\kappa_i \ge t]\,[\hat y_i \ne y_i]}{\sum_i [\kappa_i \ge t]} .
 
     Examples
     --------
-    >>> risk_coverage(["B", "T"], ["B", "B"], [0.9, 0.6]).to_dict("list")
-    {'confidence': [0.9, 0.6], 'coverage': [0.5, 1.0], 'risk': [0.0, 0.5]}
+    >>> import hrca
+    >>> hrca.metrics.risk_coverage(["B", "T"], ["B", "B"], [0.9, 0.6])
+       confidence  coverage  risk
+    0         0.9       0.5   0.0
+    1         0.6       1.0   0.5
     """
     labels, predicted = label_arrays(labels, predicted)
     cells = pd.DataFrame({"confidence": number_array(confidence, len(labels)), "wrong": labels != predicted})
@@ -90,7 +93,8 @@ def risk_coverage_area(labels: CellLabels, predicted: CellLabels, confidence: Ce
 
     Examples
     --------
-    >>> risk_coverage_area(["B", "T"], ["B", "B"], [0.9, 0.6])
+    >>> import hrca
+    >>> hrca.metrics.risk_coverage_area(["B", "T"], ["B", "B"], [0.9, 0.6])
     0.25
     """
     curve = risk_coverage(labels, predicted, confidence)

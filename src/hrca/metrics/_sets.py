@@ -15,10 +15,11 @@ def set_scores(labels: CellLabels, sets: pd.DataFrame, *, by: CellGroups | None 
         Known label of each cell, shape (n_obs,).
     sets
         For each cell and label, True if the label is in the cell's set, shape (n_obs, n_labels), as in
-        ``obsm["hrca_set"]``. A label without a column is in no set. "/" and "|" in labels are the same.
+        ``obsm["hrca_set"]``. A label without a column is in no set. "/" and "|" in names of labels are taken for the
+        same character.
     by
-        Group of each cell, shape (n_obs,). If None, all cells form the group "all". The known labels as groups give
-        the class-conditional coverage.
+        Group of each cell, shape (n_obs,). If None, all cells form the group "all". With the known labels as groups,
+        each row has the coverage of one label (class-conditional coverage).
 
     Returns
     -------
@@ -40,9 +41,12 @@ def set_scores(labels: CellLabels, sets: pd.DataFrame, *, by: CellGroups | None 
 
     Examples
     --------
+    >>> import hrca
+    >>> import pandas as pd
     >>> sets = pd.DataFrame({"B": [True, False], "T": [True, True]})
-    >>> set_scores(["B", "B"], sets).to_dict("index")
-    {'all': {'n_obs': 2, 'coverage': 0.5, 'size': 1.5, 'empty': 0.0}}
+    >>> hrca.metrics.set_scores(["B", "B"], sets)
+         n_obs  coverage  size  empty
+    all      2       0.5   1.5    0.0
     """
     labels, _ = label_arrays(labels, np.arange(len(sets)))
     in_set = sets.to_numpy(dtype=bool)

@@ -49,7 +49,8 @@ class ModelCard:
 
     Examples
     --------
-    >>> card = ModelCard({"hrca": {"n_genes": 60}}, "# A model")
+    >>> import hrca
+    >>> card = hrca.models.ModelCard({"hrca": {"n_genes": 60}}, "# A model")
     >>> print(card)
     ---
     hrca:
@@ -68,7 +69,8 @@ class ModelCard:
 
         Examples
         --------
-        >>> ModelCard({"hrca": {"n_genes": 60}}, "# A model").facts
+        >>> import hrca
+        >>> hrca.models.ModelCard({"hrca": {"n_genes": 60}}, "# A model").facts
         {'n_genes': 60}
         """
         return self.metadata["hrca"]
@@ -97,15 +99,17 @@ class ModelCard:
         Raises
         ------
         ValueError
-            If there is no such file, it is not the card of a model of HRCA, or a fact in it has another type.
+            If there is no such file, it is not the card of an HRCA model, or an entry of it has the wrong type.
 
         Examples
         --------
+        >>> import hrca
+        >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     path = Path(folder) / "README.md"
         ...     _ = path.write_text("---\nhrca: {n_genes: 60}\n---\n\n# A model")
-        ...     ModelCard.read(path)
+        ...     hrca.models.ModelCard.read(path)
         ModelCard(metadata={'hrca': {'n_genes': 60}}, text='# A model')
         """
         path = user_path(path)
@@ -129,7 +133,7 @@ class ModelCard:
         return cls(metadata, text.removeprefix("\n"))
 
     def with_digests(self, digests: Mapping[str, str]) -> Self:
-        """Return the card with the SHA-256 of files.
+        """Return a copy of the card that lists the SHA-256 of files.
 
         Parameters
         ----------
@@ -138,12 +142,13 @@ class ModelCard:
 
         Returns
         -------
-        The card, with a section on the files at its end, or where it had one.
+        The card. The section on the files is at its end, or replaces an earlier one.
 
         Examples
         --------
-        >>> card = ModelCard({"hrca": {"n_genes": 60}}, "# A model").with_digests({"model.json": "0a1b"})
-        >>> card.facts
+        >>> import hrca
+        >>> card = hrca.models.ModelCard({"hrca": {"n_genes": 60}}, "# A model")
+        >>> card.with_digests({"model.json": "0a1b"}).facts
         {'n_genes': 60, 'sha256': {'model.json': '0a1b'}}
         """
         facts = {**self.facts, "sha256": dict(digests)}

@@ -27,9 +27,8 @@ def make_card(
 ) -> ModelCard:
     """Write the card of a model: what it was trained on, how well it labels held-out cells, and its versions.
 
-    Nothing is computed anew: the scores are those of the cells that were held out in training, and saving takes no
-    longer. ``model.save(folder)`` writes a card as well; one made by this function also contains the facts that you
-    state.
+    The scores are those of the cells that were held out in training; they are not computed anew.
+    ``model.save(folder)`` writes a card as well; one made by this function also contains the facts that you state.
 
     Parameters
     ----------
@@ -64,7 +63,12 @@ def make_card(
         If `panel` is a text, or a fact is not a text, or is empty.
 
     %(example_trained)s
-    >>> card = make_card(model, data="PBMC 68k of 10x Genomics", license="CC BY 4.0", species="human")
+    >>> card = hrca.models.make_card(
+    ...     model,
+    ...     data="PBMC 68k of 10x Genomics",
+    ...     license="CC BY 4.0",
+    ...     species="human",
+    ... )
     >>> card.metadata["license"], card.facts["labels"]["CD19+ B"]
     ('cc-by-4.0', 95)
     """
@@ -100,16 +104,19 @@ def read_card(
     Raises
     ------
     ValueError
-        If there is no card; it is not that of a model of HRCA, or a fact in it has another type; `model` is no name of
-        a model; or `revision` or `token` is given for a folder.
+        If there is no card; the file is not the card of an HRCA model; an entry of it has the wrong type; `model` is
+        neither a folder nor a name "owner/name"; or `revision` or `token` is given for a folder.
     %(raises_shared_model)s
 
     Examples
     --------
+    >>> import hrca
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
+    >>> card = hrca.models.ModelCard({"hrca": {"n_genes": 60}}, "# A model")
     >>> with TemporaryDirectory() as folder:
-    ...     _ = (Path(folder) / "README.md").write_text(str(ModelCard({"hrca": {"n_genes": 60}}, "# A model")))
-    ...     read_card(folder).facts
+    ...     _ = (Path(folder) / "README.md").write_text(str(card))
+    ...     hrca.models.read_card(folder).facts
     {'n_genes': 60}
     """
     if hub is None and (folder := user_path(model)).is_dir():

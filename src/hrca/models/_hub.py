@@ -47,8 +47,9 @@ def push(
     """Publish a model, with its card, on Hugging Face or in a local hub.
 
     The weights, the state of the model, its card and the metadata of scvi-tools' hub are published, and replace those
-    of an earlier version. The reference is not published, nor a pickle. The state of the model holds the counts of at
-    most 2,000 cells of the reference, and the names of all of its genes and labels.
+    of an earlier version. The reference as a whole is not published, and no pickle. But the state of the model holds
+    the raw counts of at most 2,000 cells of the reference, the summed counts of each label, and the names of all genes
+    and labels.
 
     Parameters
     ----------
@@ -82,8 +83,10 @@ def push(
         If Hugging Face refuses the files or cannot be reached, or a file cannot be written.
 
     %(example_trained)s
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as hub:
-    ...     path = push(model, "lab/blood", hub=hub)
+    ...     path = hrca.models.push(model, "lab/blood", hub=hub)
     ...     sorted(file.name for file in Path(path).glob("model.*"))
     ['model.json', 'model.safetensors']
     """
@@ -126,8 +129,8 @@ def pull(
     """Get a model from Hugging Face or from a local hub, and verify its files.
 
     Nothing of the files is executed. A model from Hugging Face stays in its cache, so that the next call needs no
-    download. The digests in the card show damaged and exchanged files. They do not show who wrote them: to get the
-    same model each time, name a commit by `revision`.
+    download. The digests in the card show damaged and exchanged files, but not who wrote them. To get the same model
+    each time, name a commit by `revision`.
 
     Parameters
     ----------
@@ -139,7 +142,7 @@ def pull(
     force_download
         If True, download the files also if the cache has them.
     accelerator
-        Kind of device, such as "cpu" or "gpu".
+        Kind of device: "cpu", "gpu", or "auto", which chooses.
 
     Returns
     -------
@@ -153,9 +156,10 @@ def pull(
     %(raises_shared_model)s
 
     %(example_trained)s
+    >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as hub:
-    ...     path = push(model, "lab/blood", hub=hub)
-    ...     pulled = pull("lab/blood", hub=hub)
+    ...     path = hrca.models.push(model, "lab/blood", hub=hub)
+    ...     pulled = hrca.models.pull("lab/blood", hub=hub)
     >>> bool((pulled.predict(reference) == model.predict(reference)).all())
     True
     """
@@ -186,7 +190,7 @@ def list_models(
     hub
         Folder of a local hub; None: Hugging Face.
     search
-        Text in the names of the models, in any case; None: all names.
+        Text in the names of the models, in upper or lower case; None: all names.
     %(hub_token)s
 
     Returns
@@ -195,7 +199,8 @@ def list_models(
 
     - ``n_labels`` and ``n_genes``;
     - ``n_obs``, the number of cells of the reference, missing where it is not known;
-    - ``accuracy``, ``macro_f1`` and ``calibration_error`` of held-out cells, 0 to 1, missing without them;
+    - ``accuracy``, ``macro_f1`` and ``calibration_error`` of held-out cells, 0 to 1, missing where there are
+      none;
     - ``species``, ``tissue``, ``data`` and ``license``, as the author stated them, or missing;
     - ``labels``, the list of the labels.
 
@@ -211,12 +216,16 @@ def list_models(
 
     Examples
     --------
+    >>> import hrca
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> facts = {"n_genes": 60, "labels": {"B": 9, "T": 8}}
+    >>> card = hrca.models.ModelCard({"hrca": facts}, "# A model")
     >>> with TemporaryDirectory() as hub:
     ...     folder = Path(hub) / "lab" / "blood"
     ...     folder.mkdir(parents=True)
-    ...     card = ModelCard({"hrca": {"n_genes": 60, "labels": {"B": 9, "T": 8}}}, "# A model")
     ...     _ = (folder / "README.md").write_text(str(card))
-    ...     list_models(hub=hub)[["n_labels", "n_genes"]].to_dict("index")
+    ...     hrca.models.list_models(hub=hub)[["n_labels", "n_genes"]].to_dict("index")
     {'lab/blood': {'n_labels': 2, 'n_genes': 60}}
     """
     rows = {}

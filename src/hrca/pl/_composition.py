@@ -31,7 +31,8 @@ def composition(
     Parameters
     ----------
     adata
-        Cells after :meth:`hrca.HRCA.predict`. With a novel probability of at least .5, a cell counts as "Unknown".
+        Cells after :meth:`hrca.HRCA.predict`: an AnnData, or a SpatialData with one annotated table. Cells whose
+        probability to be of none of the labels is at least 0.5 count as "Unknown".
     by
         Column of obs with the sample or region of each cell. Cells with a missing value are left out.
     %(plot_key)s
@@ -50,9 +51,12 @@ def composition(
 
     Examples
     --------
-    >>> import anndata
-    >>> obs = pd.DataFrame({"hrca": ["B", "T", "T"], "sample": ["one", "one", "two"]}, index=list("abc"))
-    >>> ax = composition(anndata.AnnData(obs=obs), "sample")
+    >>> import hrca
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> columns = {"hrca": ["B", "T", "T"], "sample": ["one", "one", "two"]}
+    >>> cells = AnnData(obs=pd.DataFrame(columns, index=["a", "b", "c"]))
+    >>> ax = hrca.pl.composition(cells, "sample")
     >>> [tick.get_text() for tick in ax.get_yticklabels()]
     ['one (2)', 'two (1)']
     """

@@ -46,9 +46,9 @@ def reliability(
 ) -> Axes | list[Axes]:
     """Plot the accuracy of predictions against their confidence, for each group of cells.
 
-    A line below the diagonal shows overconfidence, a line above it underconfidence. The area of a point is
-    proportional to its number of cells :cite:p:`guo2017calibration`. Up to six groups are lines of one plot. More
-    groups have a panel each, unless `ax` is given.
+    This is a reliability diagram :cite:p:`guo2017calibration`. A line below the diagonal shows overconfidence, a line
+    above it underconfidence. The area of a point is proportional to its number of cells. Up to six groups are lines of
+    one plot. More groups have a panel each, unless `ax` is given.
 
     Parameters
     ----------
@@ -78,7 +78,8 @@ def reliability(
 
     Examples
     --------
-    >>> ax = reliability(["B", "T"], ["B", "B"], [0.9, 0.6])
+    >>> import hrca
+    >>> ax = hrca.pl.reliability(["B", "T"], ["B", "B"], [0.9, 0.6])
     >>> ax.get_xlabel()
     'Confidence'
     """
@@ -145,7 +146,7 @@ def risk_coverage(
     show: bool = False,
     save: str | Path | None = None,
 ) -> Axes:
-    """Plot the error rate among the most confident cells against the fraction of cells that they are.
+    """Plot the error rate among the most confident cells, against the fraction of the cells that is kept.
 
     Parameters
     ----------
@@ -175,7 +176,8 @@ def risk_coverage(
 
     Examples
     --------
-    >>> ax = risk_coverage(["B", "T"], ["B", "B"], [0.9, 0.6])
+    >>> import hrca
+    >>> ax = hrca.pl.risk_coverage(["B", "T"], ["B", "B"], [0.9, 0.6])
     >>> ax.get_ylabel()
     'Risk: fraction of these cells with a wrong label'
     """

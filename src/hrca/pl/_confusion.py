@@ -72,7 +72,8 @@ def confusion(
 
     Examples
     --------
-    >>> ax = confusion(["B", "B", "T"], ["B", "T", "T"])
+    >>> import hrca
+    >>> ax = hrca.pl.confusion(["B", "B", "T"], ["B", "T", "T"])
     >>> ax.get_xlabel()
     'Predicted label'
     """
@@ -84,7 +85,7 @@ def confusion(
 
 
 def confusion_figure(labels: CellLabels, predicted: CellLabels) -> Figure:
-    """Return the plot of :func:`hrca.pl.confusion` as a figure outside pyplot, so that nothing must be closed.
+    """Return the plot of :func:`hrca.pl.confusion` as a figure that pyplot does not keep; it need not be closed.
 
     Parameters
     ----------
@@ -104,7 +105,8 @@ def confusion_figure(labels: CellLabels, predicted: CellLabels) -> Figure:
 
     Examples
     --------
-    >>> figure = confusion_figure(["B", "B", "T"], ["B", "T", "T"])
+    >>> import hrca
+    >>> figure = hrca.pl.confusion_figure(["B", "B", "T"], ["B", "T", "T"])
     >>> figure.axes[0].get_ylabel()
     'Known label (number of cells)'
     """

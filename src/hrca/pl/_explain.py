@@ -37,7 +37,8 @@ def explain(
     """Plot what each gene contributes to the label of a cell or group, against another label.
 
     Bars to the right speak for the label, bars to the left against it. The parts of a bar are the branches of the
-    model. A star marks the genes without whose counts the other label would have the higher score.
+    model. Stars mark the fewest of the genes with the largest contributions without whose counts, all deleted together,
+    the other label would have the higher score.
 
     Parameters
     ----------
@@ -58,15 +59,27 @@ def explain(
     Raises
     ------
     ValueError
-        If the table is not one of contributions; `cells` is not in it, or is None and the table has several; or
-        `n_genes` is below 1.
+        If `table` is not a result of :meth:`hrca.HRCA.explain`; `cells` is not in it, or is None and the table has
+        several cells or groups; or `n_genes` is below 1.
 
     Examples
     --------
-    >>> row = {"cells": "cell1", "n_cells": 1, "label": "B", "against": "T", "flips": True}
-    >>> genes = [{"gene": "MS4A1", "contribution": 2.0}, {"gene": "CD3E", "contribution": -0.5, "flips": False}]
-    >>> table = pd.DataFrame([{**row, "branch": "counts", "count": 3, **gene} for gene in genes])
-    >>> ax = explain(table)
+    >>> import hrca
+    >>> import pandas as pd
+    >>> table = pd.DataFrame(
+    ...     {
+    ...         "cells": "cell1",
+    ...         "n_cells": 1,
+    ...         "label": "B",
+    ...         "against": "T",
+    ...         "gene": ["MS4A1", "CD3E"],
+    ...         "branch": "counts",
+    ...         "count": 3,
+    ...         "contribution": [2.0, -0.5],
+    ...         "flips": [True, False],
+    ...     }
+    ... )
+    >>> ax = hrca.pl.explain(table)
     >>> [tick.get_text() for tick in ax.get_yticklabels()]
     ['MS4A1 * (3)', 'CD3E (3)']
     """

@@ -53,27 +53,29 @@ def markers(
     show: bool = False,
     save: str | Path | None = None,
 ) -> Axes:
-    """Plot the genes that confirm the labels, by scanpy's dot plot: each label's genes are high in its own row.
+    """Plot the genes of each label as scanpy's dot plot: each label's genes should be high in its own row.
 
     A bracket above the genes names the label that they are the genes of. A gene of several labels has a column under
     each of them. Each label has a row with its number of cells, also if it has none.
 
     The counts that `predict` read are divided by the cell's total, multiplied by 10,000, and log1p is taken. At most
-    1,000 cells of each label are drawn at random.
+    1,000 cells of each label, chosen at random, are used.
 
     Parameters
     ----------
     adata
-        Cells after :meth:`hrca.HRCA.predict`.
+        Cells after :meth:`hrca.HRCA.predict`: an AnnData, or a SpatialData with one annotated table.
     genes
         The genes of each label: a mapping, or the table of :meth:`hrca.HRCA.label_markers`, the genes of the
         reference. Genes that the cells lack are left out. None: the genes that distinguish the label from all other
-        cells of these, by Welch's t test in ``scanpy.tl.rank_genes_groups``; labels with fewer than ten cells have
-        none. They describe the labels, but do not confirm them independently.
+        cells of `adata`, by Welch's t test in ``scanpy.tl.rank_genes_groups``; labels with fewer than ten cells have
+        none. These genes describe the labels, but do not confirm them independently.
     %(plot_key)s
     n_genes
         Number of genes of each label. None: 3 for at most 15 labels, 2 for at most 22, else 1.
-    %(plot_ax)s
+    ax
+        Axes to draw on. If None, axes of a new pyplot figure. The dots and their legends share the place of the given
+        axes; brackets and title are above it.
     %(plot_show)s
     %(plot_save)s
 
@@ -89,10 +91,15 @@ def markers(
 
     Examples
     --------
-    >>> obs = pd.DataFrame({"hrca": ["B"] * 10 + ["T"] * 10}, index=[f"cell{i}" for i in range(20)])
+    >>> import hrca
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> names = [f"cell{i}" for i in range(20)]
+    >>> obs = pd.DataFrame({"hrca": ["B"] * 10 + ["T"] * 10}, index=names)
     >>> counts = np.repeat([[5.0, 0.0], [0.0, 5.0]], 10, axis=0)
     >>> cells = AnnData(counts, obs=obs, var=pd.DataFrame(index=["MS4A1", "CD3E"]))
-    >>> ax = markers(cells, {"B": ["MS4A1"], "T": ["CD3E"]})
+    >>> ax = hrca.pl.markers(cells, {"B": ["MS4A1"], "T": ["CD3E"]})
     >>> [tick.get_text() for tick in ax.get_xticklabels()]
     ['MS4A1', 'CD3E']
     """

@@ -39,9 +39,9 @@ def novelty(
 ) -> Axes:
     """Plot the distribution of novelty: a histogram, or a row of a heat map for each group of cells.
 
-    Of cells like the reference, each bin has a twentieth. More cells than that in the last bins, and fewer in the
-    others, indicate novel cells. Groups that the reference explains worst have more cells in the last bins, even if it
-    lacks no type: novelty is a rank.
+    If all cells are like the reference, each of the 20 bins has a twentieth of them. More cells than that in the last
+    bins, and fewer in the others, indicate novel cells. Groups that the model describes worst have more cells in the
+    last bins even if the reference has their type, because novelty is a rank.
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ def novelty(
     by
         Group of each cell, for example its known or predicted label, shape (n_obs,). If None, all cells form one group.
         The groups of an ordered categorical keep their order. Others are sorted by their fraction in the last bin.
-    %(plot_ax)s
+    ax
+        Axes to draw on. If None, axes of a new pyplot figure.
     %(plot_show)s
     %(plot_save)s
 
@@ -65,7 +66,8 @@ def novelty(
 
     Examples
     --------
-    >>> ax = novelty([0.1, 0.5, 0.99])
+    >>> import hrca
+    >>> ax = hrca.pl.novelty([0.1, 0.5, 0.99])
     >>> ax.get_xlabel()
     'Novelty (0: most like the reference, 1: least like it)'
     """

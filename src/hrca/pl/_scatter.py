@@ -108,7 +108,7 @@ def draw_panels(
     ax
         Axes for a single panel; None: a new pyplot figure.
     size
-        Area of a point in points^2; None: by the number of cells.
+        Area of a point in square points; None: by the number of cells.
 
     Returns
     -------

@@ -41,7 +41,7 @@ def set_sizes(
     show: bool = False,
     save: str | Path | None = None,
 ) -> Axes:
-    """Plot the number of labels in prediction sets: a bar for each group of cells, divided by set size.
+    """Plot the number of labels in prediction sets: a bar for each group of cells, with a part for each set size.
 
     Parameters
     ----------
@@ -66,7 +66,10 @@ def set_sizes(
 
     Examples
     --------
-    >>> ax = set_sizes(pd.DataFrame({"B": [True, False], "T": [True, True]}))
+    >>> import hrca
+    >>> import pandas as pd
+    >>> sets = pd.DataFrame({"B": [True, False], "T": [True, True]})
+    >>> ax = hrca.pl.set_sizes(sets)
     >>> ax.get_xlabel()
     'Fraction of the cells'
     """

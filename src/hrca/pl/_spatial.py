@@ -53,9 +53,9 @@ def spatial(
         Column of obs with the sample of each cell: a panel for each of them. None: the regions of a SpatialData's
         table, else one panel.
     microns_per_unit
-        Length of one unit of the coordinates in micrometers: 1 for Xenium, MERSCOPE and CosMx in micrometers. It gives
-        the scale bar. None: ``microns_per_pixel`` in the scale factors that squidpy and spatialdata-io keep for Visium
-        HD; without it there is no scale bar.
+        Length of one unit of the coordinates in micrometers: 1 for Xenium and MERSCOPE, 0.12 for CosMx in pixels. It
+        gives the scale bar. None: ``microns_per_pixel`` in the scale factors that squidpy and spatialdata-io keep for
+        Visium HD; without it there is no scale bar.
     %(plot_size)s
     %(plot_ax)s
     %(plot_show)s
@@ -73,10 +73,13 @@ def spatial(
 
     Examples
     --------
+    >>> import hrca
+    >>> import numpy as np
     >>> import pandas as pd
-    >>> cells = AnnData(obs=pd.DataFrame({"hrca": ["B", "T"]}, index=["a", "b"]))
-    >>> cells.obsm["spatial"] = np.array([[0.0, 0.0], [10.0, 5.0]])
-    >>> ax = spatial(cells, microns_per_unit=1)
+    >>> from anndata import AnnData
+    >>> obs = pd.DataFrame({"hrca": ["B", "T"]}, index=["a", "b"])
+    >>> cells = AnnData(obs=obs, obsm={"spatial": np.array([[0.0, 0.0], [10.0, 5.0]])})
+    >>> ax = hrca.pl.spatial(cells, microns_per_unit=1)
     >>> ax.get_title(), ax.get_xlabel()
     ('Predicted label (2 cells)', 'x (µm)')
     """

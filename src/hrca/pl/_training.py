@@ -38,7 +38,8 @@ def training(
     metric
         Phase and number, such as "finetune_accuracy", or a list of these with a panel each. None: the losses of all
         phases, and the accuracies.
-    %(plot_ax)s
+    ax
+        Axes to draw on. If None, axes of a new pyplot figure.
     %(plot_show)s
     %(plot_save)s
 
@@ -53,8 +54,10 @@ def training(
 
     Examples
     --------
-    >>> losses = pd.DataFrame({"pretrain_train_loss": [2.0, 1.0]}, index=pd.RangeIndex(2, name="epoch"))
-    >>> training({"pretrain_train_loss": losses}).get_title()
+    >>> import hrca
+    >>> import pandas as pd
+    >>> losses = pd.DataFrame({"pretrain_train_loss": [2.0, 1.0]})
+    >>> hrca.pl.training({"pretrain_train_loss": losses}).get_title()
     'Pre-training: loss'
     """
     found = [f"{phase}_{name}" for phase in PHASES for name in METRICS if _curves(history, f"{phase}_{name}")]

@@ -29,8 +29,10 @@ def umap(
     Parameters
     ----------
     adata
-        Cells after :meth:`hrca.HRCA.predict`, with coordinates in ``obsm["X_umap"]``. ``scanpy.pp.neighbors(adata,
-        use_rep="X_hrca")`` and ``scanpy.tl.umap(adata)`` compute them from the latent features in ``obsm["X_hrca"]``.
+        Cells after :meth:`hrca.HRCA.predict`, with coordinates in ``obsm["X_umap"]``: an AnnData, or a SpatialData with
+        one annotated table. To compute the coordinates of an AnnData:
+        ``adata.obsm["X_hrca"] = model.get_latent_representation(adata)``,
+        ``scanpy.pp.neighbors(adata, use_rep="X_hrca")``, ``scanpy.tl.umap(adata)``.
     %(plot_color)s
     %(plot_key)s
     %(plot_size)s
@@ -49,10 +51,13 @@ def umap(
 
     Examples
     --------
-    >>> import anndata, numpy, pandas
-    >>> cells = anndata.AnnData(obs=pandas.DataFrame({"hrca": ["B", "T"]}, index=["a", "b"]))
-    >>> cells.obsm["X_umap"] = numpy.array([[0.0, 0.0], [1.0, 1.0]])
-    >>> umap(cells).get_title()
+    >>> import hrca
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> obs = pd.DataFrame({"hrca": ["B", "T"]}, index=["a", "b"])
+    >>> cells = AnnData(obs=obs, obsm={"X_umap": np.array([[0.0, 0.0], [1.0, 1.0]])})
+    >>> hrca.pl.umap(cells).get_title()
     'Predicted label (2 cells)'
     """
     table = table_of(adata, key)

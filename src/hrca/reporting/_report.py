@@ -53,7 +53,7 @@ def report(
     path
         The file to write. An existing one is replaced.
     key_added
-        The `key_added` of the prediction.
+        The `key_added` that was given to :meth:`hrca.HRCA.predict`.
     model
         The model of the prediction. It adds its card, its training, the marker genes of the labels in the reference,
         and the genes behind the confusions. None: a report without these.
@@ -76,7 +76,7 @@ def report(
     ValueError
         If there is no prediction under this key, or no cell; a column is not in obs; the model knows none of the known
         labels; the matrix that `predict` read is not there; `model` is not the model of the prediction; or
-        `microns_per_unit` is not positive, or the cells have no coordinates.
+        `microns_per_unit` is not positive, or is given for cells without coordinates.
     FileNotFoundError
         If the folder of `path` does not exist.
 
@@ -87,11 +87,18 @@ def report(
 
     Examples
     --------
-    >>> import anndata, tempfile
-    >>> obs = pd.DataFrame({"hrca": ["B"] * 12 + ["T"] * 12}, index=[f"cell{i}" for i in range(24)])
+    >>> import hrca
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> names = [f"cell{i}" for i in range(24)]
+    >>> obs = pd.DataFrame({"hrca": ["B"] * 12 + ["T"] * 12}, index=names)
     >>> counts = np.random.default_rng(0).poisson(2.0, (24, 5)).astype("float32")
-    >>> path = report(anndata.AnnData(counts, obs=obs), Path(tempfile.mkdtemp()) / "report.html")
-    >>> "24 cells" in path.read_text()
+    >>> with TemporaryDirectory() as folder:
+    ...     path = hrca.report(AnnData(counts, obs=obs), Path(folder) / "report.html")
+    ...     "24 cells" in path.read_text(encoding="utf-8")
     True
     """
     path = user_path(path)

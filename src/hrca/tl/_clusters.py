@@ -35,11 +35,11 @@ def majority_vote(
     adata
         Cells after :meth:`hrca.HRCA.predict`. One column is added to obs, or two with over-clusters.
     key
-        The `key_added` of the prediction.
+        The `key_added` that was given to :meth:`hrca.HRCA.predict`.
     clusters
         Column of obs with clusters. If None, Leiden over-clusters :cite:p:`traag2019louvain` of
-        ``obsp["connectivities"]`` are computed and written to ``obs["hrca_overclusters"]``. ``scanpy.pp.neighbors``
-        computes the connectivities. The over-clusters need the extra ``leiden``.
+        ``obsp["connectivities"]`` are computed and written to ``obs["hrca_overclusters"]`` for the key "hrca".
+        ``scanpy.pp.neighbors`` computes the connectivities. The over-clusters need the extra ``leiden``.
     min_fraction
         Minimum fraction of a cluster's cells, in [0, 1], that have its most frequent label. The cells of other clusters
         keep their own labels.
@@ -62,13 +62,17 @@ def majority_vote(
 
     Notes
     -----
-    The majority vote of CellTypist :cite:p:`dominguezconde2022cross`, with its resolutions.
+    This is the majority vote of CellTypist :cite:p:`dominguezconde2022cross`, with the Leiden resolutions of
+    CellTypist.
 
     Examples
     --------
-    >>> obs = pd.DataFrame({"hrca": ["B", "B", "T"], "leiden": ["0", "0", "0"]}, index=["a", "b", "c"])
-    >>> adata = AnnData(obs=obs)
-    >>> list(majority_vote(adata, clusters="leiden"))
+    >>> import hrca
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> columns = {"hrca": ["B", "B", "T"], "leiden": ["0", "0", "0"]}
+    >>> adata = AnnData(obs=pd.DataFrame(columns, index=["a", "b", "c"]))
+    >>> list(hrca.tl.majority_vote(adata, clusters="leiden"))
     ['B', 'B', 'B']
     """
     if key not in adata.obs:
@@ -93,7 +97,7 @@ def majority_vote(
 def rejected_clusters(
     adata: AnnData, clusters: str, *, key: str = "hrca", min_novelty: float = 0.95, n_top: int = 5
 ) -> pd.DataFrame:
-    """Describe the rejected cells of each cluster: their number, nearest labels and marker genes.
+    """Describe the rejected cells of each cluster: their fraction, nearest labels and marker genes.
 
     Parameters
     ----------
@@ -102,10 +106,10 @@ def rejected_clusters(
     clusters
         Column of obs with clusters.
     key
-        The `key_added` of the prediction.
+        The `key_added` that was given to :meth:`hrca.HRCA.predict`.
     min_novelty
         Novelty, in [0, 1], from which a cell is rejected, as ``predict(novelty_fpr=0.05)`` rejects cells from 0.95. A
-        cell is also rejected from a novel probability of .5, if `adata` has one.
+        cell whose novel probability is at least 0.5 is rejected too.
     n_top
         Number of nearest labels and of genes in the result.
 
@@ -125,12 +129,22 @@ def rejected_clusters(
 
     Examples
     --------
+    >>> import hrca
     >>> import numpy as np
-    >>> obs = pd.DataFrame({"leiden": ["0", "0", "1"], "hrca_novelty": [0.99, 0.97, 0.2]}, index=list("abc"))
-    >>> adata = AnnData(np.array([[3.0, 0], [3, 1], [0, 1]]), obs=obs, var=pd.DataFrame(index=["MS4A1", "CD3E"]))
-    >>> adata.obsm["hrca_probabilities"] = pd.DataFrame({"NK": [0.8, 0.7, 0], "T": [0.2, 0.3, 1]}, index=list("abc"))
-    >>> rejected_clusters(adata, "leiden", n_top=1).to_dict("index")
-    {'0': {'n_obs': 2, 'rejected_fraction': 1.0, 'nearest': ['NK'], 'genes': ['MS4A1']}}
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> names = ["a", "b", "c"]
+    >>> columns = {"leiden": ["0", "0", "1"], "hrca_novelty": [0.99, 0.97, 0.2]}
+    >>> adata = AnnData(
+    ...     np.array([[3.0, 0.0], [3.0, 1.0], [0.0, 1.0]]),
+    ...     obs=pd.DataFrame(columns, index=names),
+    ...     var=pd.DataFrame(index=["MS4A1", "CD3E"]),
+    ... )
+    >>> probabilities = {"NK": [0.8, 0.7, 0.0], "T": [0.2, 0.3, 1.0]}
+    >>> adata.obsm["hrca_probabilities"] = pd.DataFrame(probabilities, index=names)
+    >>> hrca.tl.rejected_clusters(adata, "leiden", n_top=1)
+       n_obs  rejected_fraction nearest    genes
+    0      2                1.0    [NK]  [MS4A1]
     """
     for column in (clusters, f"{key}_novelty"):
         if column not in adata.obs:

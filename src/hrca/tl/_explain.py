@@ -36,6 +36,8 @@ def explain(
 ) -> pd.DataFrame:
     """Explain the label of each group of cells by its genes, and keep the table in the AnnData.
 
+    :meth:`hrca.HRCA.explain` has further options, and also explains single cells.
+
     Parameters
     ----------
     model
@@ -44,12 +46,16 @@ def explain(
         Cells with raw counts, as for :meth:`hrca.HRCA.predict`.
     groupby
         Column of obs with the groups: predicted labels or clusters.
-    label, against
-        The two labels that are compared; see :meth:`hrca.HRCA.explain`, whose other options apply to a single cell too.
+    label
+        Label that the contributions speak for. None: of each group, the label that is the most likely one in the
+        largest number of its cells.
+    against
+        Label to compare with. None: the other label with the highest mean score in the group.
     n_genes
         Number of genes of each group. None: all genes that contribute.
     network_genes
-        If True, divide the networks' part among the genes, which needs the extra ``explain``.
+        If True, divide the contribution of the networks among the genes; needs the extra ``explain``. False: it is one
+        row.
     key_added
         Name of the table in uns.
 
@@ -72,7 +78,7 @@ def explain(
     >>> hrca.HRCA.setup_anndata(adata, labels_key="bulk_labels")
     >>> model = hrca.HRCA(adata, size="laptop")
     >>> model.train(max_epochs=1, enable_progress_bar=False)
-    >>> table = explain(model, adata, "bulk_labels", network_genes=False)
+    >>> table = hrca.tl.explain(model, adata, "bulk_labels", network_genes=False)
     >>> table[table["cells"] == "CD19+ B"]["gene"].iloc[0]
     'CD74'
     """

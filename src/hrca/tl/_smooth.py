@@ -34,7 +34,7 @@ def smooth(
     adata
         Cells after :meth:`hrca.HRCA.predict`. Two columns are added to obs.
     key
-        The `key_added` of the prediction.
+        The `key_added` that was given to :meth:`hrca.HRCA.predict`.
     graph
         Spatial neighbours: the name of an entry of obsp, or a sparse matrix, shape (n_obs, n_obs). Entry (i, j) is not
         zero if cell j is a neighbour of cell i. ``squidpy.gr.spatial_neighbors_knn`` writes the default entry.
@@ -63,15 +63,21 @@ def smooth(
 
     Notes
     -----
-    The default `strength` was chosen among 0.5, 1, 2, 4 and 8 on two sections of ``starmap_mpfc``, and measured on
-    others (docs/benchmarks.md, "Smoothing and voting").
+    The default `strength` was chosen among 0.5, 1, 2, 4 and 8 on two STARmap sections and one MERFISH query. One
+    further section is independent of the choice: :doc:`Benchmarks, Smoothing and voting </benchmarks>`.
 
     Examples
     --------
-    >>> adata = AnnData(obs=pd.DataFrame({"hrca": ["B", "T"], "hrca_confidence": [0.9, 0.6]}, index=["a", "b"]))
-    >>> adata.obsm["hrca_probabilities"] = pd.DataFrame({"B": [0.9, 0.4], "T": [0.1, 0.6]}, index=["a", "b"])
+    >>> import hrca
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> from scipy import sparse
+    >>> columns = {"hrca": ["B", "T"], "hrca_confidence": [0.9, 0.6]}
+    >>> adata = AnnData(obs=pd.DataFrame(columns, index=["a", "b"]))
+    >>> probabilities = {"B": [0.9, 0.4], "T": [0.1, 0.6]}
+    >>> adata.obsm["hrca_probabilities"] = pd.DataFrame(probabilities, index=["a", "b"])
     >>> adata.uns["hrca"] = {"labels": ["B", "T"]}
-    >>> list(smooth(adata, graph=sparse.csr_array([[0, 1], [1, 0]])))
+    >>> list(hrca.tl.smooth(adata, graph=sparse.csr_array([[0, 1], [1, 0]])))
     ['B', 'T']
     """
     _check_prediction(adata, key)
@@ -122,8 +128,9 @@ def mean_field_smoothing(probabilities: np.ndarray, neighbours: sparse.csr_array
 
     .. math::
 
-        q_i(l) \propto p_i(l) \exp\Big(\lambda \sum_j w_{ij} \sum_m A_{lm}\, s_j(m)\Big), \qquad
-        s_j(m) = q_j(m) \max_k q_j(k) .
+        q_i(l) &\propto p_i(l) \exp(\lambda\, a_i(l)), \\
+        a_i(l) &= \sum_j w_{ij} \sum_m A_{lm}\, s_j(m), \\
+        s_j(m) &= q_j(m) \max_k q_j(k) .
 
     Two things differ from the usual model. The factor :math:`\max_k q_j(k)` reduces the influence of uncertain
     neighbours, and of those that are probably of none of the labels. The compatibilities :math:`A` are estimated from
@@ -135,11 +142,31 @@ def mean_field_smoothing(probabilities: np.ndarray, neighbours: sparse.csr_array
 
     Examples
     --------
-    A cell without a preference, between cells of type 0 in a region of type 0; the other region has type 1:
+    The second cell has no preference. It is between two cells of type 0. The last two cells, of type 1, are neighbours
+    of each other:
 
-    >>> probabilities = np.array([[0.9, 0.1], [0.5, 0.5], [0.9, 0.1], [0.1, 0.9], [0.1, 0.9]])
-    >>> pairs = np.array([[0, 1, 0, 0, 0], [0.5, 0, 0.5, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0]])
-    >>> smoothed = mean_field_smoothing(probabilities, sparse.csr_array(pairs), strength=1.0)
+    >>> import hrca
+    >>> import numpy as np
+    >>> from scipy import sparse
+    >>> probabilities = np.array(
+    ...     [
+    ...         [0.9, 0.1],
+    ...         [0.5, 0.5],
+    ...         [0.9, 0.1],
+    ...         [0.1, 0.9],
+    ...         [0.1, 0.9],
+    ...     ]
+    ... )
+    >>> neighbours = sparse.csr_array(
+    ...     [
+    ...         [0.0, 1.0, 0.0, 0.0, 0.0],
+    ...         [0.5, 0.0, 0.5, 0.0, 0.0],
+    ...         [0.0, 1.0, 0.0, 0.0, 0.0],
+    ...         [0.0, 0.0, 0.0, 0.0, 1.0],
+    ...         [0.0, 0.0, 0.0, 1.0, 0.0],
+    ...     ]
+    ... )
+    >>> smoothed = hrca.tl.mean_field_smoothing(probabilities, neighbours, strength=1.0)
     >>> bool(smoothed[1, 0] > 0.5)
     True
     """
