@@ -89,6 +89,7 @@ autosummary_context = {
         "hrca.pp.ValidationReport": ["sentence", "to_dict"],
     }
 }
+smartquotes = False  # pages quote code and messages
 default_role = "literal"  # numpydoc's single backticks around a parameter
 autodoc_member_order = "bysource"
 napoleon_google_docstring = False

@@ -112,7 +112,7 @@ class ValidationReport:
         lines = [self.sentence(), *(f"  {name}: {content}" for name, content in self.matrices.items())]
         lines.append(
             f"  {self.n_sampled_cells:,} cells sampled: {self.n_empty_cells:,} without counts; "
-            f"{self.n_empty_genes:,} genes without counts in them"
+            f"{self.n_empty_genes:,} gene{'' if self.n_empty_genes == 1 else 's'} without counts in them"
         )
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
