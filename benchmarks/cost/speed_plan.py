@@ -76,7 +76,7 @@ def points(*, quick: bool) -> list[Point]:
         *(_grid({"hrca": PREDICTIONS, "likelihood": ("predict",)}, n_obs=n_obs) for n_obs in (1_000, 20_000)),
         *(_grid(predictions, n_labels=n_labels) for n_labels in (100, 500)),
         *thread_points(5_000),
-        *(_grid({"hrca": ("train",)}, n_genes=300, n_reference=n_cells) for n_cells in (20_000, 50_000)),
+        *(_grid({"hrca": ("train",)}, n_genes=300, n_reference=n_cells) for n_cells in (20_000, 50_000, 200_000)),
         *(
             _grid({"hrca": (*STEPS, *PREDICTIONS)}, size=size, n_obs=1_000, n_reference=1_000)
             for size in ("workstation", "specification")
