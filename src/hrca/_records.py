@@ -43,17 +43,24 @@ def shown_labels(obs: pd.DataFrame, uns: Mapping[str, Any], key: str) -> pd.Seri
     Returns
     -------
     The label of each cell, or "Unknown", or the `unlabeled_category` of the model, with a novel probability of at least
-    .5. Shape (n_obs,), categorical with the name of each label as text.
+    .5. Shape (n_obs,), categorical with the name of each label as text. The labels that the prediction could have given
+    are categories also if no cell has them, so that a label has one color in all samples.
     """
     labels = obs[key].astype("category")
-    labels = labels.cat.rename_categories([str(name) for name in labels.cat.categories])
+    names = [str(name) for name in labels.cat.categories]
+    labels = labels.cat.rename_categories(names)
+    record = prediction_record(uns, key)
+    unlabeled = str(record.get("unlabeled_category", UNLABELED))
+    possible = [str(name) for name in record.get("labels", ())]
+    # at another level of the hierarchy, the labels are others
+    if {*names} <= {*possible, unlabeled}:
+        labels = labels.cat.set_categories([*possible, *({*names} - {*possible})])
     if f"{key}_novel_probability" not in obs:
         return labels
     is_novel = labels.notna() & (obs[f"{key}_novel_probability"] >= MIN_NOVEL_PROBABILITY)
-    name = str(prediction_record(uns, key).get("unlabeled_category", UNLABELED))
-    if is_novel.any() and name not in labels.cat.categories:
-        labels = labels.cat.add_categories([name])
-    return labels.mask(is_novel, name)
+    if is_novel.any() and unlabeled not in labels.cat.categories:
+        labels = labels.cat.add_categories([unlabeled])
+    return labels.mask(is_novel, unlabeled)
 
 
 def is_rejected(novelty: np.ndarray, novel_probability: np.ndarray | None, novelty_fpr: float) -> np.ndarray:

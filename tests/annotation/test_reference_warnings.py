@@ -8,7 +8,7 @@ import pytest
 from conftest import QUIET, TINY, synthetic
 
 import hrca
-from hrca.annotation._reference_warnings import label_warnings
+from hrca.annotation._reference_warnings import gene_warnings, label_warnings
 
 LABELS = ["B", "Ambiguous", "T cell", "t  cell", "doublet"]
 
@@ -115,3 +115,20 @@ def test_the_warning_of_reweighted_sets_is_recorded(tmp_path):
     with pytest.warns(UserWarning, match="The reweighted sets are computed from") as caught:
         model.predict(query, coverage=0.8, reweight_to_query=True, enable_progress_bar=False)
     assert str(caught[0].message) in query.uns["hrca"]["warnings"]
+
+
+def test_few_genes_are_warned_of_in_each_prediction():
+    adata = synthetic(200, n_genes=30)
+    hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
+    model = hrca.HRCA(adata, **TINY)
+    model.train(1, pretrain_epochs=1, **QUIET)
+    query = synthetic(20, n_genes=30)
+    with pytest.warns(UserWarning, match=r"The model has 30 genes. With fewer than 50.*also with a high confidence"):
+        model.predict(query, enable_progress_bar=False)
+    assert any("30 genes" in sentence for sentence in query.uns["hrca"]["warnings"])
+
+
+@pytest.mark.parametrize(("n_genes", "expected"), [(50, None), (49, "49 genes."), (1, "The model has 1 gene.")])
+def test_the_limit_of_few_genes(n_genes, expected):
+    sentences = gene_warnings(n_genes)
+    assert [expected in sentence for sentence in sentences] == ([] if expected is None else [True])

@@ -259,3 +259,33 @@ def test_a_bad_second_sample_is_found_before_the_first_is_written(tiny_model, wh
     assert raised.value.__notes__ == ["The error is in sample 'bad'."]
     good = samples["good"] if where == "object" else getattr(ad, f"read_{where}")(samples["good"])
     assert list(good.obs) == ["cell_type"]
+
+
+def test_only_labels_of_cells_are_categories():
+    adata = synthetic(10)
+    write_to_object(adata, entries(adata.obs_names))
+    assert list(adata.obs["key"].cat.categories) == ["a", "b"]
+    half = synthetic(5)
+    half.obs_names = [f"half {i}" for i in range(5)]
+    collection = AnnCollection([half, adata], join_vars="inner")
+    write_to_object(collection, entries(collection.obs_names))
+    # the first seven of 15 cells are "a"
+    assert list(half.obs["key"].cat.categories) == ["a"]
+    assert list(adata.obs["key"].cat.categories) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("before", "colors", "expected"),
+    [
+        (["b", "a"], ["red", "blue"], ["blue", "red"]),
+        (["a", "b", "Unknown"], ["red", "blue", "gray"], ["red", "blue"]),
+        (["a", "c"], ["red", "blue"], None),
+        (["a", "b", "c"], ["red", "blue"], None),
+    ],
+)
+def test_a_label_keeps_its_color_in_scanpy(before, colors, expected):
+    adata = synthetic(10)
+    adata.obs["key"] = pd.Categorical(["a"] * 10, categories=before)
+    adata.uns["key_colors"] = colors
+    write_to_object(adata, entries(adata.obs_names))
+    assert adata.uns.get("key_colors") == expected

@@ -178,6 +178,8 @@ def test_values_that_training_cannot_read_raise_with_a_way_out(reference, conver
 def test_a_reference_that_is_read_lazily_or_of_another_type(reference, tmp_path):
     path = tmp_path / "reference.h5ad"
     reference.write_h5ad(path)
+    with pytest.raises(ValueError, match=r"must not be a view.*`adata = adata.copy\(\)`"):
+        hrca.HRCA.setup_anndata(synthetic(20)[:10], labels_key="cell_type")
     with pytest.raises(ValueError, match=r"read lazily. `adata = adata.to_memory\(\)`"):
         setup(ad.experimental.read_lazy(path), labels_key="cell_type")
     with pytest.raises(TypeError, match=r"must be an AnnData, got PosixPath.*read_h5ad"):

@@ -5,6 +5,7 @@ import mudata
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from anndata.experimental import AnnCollection
 from conftest import QUIET, TINY, synthetic
 from scipy import sparse
@@ -388,3 +389,15 @@ def test_a_query_as_odd_as_a_reference_whose_x_was_named_is_taken(reference, que
     np.testing.assert_array_equal(soft(model, query), soft(model, query, layer="X"))
     assert len(model.predict()) == 100
     model.adapt(query, select=False, max_steps=1, batch_size=4, **QUIET)
+
+
+def test_scanpy_compares_the_labels_that_cells_have(tiny_model):
+    cells = synthetic(200, seed=3)
+    few = cells[cells.obs["cell_type"].isin(["type 0", "type 1"])].copy()
+    tiny_model.predict(few, enable_progress_bar=False)
+    labels = few.obs["hrca"]
+    assert list(labels.cat.categories) == [name for name in tiny_model.labels if (labels == name).any()]
+    few = few[labels.isin(labels.value_counts().index[:2])].copy()
+    sc.pp.log1p(few)
+    sc.tl.rank_genes_groups(few, "hrca")
+    assert list(few.uns["rank_genes_groups"]["names"].dtype.names) == list(few.obs["hrca"].cat.categories)

@@ -291,3 +291,12 @@ def test_the_umap_of_the_report_has_what_tells_novel_cells(annotated):
     embedded, _ = embedding(AnnotatedCells(annotated, "hrca"), annotated)
     assert list(embedded.obs) == ["hrca", "hrca_confidence", "hrca_novel_probability"]
     assert embedded.uns["hrca"]["unlabeled_category"] == "no type"
+
+
+@pytest.mark.parametrize("n_obs", [1, 2, 9, 10])
+def test_few_cells_have_a_report(tiny_model, tmp_path, n_obs):
+    cells = synthetic(n_obs, seed=3)
+    tiny_model.predict(cells, coverage=0.9, enable_progress_bar=False)
+    page = write(cells, tmp_path)
+    assert ('id="umap"' in page) == (n_obs >= 10)
+    assert ('href="#umap"' in page) == (n_obs >= 10)

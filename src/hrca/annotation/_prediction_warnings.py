@@ -223,8 +223,9 @@ def _large_factors(query_fit: QueryFit, log_sd: float) -> str | None:
         return None
     return (
         f"The platform factors of the genes are large (standard deviation of their logs {log_sd:.1f}): "
-        "the query differs much from the reference, or most of its cells are of other types. Compare the labels with "
-        "those of `platform_correction=False`."
+        "the query differs much from the reference, or most of its cells are of other types, as in another tissue. "
+        "Compare the labels with those of `platform_correction=False`. If many differ, trust neither, and look at "
+        "marker genes."
     )
 
 

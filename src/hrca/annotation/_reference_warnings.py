@@ -1,10 +1,11 @@
-"""Sentences on predicted labels that are doubtful in the reference."""
+"""Sentences on what makes predicted labels doubtful in the reference: its labels, and the number of its genes."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from hrca.data._gene_matching import MIN_SHARED_GENES
 from hrca.data._label_names import WARNED_CELLS_PER_LABEL, is_quality_class, similar_spellings
 
 from ._prediction_warnings import N_NAMED
@@ -33,6 +34,25 @@ def label_warnings(n_cells: np.ndarray, labels: Sequence[str], label_counts: Seq
     learned_from = None if label_counts is None else pd.Series(label_counts, index=pd.Index(labels))[given.index]
     found = [_quality_classes(given), _few_cells(given, learned_from), _same_types(given, labels)]
     return [sentence for sentence in found if sentence is not None]
+
+
+def gene_warnings(n_genes: int) -> list[str]:
+    """Return a sentence if the model has few genes; empty otherwise.
+
+    A reference that was restricted to the genes of another panel may have few left, and all of them are then found.
+
+    Parameters
+    ----------
+    n_genes
+        Number of the model's genes.
+    """
+    if n_genes >= MIN_SHARED_GENES:
+        return []
+    return [
+        f"The model has {n_genes:,} gene{'' if n_genes == 1 else 's'}. With fewer than {MIN_SHARED_GENES}, cells of a "
+        "type without a marker among them get another label, also with a high confidence. Believe only labels whose "
+        "markers are among the genes."
+    ]
 
 
 def _quality_classes(given: pd.Series) -> str | None:

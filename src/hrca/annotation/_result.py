@@ -199,5 +199,10 @@ def cellxgene_columns(labels: pd.Categorical, terms: Mapping[str, str]) -> dict[
 
 
 def column_values(column: pd.Series) -> np.ndarray | pd.Categorical:
-    """Return the values of a column without its index; a categorical column stays categorical."""
-    return column.array if isinstance(column.dtype, pd.CategoricalDtype) else column.to_numpy()
+    """Return the values of a column without its index; a categorical column keeps the categories that cells have.
+
+    scanpy's functions for groups, such as ``rank_genes_groups``, fail for a category without cells.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.array.remove_unused_categories()
+    return column.to_numpy()

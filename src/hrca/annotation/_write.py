@@ -290,7 +290,24 @@ def _write_to_adata(adata: AnnData, entries: AnnDataEntries) -> None:
             if name in group:
                 del group[name]
     for column in entries.obs:
-        adata.obs[column] = column_values(entries.obs[column])
+        values = column_values(entries.obs[column])
+        if isinstance(values, pd.Categorical):
+            _match_colors(adata, column, values.categories)
+        adata.obs[column] = values
     for name, table in entries.obsm.items():
         adata.obsm[name] = table_in_object(table, adata.obs_names)
     adata.uns.update(copy.deepcopy(entries.uns))
+
+
+def _match_colors(adata: AnnData, column: str, categories: pd.Index) -> None:
+    """Let a label keep the color that scanpy has stored for it by the order of the categories."""
+    name = f"{column}_colors"
+    if name not in adata.uns or column not in adata.obs:
+        return
+    before = adata.obs[column].astype("category").cat.categories
+    colors = dict(zip(before, adata.uns[name], strict=False))
+    if len(before) != len(adata.uns[name]) or not set(categories) <= set(before):
+        # scanpy chooses new ones
+        del adata.uns[name]
+    elif not categories.equals(before):
+        adata.uns[name] = [colors[label] for label in categories]

@@ -114,7 +114,7 @@ def write_columns(path: Path, start: int, obs: pd.DataFrame) -> None:
 
 
 def finish_store(path: Path, uns: Mapping[str, dict]) -> None:
-    """Write the provenance, after all blocks have been written.
+    """Write the provenance, and drop the categories that no cell has, after all blocks have been written.
 
     Parameters
     ----------
@@ -124,10 +124,22 @@ def finish_store(path: Path, uns: Mapping[str, dict]) -> None:
         Entries of uns.
     """
     with _quiet():
-        group = _open_store(path)["uns"]
+        root = _open_store(path)
+        for name in root["obs"].attrs["column-order"]:
+            if root["obs"][name].attrs["encoding-type"] == "categorical":
+                _drop_unused_categories(root["obs"][name])
         for name, entry in uns.items():
-            ad.io.write_elem(group, name, entry)
+            ad.io.write_elem(root["uns"], name, entry)
         zarr.consolidate_metadata(str(path))
+
+
+def _drop_unused_categories(column: zarr.Group) -> None:
+    stored = ad.io.read_elem(column)
+    used = stored.remove_unused_categories()
+    if len(used.categories) < len(stored.categories):
+        codes: Any = column["codes"]
+        codes[:] = used.codes
+        ad.io.write_elem(column, "categories", used.categories.to_numpy(dtype=object))
 
 
 def _open_store(path: Path) -> Any:

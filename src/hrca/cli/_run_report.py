@@ -90,7 +90,7 @@ def _check_annotation(adata: AnnData, path: Path, key: str) -> None:
         )
 
 
-def _draw(cells: AnnotatedCells, embedded: AnnData, folder: Path, microns_per_unit: float | None) -> list[Path]:
+def _draw(cells: AnnotatedCells, embedded: AnnData | None, folder: Path, microns_per_unit: float | None) -> list[Path]:
     """Draw what the cells have: sections, the UMAP of the report, the composition of the samples."""
     adata, key, sample_key = cells.adata, cells.key, cells.sample_key
     written = []
@@ -100,8 +100,9 @@ def _draw(cells: AnnotatedCells, embedded: AnnData, folder: Path, microns_per_un
                 written.append(folder / name)
                 places = {"sample_key": sample_key, "microns_per_unit": microns_per_unit}
                 pl.spatial(adata, ending, key=key, save=written[-1], **places)
-    written.append(folder / "umap.png")
-    pl.umap(embedded, list(embedded.obs), key=key, save=written[-1])
+    if embedded is not None:
+        written.append(folder / "umap.png")
+        pl.umap(embedded, list(embedded.obs), key=key, save=written[-1])
     if sample_key is not None:
         written.append(folder / "composition.png")
         pl.composition(adata, sample_key, key=key, save=written[-1])

@@ -71,7 +71,7 @@ def check_reference(
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise ValueError(
             f"A reference must have cells and genes, got {adata.n_obs:,} cells x {adata.n_vars:,} genes. "
-            "Did a filter leave nothing, or have reference and query different gene ids?"
+            "Did a filter leave nothing, or are genes named in two ways: of two species, or symbols and Ensembl ids?"
         )
     check_label_arguments(labels_key, unlabeled_category, has_model=False)
     if labels_key is not None:
@@ -95,7 +95,7 @@ def check_reference_type(adata: object) -> None:
     TypeError
         If it has another type.
     ValueError
-        If its tables are read lazily.
+        If it is a view, or its tables are read lazily.
     """
     if not isinstance(adata, AnnData):
         remedy = (
@@ -104,6 +104,11 @@ def check_reference_type(adata: object) -> None:
             else "`anndata.read_h5ad(path, backed='r')` opens a file."
         )
         raise TypeError(f"`adata` must be an AnnData, got {type(adata).__name__}. {remedy}")
+    if adata.is_view:
+        raise ValueError(
+            "A reference must not be a view of another AnnData, such as `cells[rows]` or `cells[:, genes]`, since the "
+            "setup is written into it. `adata = adata.copy()` makes an AnnData of its own."
+        )
     if not isinstance(adata.obs, pd.DataFrame) or not isinstance(adata.var, pd.DataFrame):
         raise ValueError(
             "`adata.obs` and `adata.var` of a reference must be in memory, but they are read lazily. "

@@ -41,7 +41,7 @@ def known_cells(true_labels: pd.Series, labels: list[str], labels_key: str) -> n
         raise ValueError(
             f"Some cells must have a label that the model knows, but obs[{labels_key!r}] has "
             f"{first_names(list(true_labels.dropna().unique()))} and the model {first_names(labels)}. "
-            "Rename the one kind to the other."
+            "Rename the one kind to the other if they name the same types. Otherwise there is nothing to score."
         )
     return is_known
 

@@ -112,11 +112,12 @@ def with_categories(adata: AnnData, key: str, columns: Sequence[str] = ()) -> An
     """
     obs = adata.obs[list(dict.fromkeys([key, *columns]))].copy()
     uns = {name: adata.uns[name] for name in (f"{column}_colors" for column in obs) if name in adata.uns}
-    n_labels = obs[key].astype("category").cat.categories.size
+    names = [str(name) for name in obs[key].astype("category").cat.categories]
     obs[key] = shown_labels(adata.obs, adata.uns, key)
-    colors = uns.get(f"{key}_colors", ())
-    if len(colors) == n_labels < len(obs[key].cat.categories):
-        uns[f"{key}_colors"] = [*colors, NO_LABEL_COLOR]
+    if len(names) == len(uns.get(f"{key}_colors", ())):
+        colors = dict(zip(names, uns[f"{key}_colors"], strict=True))
+        # further categories are "Unknown", or have no cells
+        uns[f"{key}_colors"] = [colors.get(name, NO_LABEL_COLOR) for name in obs[key].cat.categories]
     for column in obs:
         if not pd.api.types.is_numeric_dtype(obs[column]) or pd.api.types.is_bool_dtype(obs[column]):
             values = obs[column].astype("category")

@@ -42,6 +42,9 @@ MAX_ROWS = 60
 # Neighbors of the UMAP's graph, as by default in scanpy, and principal components at most. Not tuned.
 N_NEIGHBORS, N_COMPONENTS = 15, 30
 
+# Fewer cells have no picture of neighbours. With one or two, principal components and umap-learn fail.
+MIN_UMAP_CELLS = 10
+
 
 @contextmanager
 def _plain_style() -> Iterator[None]:
@@ -138,8 +141,8 @@ def _largest_samples(cells: AnnotatedCells) -> tuple[AnnData, str]:
     return largest, f" The {MAX_SAMPLES} largest of the {(n_cells > 0).sum()} samples are drawn."
 
 
-def embedding(cells: AnnotatedCells, sample: AnnData) -> tuple[AnnData, str]:
-    """Return cells with a UMAP, and a caption.
+def embedding(cells: AnnotatedCells, sample: AnnData) -> tuple[AnnData, str] | None:
+    """Return cells with a UMAP, and a caption; None if they have none and are too few for one.
 
     Parameters
     ----------
@@ -154,6 +157,8 @@ def embedding(cells: AnnotatedCells, sample: AnnData) -> tuple[AnnData, str]:
     caption = "UMAP of the cells, from the object."
     if "X_umap" in cells.adata.obsm:
         drawn = AnnData(obs=obs, obsm={"X_umap": np.asarray(cells.adata.obsm["X_umap"])}, uns=uns)
+    elif len(cells.sample_rows) < MIN_UMAP_CELLS:
+        return None
     else:
         drawn = AnnData(obs=obs.iloc[cells.sample_rows], uns=uns)
         if "X_hrca" in cells.adata.obsm:

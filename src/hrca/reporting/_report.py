@@ -116,7 +116,7 @@ def write_page(
     model: HRCA | None = None,
     microns_per_unit: float | None = None,
     title: str | None = None,
-) -> AnnData:
+) -> AnnData | None:
     """Write the report of checked cells.
 
     Parameters
@@ -128,7 +128,7 @@ def write_page(
 
     Returns
     -------
-    The cells of the UMAP, with coordinates in ``obsm["X_umap"]``.
+    The cells of the UMAP, with coordinates in ``obsm["X_umap"]``; None: they are too few for a UMAP.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def write_page(
     map_data, map_note = explorer(cells)
     pairs = confusion_table(cells, profiles)
     reference_markers = _reference_markers(cells, model, profiles)
-    embedded, umap_caption = embedding(cells, sample)
+    embedded = embedding(cells, sample)
     context = {
         "title": title or f"Cell types of {cells.adata.n_obs:,} cells",
         "hrca_version": version("hrca"),
@@ -158,7 +158,7 @@ def write_page(
         "explorer_note": map_note,
         "frequent_note": frequent_note(cells.labels),
         "sections": sections(cells, microns_per_unit),
-        "umap": (umap_picture(cells, embedded), umap_caption),
+        "umap": None if embedded is None else (umap_picture(cells, embedded[0]), embedded[1]),
         "novel": _novel_section(cells),
         "confusions": pairs,
         "min_cells": MIN_CELLS,
@@ -170,7 +170,7 @@ def write_page(
         **_pictures(cells, model, reference_markers),
     }
     path.write_text(_render(context), encoding="utf-8")
-    return embedded
+    return None if embedded is None else embedded[0]
 
 
 def _novel_section(cells: AnnotatedCells) -> dict[str, Any]:

@@ -89,7 +89,8 @@ def majority_vote(
     voted = adata.obs[clusters].map(fractions.idxmax(axis=1)).astype(object)
     fraction = adata.obs[clusters].map(fractions.max(axis=1)).astype(float)
     voted = voted.where((fraction >= min_fraction) | fraction.isna(), labels.astype(object))
-    result = pd.Categorical(voted, categories=adata.obs[key].astype("category").cat.categories)
+    categories = adata.obs[key].astype("category").cat.categories
+    result = pd.Categorical(voted, categories=categories).remove_unused_categories()
     adata.obs[key_added or f"{key}_majority"] = result
     return result
 

@@ -95,7 +95,7 @@ def smooth(
     own_confidence = adata.obs[f"{key}_confidence"].to_numpy()
     confidence = np.where(keeps_label, own_confidence, smoothed_confidence).astype(np.float32)
     categories = adata.obs[key].astype("category").cat.categories.union(pd.Index(names), sort=False)
-    result = pd.Categorical(new_labels, categories=categories)
+    result = pd.Categorical(new_labels, categories=categories).remove_unused_categories()
     column = key_added or f"{key}_smooth"
     adata.obs[column] = result
     adata.obs[f"{column}_confidence"] = confidence
