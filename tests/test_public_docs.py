@@ -165,7 +165,7 @@ def parsed_examples(name: str) -> list[doctest.Example]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_example_runs_where_it_is_pasted(name):
+def test_the_example_defines_each_name_that_it_uses(name):
     # a doctest sees the names of its module; a reader who copies the example does not
     nodes = list(ast.walk(ast.parse("".join(example.source for example in parsed_examples(name)))))
     imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]

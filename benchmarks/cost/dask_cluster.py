@@ -64,7 +64,7 @@ def measure(model: hrca.HRCA, path: Path, n_workers: int) -> dict[str, Any]:
     """Predict the store on a cluster."""
     out = path.with_name("labels.zarr")
     with (
-        LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0") as cluster,
         CountedClient(cluster) as client,
     ):
         adata = open_store(path)

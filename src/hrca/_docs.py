@@ -46,8 +46,8 @@ count_likelihood
 
 _QUERY_FORMS = """
     The query: an AnnData, a MuData, a SpatialData with one table, an AnnCollection, or the path of an h5ad file or a
-    zarr folder, with raw counts of any genes in any order. The list of types lacks SpatialData, whose package is
-    optional."""
+    zarr folder, with raw counts of any genes in any order. The annotation in the signature leaves out
+    SpatialData, whose package is optional."""
 
 _query = f"query{_QUERY_FORMS}"
 
@@ -116,11 +116,12 @@ _train_size = """\
 train_size
     Fraction of the cells of each label that train, in (0, 1]. The others are held out. They choose the epoch of
     "plateau", and fit the pooling weights and the calibration. 1: no cells are held out. The training loss then chooses
-    the epoch, the pooling weights of networks and counts stay at their prior, and probabilities are not calibrated. All
-    phases share one split. None: 0.9, or what a larger `validation_size` leaves.
+    the epoch. Without fold models, the pooling weights of networks and counts stay at their prior, and probabilities
+    are not calibrated. All phases share one split. None: 0.9, or what a larger `validation_size` leaves.
 validation_size
-    Fraction of the cells of each label that are held out. None: all that do not train. Cells of neither part are not
-    used; :attr:`~hrca.HRCA.test_indices` has their positions."""
+    Fraction of the cells of each label that are held out. None: all that do not train. Cells of neither part are in
+    :attr:`~hrca.HRCA.test_indices`: they train no network and choose no epoch, but label profiles and novelty use them
+    if they have a label."""
 
 _n_samples_per_label = """\
 n_samples_per_label
@@ -261,7 +262,8 @@ _raises_finetune = f"""\
 {_RAISES_START}; `encoder_lr` is not above 0; `n_samples_per_label` is
     below 1; or `lr_factor`, `lr_patience` or `lr_hold_epochs` is given with another schedule than "plateau".
 ValueError
-    If `checkpoint_interval` is given with neither `checkpoint_dir` nor `test_adata`.
+    If `checkpoint_interval` is given with neither `checkpoint_dir` nor `test_adata`; or `n_samples_per_label` or
+    `freeze_encoder_epochs` is given with a strategy of several processes that does not support it.
 {_RAISES_END}"""
 
 _raises_train = f"""\
@@ -269,7 +271,8 @@ _raises_train = f"""\
     `n_samples_per_label` or `max_cells_per_label` is below 1; or `plan_kwargs` has an `encoder_lr` that is not above 0,
     or `lr_factor`, `lr_patience` or `lr_hold_epochs` with another schedule than "plateau".
 ValueError
-    If `checkpoint_interval` is given without `checkpoint_dir`.
+    If `checkpoint_interval` is given without `checkpoint_dir`; or `n_samples_per_label` or `freeze_encoder_epochs` is
+    given with a strategy of several processes that does not support it.
 {_RAISES_END}"""
 
 _raises_folds = """\

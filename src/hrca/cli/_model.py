@@ -112,7 +112,7 @@ def _fill_labels(reference: AnnData, labels_key: str, unlabeled_category: str, *
             f"{is_missing.sum():,} of {reference.n_obs:,} cells. `allow_missing_labels=True` leaves them unlabelled."
         )
     reference.obs[labels_key] = labels.where(~is_missing, unlabeled_category)
-    logger.info("%d of %d cells of the reference have no label.", is_missing.sum(), reference.n_obs)
+    logger.info("%s of %s cells of the reference have no label.", f"{is_missing.sum():,}", f"{reference.n_obs:,}")
 
 
 def _has_gene(reference: AnnData, queries: Iterable[Path], gene_map: Path | None) -> np.ndarray:

@@ -33,7 +33,7 @@ class ValidationReport:
     n_genes
         Number of the model's genes; None without a model.
     gene_weight_fraction
-        Fraction, from 0 to 1, of what the model's genes tell about the labels that the found genes hold; None without a
+        Fraction of the model's information about the labels that is in the found genes, from 0 to 1; None without a
         model.
     gene_weight_of
         Genes that have this information: "informative genes" of a model with a count likelihood, else "genes"; ""

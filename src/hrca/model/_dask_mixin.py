@@ -118,7 +118,7 @@ class DaskMixin(PredictionSteps):
         >>> counts = dask.array.from_array(reference.X.toarray(), chunks=(300, -1))
         >>> query = anndata.AnnData(counts, obs=reference.obs[[]], var=reference.var)
         >>> folder = tempfile.TemporaryDirectory()
-        >>> with dask.distributed.Client(processes=False, dashboard_address=None) as client:
+        >>> with dask.distributed.Client(processes=False, dashboard_address=":0") as client:
         ...     out = model.predict_dask(query, f"{folder.name}/labels.zarr", client)
         >>> anndata.read_zarr(out).obs["hrca_confidence"].shape
         (700,)

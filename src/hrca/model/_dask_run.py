@@ -165,8 +165,8 @@ class ClusterRun:
     def _share(self, annotator: Annotator) -> "Future":
         import dask
 
-        # A task, and no scattered data: dask keeps these at one worker after some seconds, also if they were sent to
-        # all, and cannot compute them again if that worker is lost. It warns of arguments as large as a model.
+        # Submitted as a task and not scattered: dask reduces scattered data to one copy within seconds, and cannot
+        # compute them again if that worker is lost. It warns of large arguments; here, one is meant.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PiB"}):
             return self._submit(Annotator.itself, annotator)
 

@@ -158,7 +158,7 @@ def divide_into_blocks(bounds: np.ndarray) -> tuple[int, list[Block]]:
 
 @dataclass(frozen=True)
 class Annotator:
-    """All that workers need of a model and of the arguments of a prediction. Each worker that needs it gets it once.
+    """All that workers need of a model and of the arguments of a prediction.
 
     Attributes
     ----------

@@ -63,7 +63,8 @@ class ExplanationMixin(HRCABase):
             each cell is explained.
         label
             The label that the contributions speak for. None: the most likely label of the cell, also where a prediction
-            returned "Unknown" or an ancestor; of a group, the one that is most likely in most cells.
+            returned "Unknown" or an ancestor; of a group, the commonest among the most likely
+            labels of its cells.
         against
             The label to compare with. None: the runner-up, which has the next highest score, in a group on average.
         n_genes
@@ -113,8 +114,8 @@ class ExplanationMixin(HRCABase):
         The contributions of the count likelihood are exact: each count has the log ratio of the two profiles on the
         query's platform. Those of the networks are integrated gradients :cite:p:`sundararajan2017axiomatic`, computed
         by captum, from a cell without expression to the cell. Their sum deviates by at most 2 %% of the difference
-        between the labels or 0.01 nats, whichever is more, except in a few cells for which the maximum number of steps
-        does not suffice.
+        between the two scores or 0.01 nats, whichever is more, except in a few cells for which the maximum number of
+        steps does not suffice.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""The records of a training that scvi-tools' base class has, and the device."""
+"""Members of scvi-tools' base class that show the training and the device, with descriptions of HRCA."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from hrca.train._history import History
 
 
 class TrainingRecord(BaseModelClass):
-    """What a training leaves in a model. scvi-tools' runner sets the properties that are read here.
+    """Members of scvi-tools' base class with descriptions and examples of HRCA. Its training sets the values.
 
     Attributes
     ----------
@@ -23,7 +23,8 @@ class TrainingRecord(BaseModelClass):
     test_scores_
         Epoch and scores of each evaluation of the test set.
     train_indices_, validation_indices_, test_indices_
-        Positions of the cells of the last phase; None before training.
+        Positions of the cells of the last phase, shapes (n_train,), (n_validation,) and (n_unused,); None if none has
+        been trained in this process.
     """
 
     history_: History | None
@@ -80,7 +81,7 @@ class TrainingRecord(BaseModelClass):
         """Positions of the reference's cells that trained in the last phase, shape (n_train,).
 
         Fine-tuning leaves out cells of the unlabelled category, and those above `max_cells_per_label`. None before
-        training and after :meth:`adapt`.
+        training, after :meth:`adapt`, and if a resumed training had already ended.
 
         %(example_trained)s
         >>> len(model.train_indices)
@@ -91,9 +92,9 @@ class TrainingRecord(BaseModelClass):
     @BaseModelClass.validation_indices.getter
     @docs.dedent
     def validation_indices(self) -> np.ndarray | None:
-        """Positions of the reference's cells that the last phase held out, shape (n_validation,).
+        """Positions of the held-out cells that validated the last phase, shape (n_validation,).
 
-        None before training and after :meth:`adapt`.
+        They are a part of the held-out cells if the reference is large. None as for :attr:`train_indices`.
 
         %(example_trained)s
         >>> len(model.validation_indices)
@@ -104,9 +105,10 @@ class TrainingRecord(BaseModelClass):
     @BaseModelClass.test_indices.getter
     @docs.dedent
     def test_indices(self) -> np.ndarray | None:
-        """Positions of the reference's cells that the last phase did not use, shape (n_unused,).
+        """Positions of the reference's cells that were in no batch of the last phase, shape (n_unused,).
 
-        None before training and after :meth:`adapt`.
+        They are no independent test set: an earlier phase, label profiles and novelty may have used them. None as for
+        :attr:`train_indices`.
 
         %(example_model)s
         >>> model.pretrain(1, validation_size=0.05, enable_progress_bar=False)

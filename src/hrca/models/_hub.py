@@ -47,7 +47,7 @@ def push(
     """Publish a model, with its card, on Hugging Face or in a local hub.
 
     The weights, the state of the model, its card and the metadata of scvi-tools' hub are published, and replace those
-    of an earlier version. The reference as a whole is not published, and no pickle. But the state of the model holds
+    of an earlier version. Neither the whole reference nor a pickle is published. The state of the model, however, holds
     the raw counts of at most 2,000 cells of the reference, the summed counts of each label, and the names of all genes
     and labels.
 

@@ -169,7 +169,7 @@ class SEClassifier(nn.Module):
     -----
     The specification ("SE-Classifier") has an SELayer, J = 3 stages of SEres (512, 256, 128) and a linear layer. The
     size "specification" has the same stages. The published code has one stage more (512, 256, 128, 64), because it
-    counts its stages after the first (row 5 of :doc:`/published_code`). The first stage has no dropout there either.
+    counts its stages after the first (row 5 of :doc:`/published_code`). In both, the first stage has no dropout.
 
     Examples
     --------

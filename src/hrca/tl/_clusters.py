@@ -110,7 +110,7 @@ def rejected_clusters(
         The `key_added` that was given to :meth:`hrca.HRCA.predict`.
     min_novelty
         Novelty, in [0, 1], from which a cell is rejected, as ``predict(novelty_fpr=0.05)`` rejects cells from 0.95. A
-        cell whose novel probability is at least 0.5 is rejected too.
+        cell whose novel probability is at least 0.5 is also rejected.
     n_top
         Number of nearest labels and of genes in the result.
 

@@ -47,8 +47,8 @@ def explain(
     groupby
         Column of obs with the groups: predicted labels or clusters.
     label
-        Label that the contributions speak for. None: of each group, the label that is the most likely one in the
-        largest number of its cells.
+        Label that the contributions speak for. None: of each group, the commonest among the most likely labels
+        of its cells.
     against
         Label to compare with. None: the other label with the highest mean score in the group.
     n_genes

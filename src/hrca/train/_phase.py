@@ -135,7 +135,7 @@ def prepare_batches(
             "or a larger `train_size`."
         )
     if n_train < n_available:
-        used = f"{n_train:,} of {n_available:,} cells, at most {config.max_cells_per_label} of a label"
+        used = f"{n_train:,} of {n_available:,} cells, at most {config.max_cells_per_label:,} of a label"
         logger.info("%s: %s (`max_cells_per_label`), train the networks.", config.title, used)
     return splitter_cls(
         adata_manager,
