@@ -30,7 +30,7 @@ SENTENCES = {
         "_dominant_label",
         "_indistinct_labels",
     },
-    "annotation/_reference_warnings.py": {"_quality_classes", "_few_cells", "_same_types"},
+    "annotation/_reference_warnings.py": {"few_genes_warning", "_quality_classes", "_few_cells", "_same_types"},
     "data/_validate.py": {"low_gene_coverage"},
     "data/_validate_reference.py": {"_few_cells", "_similar_spellings", "_quality_classes"},
     "model/_evaluation.py": {"unseen_warning"},

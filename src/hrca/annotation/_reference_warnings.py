@@ -36,8 +36,8 @@ def label_warnings(n_cells: np.ndarray, labels: Sequence[str], label_counts: Seq
     return [sentence for sentence in found if sentence is not None]
 
 
-def gene_warnings(n_genes: int) -> list[str]:
-    """Return a sentence if the model has few genes; empty otherwise.
+def few_genes_warning(n_genes: int) -> str | None:
+    """Return a sentence if the model has few genes.
 
     A reference that was restricted to the genes of another panel may have few left, and all of them are then found.
 
@@ -47,12 +47,12 @@ def gene_warnings(n_genes: int) -> list[str]:
         Number of the model's genes.
     """
     if n_genes >= MIN_SHARED_GENES:
-        return []
-    return [
+        return None
+    return (
         f"The model has {n_genes:,} gene{'' if n_genes == 1 else 's'}. With fewer than {MIN_SHARED_GENES}, cells of a "
         "type without a marker among them get another label, also with a high confidence. Believe only labels whose "
         "markers are among the genes."
-    ]
+    )
 
 
 def _quality_classes(given: pd.Series) -> str | None:

@@ -11,7 +11,7 @@ from hrca._warnings import warn_user
 from hrca.annotation._left_out_labels import left_out_sentence
 from hrca.annotation._options import PredictOptions, check_ontology_terms
 from hrca.annotation._prediction_warnings import PredictionFacts, rejection_warning
-from hrca.annotation._reference_warnings import gene_warnings, label_warnings
+from hrca.annotation._reference_warnings import few_genes_warning, label_warnings
 from hrca.data._query import Query
 from hrca.data._validate import low_gene_coverage
 from hrca.prediction._open_set import QueryFit
@@ -76,7 +76,8 @@ class PredictionSteps(HRCABase):
     ) -> list[str]:
         """Warn of what makes a prediction doubtful, and return the sentences."""
         sentences = [sentence for texts in self.training_warnings_.values() for sentence in texts]
-        sentences += gene_warnings(len(self.gene_names))
+        few_genes = few_genes_warning(len(self.gene_names))
+        sentences += [] if few_genes is None else [few_genes]
         sentences += label_warnings(facts.n_by_label, self.labels, self.label_counts_)
         sentences += facts.sentences
         if options.novelty_fpr is not None and not facts.has_clusters:

@@ -114,7 +114,7 @@ def with_categories(adata: AnnData, key: str, columns: Sequence[str] = ()) -> An
     uns = {name: adata.uns[name] for name in (f"{column}_colors" for column in obs) if name in adata.uns}
     names = [str(name) for name in obs[key].astype("category").cat.categories]
     obs[key] = shown_labels(adata.obs, adata.uns, key)
-    if len(names) == len(uns.get(f"{key}_colors", ())):
+    if f"{key}_colors" in uns and len(names) == len(uns[f"{key}_colors"]):
         colors = dict(zip(names, uns[f"{key}_colors"], strict=True))
         # further categories are "Unknown", or have no cells
         uns[f"{key}_colors"] = [colors.get(name, NO_LABEL_COLOR) for name in obs[key].cat.categories]
