@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 # equally good with nine tenths of the genes, and better by .01 with three quarters and by .03 with half of them in
 # macro-F1 (benchmarks/results/uncertainty/missing_genes.csv). A panel that had 7 % of the genes of an atlas model left
 # 98 % of the cells below p = 0.5 (SpatialCore's documentation, 2026-01).
-MIN_WEIGHT_FRACTION_WITHOUT_WARNING = 0.8
+MIN_WEIGHT_FRACTION_WITHOUT_WARNING = 0.75
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def low_gene_coverage(report: ValidationReport) -> str | None:
 
     Returns
     -------
-    The sentence; None if the query has at least 80 % of the information.
+    The sentence; None if the query has at least 75 % of the information.
     """
     fraction = report.gene_weight_fraction
     if fraction is None or fraction >= MIN_WEIGHT_FRACTION_WITHOUT_WARNING:
