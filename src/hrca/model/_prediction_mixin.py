@@ -121,7 +121,7 @@ class PredictionMixin(PredictionSteps):
 
         Returns
         -------
-        The label of each cell, in the order of the query or of `indices`. With `soft`, the probabilities: n_obs x
+        The label of each cell, in the order of the query or of `indices`, categorical. With `soft`, the probabilities: n_obs x
         n_labels, index ``adata.obs_names``. A cell without counts on the model's genes gets the unlabelled category,
         confidence 0 and probabilities 0. For a list or dict, a list or dict of these.
 
@@ -199,7 +199,7 @@ class PredictionMixin(PredictionSteps):
                     batch_size=batch_size,
                     enable_progress_bar=enable_progress_bar,
                 )
-            results[name] = result.probabilities if soft else result.labels
+            results[name] = result.probabilities if soft else result.labels.remove_unused_categories()
         if isinstance(adata, Mapping):
             return results
         return list(results.values()) if is_collection else results[0]
