@@ -136,7 +136,9 @@ def test_over_clusters_come_from_leiden(layers):
     assert layers.obs["hrca_overclusters"].nunique() > 5
     majority = layers.obs["hrca_majority"]
     # in the order of the labels, without those that no cell has
-    assert list(majority.cat.categories) == [name for name in layers.obs["hrca"].cat.categories if name in set(majority)]
+    assert list(majority.cat.categories) == [
+        name for name in layers.obs["hrca"].cat.categories if name in set(majority)
+    ]
 
 
 def test_without_igraph_the_extra_is_named(layers, monkeypatch):

@@ -121,9 +121,9 @@ class PredictionMixin(PredictionSteps):
 
         Returns
         -------
-        The label of each cell, in the order of the query or of `indices`, categorical. With `soft`, the probabilities: n_obs x
-        n_labels, index ``adata.obs_names``. A cell without counts on the model's genes gets the unlabelled category,
-        confidence 0 and probabilities 0. For a list or dict, a list or dict of these.
+        The label of each cell, in the order of the query or of `indices`, categorical. With `soft`, the probabilities:
+        n_obs x n_labels, index ``adata.obs_names``. A cell without counts on the model's genes gets the unlabelled
+        category, confidence 0 and probabilities 0. For a list or dict, a list or dict of these.
 
         Raises
         ------
