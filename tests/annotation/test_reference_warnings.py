@@ -118,17 +118,17 @@ def test_the_warning_of_reweighted_sets_is_recorded(tmp_path):
 
 
 def test_few_genes_are_warned_of_in_each_prediction():
-    adata = synthetic(200, n_genes=30)
+    adata = synthetic(200, n_genes=29)
     hrca.HRCA.setup_anndata(adata, labels_key="cell_type")
     model = hrca.HRCA(adata, **TINY)
     model.train(1, pretrain_epochs=1, **QUIET)
-    query = synthetic(20, n_genes=30)
-    with pytest.warns(UserWarning, match=r"The model has 30 genes. With fewer than 50.*also with a high confidence"):
+    query = synthetic(20, n_genes=29)
+    with pytest.warns(UserWarning, match=r"The model has 29 genes. With fewer than 30.*also with a high confidence"):
         model.predict(query, enable_progress_bar=False)
-    assert any("30 genes" in sentence for sentence in query.uns["hrca"]["warnings"])
+    assert any("29 genes" in sentence for sentence in query.uns["hrca"]["warnings"])
 
 
-@pytest.mark.parametrize(("n_genes", "expected"), [(50, None), (49, "49 genes."), (1, "The model has 1 gene.")])
+@pytest.mark.parametrize(("n_genes", "expected"), [(30, None), (29, "29 genes."), (1, "The model has 1 gene.")])
 def test_the_limit_of_few_genes(n_genes, expected):
     sentence = few_genes_warning(n_genes)
     assert (sentence is None) if expected is None else (expected in sentence)

@@ -150,8 +150,7 @@ def test_the_same_seed_gives_the_same_labels(files, tmp_path, capsys):
         csv, out = tmp_path / f"{name}.csv", tmp_path / f"{name}.h5ad"
         arguments = ("--reference", files / "reference.h5ad", *TRAIN, "--seed", "3", "--quiet")
         result = call(capsys, "annotate", files / "query.h5ad", *arguments, "--out", out, "--csv", csv)
-        (line,) = result.err.splitlines()
-        assert (result.code, line.startswith("hrca: warning: The model has 40 genes.")) == (0, True)
+        assert (result.code, result.err) == (0, "")
         tables.append(ad.read_h5ad(out).obsm["hrca_probabilities"])
     pd.testing.assert_frame_equal(*tables)
 

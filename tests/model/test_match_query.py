@@ -206,6 +206,7 @@ def test_match_returns_and_keeps_how_the_query_lies_to_the_reference(deep_refere
     assert list(sparse_query.obs) == list(before.obs)
 
 
+@pytest.mark.filterwarnings("ignore:The query has 30 of the model's 60 genes:UserWarning")
 def test_a_panel_without_the_telling_genes_shares_little_information(deep_reference):
     model = new_model(deep_reference)
     with_them, without = (

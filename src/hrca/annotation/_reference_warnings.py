@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from hrca.data._gene_matching import MIN_SHARED_GENES
 from hrca.data._label_names import WARNED_CELLS_PER_LABEL, is_quality_class, similar_spellings
 
 from ._prediction_warnings import N_NAMED
+
+# A model with fewer genes is warned of. The smallest panel of a platform that we know, osmFISH, has 33 chosen markers.
+MIN_GENES_WITHOUT_WARNING = 30
 
 
 def label_warnings(n_cells: np.ndarray, labels: Sequence[str], label_counts: Sequence[int] | None) -> list[str]:
@@ -46,10 +48,10 @@ def few_genes_warning(n_genes: int) -> str | None:
     n_genes
         Number of the model's genes.
     """
-    if n_genes >= MIN_SHARED_GENES:
+    if n_genes >= MIN_GENES_WITHOUT_WARNING:
         return None
     return (
-        f"The model has {n_genes:,} gene{'' if n_genes == 1 else 's'}. With fewer than {MIN_SHARED_GENES}, cells of a "
+        f"The model has {n_genes:,} gene{'' if n_genes == 1 else 's'}. With fewer than {MIN_GENES_WITHOUT_WARNING}, cells of a "
         "type without a marker among them get another label, also with a high confidence. Believe only labels whose "
         "markers are among the genes."
     )
