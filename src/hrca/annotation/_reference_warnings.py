@@ -51,9 +51,9 @@ def few_genes_warning(n_genes: int) -> str | None:
     if n_genes >= MIN_GENES_WITHOUT_WARNING:
         return None
     return (
-        f"The model has {n_genes:,} gene{'' if n_genes == 1 else 's'}. With fewer than {MIN_GENES_WITHOUT_WARNING}, cells of a "
-        "type without a marker among them get another label, also with a high confidence. Believe only labels whose "
-        "markers are among the genes."
+        f"The model has {n_genes:,} gene{'' if n_genes == 1 else 's'}. With fewer than {MIN_GENES_WITHOUT_WARNING}, "
+        "cells of a type without a marker among them get another label, also with a high confidence. Believe only "
+        "labels whose markers are among the genes."
     )
 
 
