@@ -16,6 +16,9 @@ OPERATIONS_PER_WEIGHT = 6
 # genes in benchmarks/results/cost/training.csv.
 OPERATIONS_PER_SCORE = 300
 SECONDS_PER_PARAMETER_STEP = 1.5e-9
+# Seconds of a step that are no arithmetic: the batch, the calls of operations, the records. A step of 300 genes at
+# laptop size takes 18 to 21 ms, and its arithmetic 9 (benchmarks/results/cost/speed.csv).
+SECONDS_PER_STEP = 0.01
 # Width of the square matrix whose product measures the speed: large enough that memory access does not dominate.
 PROBE_WIDTH = 1024
 # Maximum number of rows of the other matrix: a larger batch is not faster for each cell, and may not fit in memory.
@@ -64,7 +67,8 @@ def estimate_epoch_seconds(module: nn.Module, *, n_obs: int, batch_size: int) ->
     operations = n_obs * (OPERATIONS_PER_WEIGHT * n_weights + OPERATIONS_PER_SCORE * n_scores)
     n_parameters = sum(parameter.numel() for parameter in module.parameters())
     n_steps = -(-n_obs // batch_size)
-    return operations / _operations_per_second(batch_size) + n_steps * n_parameters * SECONDS_PER_PARAMETER_STEP
+    step_seconds = n_parameters * SECONDS_PER_PARAMETER_STEP + SECONDS_PER_STEP
+    return operations / _operations_per_second(batch_size) + n_steps * step_seconds
 
 
 def _operations_per_second(batch_size: int) -> float:
