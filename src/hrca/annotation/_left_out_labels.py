@@ -60,7 +60,7 @@ def left_out_sentence(table: Mapping[str, Any]) -> str | None:
     named = ", ".join(repr(str(label)) for label in unnoticed[:N_NAMED])
     named += f" and {len(unnoticed) - N_NAMED} more" if len(unnoticed) > N_NAMED else ""
     return (
-        "The types that the reference lacks cannot all be noticed: some get the label of a similar type. To see which, "
-        f"each label was left out in turn. HRCA would notice {len(labels) - len(unnoticed)} of {len(labels)} labels if "
-        f"they were missing, and not {named}. The table `left_out_labels` in uns has all labels."
+        "The types that the reference lacks cannot all be noticed: some get the label of a similar type. As a test, each "
+        f"label was left out in turn. HRCA would have noticed this for {len(labels) - len(unnoticed)} of {len(labels)} "
+        f"labels, but not for {named}. The table `left_out_labels` in uns has all labels."
     )
