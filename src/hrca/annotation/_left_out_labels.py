@@ -59,8 +59,9 @@ def left_out_sentence(table: Mapping[str, Any]) -> str | None:
         return None
     named = ", ".join(repr(str(label)) for label in unnoticed[:N_NAMED])
     named += f" and {len(unnoticed) - N_NAMED} more" if len(unnoticed) > N_NAMED else ""
+    n_noticed = len(labels) - len(unnoticed)
     return (
-        "The types that the reference lacks cannot all be noticed: some get the label of a similar type. As a test, each "
-        f"label was left out in turn. HRCA would have noticed this for {len(labels) - len(unnoticed)} of {len(labels)} "
-        f"labels, but not for {named}. The table `left_out_labels` in uns has all labels."
+        "The types that the reference lacks cannot all be noticed: some get the label of a similar type. As a test, "
+        f"each label was left out in turn. HRCA would have noticed this for {n_noticed} of {len(labels)} labels, but "
+        f"not for {named}. The table `left_out_labels` in uns has all labels."
     )

@@ -199,8 +199,7 @@ def list_models(
 
     - ``n_labels`` and ``n_genes``;
     - ``n_obs``, the number of cells of the reference, missing where it is not known;
-    - ``accuracy``, ``macro_f1`` and ``calibration_error`` of held-out cells, 0 to 1, missing where there are
-      none;
+    - ``accuracy``, ``macro_f1`` and ``calibration_error`` of held-out cells, 0 to 1, missing where there are none;
     - ``species``, ``tissue``, ``data`` and ``license``, as the author stated them, or missing;
     - ``labels``, the list of the labels.
 
