@@ -1,5 +1,4 @@
-"""The memory of this process (Linux with glibc). It imports the standard library alone, so that every environment can
-run it."""
+"""The memory of this process (Linux with glibc), by the standard library alone: every environment can run it."""
 
 import ctypes
 
@@ -15,7 +14,7 @@ def memory_gb(field: str) -> float:
 def reset_peak_memory() -> float:
     """Restart the maximum of memory, VmHWM, and return the current memory in GB.
 
-    Freed memory goes back to the kernel first. Otherwise what is computed next takes it again, and its peak is not seen.
+    Freed memory goes back to the kernel first. Otherwise the next arrays take it, and their peak is not seen.
     """
     ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/clear_refs", "w") as file:
