@@ -7,7 +7,7 @@ from simulated import MAX_DEPTH, N_GENES, PRESENT, batched, prediction_module, q
 
 from hrca.module._count_likelihood import pool_log_scores
 from hrca.module._module import HRCAModule
-from hrca.prediction._forward import BranchScores, network_outputs, score_cells, shared_genes
+from hrca.prediction._forward import BranchScores, score_cells, shared_genes, write_network_outputs
 
 N_OBS = 23
 
@@ -36,17 +36,18 @@ def used_genes() -> np.ndarray:
     return PRESENT & (np.arange(N_GENES) != 7)
 
 
-def test_outputs_of_a_network_come_with_the_rows_of_each_batch(counts):
-    seen = list(network_outputs(lambda x: x.double() * 2, batched(counts, 10)))
-    assert [rows for rows, _ in seen] == [slice(0, 10), slice(10, 20), slice(20, 23)]
-    assert all(output.dtype == np.float32 for _, output in seen)
-    np.testing.assert_array_equal(np.concatenate([output for _, output in seen]), 2 * counts)
+@pytest.mark.parametrize("batch_size", [10, 100])
+def test_outputs_of_a_network_are_in_the_rows_of_each_batch(counts, batch_size):
+    outputs = np.zeros(counts.shape, dtype=np.float32)
+    write_network_outputs(lambda x: x.double() * 2, batched(counts, batch_size), outputs, torch.device("cpu"))
+    np.testing.assert_array_equal(outputs, 2 * counts)
 
 
-def test_outputs_of_a_network_record_no_gradients(counts):
-    weight = torch.ones(N_GENES, requires_grad=True)
-    (_, output), *_ = network_outputs(lambda x: x * weight, batched(counts, 10))
-    assert isinstance(output, np.ndarray)
+@pytest.mark.parametrize("batch_size", [10, 100])
+def test_outputs_of_a_network_record_no_gradients(counts, batch_size):
+    weight, outputs = torch.ones(N_GENES, requires_grad=True), np.zeros(counts.shape, dtype=np.float32)
+    write_network_outputs(lambda x: x * weight, batched(counts, batch_size), outputs, torch.device("cpu"))
+    np.testing.assert_array_equal(outputs, counts)
 
 
 @pytest.mark.parametrize("batch_size", [1, 10, 100])

@@ -1,7 +1,10 @@
 """Probabilities of a query, against written-out pooling and calibration."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
+import torch
 from conftest import calibrated_by_hand
 from scipy import sparse
 from simulated import N_GENES, N_LABELS, PRESENT, batched, prediction_module, query_counts, random_profiles
@@ -14,6 +17,14 @@ from hrca.prediction._open_set import OpenSetScores
 from hrca.prediction._probabilities import CellProbabilities, PredictionSettings, predict_probabilities
 
 LABEL_SUMS = 1e5 * random_profiles(N_LABELS, N_GENES)
+
+
+@pytest.fixture
+def threads_of_torch() -> Iterator[Callable[[int], None]]:
+    """Sets torch's number of threads for a test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 def predict(module, counts, *, names=None, batch_size=10, label_sums=LABEL_SUMS, **settings):
@@ -41,6 +52,17 @@ def test_without_a_fit_probabilities_are_pooled_and_calibrated_scores():
     for cell in range(1, 23):
         expected = calibrated_by_hand(module.calibration, pooled[cell].numpy(), float(scores.depth[cell]))
         np.testing.assert_allclose(calibrated.probabilities[cell], expected, rtol=1e-3)
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads(threads_of_torch):
+    module, counts, results = prediction_module(), query_counts(1200), []
+    for n_threads in (1, 4):
+        threads_of_torch(n_threads)
+        results.append(predict(module, counts, batch_size=100))
+        assert torch.get_num_threads() == n_threads
+    assert results[0].has_clusters
+    for name in ("log_probabilities", "depth", "novel_probability"):
+        np.testing.assert_array_equal(*(getattr(result, name) for result in results))
 
 
 def test_an_unfitted_calibration_changes_no_probability():

@@ -11,7 +11,7 @@ from hrca._unsupported import PREDICT_UNSUPPORTED, raises_for
 from hrca.data._cell_selection import CellIndices
 from hrca.data._query import Query
 from hrca.data._sources import QueryInput
-from hrca.prediction._forward import network_outputs
+from hrca.prediction._forward import write_network_outputs
 from hrca.train._config import resolve_batch_size
 
 from ._base import PREDICTION_BATCH_SIZE, HRCABase
@@ -200,6 +200,6 @@ class RepresentationMixin(HRCABase):
         self, network: Callable[[torch.Tensor], torch.Tensor], query: Query, n_columns: int, batch_size: int | None
     ) -> np.ndarray:
         outputs = np.zeros((query.n_obs, n_columns), dtype=np.float32)
-        for rows, output in network_outputs(network, query.batches(resolve_batch_size(batch_size))):
-            outputs[rows] = output
+        batches = query.batches(resolve_batch_size(batch_size))
+        write_network_outputs(network, batches, outputs, self.module.device)
         return outputs

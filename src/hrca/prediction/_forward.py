@@ -3,7 +3,8 @@
 Counts pass through in sparse batches of aligned genes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from hrca.module._module import HRCAModule
 from hrca.module._sparse_counts import SparseCounts
 from hrca.typing import Batches
 
+from ._parallel import parallel_map
 from ._platform_likelihood import QueryCellSample, platform_log_likelihood, platform_log_norms
 
 # Number of cells whose counts are scored at once. Any number serves.
@@ -103,8 +105,9 @@ class BranchScores:
         )
 
 
-@torch.inference_mode()
-def network_outputs(network: Callable[[Tensor], Tensor], batches: Batches) -> Iterator[tuple[slice, np.ndarray]]:
+def write_network_outputs(
+    network: Callable[[Tensor], Tensor], batches: Batches, outputs: np.ndarray, device: torch.device
+) -> None:
     """Run a network over batches of counts.
 
     Parameters
@@ -113,13 +116,19 @@ def network_outputs(network: Callable[[Tensor], Tensor], batches: Batches) -> It
         Function of counts, shape (n_batch, n_genes), that moves them to its own device.
     batches
         Rows and counts of each batch; see :func:`hrca.data._batches.aligned_batches`.
-
-    Yields
-    ------
-    Rows of the batch, and the network's output, float32.
+    outputs
+        The network's output of each cell is written here, shape (n_obs, n_columns), float32.
+    device
+        The network's device.
     """
-    for rows, counts in batches:
-        yield rows, network(torch.from_numpy(counts.toarray())).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def write(batch: tuple[slice, sparse.csr_array]) -> None:
+        rows, counts = batch
+        outputs[rows] = network(torch.from_numpy(counts.toarray())).float().cpu().numpy()
+
+    with parallel_map(device.type) as map_batches:
+        deque(map_batches(write, batches), maxlen=0)
 
 
 def score_cells(module: HRCAModule, batches: Batches, factors: np.ndarray) -> BranchScores:
@@ -138,12 +147,12 @@ def score_cells(module: HRCAModule, batches: Batches, factors: np.ndarray) -> Br
     -------
     Scores of the cells, in order, in double precision.
     """
-    score = BranchScorer(module)
-    completed = ScoreCompletion.of(module, factors)
-    parts = [score(SparseCounts.from_csr(counts)) for _, counts in batches]
+    score, complete = BranchScorer(module), ScoreCompletion.of(module, factors)
+    with parallel_map(score.device.type) as map_batches:
+        parts = list(map_batches(lambda batch: complete(score(SparseCounts.from_csr(batch[1]))), batches))
     if not parts:
-        parts = [score(SparseCounts.from_dense(torch.zeros(0, module.gene_ae.n_genes)))]
-    return BranchScores.concat([completed(raw) for raw in parts])
+        parts = [complete(score(SparseCounts.from_dense(torch.zeros(0, module.gene_ae.n_genes))))]
+    return BranchScores.concat(parts)
 
 
 def shared_genes(module: HRCAModule, present: np.ndarray) -> np.ndarray:

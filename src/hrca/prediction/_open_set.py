@@ -15,6 +15,7 @@ from hrca.module._profiles import normalize_rows
 from hrca.module._sparse_counts import SparseCounts
 
 from ._cluster_novelty import ClusterMisfits, cluster_novel_probabilities, left_out_novel_probability
+from ._parallel import one_thread
 from ._platform_factors import fit_platform, platform_log_sd, platform_profiles
 from ._platform_likelihood import LikelihoodLabels, QueryCellSample
 from ._query_clusters import LabelProfiles, QueryClusters, cluster_cells, cluster_misfit, mixture_misfit
@@ -139,6 +140,7 @@ class QueryFit:
         return OpenSetScores(members @ self.novel_probabilities, members.argmax(axis=1), depth, deviance)
 
 
+@one_thread()
 def fit_query(
     count_likelihood: CountLikelihood,
     cells: QueryCellSample,

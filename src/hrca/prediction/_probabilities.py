@@ -25,6 +25,7 @@ from ._forward import (
     used_counts,
 )
 from ._open_set import OpenSetScores, QueryFit, fit_query
+from ._parallel import parallel_map
 from ._platform_factors import platform_log_sd
 
 # Maximum number of query cells that platform factors and clusters are fitted to. They are in memory, sparse. Not tuned.
@@ -198,11 +199,16 @@ def score_batches(
     Probabilities of the cells, in order.
     """
     complete = ScoreCompletion.of(module, gene_mask if query_fit is None else query_fit.factors)
-    score, results = BranchScorer(module), _Results.empty(n_obs, module, query_fit, calibrated=calibrated)
-    for rows, counts in batches:
-        results.add(rows, complete(score(SparseCounts.from_csr(counts))))
-        if results.open_set_scores is not None and query_fit is not None:
-            results.open_set_scores.assign(rows, query_fit.score_cells(used_counts(counts, gene_mask)))
+    score_branches, results = BranchScorer(module), _Results.empty(n_obs, module, query_fit, calibrated=calibrated)
+
+    def score(batch: tuple[slice, sparse.csr_array]) -> tuple[slice, BranchScores, OpenSetScores | None]:
+        rows, counts = batch
+        scores = complete(score_branches(SparseCounts.from_csr(counts)))
+        return rows, scores, None if query_fit is None else query_fit.score_cells(used_counts(counts, gene_mask))
+
+    with parallel_map(score_branches.device.type) as map_batches:
+        for rows, scores, open_set_scores in map_batches(score, batches):
+            results.add(rows, scores, open_set_scores)
     return results.finish(query_fit)
 
 
@@ -335,7 +341,7 @@ class _Results:
         )
 
     @torch.inference_mode()
-    def add(self, rows: slice, scores: BranchScores) -> None:
+    def add(self, rows: slice, scores: BranchScores, open_set_scores: OpenSetScores | None) -> None:
         """Pool, calibrate and store the scores of a batch."""
         has_counts = scores.depth > 0
         branches = [scores.network] if scores.log_likelihood is None else [scores.network, scores.log_likelihood]
@@ -347,6 +353,8 @@ class _Results:
         if self.calibration is not None:
             log_probabilities = self.calibration(log_probabilities, scores.depth)
         self.log_probabilities[rows], self.depth[rows] = log_probabilities.numpy(), scores.depth.numpy()
+        if self.open_set_scores is not None and open_set_scores is not None:
+            self.open_set_scores.assign(rows, open_set_scores)
 
     def finish(self, query_fit: QueryFit | None) -> CellProbabilities:
         """Return the probabilities of all cells."""
