@@ -16,6 +16,9 @@ import hrca
 from hrca.model._registration import weights_fingerprint
 from hrca.module._calibration import Calibration
 
+# unlike a fixture of this file, it also serves the examples in src
+pytest_plugins = ["figures"]
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 TINY = {

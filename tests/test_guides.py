@@ -56,7 +56,6 @@ def model():
 # those of few cells, and of the packages that the pages import; the warnings of HRCA have tests of their own
 @pytest.mark.filterwarnings("ignore")
 def test_the_code_of_a_page_runs(page, model, tmp_path, monkeypatch):
-    from matplotlib import pyplot as plt
 
     reference, query = blood()
     write_files(tmp_path, reference, query, model)
@@ -68,7 +67,6 @@ def test_the_code_of_a_page_runs(page, model, tmp_path, monkeypatch):
         code = compile(shortened(block.code), f"{page.name}, block {number}", "exec")
         if block.runs_here:
             exec(code, names)
-    plt.close("all")
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)

@@ -12,7 +12,6 @@ import hrca
 
 @pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array, np.asarray])
 def test_the_scores_of_the_page_run_on_every_container(tiny_model, container):
-    from matplotlib import pyplot as plt
 
     query = synthetic(60, seed=3)
     query.X = container(query.X.toarray())
@@ -20,5 +19,4 @@ def test_the_scores_of_the_page_run_on_every_container(tiny_model, container):
     code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "scores.md").read_text(), re.DOTALL)[1]
     names = {"query": query}
     exec(code, names)
-    plt.close("all")
     np.testing.assert_array_equal(names["depth"], hrca.metrics.depth_bins(synthetic(60, seed=3).to_df().sum(axis=1)))

@@ -33,12 +33,6 @@ def cells() -> ad.AnnData:
     return adata
 
 
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
-
-
 def drawn(ax) -> dict[tuple, int]:
     """Number of points of each color."""
     counts: dict[tuple, int] = {}

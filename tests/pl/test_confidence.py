@@ -51,7 +51,6 @@ def test_forty_panels_do_not_overlap():
     titles = [ax.title.get_window_extent() for ax in axes]
     assert not [one for one, two in zip(titles[:5], titles[1:6], strict=True) if one.x1 > two.x0]
     assert all(title.y0 >= ax.get_window_extent().y1 for title, ax in zip(titles, axes, strict=True))
-    plt.close(figure)
 
 
 def test_risk_coverage_draws_the_curve_and_its_area():
@@ -66,4 +65,3 @@ def test_new_axes_are_the_current_pyplot_figure_and_are_saved(draw, tmp_path):
     ax = draw(LABELS, PREDICTED, CONFIDENCE, save=tmp_path / "plot.png")
     assert plt.gcf() is ax.figure
     assert (tmp_path / "plot.png").stat().st_size > 1000
-    plt.close(ax.figure)

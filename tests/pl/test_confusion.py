@@ -27,7 +27,6 @@ SIX_LABELS, SIX_PREDICTED = ["B"] * 4 + ["T"] * 2, ["B", "B", "B", "T", "T", "Un
 def test_confusion_draws_the_percentages_of_each_label():
     ax = confusion(SIX_LABELS, SIX_PREDICTED)
     check_percentages(ax)
-    plt.close(ax.figure)
 
 
 def test_confusion_draws_on_given_axes():
@@ -38,7 +37,6 @@ def test_confusion_draws_on_given_axes():
 def test_confusion_is_the_current_pyplot_figure():
     ax = confusion(["B", "T"], ["B", "T"])
     assert plt.gcf() is ax.figure
-    plt.close(ax.figure)
 
 
 def test_a_confusion_figure_leaves_nothing_to_close(tmp_path):
@@ -69,7 +67,6 @@ def test_labels_without_a_name_in_common_are_not_called_wrong(draw):
     ax.figure.draw_without_rendering()
     extent = ax.title.get_window_extent()
     assert ax.figure.bbox.x0 <= extent.x0 and extent.x1 <= ax.figure.bbox.x1
-    plt.close("all")
 
 
 def test_exchanged_labels_are_wrong():

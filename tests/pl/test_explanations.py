@@ -1,6 +1,5 @@
 """The plot of explanations shows the contributions."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,7 +75,6 @@ def test_explain_makes_a_figure_that_is_tall_enough():
     many = pd.DataFrame({"gene": [f"g{i}" for i in range(60)], "contribution": np.arange(60.0), "count": 1.0})
     ax = explain(many.assign(cells="c", n_cells=1, label="B", against="T", branch="counts", flips=False), n_genes=60)
     assert ax.figure.get_figheight() > 12
-    plt.close(ax.figure)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,15 @@
+"""A plugin of pytest for the tests and the examples in docstrings: figures that one leaves open are closed."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def closed_figures() -> Iterator[None]:
+    """Close the figures after each test; beyond 20, pyplot warns."""
+    yield
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        pyplot.close("all")
