@@ -10,7 +10,10 @@ from scipy import sparse
 from simulated import N_GENES, N_LABELS, PRESENT, batched, prediction_module, query_counts, random_profiles
 
 from hrca.module._calibration import Calibration
-from hrca.module._count_likelihood import pool_log_scores
+from hrca.module._count_likelihood import CountLikelihood, pool_log_scores
+from hrca.module._module import HRCAModule
+from hrca.module._networks import GeneAE, SEClassifier
+from hrca.module._sparse_counts import MAX_SPARSE_FRACTION
 from hrca.prediction import _probabilities
 from hrca.prediction._forward import score_cells, shared_genes
 from hrca.prediction._open_set import OpenSetScores
@@ -27,11 +30,11 @@ def threads_of_torch() -> Iterator[Callable[[int], None]]:
     torch.set_num_threads(before)
 
 
-def predict(module, counts, *, names=None, batch_size=10, label_sums=LABEL_SUMS, **settings):
+def predict(module, counts, *, names=None, batch_size=10, present=PRESENT, label_sums=LABEL_SUMS, **settings):
     names = [str(i) for i in range(len(counts))] if names is None else names
     settings = {"platform_correction": True, "open_set": True, "calibrated": True} | settings
     return predict_probabilities(
-        module, lambda bar: batched(counts, batch_size), names, PRESENT, label_sums, PredictionSettings(**settings)
+        module, lambda bar: batched(counts, batch_size), names, present, label_sums, PredictionSettings(**settings)
     )
 
 
@@ -55,14 +58,27 @@ def test_without_a_fit_probabilities_are_pooled_and_calibrated_scores():
 
 
 def test_the_result_does_not_depend_on_the_number_of_threads(threads_of_torch):
-    module, counts, results = prediction_module(), query_counts(1200), []
-    for n_threads in (1, 4):
+    # dense products of this size differ in their last bits with the number of threads
+    n_genes, n_labels, n_obs = 300, 10, 5000
+    profiles = 0.85 * random_profiles(1, n_genes, 5) + 0.15 * random_profiles(n_labels, n_genes)
+    rng = np.random.default_rng(1)
+    counts = rng.poisson(150 * profiles[np.arange(n_obs) % n_labels] * rng.lognormal(0, 0.5, n_genes))
+    assert (counts > 0).mean() > MAX_SPARSE_FRACTION
+    module = HRCAModule(
+        GeneAE(n_genes=n_genes, n_hidden=32, n_latent=16, n_heads=2, n_layers=1, n_feedforward=16, dropout_rate=0.1),
+        SEClassifier(n_latent=16, n_labels=n_labels, widths=(16, 8), dropout_rate=0.5),
+        CountLikelihood(n_labels, n_genes),
+    ).eval()
+    module.count_likelihood.fit_profiles(profiles, np.ones(n_genes), 3000.0)
+    results = []
+    for n_threads in (1, 3, 4):
         threads_of_torch(n_threads)
-        results.append(predict(module, counts, batch_size=100))
+        results.append(predict(module, counts, batch_size=512, present=np.ones(n_genes), label_sums=1e5 * profiles))
         assert torch.get_num_threads() == n_threads
     assert results[0].has_clusters
-    for name in ("log_probabilities", "depth", "novel_probability"):
-        np.testing.assert_array_equal(*(getattr(result, name) for result in results))
+    for result in results[1:]:
+        for name in ("log_probabilities", "depth", "novel_probability"):
+            np.testing.assert_array_equal(getattr(result, name), getattr(results[0], name))
 
 
 def test_an_unfitted_calibration_changes_no_probability():

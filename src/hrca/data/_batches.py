@@ -107,7 +107,7 @@ class KeptBatches:
 
 
 def with_progress(batches: Batches, n_obs: int, description: str) -> Batches:
-    """Show a progress bar of the cells while batches are used, if that takes long.
+    """Show a progress bar of the cells that are read, if that takes long.
 
     Parameters
     ----------

@@ -22,6 +22,7 @@ from hrca.data._name_hash import uniform_from_names
 from hrca.module._module import HRCAModule
 from hrca.prediction._forward import shared_genes, used_counts
 from hrca.prediction._open_set import OpenSetScores, QueryFit
+from hrca.prediction._parallel import one_thread
 from hrca.prediction._probabilities import CellProbabilities, PredictionSettings, fit_counts, score_batches
 from hrca.prediction._summary import PredictionSummary
 from hrca.uncertainty._conformal import ConformalScores
@@ -220,6 +221,7 @@ class Annotator:
         labels = result.probabilities.columns.to_numpy(dtype=str)
         return to_entries(self.key_added, result, {"labels": labels})
 
+    @one_thread()
     def fit(self, samples: Sequence[sparse.csr_array], order: np.ndarray) -> FittedQuery:
         """Fit platform factors and clusters, or the novelty among reference cells.
 
@@ -243,6 +245,7 @@ class Annotator:
         factors = gene_mask if fitted.query_fit is None else fitted.query_fit.factors
         return FittedQuery(fitted.query_fit, reference_ranks(reference, depths, factors))
 
+    @one_thread()
     def score(self, chunk: Any, fitted: FittedQuery, store: Path, rows: slice) -> ScoredChunk:
         """Score the cells of a chunk.
 

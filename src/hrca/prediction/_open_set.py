@@ -15,7 +15,6 @@ from hrca.module._profiles import normalize_rows
 from hrca.module._sparse_counts import SparseCounts
 
 from ._cluster_novelty import ClusterMisfits, cluster_novel_probabilities, left_out_novel_probability
-from ._parallel import one_thread
 from ._platform_factors import fit_platform, platform_log_sd, platform_profiles
 from ._platform_likelihood import LikelihoodLabels, QueryCellSample
 from ._query_clusters import LabelProfiles, QueryClusters, cluster_cells, cluster_misfit, mixture_misfit
@@ -110,6 +109,10 @@ class QueryFit:
         tables = [log_or_zero(self.profiles)] + ([] if self.clusters is None else [self.clusters.log_profiles()])
         return torch.from_numpy(np.concatenate(tables).T.astype(np.float32, order="C"))
 
+    def prepare(self) -> None:
+        """Compute once what :meth:`score_cells` needs, before several threads call it."""
+        _ = self._log_profiles
+
     def score_cells(self, counts: sparse.csr_array) -> OpenSetScores:
         r"""Compute the probability of none of the labels, and the deviance, of cells.
 
@@ -140,7 +143,6 @@ class QueryFit:
         return OpenSetScores(members @ self.novel_probabilities, members.argmax(axis=1), depth, deviance)
 
 
-@one_thread()
 def fit_query(
     count_likelihood: CountLikelihood,
     cells: QueryCellSample,

@@ -25,7 +25,7 @@ from ._forward import (
     used_counts,
 )
 from ._open_set import OpenSetScores, QueryFit, fit_query
-from ._parallel import parallel_map
+from ._parallel import one_thread, parallel_map
 from ._platform_factors import platform_log_sd
 
 # Maximum number of query cells that platform factors and clusters are fitted to. They are in memory, sparse. Not tuned.
@@ -206,6 +206,8 @@ def score_batches(
         scores = complete(score_branches(SparseCounts.from_csr(counts)))
         return rows, scores, None if query_fit is None else query_fit.score_cells(used_counts(counts, gene_mask))
 
+    if query_fit is not None:
+        query_fit.prepare()
     with parallel_map(score_branches.device.type) as map_batches:
         for rows, scores, open_set_scores in map_batches(score, batches):
             results.add(rows, scores, open_set_scores)
@@ -239,6 +241,7 @@ def fit_sampled_cells(
     return None if counts is None else fit_counts(module, counts, gene_mask, label_sums, settings)
 
 
+@one_thread()
 def fit_counts(
     module: HRCAModule,
     counts: sparse.csr_array,
