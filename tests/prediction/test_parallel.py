@@ -85,7 +85,7 @@ def reject(item: int) -> int:
 def test_an_error_ends_the_work(function, items):
     with pytest.raises(ValueError, match="the sixth item"), parallel_map("cpu") as map_items:
         list(map_items(function, items))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("hrca")]
 
 
 def test_one_thread_holds_for_every_library():

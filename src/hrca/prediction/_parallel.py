@@ -117,7 +117,7 @@ def parallel_map(device: str) -> Iterator[ParallelMap]:
     """
     n_torch, is_cpu = torch.get_num_threads(), device == "cpu"
     n_workers = min(n_torch, MAX_WORKERS) if is_cpu else 1
-    pool = ThreadPoolExecutor(n_workers, initializer=lambda: torch.set_num_threads(1))
+    pool = ThreadPoolExecutor(n_workers, "hrca", initializer=lambda: torch.set_num_threads(1))
     with _one_torch_thread() if is_cpu else nullcontext():
         try:
             yield ParallelMap(n_torch, n_workers, pool)
