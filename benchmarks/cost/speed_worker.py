@@ -59,6 +59,9 @@ def main() -> None:
     # libraries print to stdout
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    if arguments.method == "hrca":
+        # before torch, so that it shortens the waits of torch's threads
+        import_module("hrca")
     module = import_module(f".speed_{'own' if arguments.method in ('hrca', 'published') else 'others'}", __package__)
     operations = module.operations(arguments.method, arguments.reference, arguments.query, arguments.size)
     print(json.dumps({"ready": sorted(operations)}), file=answers, flush=True)

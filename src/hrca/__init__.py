@@ -8,8 +8,10 @@ from typing import Any
 import lazy_loader
 
 from ._messages import show_messages
+from ._openmp import shorten_waits
 
 show_messages()
+shorten_waits()
 
 # __init__.pyi lists the names, for the loader and for type checkers
 _load, _, _ = lazy_loader.attach_stub(__name__, __file__)
