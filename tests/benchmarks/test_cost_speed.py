@@ -196,7 +196,8 @@ def test_a_worker_that_takes_too_long_is_stopped(tmp_path):
 @linux
 def test_workers_have_their_threads_and_policy(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    assert "OMP_WAIT_POLICY" not in speed_clients.environment(2)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "3000")
+    assert not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(speed_clients.environment(2))
     assert speed_clients.environment(2, "PASSIVE")["OMP_WAIT_POLICY"] == "PASSIVE"
     assert speed_clients.environment(2)["MKL_NUM_THREADS"] == "2"
     assert len(speed_clients.chosen_cpus(1)) == 1
