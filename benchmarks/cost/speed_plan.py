@@ -75,7 +75,7 @@ def points(*, quick: bool) -> list[Point]:
         *(_grid(predictions, depth=depth) for depth in ("shallow", "deep")),
         *(_grid({"hrca": PREDICTIONS, "likelihood": ("predict",)}, n_obs=n_obs) for n_obs in (1_000, 20_000)),
         *(_grid(predictions, n_labels=n_labels) for n_labels in (100, 500)),
-        *thread_points(5_000),
+        *thread_points(n_obs=50_000),
         *(_grid({"hrca": ("train",)}, n_genes=300, n_reference=n_cells) for n_cells in (20_000, 50_000, 200_000)),
         *(
             _grid({"hrca": (*STEPS, *PREDICTIONS)}, size=size, n_obs=1_000, n_reference=1_000)
@@ -95,9 +95,9 @@ def published_points(numbers_of_genes: tuple[int, ...], size: str, n_obs: int) -
     return [Point("published", methods, cells | {"n_genes": n_genes}, threads=2) for n_genes in numbers_of_genes]
 
 
-def thread_points(n_genes: int) -> list[Point]:
+def thread_points(n_obs: int) -> list[Point]:
     """Compare one thread and two on two CPUs, with both policies of waiting, alone and beside a busy process."""
-    cells = {**BASE, "n_genes": n_genes, "n_reference": 1_000}
+    cells = {**BASE, "n_genes": 300, "n_obs": n_obs, "n_reference": 1_000}
     # one thread, too, may use the CPU that is not busy
     point = Point("threads", {"hrca": (*STEPS, *PREDICTIONS)}, cells, min_cpus=2)
     ways = [(1, ""), (2, ""), (2, "PASSIVE")]

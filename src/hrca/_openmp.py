@@ -2,9 +2,8 @@
 
 import os
 
-# Rounds of the loop in which a thread of GNU's OpenMP waits, by default 300,000. With 3,000, two threads are as fast on
-# idle CPUs. Beside a busy program, they took 1.2 times as long with 1,000, and 2 times with 10,000
-# (docs/decisions/0008).
+# Rounds of the loop in which a thread of GNU's OpenMP waits before it sleeps, by default 300,000. Fewer than 3,000 make
+# two threads slower on idle CPUs, and more make them slower beside a busy program (docs/decisions/0008).
 WAITING_ROUNDS = 3_000
 
 
