@@ -74,6 +74,7 @@ def points(*, quick: bool) -> list[Point]:
         *published_points((1_000, 20_000), "specification", n_obs=512),
         *(_grid(predictions, depth=depth) for depth in ("shallow", "deep")),
         *(_grid({"hrca": PREDICTIONS, "likelihood": ("predict",)}, n_obs=n_obs) for n_obs in (1_000, 20_000)),
+        _grid(dict.fromkeys(("hrca", "celltypist", "scanvi"), ("predict",)), n_obs=100_000),
         *(_grid(predictions, n_labels=n_labels) for n_labels in (100, 500)),
         *thread_points(n_obs=50_000),
         *(_grid({"hrca": ("train",)}, n_genes=300, n_reference=n_cells) for n_cells in (20_000, 50_000, 200_000)),
