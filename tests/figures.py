@@ -1,4 +1,4 @@
-"""A plugin of pytest for the tests and the examples in docstrings: figures that one leaves open are closed."""
+"""A plugin of pytest: it closes the figures that a test, or an example in a docstring, leaves open."""
 
 import sys
 from collections.abc import Iterator

@@ -56,7 +56,6 @@ def model():
 # those of few cells, and of the packages that the pages import; the warnings of HRCA have tests of their own
 @pytest.mark.filterwarnings("ignore")
 def test_the_code_of_a_page_runs(page, model, tmp_path, monkeypatch):
-
     reference, query = blood()
     write_files(tmp_path, reference, query, model)
     monkeypatch.chdir(tmp_path)

@@ -20,7 +20,7 @@ CODE = "import hrca, torch; print(torch.__config__.parallel_info())"
         ({"OMP_WAIT_POLICY": "ACTIVE"}, "30000000000"),
     ],
 )
-def test_threads_wait_as_the_user_says_or_shortly(given, rounds):
+def test_threads_wait_as_the_environment_says_or_for_3000_rounds(given, rounds):
     inherited = {name: x for name, x in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     environment = {**inherited, "OMP_DISPLAY_ENV": "VERBOSE", **given}
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, env=environment, check=True)

@@ -12,7 +12,6 @@ import hrca
 
 @pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array, np.asarray])
 def test_the_scores_of_the_page_run_on_every_container(tiny_model, container):
-
     query = synthetic(60, seed=3)
     query.X = container(query.X.toarray())
     tiny_model.predict(query, coverage=0.9)

@@ -24,9 +24,13 @@ def module_command(module: str, python: Path | str = sys.executable) -> list[str
 
 
 def module_environment() -> dict[str, str]:
-    """Return the environment variables under which any Python finds the modules of this repository."""
+    """Return the environment variables under which any Python finds the modules of this repository.
+
+    The waits that `import hrca` has set for this process are left out.
+    """
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    variables = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    return variables | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def run_with_limit(command: Sequence[str], folder: Path, timeout_s: float) -> None:

@@ -31,9 +31,7 @@ def chosen_cpus(n: int) -> list[int]:
 
 def environment(n_threads: int, wait_policy: str = "") -> dict[str, str]:
     """Return the environment variables of a process whose libraries have `n_threads` threads."""
-    # hrca, which this process has imported, has set one of them
-    waits = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-    variables = {name: value for name, value in module_environment().items() if name not in waits}
+    variables = {name: value for name, value in module_environment().items() if name != "OMP_WAIT_POLICY"}
     variables |= {f"{library}_NUM_THREADS": str(n_threads) for library in LIBRARIES_WITH_THREADS}
     return variables | ({"OMP_WAIT_POLICY": wait_policy} if wait_policy else {})
 

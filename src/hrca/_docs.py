@@ -82,8 +82,8 @@ open_set
 
 _prediction_batch_size = """\
 batch_size
-    Number of cells in a batch. On a CPU, each thread computes a batch of its own, at most eight at the same time. None:
-    ``scvi.settings.batch_size``."""
+    Number of cells in a batch. On a CPU, each thread computes a batch of its own; at most eight threads do so at the
+    same time. None: ``scvi.settings.batch_size``."""
 
 _batch_size = """\
 batch_size

@@ -1,6 +1,7 @@
 """Items that are computed at the same time, and the numbers of threads."""
 
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,10 @@ N_THREADS = 3
 TIMEOUT_S = 60
 
 
+class Item:
+    """Something that is or is not in memory."""
+
+
 def numbers_of_threads() -> list[int]:
     """Return the numbers of torch, and of the libraries of NumPy and scikit-learn, in the calling thread."""
     return [torch.get_num_threads(), *(pool["num_threads"] for pool in threadpool_info())]
@@ -24,11 +29,14 @@ def numbers_of_threads() -> list[int]:
 def three_threads() -> Iterator[None]:
     """Give each library three threads, whatever the environment says, and check that they are restored."""
     found = torch.get_num_threads()
-    with threadpool_limits(N_THREADS):
-        torch.set_num_threads(N_THREADS)
-        yield
-        assert set(numbers_of_threads()) == {N_THREADS}
+    # not by `with`: this thread would then own the number of BLAS, and others could not change it
+    limits = threadpool_limits(N_THREADS)
+    torch.set_num_threads(N_THREADS)
+    yield
+    left = set(numbers_of_threads())
+    limits.restore_original_limits()
     torch.set_num_threads(found)
+    assert left == {N_THREADS}
 
 
 @pytest.mark.parametrize("n_items", [0, 1, 2, 20])
@@ -46,6 +54,19 @@ def test_several_items_are_computed_at_the_same_time(max_workers, n_workers, mon
         next(results)
         assert len(taken) == n_workers + 1
         assert len(list(results)) == n_workers * 20 - 1
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_items_are_not_kept(device):
+    items = [Item() for _ in range(20)]
+    references = [weakref.ref(item) for item in items]
+    with parallel_map(device) as map_items:
+        results = map_items(lambda item: None, (items.pop(0) for _ in range(20)))
+        for _ in range(10):
+            next(results)
+    # the threads, which may still have held an item, have ended
+    assert [reference() for reference in references[:10]] == [None] * 10
+    results.close()
 
 
 @pytest.mark.parametrize(("n_items", "n_threads"), [(1, N_THREADS), (2, 1), (20, 1)])

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from itertools import chain, islice
+from threading import Lock
 from typing import TypeVar
 
 import torch
@@ -18,6 +19,9 @@ MAX_WORKERS = 8
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# Held by the thread that has limited BLAS.
+_blas_is_limited = Lock()
+
 
 @contextmanager
 def one_thread() -> Iterator[None]:
@@ -26,7 +30,7 @@ def one_thread() -> Iterator[None]:
     Threads that share an operation wait for each other after each part of it, and keep their CPUs busy meanwhile. For
     small arrays, this takes longer than one thread alone.
     """
-    with _one_torch_thread(), _threadpools().limit(limits=1):
+    with _one_torch_thread(), _threadpools().select(user_api="openmp").limit(limits=1), _one_blas_thread():
         yield
 
 
@@ -38,6 +42,19 @@ def _one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(found)
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Limit BLAS, unless another thread or a caller already does: BLAS has one number for the process."""
+    if not _blas_is_limited.acquire(blocking=False):
+        yield
+        return
+    try:
+        with _threadpools().select(user_api="blas").limit(limits=1):
+            yield
+    finally:
+        _blas_is_limited.release()
 
 
 class ParallelMap:
@@ -73,13 +90,16 @@ class ParallelMap:
         """
         items = iter(items)
         first = list(islice(items, 2))
-        if len(first) < 2:
-            yield from map(self._with_all_threads(function), first)
+        # of an iterator, `chain` keeps no item
+        is_single, items = len(first) < 2, chain(iter(first), items)
+        del first
+        if is_single:
+            yield from map(self._with_all_threads(function), items)
         elif self._n_workers == 1:
-            yield from map(function, chain(first, items))
+            yield from map(function, items)
         else:
             pending: deque[Future[Result]] = deque()
-            for item in chain(first, items):
+            for item in items:
                 pending.append(self._pool.submit(function, item))
                 if len(pending) > self._n_workers:
                     yield pending.popleft().result()
