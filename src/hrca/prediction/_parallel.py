@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from functools import cache
 from itertools import chain, islice
 from threading import Lock
 from typing import TypeVar
@@ -30,7 +29,9 @@ def one_thread() -> Iterator[None]:
     Threads that share an operation wait for each other after each part of it, and keep their CPUs busy meanwhile. For
     small arrays, this takes longer than one thread alone.
     """
-    with _one_torch_thread(), _threadpools().select(user_api="openmp").limit(limits=1), _one_blas_thread():
+    # found each time, which takes some milliseconds: a library may have been loaded since
+    libraries = ThreadpoolController()
+    with _one_torch_thread(), libraries.select(user_api="openmp").limit(limits=1), _one_blas_thread(libraries):
         yield
 
 
@@ -45,13 +46,13 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
+def _one_blas_thread(libraries: ThreadpoolController) -> Iterator[None]:
     """Limit BLAS, unless another thread or a caller already does: BLAS has one number for the process."""
     if not _blas_is_limited.acquire(blocking=False):
         yield
         return
     try:
-        with _threadpools().select(user_api="blas").limit(limits=1):
+        with libraries.select(user_api="blas").limit(limits=1):
             yield
     finally:
         _blas_is_limited.release()
@@ -143,9 +144,3 @@ def parallel_map(device: str) -> Iterator[ParallelMap]:
             yield ParallelMap(n_torch, n_workers, pool)
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-@cache
-def _threadpools() -> ThreadpoolController:
-    """Return the thread pools of the libraries that are loaded; finding them takes some milliseconds."""
-    return ThreadpoolController()
