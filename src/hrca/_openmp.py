@@ -1,4 +1,4 @@
-"""How long the threads of OpenMP wait for each other before they let other programs have their CPUs."""
+"""Threads of OpenMP that wait for each other sleep sooner, so that other programs get their CPUs."""
 
 import os
 

@@ -11,8 +11,8 @@ from typing import TypeVar
 import torch
 from threadpoolctl import ThreadpoolController
 
-# Maximum number of batches that are computed at the same time. With 20,000 genes and 100 labels, a batch takes 0.1 GB.
-# Not tuned.
+# Maximum number of batches that are computed at the same time. Each further thread takes about 0.1 GB
+# (docs/large_files.md). Not tuned.
 MAX_WORKERS = 8
 
 Item = TypeVar("Item")
