@@ -7,7 +7,8 @@ from scipy.special import expit
 
 from hrca.module._profiles import normalize_rows
 
-from ._query_clusters import LabelProfiles, QueryClusters, mixture_misfit
+from ._cluster_misfit import LabelProfiles, mixture_misfit
+from ._query_clusters import QueryClusters
 
 # Log odds that a cluster is of none of the labels: coefficients of its features, and intercept. They were fitted to the
 # clusters of a prototype, without mixtures of labels, on five pairs of data sets with types left out of the reference.
@@ -25,9 +26,9 @@ MIN_MISFIT = 0.02
 # this prior against the query's cells. Not tuned.
 FITTED_FRACTION, PRIOR_FRACTION, PRIOR_WEIGHT = 0.2, 0.15, 0.5
 
-# Number of iterations between fraction and probabilities, and limits of the fraction: more iterations change no digit,
-# and the limits keep its logit finite. Not tuned.
-FRACTION_ROUNDS, MIN_FRACTION, MAX_FRACTION = 200, 1e-3, 0.95
+# Maximum number of iterations between fraction and probabilities; they stop when the fraction changes by no more than
+# MAX_FRACTION_CHANGE. The limits of the fraction keep its logit finite. Not tuned.
+FRACTION_ROUNDS, MAX_FRACTION_CHANGE, MIN_FRACTION, MAX_FRACTION = 200, 1e-9, 1e-3, 0.95
 
 # A label belongs to a cluster from this fraction of the cluster's counts. Not tuned.
 MIN_LABEL_FRACTION = 0.1
@@ -46,10 +47,10 @@ class ClusterMisfits:
         The clusters.
     by_label
         Misfit to each label, shape (n_clusters, n_labels), from
-        :func:`hrca.prediction._query_clusters.cluster_misfit`.
+        :func:`hrca.prediction._cluster_misfit.cluster_misfit`.
     mixed
         Misfit to a mixture of the labels, shape (n_clusters,), from
-        :func:`hrca.prediction._query_clusters.mixture_misfit`.
+        :func:`hrca.prediction._cluster_misfit.mixture_misfit`.
     label_fractions
         Fraction of each label in the counts of each cluster, shape (n_clusters, n_labels).
     """
@@ -82,10 +83,9 @@ class ClusterMisfits:
         others = np.arange(self.by_label.shape[1]) != left_out
         has_label, mixed = self.label_fractions[:, left_out] >= MIN_LABEL_FRACTION, self.mixed.copy()
         # where no probability is left for the other labels, they are mixed in equal parts
-        fractions = normalize_rows(np.maximum(self.label_fractions[:, others], np.finfo(float).tiny))
-        kept = LabelProfiles(labels.profiles[others], labels.sums[others], labels.used)
-        mixed[has_label] = mixture_misfit(self.clusters, fractions[has_label], kept, has_label)
-        return ClusterMisfits(self.clusters, self.by_label[:, others], mixed, fractions)
+        fractions = normalize_rows(np.maximum(self.label_fractions, np.finfo(float).tiny) * others)
+        mixed[has_label] = mixture_misfit(self.clusters, fractions[has_label], labels, has_label, left_out)
+        return ClusterMisfits(self.clusters, self.by_label[:, others], mixed, fractions[:, others])
 
 
 def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, n_runs: int) -> np.ndarray:
@@ -95,10 +95,10 @@ def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, 
     ----------
     misfit
         Misfit of each cluster to each label, shape (n_clusters, n_labels), from
-        :func:`hrca.prediction._query_clusters.cluster_misfit`.
+        :func:`hrca.prediction._cluster_misfit.cluster_misfit`; NaN for labels that it is not compared with.
     mixed
         Misfit of each cluster to a mixture of the labels, shape (n_clusters,), from
-        :func:`hrca.prediction._query_clusters.mixture_misfit`.
+        :func:`hrca.prediction._cluster_misfit.mixture_misfit`.
     n_cells
         Number of cells in each cluster, shape (n_clusters,).
     n_runs
@@ -107,15 +107,18 @@ def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, 
     Returns
     -------
     Log misfit of the best label or mixture, the same relative to the clusters that fit best, and the same relative to
-    the median of the other labels, shape (n_clusters, 3).
+    the median of the other labels that all clusters are compared with, shape (n_clusters, 3).
     """
-    log_misfit = np.sort(np.log(misfit + MIN_MISFIT), axis=1)
-    best, fractions = np.minimum(log_misfit[:, 0], np.log(mixed + MIN_MISFIT)), n_cells / n_cells.sum()
+    log_misfit = np.log(misfit + MIN_MISFIT)
+    best_of_labels = np.nanmin(log_misfit, axis=1)
+    best, fractions = np.minimum(best_of_labels, np.log(mixed + MIN_MISFIT)), n_cells / n_cells.sum()
     order = np.argsort(best)
     quantile = np.interp(BEST_QUANTILE, fractions[order].cumsum(), best[order])
     n_by_run = len(best) / n_runs
     base = (n_by_run * quantile + N_TYPICAL * TYPICAL_LOG_MISFIT) / (n_by_run + N_TYPICAL)
-    return np.stack([best, best - base, best - np.median(log_misfit[:, 1:], axis=1)], axis=1)
+    common = np.sort(log_misfit[:, ~np.isnan(log_misfit).any(axis=0)], axis=1)
+    others = np.where(common[:, 0] > best_of_labels, np.median(common, axis=1), np.median(common[:, 1:], axis=1))
+    return np.stack([best, best - base, best - others], axis=1)
 
 
 def cluster_novel_probabilities(features: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
@@ -155,7 +158,9 @@ def cluster_novel_probabilities(features: np.ndarray, n_cells: np.ndarray) -> np
     for _ in range(FRACTION_ROUNDS):
         probabilities = expit(log_ratio + _logit(fraction))
         mean = (fractions @ probabilities + PRIOR_WEIGHT * PRIOR_FRACTION) / (1 + PRIOR_WEIGHT)
-        fraction = float(np.clip(mean, MIN_FRACTION, MAX_FRACTION))
+        before, fraction = fraction, float(np.clip(mean, MIN_FRACTION, MAX_FRACTION))
+        if abs(fraction - before) <= MAX_FRACTION_CHANGE:
+            break
     return expit(log_ratio + _logit(fraction))
 
 

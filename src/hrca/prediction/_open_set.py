@@ -14,10 +14,11 @@ from hrca.module._deviance import log_or_zero, multinomial_deviance
 from hrca.module._profiles import normalize_rows
 from hrca.module._sparse_counts import SparseCounts
 
+from ._cluster_misfit import LabelProfiles, cluster_misfit, mixture_misfit
 from ._cluster_novelty import ClusterMisfits, cluster_novel_probabilities, left_out_novel_probability
 from ._platform_factors import fit_platform, platform_log_sd, platform_profiles
 from ._platform_likelihood import LikelihoodLabels, QueryCellSample
-from ._query_clusters import LabelProfiles, QueryClusters, cluster_cells, cluster_misfit, mixture_misfit
+from ._query_clusters import QueryClusters, cluster_cells
 
 # Maximum number of fits of the platform factors, each but the first to the cells of the reference's labels alone. A
 # third changes no score by more than .003 (docs/decisions/0007). No further fit follows if no weight of a cell changed

@@ -20,6 +20,10 @@ PLATFORM_ROUNDS, NORM_ROUNDS, MAX_LOG_CHANGE = 10, 10, 1e-3
 # (docs/decisions/0007). The numbers of labels and cells were not tuned.
 MIN_PLATFORM_LABELS, MIN_CELLS_OF_LABEL, MIN_GROUP_PROBABILITY = 3, 10, 0.5
 
+# Maximum number of labels that factors are estimated from, those with the most cells: the time would grow with the
+# square of the number of labels. Not tuned; none of the pairs of data sets has more labels.
+MAX_PLATFORM_LABELS = 50
+
 # Counts that are added to observed and expected counts before the log of their ratio, as in Haldane's correction.
 RATIO_PSEUDOCOUNT = 0.5
 
@@ -141,8 +145,10 @@ class _Grouping:
             summed = torch.zeros(n_labels, n_labels).index_add_(0, highest.indices, counts)
             counts_by_label += summed
         self._move(codes, weights)
-        is_large = np.bincount(codes, weights, minlength=n_labels) >= MIN_CELLS_OF_LABEL
-        return _LabelGroups(self._sums[is_large], counts_by_label.numpy()[is_large])
+        n_cells = np.bincount(codes, weights, minlength=n_labels)
+        largest = np.sort(np.argsort(-n_cells, kind="stable")[:MAX_PLATFORM_LABELS])
+        groups = largest[n_cells[largest] >= MIN_CELLS_OF_LABEL]
+        return _LabelGroups(self._sums[groups], counts_by_label.numpy()[groups])
 
     def _move(self, codes: np.ndarray, weights: np.ndarray) -> None:
         """Add the cells that moved to the sums of their new groups, and subtract them from the old ones."""
