@@ -1,4 +1,4 @@
-"""Show HRCA's messages where the user has not set up logging."""
+"""Show HRCA's messages where the user has not set up logging, and words of messages."""
 
 import logging
 import sys
@@ -23,3 +23,21 @@ def show_messages() -> None:
     if logger.level == logging.NOTSET and not logger.handlers:
         logger.setLevel(logging.INFO)
         logger.addHandler(LastResortHandler())
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1.
+
+    Parameters
+    ----------
+    n
+        The number.
+    noun
+        The noun in the singular; its plural ends in "s".
+
+    Examples
+    --------
+    >>> [counted(n, "cell") for n in (0, 1, 5343)]
+    ['0 cells', '1 cell', '5,343 cells']
+    """
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

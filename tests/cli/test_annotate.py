@@ -99,7 +99,8 @@ def test_cells_of_none_of_the_labels_are_unknown_in_the_csv_and_counted(files, t
     assert not (written["hrca"] == "Unknown").any()
     groups = pd.read_csv(csv)["group"]
     assert groups.to_list() == written["hrca"].astype(str).mask(is_novel, "Unknown").to_list()
-    assert f"; in {csv}, the {is_novel.sum()} cells probably of none of the labels are 'Unknown'" in result.out
+    n_novel = is_novel.sum()
+    assert f"; in {csv}, {n_novel} cells with the label 'Unknown', {n_novel} of them probably of" in result.out
     kept = call(capsys, *arguments, "--keep-novel-labels", "--overwrite")
     assert pd.read_csv(csv)["group"].to_list() == written["hrca"].to_list()
     assert "are 'Unknown'" not in kept.out
@@ -110,7 +111,7 @@ def test_the_text_counts_novel_cells_among_those_that_the_csv_shows_without_a_la
     result = {"written": ["a.h5ad", "a.csv"], "n_unlabeled": 3, "n_novel_with_label": 2, "n_novel": 3}
     result["settings"] = {"unlabeled_category": "none"}
     text = _written_text(result, {"csv": "a.csv", "keep_novel_labels": False})
-    assert text.endswith("in a.csv, 5 cells are 'none', 3 of them probably of none of the labels")
+    assert text.endswith("in a.csv, 5 cells with the label 'none', 3 of them probably of none of the labels")
 
 
 def test_a_query_that_is_too_small_has_no_number_of_novel_cells(files, tmp_path, capsys):
@@ -134,7 +135,10 @@ def test_rejected_cells_are_one_number_in_the_text_the_file_and_the_csv(files, t
     assert is_unknown.to_list() == (is_novel | (obs["hrca_novelty"] >= 0.99)).to_list()
     assert (pd.read_csv(csv)["group"] == "Unknown").to_list() == is_unknown.to_list()
     first, header, *rows = result.out.splitlines()
-    assert f"; {is_unknown.sum()} cells are 'Unknown', {is_novel.sum()} of them probably of none of the" in first
+    assert (
+        f"; {is_unknown.sum()} cells with the label 'Unknown', {is_novel.sum()} of them probably of none of the"
+        in first
+    )
     assert f", {len(set(obs['hrca']) - {'Unknown'})} labels in obs['hrca']" in first
     assert header.split() == ["label", "cells", "mean", "confidence"]
     assert ["Unknown", str(is_unknown.sum())] in [row.split()[:2] for row in rows]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from hrca._messages import counted
 from hrca._records import MIN_NOVEL_PROBABILITY
 
 # Number of labels that the sentence names.
@@ -61,7 +62,7 @@ def left_out_sentence(table: Mapping[str, Any]) -> str | None:
     named += f" and {len(unnoticed) - N_NAMED} more" if len(unnoticed) > N_NAMED else ""
     n_noticed = len(labels) - len(unnoticed)
     return (
-        "The types that the reference lacks cannot all be noticed: some get the label of a similar type. As a test, "
-        f"each label was left out in turn. HRCA would have noticed this for {n_noticed} of {len(labels)} labels, but "
-        f"not for {named}. The table `left_out_labels` in uns has all labels."
+        f"HRCA tested for {counted(len(labels), 'label')} of this query if it would notice that the reference lacks "
+        f"the label: yes for {n_noticed}, no for {named}, whose cells would get other labels. The table "
+        "`left_out_labels` in uns has all of them."
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hrca._blocks import row_blocks
+from hrca._messages import counted
 from hrca.prediction._open_set import QueryFit
 from hrca.prediction._platform_factors import platform_log_sd
 from hrca.prediction._summary import PredictionSummary
@@ -194,7 +195,7 @@ def _novel_cells(
     ]
     n_more = len(groups) - len(named)
     if n_more > 0:
-        named.append(f"{n_more} more group{'s' if n_more > 1 else ''}")
+        named.append(counted(n_more, "more group"))
     return (
         f"{n_novel:,} of {n_obs:,} cells ({n_novel / n_obs:.0%}) are probably of types that the reference lacks: "
         f"{'; '.join(named)}. Their novel probability is at least .5 and their confidence low; a reference with these "

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from hrca._messages import counted
 from hrca.data._label_names import WARNED_CELLS_PER_LABEL, is_quality_class, similar_spellings
 
 from ._prediction_warnings import N_NAMED
@@ -51,7 +52,7 @@ def few_genes_warning(n_genes: int) -> str | None:
     if n_genes >= MIN_GENES_WITHOUT_WARNING:
         return None
     return (
-        f"The model has {n_genes:,} gene{'' if n_genes == 1 else 's'}. With fewer than {MIN_GENES_WITHOUT_WARNING}, "
+        f"The model has {counted(n_genes, 'gene')}. With fewer than {MIN_GENES_WITHOUT_WARNING}, "
         "cells of a type without a marker among them get another label, also with a high confidence. Believe only "
         "labels whose markers are among the genes."
     )

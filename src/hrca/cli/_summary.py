@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hrca._messages import counted
 from hrca._records import MIN_NOVEL_PROBABILITY
 from hrca.data._sources import open_file, read_uns
 from hrca.model._model import HRCA
@@ -101,33 +102,33 @@ def annotation_text(summary: Mapping[str, Any]) -> str:
     unlabeled = summary["settings"]["unlabeled_category"]
     n_labels = len(summary["labels"].keys() - {unlabeled})
     parts = [
-        f"{summary['n_cells']:,} cells, {n_labels} labels in obs[{summary['key']!r}], mean confidence "
-        f"{summary['confidence']:.2f}",
+        f"{counted(summary['n_cells'], 'cell')}, {counted(n_labels, 'label')} in obs[{summary['key']!r}], mean "
+        f"confidence {summary['confidence']:.2f}",
         *_numbers_without_label(summary, unlabeled),
     ]
     if summary["n_not_predicted"]:
-        parts.append(f"{summary['n_not_predicted']:,} cells not predicted")
+        parts.append(f"{counted(summary['n_not_predicted'], 'cell')} not predicted")
     shown = list(summary["labels"].items())[:N_SHOWN_LABELS]
     width = max(len(name) for name in ("label", *(label for label, _ in shown)))
     lines = ["; ".join(parts), f"  {'label':{width}}  {'cells':>9}  mean confidence"]
     lines += [f"  {label:{width}}  {row['n_cells']:>9,}  {row['confidence']:>15.2f}" for label, row in shown]
     n_more = len(summary["labels"]) - len(shown)
-    return "\n".join([*lines, *([f"  and {n_more} more labels"] if n_more else [])])
+    return "\n".join([*lines, *([f"  and {counted(n_more, 'more label')}"] if n_more else [])])
 
 
 def _numbers_without_label(summary: Mapping[str, Any], unlabeled: str) -> list[str]:
     """Return the numbers of cells that have no label, or should have none, in words."""
     n_unlabeled, n_novel, n_with_label = (summary[name] for name in ("n_unlabeled", "n_novel", "n_novel_with_label"))
     if n_novel is None:
-        unknown = [f"{n_unlabeled:,} cells are {unlabeled!r}"] if n_unlabeled else []
+        unknown = [f"{counted(n_unlabeled, 'cell')} with the label {unlabeled!r}"] if n_unlabeled else []
         return [*unknown, "not estimated which cells are of none of the labels"]
     if not n_unlabeled:
-        return [f"{n_novel:,} cells probably of none of the labels"]
-    parts = [f"{n_unlabeled:,} cells are {unlabeled!r}"]
+        return [f"{counted(n_novel, 'cell')} probably of none of the labels"]
+    parts = [f"{counted(n_unlabeled, 'cell')} with the label {unlabeled!r}"]
     if n_novel > n_with_label:
         parts[0] += f", {n_novel - n_with_label:,} of them probably of none of the labels"
     if n_with_label:
-        parts.append(f"{n_with_label:,} cells with a label are probably of none of the labels")
+        parts.append(f"{counted(n_with_label, 'cell')} with another label, probably of none of the labels")
     return parts
 
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from hrca._messages import counted
+
 from ._errors import usage_error
 from ._flags import Flag, add_flags, changed_flags
 from ._prediction_flags import GROUP_FLAGS, PREDICT_FLAGS, RUN_FLAGS, TABLE
@@ -64,10 +66,8 @@ def _written_text(result: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
     if flags["csv"] is None or flags["keep_novel_labels"] or not n_changed:
         return text
     name, csv = repr(result["settings"]["unlabeled_category"]), result["written"][-1]
-    if not n_unlabeled:
-        return f"{text}; in {csv}, the {n_changed:,} cells probably of none of the labels are {name}"
-    n_shown, n_novel = n_unlabeled + n_changed, result["n_novel"]
-    return f"{text}; in {csv}, {n_shown:,} cells are {name}, {n_novel:,} of them probably of none of the labels"
+    shown = f"{counted(n_unlabeled + n_changed, 'cell')} with the label {name}"
+    return f"{text}; in {csv}, {shown}, {result['n_novel']:,} of them probably of none of the labels"
 
 
 def _check(n_queries: int, flags: dict[str, Any]) -> None:

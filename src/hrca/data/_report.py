@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from hrca._messages import counted
+
 from ._gene_matching import GeneMatchResult
 from ._select_counts import CountSelection
 from ._target_genes import TargetGenes
@@ -98,9 +100,8 @@ class ValidationReport:
         >>> hrca.pp.check(hrca.datasets.pbmc68k()).sentence()
         '700 cells x 765 genes: counts from X, genes from var_names (symbols in upper case).'
         """
-        selected = (
-            f"{self.n_obs:,} cells x {self.n_vars:,} genes: counts from {self.layer}, genes from {self.gene_column}"
-        )
+        shape = f"{counted(self.n_obs, 'cell')} x {counted(self.n_vars, 'gene')}"
+        selected = f"{shape}: counts from {self.layer}, genes from {self.gene_column}"
         if self.gene_weight_fraction is None:
             return f"{selected} ({self.gene_ids})."
         return (
@@ -111,8 +112,8 @@ class ValidationReport:
     def __repr__(self) -> str:
         lines = [self.sentence(), *(f"  {name}: {content}" for name, content in self.matrices.items())]
         lines.append(
-            f"  {self.n_sampled_cells:,} cells sampled: {self.n_empty_cells:,} without counts; "
-            f"{self.n_empty_genes:,} gene{'' if self.n_empty_genes == 1 else 's'} without counts in them"
+            f"  {counted(self.n_sampled_cells, 'cell')} sampled: {self.n_empty_cells:,} without counts; "
+            f"{counted(self.n_empty_genes, 'gene')} without counts in them"
         )
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hrca._messages import counted
 from hrca.annotation._prediction_warnings import MIN_EXPECTED_LOG_RATIO
 from hrca.uncertainty._held_out import N_DEPTHS
 
@@ -229,7 +230,7 @@ def _pairs(close: ClosePairs | None) -> str:
     log_ratio = MIN_EXPECTED_LOG_RATIO
     ratio = f"an expected log-likelihood ratio of {log_ratio:g}, a factor of {np.exp(log_ratio):.1f}"
     if close.n_pairs:
-        found = f"{close.n_pairs:,} pair{'s' if close.n_pairs > 1 else ''} of labels need more counts than"
+        found = f"{counted(close.n_pairs, 'pair')} of labels need more counts than"
     else:
         found = "no pair of labels needs more counts than"
     sentence = (

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from hrca import metrics
 from hrca._docs import docs
+from hrca._messages import counted
 from hrca.metrics import N_BINS
 from hrca.metrics._inputs import CellGroups, CellLabels, CellScores
 
@@ -87,7 +88,7 @@ def reliability(
     scores = metrics.calibration_table(labels, predicted, confidence, by=by, n_bins=n_bins)
     groups = dict(list(table.groupby("by", observed=True)))
     names = {group: _group_name(group, scores.loc[group]) for group in groups}
-    title = f"Accuracy by confidence ({_cells(table['n_obs'].sum())})"
+    title = f"Accuracy by confidence ({counted(table['n_obs'].sum(), 'cell')})"
     if ax is None and len(groups) > MAX_LINES:
         axes = new_panels(len(groups), PANEL_SIDE, PANEL_SIDE, n_columns=N_PANELS_PER_ROW, share_axes=True)
         for one, (group, bins) in zip(axes, groups.items(), strict=True):
@@ -113,12 +114,8 @@ def reliability(
     return ax
 
 
-def _cells(n: int) -> str:
-    return f"{n:,} cell{'' if n == 1 else 's'}"
-
-
 def _group_name(group: object, scores: pd.Series) -> str:
-    n_cells = _cells(int(scores["n_obs"]))
+    n_cells = counted(int(scores["n_obs"]), "cell")
     return f"{short_name(group, MAX_PANEL_NAME_LENGTH)}\n{scores['calibration_error']:.3f} ({n_cells})"
 
 
@@ -190,7 +187,7 @@ def risk_coverage(
         ylabel="Risk: fraction of these cells with a wrong label",
         xlim=(0, 1),
     )
-    ax.set_title(f"Errors among the most confident cells ({_cells(len(labels))})", fontsize=TITLE_FONT_SIZE)
+    ax.set_title(f"Errors among the most confident cells ({counted(len(labels), 'cell')})", fontsize=TITLE_FONT_SIZE)
     ax.set_ylim(bottom=0)
     ax.spines[["top", "right"]].set_visible(False)
     # matplotlib would search the best place among all points

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 
 from hrca._docs import docs
+from hrca._messages import counted
 from hrca.metrics._inputs import CellGroups, CellScores
 
 from ._axes import LEGEND_FONT_SIZE, TITLE_FONT_SIZE, finish, group_values, new_axes, short_name
@@ -77,7 +78,7 @@ def novelty(
     bins = np.minimum((cells["novelty"].to_numpy() * N_BINS).astype(int), N_BINS - 1)
     counts = pd.crosstab(cells["by"].array, bins).reindex(columns=range(N_BINS), fill_value=0)
     ax = _draw_histogram(counts, ax) if by is None else _draw_rows(counts, ax, is_sorted=has_order(by))
-    n_cells = f"{len(cells):,} cell{'' if len(cells) == 1 else 's'}"
+    n_cells = counted(len(cells), "cell")
     explanation = (
         "Above the line: more cells than expected if the reference has all types"
         if by is None

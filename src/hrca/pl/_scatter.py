@@ -10,6 +10,8 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 
+from hrca._messages import counted
+
 from ._axes import (
     LEGEND_FONT_SIZE,
     TITLE_FONT_SIZE,
@@ -135,7 +137,7 @@ def draw_panels(
             _draw_labels(one, points, values, colors, area)
         else:
             _draw_numbers(one, points, values, panel.column, area)
-        n_cells = f"{len(points):,} cell{'' if len(points) == 1 else 's'}"
+        n_cells = counted(len(points), "cell")
         one.set_title(f"{panel.title} ({n_cells})", fontsize=TITLE_FONT_SIZE)
     if labelled:
         # of several columns, the numbers of cells differ

@@ -10,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 from hrca import metrics
+from hrca._messages import counted
 from hrca._records import MIN_NOVEL_PROBABILITY, prediction_record
 from hrca.model._evaluation import known_cells, unseen_warning
 from hrca.pl._cells import counts_of
@@ -174,7 +175,7 @@ def summary(cells: AnnotatedCells) -> list[tuple[str, str, str]]:
     found = [
         ("Cells", f"{n_obs:,}", f"{cells.median_depth:,.0f} counts in the median cell"),
         ("Predicted labels", *_n_labels(cells)),
-        ("Without a label", _percent(n_without / n_obs), f"{n_without:,} cells"),
+        ("Without a label", _percent(n_without / n_obs), counted(n_without, "cell")),
     ]
     if confidence is not None and np.isfinite(confidence).any():
         confidence = confidence[np.isfinite(confidence)]
@@ -183,7 +184,7 @@ def summary(cells: AnnotatedCells) -> list[tuple[str, str, str]]:
     found.append(_novel_cells(cells))
     if cells.known_cells is not None and cells.true_labels is not None and cells.is_scored is not None:
         scores = metrics.annotation_scores(cells.known_cells.true_labels, cells.known_cells.predicted)
-        text = f"macro-F1 {scores['macro_f1']:.2f}, of {len(cells.known_cells.rows):,} cells"
+        text = f"macro-F1 {scores['macro_f1']:.2f}, of {counted(len(cells.known_cells.rows), 'cell')}"
         n_unseen = int(cells.true_labels.notna().sum() - cells.is_scored.sum())
         text += f"; {n_unseen:,} with labels that the model does not know are not scored" if n_unseen else ""
         found.append(("Correct labels", _percent(scores["accuracy"]), text))
@@ -194,7 +195,7 @@ def _novel_cells(cells: AnnotatedCells) -> tuple[str, str, str]:
     if cells.is_novel is None:
         return "Novel cells", "–", "not estimated which cells are of types that the reference lacks"
     n_novel = int(cells.is_novel.sum())
-    text = f"{n_novel:,} cells probably of types that the reference lacks"
+    text = f"{counted(n_novel, 'cell')} probably of types that the reference lacks"
     if "left_out_labels" in cells.record and (noticed := list(_noticed(cells).values())):
         text += f"; without {noticed.count('no')} of {len(noticed)} labels, HRCA would not have noticed"
     return "Novel cells", _percent(n_novel / cells.adata.n_obs), text

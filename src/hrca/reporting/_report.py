@@ -9,6 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from hrca import pl
+from hrca._messages import counted
 from hrca._paths import user_path
 from hrca._records import UNLABELED
 from hrca._warnings import warn_user
@@ -149,7 +150,7 @@ def write_page(
     reference_markers = _reference_markers(cells, model, profiles)
     embedded = embedding(cells, sample)
     context = {
-        "title": title or f"Cell types of {cells.adata.n_obs:,} cells",
+        "title": title or f"Cell types of {counted(cells.adata.n_obs, 'cell')}",
         "hrca_version": version("hrca"),
         "warnings": [*unseen, *(str(sentence) for sentence in np.atleast_1d(cells.record.get("warnings", [])))],
         "summary": summary(cells),

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from scvi.data import AnnDataManager
 from scvi.dataloaders import DataSplitter
 
+from hrca._messages import counted
 from hrca._warnings import DoubtfulPredictionWarning, warn_user
 from hrca.module._module import HRCAModule
 
@@ -319,7 +320,7 @@ def progress_bar(title: str, trainer_kwargs: Mapping[str, Any]) -> list[Callback
 
 def _estimate_length(config: PhaseConfig, module: HRCAModule, n_obs: int, max_epochs: int) -> str:
     """Return the length of a phase in words; warn if it takes hours."""
-    length = f"{max_epochs} epochs of {n_obs:,} cells"
+    length = f"{counted(max_epochs, 'epoch')} of {counted(n_obs, 'cell')}"
     if uses_accelerator(config.trainer_kwargs["accelerator"]):
         return length
     seconds = max_epochs * estimate_epoch_seconds(module, n_obs=n_obs, batch_size=config.batch_size)

@@ -1,6 +1,7 @@
 """Estimate of the time that an epoch takes on this CPU."""
 
 import time
+from statistics import median
 
 import torch
 from scvi.model._utils import parse_device_args
@@ -23,7 +24,7 @@ SECONDS_PER_STEP = 0.01
 PROBE_WIDTH = 1024
 # Maximum number of rows of the other matrix: a larger batch is not faster for each cell, and may not fit in memory.
 MAX_PROBE_ROWS = 512
-# Number of products, of which the fastest counts: starting threads slows the first.
+# Number of products, of which the median counts: starting threads slows the first, and other programs the others.
 N_PROBES = 5
 
 
@@ -75,9 +76,9 @@ def _operations_per_second(batch_size: int) -> float:
     # ones, not random numbers: a resumed training must find the generators as they were
     n_rows = min(batch_size, MAX_PROBE_ROWS)
     rows, weights = torch.ones(n_rows, PROBE_WIDTH), torch.ones(PROBE_WIDTH, PROBE_WIDTH)
-    fastest = float("inf")
+    seconds = []
     for _ in range(N_PROBES):
         start = time.perf_counter()
         torch.mm(rows, weights)
-        fastest = min(fastest, time.perf_counter() - start)
-    return 2 * n_rows * PROBE_WIDTH**2 / fastest
+        seconds.append(time.perf_counter() - start)
+    return 2 * n_rows * PROBE_WIDTH**2 / median(seconds)
