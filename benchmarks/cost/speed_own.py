@@ -61,15 +61,15 @@ def _hrca(reference: AnnData, query: AnnData, size: str) -> dict[str, Operation]
         getattr(hrca.HRCA(cells, size=size), phase)(1, train_size=1.0, callbacks=[times], **quiet)
         return times.steps()
 
-    def predict(key_added: str | None) -> Callable[[], None]:
-        return lambda: _discard(models[-1].predict(query.copy(), key_added=key_added, enable_progress_bar=False))
+    def predict(**options: Any) -> Callable[[], None]:
+        return lambda: _discard(models[-1].predict(query.copy(), **options, enable_progress_bar=False))
 
     return {
         "train": train,
         "prepare": lambda: train(max_epochs=2, pretrain_epochs=1),
         "adapt": lambda: _discard(models[-1].adapt(query, select=False, **quiet)),
-        "predict": predict("hrca"),
-        "predict without novelty": predict(None),
+        "predict": predict(),
+        "predict without novelty": predict(key_added=None, open_set=False),
         "pre-training step": lambda: step("pretrain"),
         "fine-tuning step": lambda: step("finetune"),
     }

@@ -121,6 +121,19 @@ def test_factors_are_1_with_too_few_cells_of_too_few_labels(n_cells):
     assert fitted(profiles, counts[rows], mask) is None
 
 
+def test_of_many_labels_the_largest_serve(monkeypatch):
+    profiles, rng = random_profiles(12, 40), np.random.default_rng(0)
+    factors, codes = np.exp(rng.normal(0, 0.5, 40)), np.repeat(np.arange(12), [300] * 8 + [15] * 4)
+    # the four small labels are on a platform of their own
+    other_factors = np.where((codes < 8)[:, None], factors, factors[::-1])
+    shifted = profiles[codes] * other_factors
+    counts = rng.multinomial(500, shifted / shifted.sum(axis=1, keepdims=True)).astype(float)
+    only_large, every = fitted(profiles, counts[codes < 8]), fitted(profiles, counts)
+    monkeypatch.setattr("hrca.prediction._platform_factors.MAX_PLATFORM_LABELS", 8)
+    np.testing.assert_allclose(fitted(profiles, counts), only_large, rtol=0.02)
+    assert np.abs(np.log(every / only_large)).max() > 0.1
+
+
 def test_cells_of_weight_0_do_not_contribute():
     profiles, _, _, counts = simulated_query(600, depth=200, log_sd=0.5)
     others = np.random.default_rng(0).poisson(5.0, (300, 40)).astype(float)

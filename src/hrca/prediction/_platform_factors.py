@@ -56,7 +56,7 @@ def fit_platform(
     Returns
     -------
     Platform factors, shape (n_genes,); 0 for genes that the query lacks. None if fewer than 3 labels have at least 10
-    cells.
+    cells. If more than 50 labels do, those with the most cells serve.
 
     Notes
     -----
