@@ -1,4 +1,4 @@
-"""Show HRCA's messages where the user has not set up logging, and words of messages."""
+"""Show HRCA's messages where the user has not set up logging, and write numbers with their nouns."""
 
 import logging
 import sys
@@ -25,19 +25,24 @@ def show_messages() -> None:
         logger.addHandler(LastResortHandler())
 
 
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless the number is 1.
+def counted(n: int, noun: str, verb: tuple[str, str] | None = None) -> str:
+    """Return a number with its noun and verb, in the plural unless the number is 1.
 
     Parameters
     ----------
     n
         The number.
     noun
-        The noun in the singular; its plural ends in "s".
+        The noun in the singular, with its adjectives; its plural ends in "s".
+    verb
+        The verb after 1, and after another number.
 
     Examples
     --------
     >>> [counted(n, "cell") for n in (0, 1, 5343)]
     ['0 cells', '1 cell', '5,343 cells']
+    >>> counted(1, "feature", ("is", "are"))
+    '1 feature is'
     """
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    nouns = f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    return nouns if verb is None else f"{nouns} {verb[n != 1]}"

@@ -100,10 +100,10 @@ def test_cells_of_none_of_the_labels_are_unknown_in_the_csv_and_counted(files, t
     groups = pd.read_csv(csv)["group"]
     assert groups.to_list() == written["hrca"].astype(str).mask(is_novel, "Unknown").to_list()
     n_novel = is_novel.sum()
-    assert f"; in {csv}, {n_novel} cells with the label 'Unknown', {n_novel} of them probably of" in result.out
+    assert f"; in {csv}, {n_novel} cells with the label 'Unknown', probably of none of the labels" in result.out
     kept = call(capsys, *arguments, "--keep-novel-labels", "--overwrite")
     assert pd.read_csv(csv)["group"].to_list() == written["hrca"].to_list()
-    assert "are 'Unknown'" not in kept.out
+    assert "with the label 'Unknown'" not in kept.out
 
 
 def test_the_text_counts_novel_cells_among_those_that_the_csv_shows_without_a_label():

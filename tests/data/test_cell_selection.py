@@ -74,7 +74,7 @@ def test_results_of_some_cells_are_written_into_a_collection(query, tiny_model, 
     ("indices", "words"),
     [
         ([], "must be positions of the query's 37 cells|at least one cell"),
-        ([0, 0], "each once, got 2 positions of 1 cells"),
+        ([0, 0], "each once, got 2 positions of 1 cell"),
         ([0, -37], "must be 0 or more, got -37"),
         ([37], "positions of the query's 37 cells or a mask"),
         ([0.5], "positions of the query's 37 cells or a mask"),

@@ -56,7 +56,7 @@ def test_columns_of_numbers_and_of_few_texts_do_not_name_genes():
 
 def test_of_a_name_twice_in_a_column_the_first_is_used_with_a_note():
     result = match([f"x{i}" for i in range(61)], name=[*GENES, GENES[0]])
-    assert "names 1 genes twice, e.g. GENEA0: the first was taken" in list(note_gene_match(result, "adata.raw"))[1]
+    assert "names 1 gene twice, e.g. GENEA0: the first was taken" in list(note_gene_match(result, "adata.raw"))[1]
     assert result.alignment.selector.tocoo().row.tolist() == list(range(60))
 
 
@@ -73,7 +73,7 @@ def test_of_a_name_twice_in_a_column_the_first_is_used_with_a_note():
         ),
         (
             [*GENES[:-1], "1-Mar"],
-            "1 names in `adata.var_names` are dates, such as '1-Mar', as spreadsheets make of MARCH1 or SEPT2: take "
+            "`adata.var_names` has 1 date, such as '1-Mar', as spreadsheets make of MARCH1 or SEPT2: take "
             "the names from the original file.",
         ),
     ],

@@ -6,13 +6,14 @@ from scipy import optimize
 from simulated import random_profiles
 
 from hrca.prediction._cluster_misfit import (
-    MAX_COMMON_LABELS,
+    N_COMMON_LABELS,
     N_LIKELY_LABELS,
     LabelProfiles,
     cluster_misfit,
+    common_labels,
     mixture_misfit,
 )
-from hrca.prediction._cluster_novelty import cluster_novel_probabilities, misfit_features
+from hrca.prediction._cluster_novelty import MIN_MISFIT, cluster_novel_probabilities, misfit_features
 from hrca.prediction._query_clusters import QueryClusters
 
 
@@ -78,49 +79,76 @@ def many_labels(n_labels: int) -> tuple[QueryClusters, LabelProfiles]:
 def test_of_many_labels_some_are_compared_with_every_cluster_and_the_likely_ones_with_their_own():
     clusters, labels = many_labels(200)
     misfit = cluster_misfit(clusters, labels)
-    is_compared = ~np.isnan(misfit)
-    assert is_compared.all(axis=0).sum() == MAX_COMMON_LABELS
-    n_compared = is_compared.sum(axis=1)
-    assert ((MAX_COMMON_LABELS <= n_compared) & (n_compared <= MAX_COMMON_LABELS + N_LIKELY_LABELS)).all()
+    is_compared, is_common = ~np.isnan(misfit), common_labels(200)
+    assert is_common.sum() == N_COMMON_LABELS
+    assert is_compared[:, is_common].all()
+    n_others = is_compared[:, ~is_common].sum(axis=1)
+    assert n_others.max() <= N_LIKELY_LABELS
     np.testing.assert_array_equal(np.nanargmin(misfit[:-1], axis=1), np.arange(0, 200, 3))
+
+
+def novel_probabilities(misfit: np.ndarray, clusters: QueryClusters, is_common: np.ndarray) -> np.ndarray:
+    features = misfit_features(misfit, np.nanmin(misfit, axis=1), clusters.n_cells, 1, is_common)
+    return cluster_novel_probabilities(features, clusters.n_cells)
 
 
 def test_of_many_labels_those_that_are_compared_have_the_misfit_of_a_full_comparison(monkeypatch):
     clusters, labels = many_labels(200)
     some = cluster_misfit(clusters, labels)
-    monkeypatch.setattr("hrca.prediction._cluster_misfit.MAX_COMMON_LABELS", 200)
+    novel = novel_probabilities(some, clusters, common_labels(200))
+    monkeypatch.setattr("hrca.prediction._cluster_misfit.N_COMMON_LABELS", 200)
     every = cluster_misfit(clusters, labels)
     is_compared = ~np.isnan(some)
-    # a block of clusters iterates together until all have converged
-    np.testing.assert_allclose(some[is_compared], every[is_compared], atol=1e-3)
-    novel = [
-        cluster_novel_probabilities(
-            misfit_features(misfit, np.nanmin(misfit, axis=1), clusters.n_cells, 1), clusters.n_cells
-        )
-        for misfit in (some, every)
-    ]
-    np.testing.assert_allclose(novel[0], novel[1], atol=0.05)
-    assert (novel[0].argmax(), novel[0].max() > 0.5, np.sort(novel[0])[-2] < 0.1) == (len(novel[0]) - 1, True, True)
+    np.testing.assert_array_equal(some[is_compared], every[is_compared])
+    np.testing.assert_allclose(novel, novel_probabilities(every, clusters, np.ones(200, dtype=bool)), atol=0.05)
+    assert novel[-1] > 0.5
+    assert novel[:-1].max() < 0.1
 
 
-@pytest.mark.parametrize("n_labels", [MAX_COMMON_LABELS, MAX_COMMON_LABELS + 1])
+def test_the_median_is_over_the_common_labels_also_where_all_clusters_have_the_same_likely_ones():
+    clusters, labels = many_labels(100)
+    one_type = QueryClusters(np.zeros(0, dtype=int), np.full(5, 100), np.tile(clusters.sums[[3]], (5, 1)))
+    misfit, is_common = cluster_misfit(one_type, labels), common_labels(100)
+    assert (~np.isnan(misfit)).all(axis=0).sum() > N_COMMON_LABELS
+    features = misfit_features(misfit, np.nanmin(misfit, axis=1), one_type.n_cells, 1, is_common)
+    best = np.log(np.nanmin(misfit, axis=1) + MIN_MISFIT)
+    assert not is_common[np.nanargmin(misfit[0])]
+    np.testing.assert_allclose(features[:, 2], best - np.median(np.log(misfit[:, is_common] + MIN_MISFIT), axis=1))
+
+
+@pytest.mark.parametrize("n_labels", [N_COMMON_LABELS, N_COMMON_LABELS + 1])
 def test_every_label_is_compared_up_to_the_maximum(n_labels):
     misfit = cluster_misfit(*many_labels(n_labels))
-    assert (~np.isnan(misfit)).all() == (n_labels == MAX_COMMON_LABELS)
+    assert (~np.isnan(misfit)).all() == (n_labels == N_COMMON_LABELS)
 
 
-def test_the_misfit_is_that_of_double_precision():
+def test_the_misfit_solves_the_equation_of_its_docstring():
     clusters, labels = many_labels(6)
-    observed, background = clusters.sums[0], clusters.sums.sum(axis=0) / clusters.sums.sum()
-    a = 0.1 * observed.sum() * (labels.profiles.mean(axis=0) + background) / 2 + 0.5
-    expected = observed.sum() * labels.profiles[2]
-    larger = np.maximum(observed, expected)
-    variance = larger / (larger + a) ** 2 + (expected / (expected + a)) ** 2 / (labels.sums[2] + 0.5)
-    y = np.log((observed + a) / (expected + a))
-    y -= np.average(y, weights=1 / (variance + 0.5))
-    # the solution of the equation in the docstring of `excess_variance`
-    root = optimize.brentq(lambda x: ((y**2 - variance - x) / (x + variance) ** 2).sum(), 1e-4, 10)
-    np.testing.assert_allclose(cluster_misfit(clusters, labels)[0, 2], root, atol=5e-4)
+    background = clusters.sums.sum(axis=0) / clusters.sums.sum()
+    roots = np.empty((len(clusters.sums), 6))
+    for i, observed in enumerate(clusters.sums):
+        a = 0.1 * observed.sum() * (labels.profiles.mean(axis=0) + background) / 2 + 0.5
+        for k in range(6):
+            expected = observed.sum() * labels.profiles[k]
+            larger = np.maximum(observed, expected)
+            variance = larger / (larger + a) ** 2 + (expected / (expected + a)) ** 2 / (labels.sums[k] + 0.5)
+            y = np.log((observed + a) / (expected + a))
+            y -= np.average(y, weights=1 / (variance + 0.5))
+            moment = lambda x, y=y, v=variance: ((y**2 - v - x) / (x + v) ** 2).sum()  # noqa: E731
+            # the lower bound, where the errors explain all of the variance
+            roots[i, k] = optimize.brentq(moment, 1e-4, 10) if moment(1e-4) > 0 else 1e-4
+    found = cluster_misfit(clusters, labels)
+    assert found.min() < 1e-3
+    assert found.max() > 1
+    np.testing.assert_allclose(found, roots, rtol=1e-3, atol=2e-4)
+
+
+def test_the_misfit_of_a_cluster_does_not_depend_on_the_others():
+    clusters, labels = many_labels(6)
+    fractions = np.random.default_rng(1).dirichlet(np.ones(6), len(clusters.sums))
+    together = mixture_misfit(clusters, fractions, labels)
+    alone = [mixture_misfit(clusters, fractions[[i]], labels, slice(i, i + 1)).item() for i in range(len(together))]
+    np.testing.assert_array_equal(together, alone)
 
 
 def test_a_label_that_is_left_out_changes_the_background_alone():

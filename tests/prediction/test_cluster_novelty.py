@@ -6,6 +6,7 @@ import torch
 from scipy import sparse
 from simulated import depths_of, likelihood_of, random_profiles
 
+from hrca.prediction._cluster_novelty import cluster_novel_probabilities
 from hrca.prediction._open_set import QueryFit, fit_query
 from hrca.prediction._platform_likelihood import QueryCellSample
 
@@ -56,6 +57,25 @@ def test_the_fit_with_all_labels_is_not_changed(profiles, counts, monkeypatch):
     novel = fit(profiles, counts).score_cells(sparse.csr_array(counts)).novel_probability
     monkeypatch.setattr("hrca.prediction._open_set.left_out_novel_probability", lambda misfits, labels: None)
     np.testing.assert_array_equal(fit(profiles, counts).score_cells(sparse.csr_array(counts)).novel_probability, novel)
+
+
+def test_of_many_labels_it_is_nearly_that_of_a_full_comparison(profiles, counts, monkeypatch):
+    every = fit(profiles, counts).left_out_novel_probability
+    # the labels 0, 2 and 5 are common, the others are not
+    monkeypatch.setattr("hrca.prediction._cluster_misfit.N_COMMON_LABELS", 3)
+    monkeypatch.setattr("hrca.prediction._cluster_misfit.N_LIKELY_LABELS", 2)
+    some = fit(profiles, counts)
+    assert np.isnan(some.misfits.by_label).any()
+    np.testing.assert_allclose(some.left_out_novel_probability, every, atol=0.15)
+    assert (np.flatnonzero(some.left_out_novel_probability < 0.5) == SIMILAR).all()
+
+
+def test_more_iterations_of_the_fraction_change_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    features, n_cells = rng.normal(0, 1, (50, 3)), rng.integers(20, 200, 50)
+    found = cluster_novel_probabilities(features, n_cells)
+    monkeypatch.setattr("hrca.prediction._cluster_novelty.MAX_FRACTION_CHANGE", -1)
+    np.testing.assert_allclose(cluster_novel_probabilities(features, n_cells), found, atol=1e-6)
 
 
 def test_a_label_without_cells_has_none(profiles, types, counts):

@@ -121,10 +121,16 @@ def test_one_label_alone_has_no_open_set():
     np.testing.assert_array_equal(fitted.factors, mask)
 
 
+def novel_probabilities(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
+    """Novel probabilities of clusters of one run, each compared with all labels."""
+    features = misfit_features(misfit, mixed, n_cells, 1, np.ones(misfit.shape[1], dtype=bool))
+    return cluster_novel_probabilities(features, n_cells)
+
+
 def test_the_probabilities_are_adjusted_to_their_own_mean():
     rng = np.random.default_rng(0)
     misfit, n_cells = rng.lognormal(-1, 1, (12, 5)), rng.integers(20, 200, 12)
-    found = cluster_novel_probabilities(misfit_features(misfit, misfit.min(axis=1), n_cells, 1), n_cells)
+    found = novel_probabilities(misfit, misfit.min(axis=1), n_cells)
     log_misfit = np.sort(np.log(misfit + 0.02), axis=1)
     best = log_misfit[:, 0]
     order = np.argsort(best)
@@ -139,12 +145,8 @@ def test_the_probabilities_are_adjusted_to_their_own_mean():
 def test_a_larger_misfit_is_more_novel():
     misfit = np.tile([0.2, 2.0, 2.5], (6, 1))
     misfit[0, 0] = 0.9
-    novel = cluster_novel_probabilities(misfit_features(misfit, misfit.min(axis=1), np.full(6, 50), 1), np.full(6, 50))
+    novel = novel_probabilities(misfit, misfit.min(axis=1), np.full(6, 50))
     assert novel[0] > novel[1:].max()
     mixed = misfit.min(axis=1)
     mixed[0] = 0.2
-    np.testing.assert_allclose(
-        np.ptp(cluster_novel_probabilities(misfit_features(misfit, mixed, np.full(6, 50), 1), np.full(6, 50))),
-        0,
-        atol=1e-9,
-    )
+    np.testing.assert_allclose(np.ptp(novel_probabilities(misfit, mixed, np.full(6, 50))), 0, atol=1e-9)

@@ -39,9 +39,17 @@ def test_the_number_of_clusters_follows_cells_and_counts(n_cells, depth, n_clust
     assert (None if clusters is None else len(clusters.n_cells) / N_CLUSTERINGS) == n_clusters
 
 
-@pytest.mark.parametrize("n_genes", [60, pytest.param(1500, id="more genes than cells")])
-def test_the_clusters_do_not_depend_on_the_order_of_the_cells(n_genes):
-    counts, _ = cells(random_profiles(3, n_genes), 900)
+@pytest.mark.parametrize(
+    ("n_types", "n_genes", "depth"),
+    [
+        (3, 60, 300),
+        pytest.param(3, 1500, 300, id="more genes than cells"),
+        # the first component is then hundreds of times as large as the others
+        pytest.param(1, 60, 30_000, id="deep cells of one type"),
+    ],
+)
+def test_the_clusters_do_not_depend_on_the_order_of_the_cells(n_types, n_genes, depth):
+    counts, _ = cells(random_profiles(n_types, n_genes), 900, depth)
     order = np.random.default_rng(0).permutation(900)
     first, second = cluster_cells(counts), cluster_cells(counts[order])
     np.testing.assert_array_equal(second.codes, first.codes[:, order])

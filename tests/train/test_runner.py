@@ -248,8 +248,8 @@ def test_a_session_shows_the_lines_of_hrca_and_no_others(request):
 def test_messages_go_to_the_handlers_of_the_user(caplog, capsys):
     with caplog.at_level(logging.INFO, logger="hrca"):
         new_model().pretrain(1, **QUIET)
-    assert "pretrain: 1 epochs of 91 cells, about 1 s on this CPU." in caplog.text
-    assert "pretrain: ended after 1 epochs in" in caplog.text
+    assert "pretrain: 1 epoch of 91 cells, about 1 s on this CPU." in caplog.text
+    assert "pretrain: ended after 1 epoch in" in caplog.text
     assert "pretrain" not in capsys.readouterr().err
 
 

@@ -1,5 +1,6 @@
 """Estimated time of an epoch."""
 
+import numpy as np
 import pytest
 
 import hrca
@@ -22,6 +23,13 @@ def test_the_estimate_grows_with_cells_and_weights(monkeypatch):
     cost = lambda network, n_obs: estimate_epoch_seconds(network, n_obs=n_obs, batch_size=128)  # noqa: E731
     assert cost(small, 100_000) == pytest.approx(10 * cost(small, 10_000), rel=0.02)
     assert cost(large, 10_000) > 2 * cost(small, 10_000)
+
+
+def test_the_speed_is_the_median_of_the_products(monkeypatch):
+    # the second of five products is much faster, and the first and the last are slower
+    ends = np.cumsum([0, 9, 0, 1e-3, 0, 2, 0, 2, 0, 8])
+    monkeypatch.setattr(_runtime_estimate.time, "perf_counter", iter(ends).__next__)
+    assert _runtime_estimate._operations_per_second(128) == 2 * 128 * 1024**2 / 2
 
 
 def test_the_speed_of_this_machine_is_measured():

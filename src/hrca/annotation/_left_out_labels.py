@@ -62,7 +62,8 @@ def left_out_sentence(table: Mapping[str, Any]) -> str | None:
     named += f" and {len(unnoticed) - N_NAMED} more" if len(unnoticed) > N_NAMED else ""
     n_noticed = len(labels) - len(unnoticed)
     return (
-        f"HRCA tested for {counted(len(labels), 'label')} of this query if it would notice that the reference lacks "
-        f"the label: yes for {n_noticed}, no for {named}, whose cells would get other labels. The table "
-        "`left_out_labels` in uns has all of them."
+        f"As a test, HRCA left {counted(len(labels), 'label')} of this query out of the reference, one at a time. It "
+        f"would notice this for {n_noticed}, but not for {named}: their cells would get other labels. A type that the "
+        "reference really lacks can stay unnoticed in the same way. The table `left_out_labels` in uns has the result "
+        "for each label."
     )

@@ -260,6 +260,6 @@ def _indistinct_labels(
         pairs += zip(ones + rows.start, twos, strict=True)
     if not pairs:
         return None
-    more = f" and {len(pairs) - N_NAMED} more pairs" if len(pairs) > N_NAMED else ""
+    more = f" and {counted(len(pairs) - N_NAMED, 'more pair')}" if len(pairs) > N_NAMED else ""
     named = ", ".join(f"{labels[one]!r} and {labels[two]!r}" for one, two in pairs[:N_NAMED])
     return f"The query's genes hardly tell apart {named}{more}: the genes that do are not in the query."

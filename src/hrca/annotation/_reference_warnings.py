@@ -90,8 +90,7 @@ def _same_types(given: pd.Series, labels: Sequence[str]) -> str | None:
 
 
 def _of_cells(given: pd.Series) -> str:
-    n = int(given.sum())
-    return f"{n:,} cell{' most probably has' if n == 1 else 's most probably have'} a label"
+    return f"{counted(int(given.sum()), 'cell', ('most probably has', 'most probably have'))} a label"
 
 
 def _listed(given: pd.Series) -> str:

@@ -164,7 +164,7 @@ def model_text(summary: Mapping[str, Any]) -> str:
     sizes = ", ".join(f"{name} {value}" for name, value in summary["sizes"].items())
     return "\n".join(
         [
-            f"{state}: {summary['n_genes']:,} genes, {len(summary['labels'])} labels, "
+            f"{state}: {counted(summary['n_genes'], 'gene')}, {counted(len(summary['labels']), 'label')}, "
             f"{summary['n_parameters'] / 1e6:.1f} million parameters",
             f"  labels: {', '.join(summary['labels'])}",
             f"  genes: {', '.join(summary['genes'][:5])}, ...",

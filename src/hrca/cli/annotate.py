@@ -67,7 +67,8 @@ def _written_text(result: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
         return text
     name, csv = repr(result["settings"]["unlabeled_category"]), result["written"][-1]
     shown = f"{counted(n_unlabeled + n_changed, 'cell')} with the label {name}"
-    return f"{text}; in {csv}, {shown}, {result['n_novel']:,} of them probably of none of the labels"
+    which = f"{result['n_novel']:,} of them probably" if n_unlabeled else "probably"
+    return f"{text}; in {csv}, {shown}, {which} of none of the labels"
 
 
 def _check(n_queries: int, flags: dict[str, Any]) -> None:

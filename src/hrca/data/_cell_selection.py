@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from hrca._messages import counted
 from hrca.typing import CountMatrix, StoredMatrix
 
 from ._row_reader import SlicedMatrix, in_memory, read_rows
@@ -68,8 +69,8 @@ def select_cells(adata: QueryCells, indices: CellIndices) -> tuple[QueryCells, C
         ) from error
     if rows.ndim != 1 or len(rows) == 0 or len(np.unique(rows)) < len(rows):
         raise ValueError(
-            f"`indices` must name at least one cell, and each once, got {rows.size} positions of "
-            f"{len(np.unique(rows))} cells."
+            f"`indices` must name at least one cell, and each once, got {counted(rows.size, 'position')} of "
+            f"{counted(len(np.unique(rows)), 'cell')}."
         )
     return _take_cells(adata, rows), CellSelection(rows, adata.obs_names)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from hrca._messages import counted
+
 from ._alignment import GeneAlignment, make_selector
 from ._features import is_gene_feature
 from ._gene_ids import IdFormat, describe_ids, same_case_convention
@@ -228,18 +230,20 @@ def note_gene_match(result: GeneMatchResult, owner: str) -> Iterator[str]:
         yield f"Genes were found by {column}, not by the index."
         if lookup.duplicated:
             example = lookup.duplicated[0]
-            yield f"{column} names {len(lookup.duplicated)} genes twice, e.g. {example}: the first was taken."
+            n_genes = counted(len(lookup.duplicated), "gene")
+            yield f"{column} names {n_genes} twice, e.g. {example}: the first was taken."
     for match in lookup.key_matches:
-        yield f"{match.n_names:,} names were matched {match.how}, such as {match.name!r} as {match.gene!r}."
+        names = counted(match.n_names, "name", ("was", "were"))
+        yield f"{names} matched {match.how}, such as {match.name!r} as {match.gene!r}."
     if result.ambiguous:
         shown = ", ".join(repr(name) for name in result.ambiguous[:3])
         yield (
-            f"{len(result.ambiguous):,} genes were not matched by `gene_map`, which has several names for one gene or "
-            f"one name for several, such as {shown}: keep one row for each gene."
+            f"{counted(len(result.ambiguous), 'gene', ('was', 'were'))} not matched by `gene_map`, which has several "
+            f"names for one gene or one name for several, such as {shown}: keep one row for each gene."
         )
     if dates := find_dates(result.names):
         yield (
-            f"{len(dates):,} names in {column} are dates, such as {dates[0]!r}, as spreadsheets make of MARCH1 or "
+            f"{column} has {counted(len(dates), 'date')}, such as {dates[0]!r}, as spreadsheets make of MARCH1 or "
             "SEPT2: take the names from the original file."
         )
 

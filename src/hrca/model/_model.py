@@ -13,6 +13,7 @@ from scvi.data import AnnDataManager
 
 from hrca._docs import docs
 from hrca._hierarchy import Hierarchy, read_hierarchy
+from hrca._messages import counted
 from hrca._unsupported import SETUP_UNSUPPORTED, raises_for
 from hrca.data._alignment import check_shared
 from hrca.data._gene_lookup import lookup_genes
@@ -149,7 +150,9 @@ class HRCA(TrainingMixin, PredictionMixin, DaskMixin, RepresentationMixin, Expla
             )
         likelihood = CountLikelihood(n_labels, n_genes) if n_labels and count_likelihood else None
         self.module = self._module_cls(gene_ae, se_classifier, likelihood)
-        self._model_summary_string = f"HRCA with {n_genes} genes, {n_labels} labels; {describe_sizes(sizes)}"
+        self._model_summary_string = (
+            f"HRCA with {counted(n_genes, 'gene')}, {counted(n_labels, 'label')}; {describe_sizes(sizes)}"
+        )
         if None in given.values():
             logger.info("Size %r: %s.", size, describe_sizes(sizes))
         self._init_state()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scvi import settings as scvi_settings
 
+from hrca._messages import counted
 from hrca._warnings import warn_user
 from hrca.annotation._left_out_labels import left_out_sentence
 from hrca.annotation._options import PredictOptions, check_ontology_terms
@@ -93,8 +94,8 @@ class PredictionSteps(HRCABase):
 
     def _log_small_query(self, n_cells: int, n_counts: int) -> None:
         self._log_once(
-            f"{n_cells:,} cells with {n_counts:,} counts are too few to find types that the reference lacks. "
-            f"This needs {MIN_QUERY_CELLS} cells and {MIN_QUERY_COUNTS:,} counts on the model's genes."
+            f"{counted(n_cells, 'cell')} with {counted(n_counts, 'count')}: too few to find types that the reference "
+            f"lacks. This needs {MIN_QUERY_CELLS} cells and {MIN_QUERY_COUNTS:,} counts on the model's genes."
         )
 
     def _log_once(self, line: str | None) -> None:

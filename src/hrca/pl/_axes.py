@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from hrca._messages import counted
 from hrca._paths import user_path
 from hrca.metrics._inputs import CellGroups
 
@@ -152,7 +153,7 @@ def add_label_legend(
     handles = [Line2D([], [], color=colors[name], **style) for name in names]
     if len(names) < len(colors):
         handles.append(Line2D([], [], color="none", **style))
-        texts.append(f"{len(colors) - len(names)} more labels")
+        texts.append(counted(len(colors) - len(names), "more label"))
     place = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if inside else {"loc": "outside right upper"}
     (ax if inside else root_figure(ax)).legend(
         handles,

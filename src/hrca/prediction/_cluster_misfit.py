@@ -1,4 +1,4 @@
-"""How far the clusters of a query are from the labels of the reference."""
+"""Misfit of a query's clusters to the labels of the reference, and to mixtures of them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +13,10 @@ from ._platform_factors import RATIO_PSEUDOCOUNT
 from ._query_clusters import QueryClusters
 from ._random_effects import excess_variance
 
-# Maximum number of labels that every cluster is compared with, and number of further labels, the most likely ones of
-# the cluster. Where a model has no more labels than the first, all misfits are computed. Otherwise the time would grow
-# with the number of labels (docs/decisions/0007).
-MAX_COMMON_LABELS, N_LIKELY_LABELS = 30, 10
+# Numbers of labels that each cluster is compared with if there are more labels than the first: those that are common to
+# all clusters, and the most likely ones of the cluster, which can be among them. The time would otherwise grow with the
+# number of labels. Not tuned; 5 and 3 of 8 to 15 labels were tried (docs/decisions/0007).
+N_COMMON_LABELS, N_LIKELY_LABELS = 30, 10
 
 # Pseudocounts of observed and expected counts, as a fraction of the gene's mean over the labels and the query. Genes
 # that a label hardly expresses then count less: ambient counts change them most. Chosen among 0, 0.03, 0.1 and 0.3
@@ -49,15 +49,15 @@ class LabelProfiles:
     used: np.ndarray
 
     @cached_property
-    def _total(self) -> np.ndarray:
-        """Sum of the profiles over the labels, shape (n_used,)."""
+    def _summed_profiles(self) -> np.ndarray:
+        """Sum of the profiles over the labels, each normalised on the genes used, shape (n_used,)."""
         return normalize_rows(self.profiles[:, self.used]).sum(axis=0)
 
     def mean(self, left_out: int | None = None) -> np.ndarray:
         """Return the mean profile of all labels, or of those but one, on the genes used, shape (n_used,)."""
         if left_out is None:
-            return self._total / len(self.profiles)
-        return (self._total - normalize_rows(self.profiles[left_out, self.used])) / (len(self.profiles) - 1)
+            return self._summed_profiles / len(self.profiles)
+        return (self._summed_profiles - normalize_rows(self.profiles[left_out, self.used])) / (len(self.profiles) - 1)
 
 
 def mixture_misfit(
@@ -82,21 +82,17 @@ def mixture_misfit(
     rows
         The clusters: a slice, or a boolean mask of shape (n_clusters,).
     left_out
-        Index of a label that the reference is taken to lack. Its fractions must be 0.
+        Index of a label that the reference is taken to lack, whose fractions must be 0. None: it lacks none.
 
     Returns
     -------
     Misfit, shape (n_rows,).
     """
-    mixtures = ((label_fractions @ table)[:, labels.used] for table in (labels.profiles, labels.sums))
+    profiles, sums = ((label_fractions @ table)[:, labels.used] for table in (labels.profiles, labels.sums))
     observed = clusters.sums[rows][:, labels.used]
-    pseudocounts = _pseudocounts(observed, clusters, labels, left_out)
-    # one by one: together, the number of iterations of `excess_variance` would depend on the other clusters
-    misfits = [
-        _misfits(observed[[i]], pseudocounts[[i]], profile[None], sums[None], np.ones((1, 1), dtype=bool))[:, 0]
-        for i, (profile, sums) in enumerate(zip(*mixtures, strict=True))
-    ]
-    return np.concatenate(misfits)
+    counts = _ClusterCounts.of(observed, _pseudocounts(observed, clusters, labels, left_out))
+    blocks = [_misfit(counts.subset(block), profiles[block], sums[block]) for block in _blocks(observed)]
+    return np.concatenate([*blocks, np.zeros(0)])
 
 
 def cluster_misfit(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray:
@@ -111,9 +107,9 @@ def cluster_misfit(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray
 
     Returns
     -------
-    Misfit, shape (n_clusters, n_labels), at least 1e-4; 1 is a mean factor of e. With more than 30 labels, it is NaN
-    for those that the cluster is not compared with. These are all but 30 labels, the same for each cluster, and its ten
-    most likely ones.
+    Misfit, shape (n_clusters, n_labels), at least 1e-4; 1 is a mean factor of e. With more than 30 labels, each cluster
+    is compared with those of :func:`common_labels`, and with its ten most likely labels, which can be among them. The
+    misfit to the other labels is NaN.
 
     Notes
     -----
@@ -130,21 +126,40 @@ def cluster_misfit(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray
     :math:`1 / (v_g + 0.5)`.
     """
     observed, profiles, sums = (table[:, labels.used] for table in (clusters.sums, labels.profiles, labels.sums))
-    pseudocounts, is_compared = _pseudocounts(observed, clusters, labels), _compared_labels(observed, profiles)
-    blocks = row_blocks(len(observed), CACHED_BYTES // (observed.shape[1] * np.dtype(np.float32).itemsize))
-    return np.concatenate(
-        [_misfits(observed[rows], pseudocounts[rows], profiles, sums, is_compared[rows]) for rows in blocks]
-    )
+    counts = _ClusterCounts.of(observed, _pseudocounts(observed, clusters, labels))
+    is_compared, misfit = _compared_labels(observed, profiles), np.full((len(observed), len(profiles)), np.nan)
+    for block in _blocks(observed):
+        for label in np.flatnonzero(is_compared[block].any(axis=0)):
+            rows = np.flatnonzero(is_compared[block, label])
+            # a slice if all clusters of the block are compared: no copy
+            some = counts.subset(block) if len(rows) == len(is_compared[block]) else counts.subset(rows + block.start)
+            misfit[rows + block.start, label] = _misfit(some, profiles[label], sums[label])
+    return misfit
+
+
+def common_labels(n_labels: int) -> np.ndarray:
+    """Return True for the labels that all clusters are compared with, shape (n_labels,).
+
+    Parameters
+    ----------
+    n_labels
+        Number of labels.
+
+    Examples
+    --------
+    >>> common_labels(5).sum(), common_labels(500).sum()
+    (np.int64(5), np.int64(30))
+    """
+    # evenly spaced: names of similar types often lie next to each other
+    chosen = np.linspace(0, n_labels - 1, min(n_labels, N_COMMON_LABELS)).astype(int)
+    return np.isin(np.arange(n_labels), chosen)
 
 
 def _compared_labels(observed: np.ndarray, profiles: np.ndarray) -> np.ndarray:
     """Return True for the labels that each cluster is compared with, shape (n_clusters, n_labels)."""
-    n_labels, is_compared = len(profiles), np.ones((len(observed), len(profiles)), dtype=bool)
-    if n_labels > MAX_COMMON_LABELS:
-        is_compared[:] = False
-        # evenly spaced: names of similar types often lie next to each other
-        is_compared[:, np.linspace(0, n_labels - 1, MAX_COMMON_LABELS).astype(int)] = True
-        log_likelihood = observed @ log_or_zero(profiles).T
+    is_compared = np.tile(common_labels(len(profiles)), (len(observed), 1))
+    if not is_compared.all():
+        log_likelihood = observed @ log_or_zero(normalize_rows(profiles)).T
         likely = np.argpartition(log_likelihood, -N_LIKELY_LABELS, axis=1)[:, -N_LIKELY_LABELS:]
         np.put_along_axis(is_compared, likely, True, axis=1)
     return is_compared
@@ -158,28 +173,62 @@ def _pseudocounts(
     return BACKGROUND_FRACTION * observed.sum(axis=1, keepdims=True) * means / 2 + RATIO_PSEUDOCOUNT
 
 
-def _misfits(
-    observed: np.ndarray, pseudocounts: np.ndarray, profiles: np.ndarray, sums: np.ndarray, is_compared: np.ndarray
-) -> np.ndarray:
-    """Return the misfit of clusters to profiles, NaN if not compared; see :func:`cluster_misfit`."""
-    totals = observed.sum(axis=1, keepdims=True)
-    # single precision takes half the time: the misfit changes by less than the tolerance of its iterations
-    tables = (np.asarray(table, np.float32) for table in (observed, totals, pseudocounts))
-    observed, totals, pseudocounts = tables
-    log_observed, misfit = np.log(observed + pseudocounts), np.full(is_compared.shape, np.nan)
-    for label in np.flatnonzero(is_compared.any(axis=0)):
-        # a slice if all are compared: no copy
-        rows = slice(None) if is_compared[:, label].all() else is_compared[:, label]
-        profile = normalize_rows(profiles[label]).astype(np.float32)
-        reference = (sums[label] + RATIO_PSEUDOCOUNT).astype(np.float32)
-        expected = totals[rows] * profile
-        smoothed = expected + pseudocounts[rows]
-        larger = np.maximum(observed[rows], expected)
-        variance = larger / np.square(larger + pseudocounts[rows])
-        variance += np.square(np.divide(expected, smoothed, out=expected)) / reference
-        np.maximum(variance, MIN_RATIO_VARIANCE, out=variance)
-        log_ratio = np.subtract(log_observed[rows], np.log(smoothed, out=smoothed), out=smoothed)
-        weights = 1 / (variance + MEAN_VARIANCE)
-        log_ratio -= (weights * log_ratio).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
-        misfit[rows, label] = excess_variance(log_ratio, variance)
-    return misfit
+@dataclass(frozen=True)
+class _ClusterCounts:
+    """Counts of some clusters on the genes used, in single precision, which takes half the time of double precision.
+
+    Attributes
+    ----------
+    observed
+        Summed counts, shape (n_rows, n_used).
+    totals
+        Their sums over the genes, shape (n_rows, 1).
+    pseudocounts
+        Pseudocounts, shape (n_rows, n_used).
+    log_smoothed
+        Log of counts and pseudocounts together, shape (n_rows, n_used).
+    """
+
+    observed: np.ndarray
+    totals: np.ndarray
+    pseudocounts: np.ndarray
+    log_smoothed: np.ndarray
+
+    @classmethod
+    def of(cls, observed: np.ndarray, pseudocounts: np.ndarray) -> "_ClusterCounts":
+        """Take counts and pseudocounts in double precision."""
+        tables = (observed, observed.sum(axis=1, keepdims=True), pseudocounts, np.log(observed + pseudocounts))
+        return cls(*(table.astype(np.float32) for table in tables))
+
+    def subset(self, rows: slice | np.ndarray) -> "_ClusterCounts":
+        """Return some clusters."""
+        return _ClusterCounts(self.observed[rows], self.totals[rows], self.pseudocounts[rows], self.log_smoothed[rows])
+
+
+def _blocks(observed: np.ndarray) -> list[slice]:
+    return row_blocks(len(observed), CACHED_BYTES // (observed.shape[1] * np.dtype(np.float32).itemsize))
+
+
+def _misfit(counts: _ClusterCounts, profiles: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Return the misfit of each cluster to one profile, or to its own; see :func:`cluster_misfit`.
+
+    Parameters
+    ----------
+    counts
+        The clusters.
+    profiles, sums
+        Profile and counts of the label or mixture, shape (n_used,) or (n_rows, n_used).
+
+    Returns
+    -------
+    Shape (n_rows,).
+    """
+    expected = counts.totals * normalize_rows(profiles).astype(np.float32)
+    smoothed, larger = expected + counts.pseudocounts, np.maximum(counts.observed, expected)
+    variance = larger / np.square(larger + counts.pseudocounts)
+    variance += np.square(np.divide(expected, smoothed, out=expected)) / (sums + RATIO_PSEUDOCOUNT).astype(np.float32)
+    np.maximum(variance, MIN_RATIO_VARIANCE, out=variance)
+    log_ratio = np.subtract(counts.log_smoothed, np.log(smoothed, out=smoothed), out=smoothed)
+    weights = 1 / (variance + MEAN_VARIANCE)
+    log_ratio -= (weights * log_ratio).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
+    return excess_variance(log_ratio, variance)

@@ -47,22 +47,27 @@ class ClusterMisfits:
         The clusters.
     by_label
         Misfit to each label, shape (n_clusters, n_labels), from
-        :func:`hrca.prediction._cluster_misfit.cluster_misfit`.
+        :func:`hrca.prediction._cluster_misfit.cluster_misfit`; NaN for labels that a cluster is not compared with.
     mixed
         Misfit to a mixture of the labels, shape (n_clusters,), from
         :func:`hrca.prediction._cluster_misfit.mixture_misfit`.
     label_fractions
         Fraction of each label in the counts of each cluster, shape (n_clusters, n_labels).
+    is_common
+        Boolean, labels that all clusters are compared with, shape (n_labels,), from
+        :func:`hrca.prediction._cluster_misfit.common_labels`.
     """
 
     clusters: QueryClusters
     by_label: np.ndarray
     mixed: np.ndarray
     label_fractions: np.ndarray
+    is_common: np.ndarray
 
     def features(self) -> np.ndarray:
         """Return the features of each cluster, shape (n_clusters, 3); see :func:`misfit_features`."""
-        return misfit_features(self.by_label, self.mixed, self.clusters.n_cells, len(self.clusters.codes))
+        n_cells, n_runs = self.clusters.n_cells, len(self.clusters.codes)
+        return misfit_features(self.by_label, self.mixed, n_cells, n_runs, self.is_common)
 
     def to_other_labels(self, left_out: int, labels: LabelProfiles) -> "ClusterMisfits":
         """Return the misfits to the labels without one of them.
@@ -85,10 +90,14 @@ class ClusterMisfits:
         # where no probability is left for the other labels, they are mixed in equal parts
         fractions = normalize_rows(np.maximum(self.label_fractions, np.finfo(float).tiny) * others)
         mixed[has_label] = mixture_misfit(self.clusters, fractions[has_label], labels, has_label, left_out)
-        return ClusterMisfits(self.clusters, self.by_label[:, others], mixed, fractions[:, others])
+        return ClusterMisfits(
+            self.clusters, self.by_label[:, others], mixed, fractions[:, others], self.is_common[others]
+        )
 
 
-def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, n_runs: int) -> np.ndarray:
+def misfit_features(
+    misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, n_runs: int, is_common: np.ndarray
+) -> np.ndarray:
     """Return the features of each cluster that tell known types from others.
 
     Parameters
@@ -103,11 +112,13 @@ def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, 
         Number of cells in each cluster, shape (n_clusters,).
     n_runs
         Number of runs of k-means that the clusters are from.
+    is_common
+        Boolean, labels that all clusters are compared with, at least two, shape (n_labels,).
 
     Returns
     -------
     Log misfit of the best label or mixture, the same relative to the clusters that fit best, and the same relative to
-    the median of the other labels that all clusters are compared with, shape (n_clusters, 3).
+    the median of the other labels in `is_common`, shape (n_clusters, 3).
     """
     log_misfit = np.log(misfit + MIN_MISFIT)
     best_of_labels = np.nanmin(log_misfit, axis=1)
@@ -116,7 +127,7 @@ def misfit_features(misfit: np.ndarray, mixed: np.ndarray, n_cells: np.ndarray, 
     quantile = np.interp(BEST_QUANTILE, fractions[order].cumsum(), best[order])
     n_by_run = len(best) / n_runs
     base = (n_by_run * quantile + N_TYPICAL * TYPICAL_LOG_MISFIT) / (n_by_run + N_TYPICAL)
-    common = np.sort(log_misfit[:, ~np.isnan(log_misfit).any(axis=0)], axis=1)
+    common = np.sort(log_misfit[:, is_common], axis=1)
     others = np.where(common[:, 0] > best_of_labels, np.median(common, axis=1), np.median(common[:, 1:], axis=1))
     return np.stack([best, best - base, best - others], axis=1)
 
@@ -149,7 +160,8 @@ def cluster_novel_probabilities(features: np.ndarray, n_cells: np.ndarray) -> np
     --------
     >>> misfit = np.array([[0.2, 2.0, 2.0], [2.0, 0.2, 2.0], [2.0, 2.0, 0.2], [1.5, 2.0, 2.0]])
     >>> n_cells = np.full(4, 100)
-    >>> cluster_novel_probabilities(misfit_features(misfit, misfit.min(axis=1), n_cells, 1), n_cells).round(1)
+    >>> features = misfit_features(misfit, misfit.min(axis=1), n_cells, 1, np.ones(3, dtype=bool))
+    >>> cluster_novel_probabilities(features, n_cells).round(1)
     array([0. , 0. , 0. , 0.9])
     """
     fractions = n_cells / n_cells.sum()

@@ -14,7 +14,7 @@ from hrca.module._deviance import log_or_zero, multinomial_deviance
 from hrca.module._profiles import normalize_rows
 from hrca.module._sparse_counts import SparseCounts
 
-from ._cluster_misfit import LabelProfiles, cluster_misfit, mixture_misfit
+from ._cluster_misfit import LabelProfiles, cluster_misfit, common_labels, mixture_misfit
 from ._cluster_novelty import ClusterMisfits, cluster_novel_probabilities, left_out_novel_probability
 from ._platform_factors import fit_platform, platform_log_sd, platform_profiles
 from ._platform_likelihood import LikelihoodLabels, QueryCellSample
@@ -218,7 +218,11 @@ def _fit_clusters(
     profiles = LabelProfiles(corrected, label_sums, gene_mask > 0)
     fractions = _label_fractions(clusters, labels, factors)
     misfits = ClusterMisfits(
-        clusters, cluster_misfit(clusters, profiles), mixture_misfit(clusters, fractions, profiles), fractions
+        clusters,
+        cluster_misfit(clusters, profiles),
+        mixture_misfit(clusters, fractions, profiles),
+        fractions,
+        common_labels(len(corrected)),
     )
     novel = cluster_novel_probabilities(misfits.features(), clusters.n_cells)
     return QueryFit(factors, corrected, clusters, misfits, novel)

@@ -20,8 +20,8 @@ PLATFORM_ROUNDS, NORM_ROUNDS, MAX_LOG_CHANGE = 10, 10, 1e-3
 # (docs/decisions/0007). The numbers of labels and cells were not tuned.
 MIN_PLATFORM_LABELS, MIN_CELLS_OF_LABEL, MIN_GROUP_PROBABILITY = 3, 10, 0.5
 
-# Maximum number of labels that factors are estimated from, those with the most cells: the time would grow with the
-# square of the number of labels. Not tuned; none of the pairs of data sets has more labels.
+# Maximum number of labels that factors are estimated from, those with the most cells in the first round: the time would
+# grow with the square of the number of labels. Not tuned; no pair of data sets has more labels.
 MAX_PLATFORM_LABELS = 50
 
 # Counts that are added to observed and expected counts before the log of their ratio, as in Haldane's correction.
@@ -56,7 +56,7 @@ def fit_platform(
     Returns
     -------
     Platform factors, shape (n_genes,); 0 for genes that the query lacks. None if fewer than 3 labels have at least 10
-    cells. If more than 50 labels do, those with the most cells serve.
+    cells. Of more than 50 such labels, only the 50 with the most cells are used.
 
     Notes
     -----
@@ -129,6 +129,7 @@ class _Grouping:
         n_cells, n_genes = labels.cells.counts.shape
         self._codes, self._weights = np.zeros(n_cells, dtype=np.int64), np.zeros(n_cells)
         self._sums = np.zeros((labels.n_labels, n_genes))
+        self._largest: np.ndarray | None = None
 
     def update(self, factors: np.ndarray) -> _LabelGroups:
         """Group the cells by their labels under platform factors, shape (n_genes,)."""
@@ -146,8 +147,10 @@ class _Grouping:
             counts_by_label += summed
         self._move(codes, weights)
         n_cells = np.bincount(codes, weights, minlength=n_labels)
-        largest = np.sort(np.argsort(-n_cells, kind="stable")[:MAX_PLATFORM_LABELS])
-        groups = largest[n_cells[largest] >= MIN_CELLS_OF_LABEL]
+        if self._largest is None:
+            # the same labels in all rounds: otherwise the factors need not converge
+            self._largest = np.sort(np.argsort(-n_cells, kind="stable")[:MAX_PLATFORM_LABELS])
+        groups = self._largest[n_cells[self._largest] >= MIN_CELLS_OF_LABEL]
         return _LabelGroups(self._sums[groups], counts_by_label.numpy()[groups])
 
     def _move(self, codes: np.ndarray, weights: np.ndarray) -> None:

@@ -23,8 +23,8 @@ MIN_QUERY_CELLS, MIN_QUERY_COUNTS = 160, 20_000
 # depend on its start (docs/decisions/0007). Not tuned.
 N_CLUSTER_COMPONENTS, N_CLUSTERINGS = 20, 5
 
-# Power iterations of the randomised SVD: Halko et al. 2011 recommend one or two. On five pairs of data sets, seven
-# change the novel probabilities no more than another random start does (docs/decisions/0007).
+# Number of power iterations of the randomised SVD: Halko et al. (2011) recommend one or two. In seven queries, two in
+# place of seven changed the novel probabilities as much as another random start did (docs/decisions/0007).
 N_POWER_ITERATIONS = 2
 
 # Decimals by which coordinates are ordered: the others are rounding errors, which depend on the order of the cells.
@@ -83,9 +83,15 @@ def cluster_cells(counts: sparse.csr_array) -> QueryClusters | None:
         return None
     # in double precision, rounding errors stay below the decimals by which cells are ordered
     normalized = log_normalize_sparse(counts.astype(np.float64), float(np.median(depth)))
-    # without `transpose`, the random start is over genes: the result does not depend on the order of the cells
+    # Without `transpose`, the random start is over genes: the result does not depend on the order of the cells. By
+    # default, two iterations are not normalised: the rounding errors of deep cells would exceed N_DECIMALS.
     _, _, components = randomized_svd(
-        normalized, n_components, n_iter=N_POWER_ITERATIONS, transpose=False, random_state=0
+        normalized,
+        n_components,
+        n_iter=N_POWER_ITERATIONS,
+        power_iteration_normalizer="LU",
+        transpose=False,
+        random_state=0,
     )
     coordinates = normalized @ components.T
     n_clusters = int(np.clip(min(n_cells // CLUSTER_CELLS, depth.sum() // CLUSTER_COUNTS), MIN_CLUSTERS, MAX_CLUSTERS))

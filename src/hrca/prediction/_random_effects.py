@@ -57,14 +57,17 @@ def excess_variance(values: np.ndarray, variance: np.ndarray) -> np.ndarray:
     4.0
     """
     excess = np.asarray(values.var(axis=-1)).clip(MIN_EXCESS_VARIANCE)
-    beyond, weights = values**2 - variance, np.empty_like(variance)
+    beyond, weights, is_open = values**2 - variance, np.empty_like(variance), np.ones(excess.shape, dtype=bool)
     for _ in range(EXCESS_ROUNDS):
         # in place: half of the time went into new arrays and a general power
         np.add(excess[..., None], variance, out=weights)
         np.multiply(weights, weights, out=weights)
         np.reciprocal(weights, out=weights)
         updated = np.einsum("...n,...n->...", weights, beyond) / weights.sum(axis=-1)
-        change, excess = np.abs(updated - excess).max(initial=0.0), updated.clip(MIN_EXCESS_VARIANCE)
-        if change < EXCESS_TOLERANCE:
+        updated = np.where(is_open, updated.clip(MIN_EXCESS_VARIANCE), excess)
+        # each row stops by itself: its variance does not depend on the other rows
+        change, excess = np.abs(updated - excess), updated
+        is_open &= change >= EXCESS_TOLERANCE
+        if not is_open.any():
             break
-    return np.asarray(excess)
+    return excess

@@ -92,7 +92,7 @@ def end_without_training(config: PhaseConfig, checkpoint: Mapping[str, Any]) -> 
     n_missing = (config.max_epochs or 0) - checkpoint["epoch"]
     if checkpoint["phase"] == config.name and n_missing > 0:
         warn_user(
-            f"{config.name} in {config.checkpoint_dir} ended after {checkpoint['epoch']} epochs; it is not "
+            f"{config.name} in {config.checkpoint_dir} ended after {counted(checkpoint['epoch'], 'epoch')}; it is not "
             f"trained for {config.max_epochs}. Another `checkpoint_dir` starts anew; "
             f"`model.{config.name}({n_missing})` adds the rest."
         )
@@ -259,7 +259,7 @@ def log_end(run: PhaseRun, seconds: float) -> None:
         for callback in run.callbacks
         if isinstance(callback, KeepWeights)
     ]
-    logger.info("%s: ended after %d epochs in %s%s.", run.title, n_epochs, _duration(seconds), "".join(kept))
+    logger.info("%s: ended after %s in %s%s.", run.title, counted(n_epochs, "epoch"), _duration(seconds), "".join(kept))
 
 
 def _callbacks(
@@ -327,7 +327,7 @@ def _estimate_length(config: PhaseConfig, module: HRCAModule, n_obs: int, max_ep
     hours = seconds / 3600
     if hours > LONG_RUN_HOURS:
         warn_user(
-            f"{config.name} of {max_epochs} epochs on {n_obs:,} cells will take about {hours:.2g} h on this CPU. "
+            f"{config.name} of {length} will take about {hours:.2g} h on this CPU. "
             'A smaller size (`HRCA(adata, size="laptop")`), fewer genes or epochs, or a GPU '
             "(`accelerator='gpu'`) shorten it."
         )

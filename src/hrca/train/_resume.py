@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hrca._messages import counted
 from hrca.module._module import HRCAModule
 
 from ._callbacks import EpochHistory
@@ -109,8 +110,8 @@ def resume_phase(
         _check_settings(checkpoint, config)
     if continues and config.lr_schedule == "one_cycle" and checkpoint["max_epochs"] != max_epochs:
         raise ValueError(
-            f"The checkpoints in {folder} are of a cycle of {checkpoint['max_epochs']} epochs, which cannot end after "
-            f"{max_epochs}. Give the same number to continue."
+            f"The checkpoints in {folder} are of a cycle of {counted(checkpoint['max_epochs'], 'epoch')}, which "
+            f"cannot end after {max_epochs}. Give the same number to continue."
         )
     split = Split.from_dict(state["split"])
     if continues:
@@ -126,7 +127,8 @@ def resume_phase(
         )
     is_complete = checkpoint["phase"] == config.name
     if is_complete:
-        logger.info("%s: ended before, after %d epochs; it is not trained further.", config.name, checkpoint["epoch"])
+        n_epochs = counted(checkpoint["epoch"], "epoch")
+        logger.info("%s: ended before, after %s; it is not trained further.", config.name, n_epochs)
     epochs = checkpoint["callbacks"][EpochHistory().state_key]["epochs"]
     history = extended_history(state["history"], checkpoint["phase"], epochs)
     return ResumedState(split, is_complete, history, checkpoint["module"], checkpoint["random_states"])
