@@ -40,3 +40,8 @@ def test_nothing_is_said_where_each_label_would_be_noticed():
 def test_few_labels_are_all_named():
     table = left_out_table(np.array([0.4, 0.4, 0.5]), np.array([90, 80, 70]), LABELS)
     assert "for 1, but not for 'B', 'CD4 T': their" in left_out_sentence(table)
+
+
+def test_the_sentence_has_no_number_0():
+    table = left_out_table(np.array([0.4, 0.4]), np.array([90, 80]), LABELS)
+    assert "It would not notice this for 'B', 'CD4 T': their" in left_out_sentence(table)
