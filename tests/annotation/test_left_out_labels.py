@@ -27,8 +27,8 @@ def test_the_commonest_label_is_first_and_labels_of_few_cells_are_not_in_the_tab
 def test_the_sentence_names_the_three_commonest_and_the_number_of_the_others():
     table = left_out_table(np.array([0.9, 0.1, 0.2, 0.3, 0.4, np.nan]), np.array([10, 500, 60, 50, 40, 0]), LABELS)
     sentence = left_out_sentence(table)
-    assert "left 5 labels of this query out" in sentence
-    assert "for 1, but not for 'CD4 T', 'CD8 T', 'NK' and 1 more: their cells would get other labels" in sentence
+    assert "lacked one of 5 labels of this query" in sentence
+    assert "For 'CD4 T', 'CD8 T', 'NK' and 1 more, the cells would get another label. For 1 label, HRCA" in sentence
 
 
 def test_nothing_is_said_where_each_label_would_be_noticed():
@@ -39,9 +39,10 @@ def test_nothing_is_said_where_each_label_would_be_noticed():
 
 def test_few_labels_are_all_named():
     table = left_out_table(np.array([0.4, 0.4, 0.5]), np.array([90, 80, 70]), LABELS)
-    assert "for 1, but not for 'B', 'CD4 T': their" in left_out_sentence(table)
+    assert "For 'B', 'CD4 T', the cells would" in left_out_sentence(table)
 
 
 def test_the_sentence_has_no_number_0():
     table = left_out_table(np.array([0.4, 0.4]), np.array([90, 80]), LABELS)
-    assert "It would not notice this for 'B', 'CD4 T': their" in left_out_sentence(table)
+    sentence = left_out_sentence(table)
+    assert "For 'B', 'CD4 T', the cells would get another label. `left_out_labels` in" in sentence

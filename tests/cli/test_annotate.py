@@ -303,3 +303,16 @@ def test_info_shows_the_card_of_a_model(tiny_model, tmp_path, capsys):
     state.write_text(state.read_text() + " ")
     refused = call(capsys, "info", folder)
     assert refused.code == 3 and "must have the SHA-256 that its card states" in refused.err
+
+
+def test_a_csv_file_is_not_replaced_without_overwrite(files, tmp_path, capsys):
+    section(600).write_h5ad(tmp_path / "query.h5ad")
+    (tmp_path / "groups.csv").write_text("mine")
+    arguments = ("annotate", tmp_path / "query.h5ad", "--model", files / "model", "--csv", tmp_path / "groups.csv")
+    result = call(capsys, *arguments)
+    assert result.code == 4
+    assert "groups.csv' exists already. `--overwrite` replaces it." in result.err
+    assert (tmp_path / "groups.csv").read_text() == "mine"
+    assert "hrca" not in ad.read_h5ad(tmp_path / "query.h5ad").obs
+    assert call(capsys, *arguments, "--overwrite").code == 0
+    assert (tmp_path / "groups.csv").read_text().startswith("cell_id,group")

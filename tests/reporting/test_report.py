@@ -146,7 +146,7 @@ def test_a_test_of_left_out_labels_names_its_table_as_code(annotated, tmp_path):
     table = {"label": np.array(["type 0"]), "n_cells": np.array([90]), "novel_probability": np.array([0.1])}
     annotated.uns["hrca"]["left_out_labels"] = table
     page = write(annotated, tmp_path)
-    assert "The table <code>left_out_labels</code> in uns has the result for each label." in page
+    assert "<code>left_out_labels</code> in the entry of uns has the result for each label." in page
     assert "`" not in text_of(page)
 
 

@@ -61,9 +61,9 @@ def left_out_sentence(table: Mapping[str, Any]) -> str | None:
     named = ", ".join(repr(str(label)) for label in unnoticed[:N_NAMED])
     named += f" and {len(unnoticed) - N_NAMED} more" if len(unnoticed) > N_NAMED else ""
     n_noticed = len(labels) - len(unnoticed)
-    noticed = f"would notice this for {n_noticed}, but not for" if n_noticed else "would not notice this for"
+    noticed = f" For {counted(n_noticed, 'label')}, HRCA would notice it." if n_noticed else ""
     return (
-        f"As a test, HRCA left {counted(len(labels), 'label')} of this query out of the reference, one at a time. It "
-        f"{noticed} {named}: their cells would get other labels. A type that the reference really lacks can stay "
-        "unnoticed in the same way. The table `left_out_labels` in uns has the result for each label."
+        "A type that the reference lacks can stay unnoticed. HRCA estimated, without a new training, what would happen "
+        f"if the reference lacked one of {counted(len(labels), 'label')} of this query. For {named}, the cells would "
+        f"get another label.{noticed} `left_out_labels` in the entry of uns has the result for each label."
     )

@@ -82,7 +82,7 @@ def plan_outputs(
     FileNotFoundError
         If there is no such query.
     OSError
-        If a place cannot be written to, or a copy exists already.
+        If a place cannot be written to, or a copy or csv file exists already.
     """
     names = [query.name.removesuffix(".zarr") if query.is_dir() else query.stem for query in queries]
     doubled = sorted({name for name in names if names.count(name) > 1})
@@ -129,8 +129,9 @@ def _place(given: Path, name: str, suffixes: tuple[str, ...], suffix: str, n_que
 
 
 def _check_writable(output: Output, *, overwrite: bool) -> None:
-    if output.is_copy and output.store.exists() and not overwrite:
-        raise FileExistsError(f"{str(output.store)!r} exists already. `--overwrite` replaces it.")
+    for new in (output.store if output.is_copy else None, output.csv):
+        if new is not None and new.exists() and not overwrite:
+            raise FileExistsError(f"{str(new)!r} exists already. `--overwrite` replaces it.")
     for path in (output.store, output.csv):
         if path is None:
             continue

@@ -197,7 +197,9 @@ def _novel_cells(cells: AnnotatedCells) -> tuple[str, str, str]:
     n_novel = int(cells.is_novel.sum())
     text = f"{counted(n_novel, 'cell')} probably of types that the reference lacks"
     if "left_out_labels" in cells.record and (noticed := list(_noticed(cells).values())):
-        text += f"; HRCA would not notice if {noticed.count('no')} of {len(noticed)} labels were missing"
+        text += (
+            f"; for {noticed.count('no')} of {len(noticed)} labels, HRCA would not notice that the reference lacks them"
+        )
     return "Novel cells", _percent(n_novel / cells.adata.n_obs), text
 
 
