@@ -73,12 +73,15 @@ def hardly_trained(reference: AnnData, size: str) -> hrca.HRCA:
 
 
 def profile_prediction(model: hrca.HRCA, query: AnnData) -> dict[str, float]:
-    """Return the seconds of processor time of a prediction, and of each of its steps."""
-    query.obs = query.obs[[]]
-    # the first prediction loads libraries
-    model.predict(query.copy(), enable_progress_bar=False)
+    """Return the seconds of processor time of a prediction, and of each of its steps.
+
+    torch must have one thread: the profiler sees the calling thread alone.
+    """
+    # without the true labels; the first prediction loads libraries
+    first, cells = (AnnData(query.X, var=query.var) for _ in range(2))
+    model.predict(first, enable_progress_bar=False)
     # processor time, which other programs change least
-    profiler, cells = cProfile.Profile(time.process_time), query.copy()
+    profiler = cProfile.Profile(time.process_time)
     profiler.enable()
     model.predict(cells, enable_progress_bar=False)
     profiler.disable()

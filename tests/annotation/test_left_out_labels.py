@@ -1,5 +1,8 @@
 """The table of labels that could be missing unnoticed, and its sentence."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -27,8 +30,9 @@ def test_the_commonest_label_is_first_and_labels_of_few_cells_are_not_in_the_tab
 def test_the_sentence_names_the_three_commonest_and_the_number_of_the_others():
     table = left_out_table(np.array([0.9, 0.1, 0.2, 0.3, 0.4, np.nan]), np.array([10, 500, 60, 50, 40, 0]), LABELS)
     sentence = left_out_sentence(table)
-    assert "lacked one of 5 labels of this query" in sentence
-    assert "For 'CD4 T', 'CD8 T', 'NK' and 1 more, the cells would get another label. For 1 label, HRCA" in sentence
+    assert "For 5 labels of this query" in sentence
+    assert "It would not for 'CD4 T', 'CD8 T', 'NK' and 1 more: the cells" in sentence
+    assert "It would for 1 other label. `left" in sentence
 
 
 def test_nothing_is_said_where_each_label_would_be_noticed():
@@ -39,10 +43,20 @@ def test_nothing_is_said_where_each_label_would_be_noticed():
 
 def test_few_labels_are_all_named():
     table = left_out_table(np.array([0.4, 0.4, 0.5]), np.array([90, 80, 70]), LABELS)
-    assert "For 'B', 'CD4 T', the cells would" in left_out_sentence(table)
+    assert "It would not for 'B', 'CD4 T': the cells" in left_out_sentence(table)
 
 
 def test_the_sentence_has_no_number_0():
     table = left_out_table(np.array([0.4, 0.4]), np.array([90, 80]), LABELS)
     sentence = left_out_sentence(table)
-    assert "For 'B', 'CD4 T', the cells would get another label. `left_out_labels` in" in sentence
+    assert "with a low novel probability. `left_out_labels` in" in sentence
+    one = left_out_sentence(left_out_table(np.array([0.4]), np.array([90]), LABELS))
+    assert "For 1 label of this query" in one
+
+
+def test_the_page_on_results_quotes_the_sentence():
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "reading_results.md").read_text()
+    quoted = re.search(r'The line in the log that begins with "([^"]+)"', page)[1]
+    assert left_out_sentence(left_out_table(np.array([0.4]), np.array([90]), LABELS)).startswith(
+        " ".join(quoted.split())
+    )

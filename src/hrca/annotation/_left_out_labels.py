@@ -61,9 +61,10 @@ def left_out_sentence(table: Mapping[str, Any]) -> str | None:
     named = ", ".join(repr(str(label)) for label in unnoticed[:N_NAMED])
     named += f" and {len(unnoticed) - N_NAMED} more" if len(unnoticed) > N_NAMED else ""
     n_noticed = len(labels) - len(unnoticed)
-    noticed = f" For {counted(n_noticed, 'label')}, HRCA would notice it." if n_noticed else ""
+    noticed = f" It would for {counted(n_noticed, 'other label')}." if n_noticed else ""
     return (
-        "A type that the reference lacks can stay unnoticed. HRCA estimated, without a new training, what would happen "
-        f"if the reference lacked one of {counted(len(labels), 'label')} of this query. For {named}, the cells would "
-        f"get another label.{noticed} `left_out_labels` in the entry of uns has the result for each label."
+        f"A type that the reference lacks can stay unnoticed. For {counted(len(labels), 'label')} of this query, HRCA "
+        "estimated, without training again, if it would notice a reference without the label. It would not for "
+        f"{named}: the cells would get other labels, with a low novel probability.{noticed} `left_out_labels` in the "
+        "entry of uns has the result for each label."
     )

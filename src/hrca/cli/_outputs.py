@@ -72,7 +72,7 @@ def plan_outputs(
     table
         Name of the table in each query; None: the only one.
     overwrite
-        Whether a file at the place of a copy is replaced.
+        Whether copies and csv files that exist are replaced.
 
     Raises
     ------
@@ -129,6 +129,7 @@ def _place(given: Path, name: str, suffixes: tuple[str, ...], suffix: str, n_que
 
 
 def _check_writable(output: Output, *, overwrite: bool) -> None:
+    """Check that the places are free or may be replaced, and can be written to."""
     for new in (output.store if output.is_copy else None, output.csv):
         if new is not None and new.exists() and not overwrite:
             raise FileExistsError(f"{str(new)!r} exists already. `--overwrite` replaces it.")

@@ -196,10 +196,9 @@ def _novel_cells(cells: AnnotatedCells) -> tuple[str, str, str]:
         return "Novel cells", "–", "not estimated which cells are of types that the reference lacks"
     n_novel = int(cells.is_novel.sum())
     text = f"{counted(n_novel, 'cell')} probably of types that the reference lacks"
-    if "left_out_labels" in cells.record and (noticed := list(_noticed(cells).values())):
-        text += (
-            f"; for {noticed.count('no')} of {len(noticed)} labels, HRCA would not notice that the reference lacks them"
-        )
+    noticed = list(_noticed(cells).values()) if "left_out_labels" in cells.record else []
+    if n_missed := noticed.count("no"):
+        text += f"; HRCA would not notice the absence of {n_missed} of {counted(len(noticed), 'label')}"
     return "Novel cells", _percent(n_novel / cells.adata.n_obs), text
 
 
