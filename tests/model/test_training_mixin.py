@@ -297,7 +297,7 @@ def test_a_size_in_the_place_of_the_registry_raises(reference, size):
 def test_a_long_run_is_announced_with_its_estimate(reference, monkeypatch):
     monkeypatch.setattr("hrca.train._phase.LONG_RUN_HOURS", 0.0)
     model = new_model(reference)
-    with pytest.warns(UserWarning, match=r"pretrain of 1 epochs on 91 cells will take about \S+ h on this CPU.*size="):
+    with pytest.warns(UserWarning, match=r"pretrain of 1 epoch of 91 cells will take about \S+ h on this CPU.*size="):
         model.pretrain(1, **QUIET)
 
 
