@@ -80,7 +80,7 @@ def mixture_misfit(
     labels
         The labels.
     rows
-        The clusters: a slice, or a boolean mask of shape (n_clusters,).
+        The clusters, at least one: a slice, or a boolean mask of shape (n_clusters,).
     left_out
         Index of a label that the reference is taken to lack, whose fractions must be 0. None: it lacks none.
 
@@ -91,8 +91,7 @@ def mixture_misfit(
     profiles, sums = ((label_fractions @ table)[:, labels.used] for table in (labels.profiles, labels.sums))
     observed = clusters.sums[rows][:, labels.used]
     counts = _ClusterCounts.of(observed, _pseudocounts(observed, clusters, labels, left_out))
-    blocks = [_misfit(counts.subset(block), profiles[block], sums[block]) for block in _blocks(observed)]
-    return np.concatenate([*blocks, np.zeros(0)])
+    return np.concatenate([_misfit(counts.subset(block), profiles[block], sums[block]) for block in _blocks(observed)])
 
 
 def cluster_misfit(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray:
