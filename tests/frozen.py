@@ -41,8 +41,10 @@ def fingerprint() -> dict[str, str]:
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].split(":", 1)[1].strip() if lines else model
+        # virtual machines give several processors the same name: the family and the model tell them apart
+        fields = (line.partition(":") for line in cpuinfo.read_text().split("\n\n")[0].splitlines())
+        values = {name.strip(): value.strip() for name, _, value in fields}
+        model = ", ".join(values.get(name, "") for name in ("model name", "cpu family", "model", "stepping"))
     blas = os.environ.get("OPENBLAS_CORETYPE", "")
     processor = f"{model}, {torch.backends.cpu.get_cpu_capability()}, {blas}"
     return {"processor": processor, **{name: version(name) for name in PACKAGES}}

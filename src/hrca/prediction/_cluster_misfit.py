@@ -91,7 +91,8 @@ def mixture_misfit(
     profiles, sums = ((label_fractions @ table)[:, labels.used] for table in (labels.profiles, labels.sums))
     observed = clusters.sums[rows][:, labels.used]
     counts = _ClusterCounts.of(observed, _pseudocounts(observed, clusters, labels, left_out))
-    return np.concatenate([_misfit(counts.subset(block), profiles[block], sums[block]) for block in _blocks(observed)])
+    misfit = [_misfit(counts.subset(block), profiles[block], sums[block]) for block in _blocks(observed)]
+    return np.concatenate(misfit, dtype=float)
 
 
 def cluster_misfit(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray:
