@@ -45,4 +45,28 @@ def counted(n: int, noun: str, verb: tuple[str, str] | None = None) -> str:
     '1 feature is'
     """
     nouns = f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-    return nouns if verb is None else f"{nouns} {verb[n != 1]}"
+    return nouns if verb is None else f"{nouns} {verb[0 if n == 1 else 1]}"
+
+
+def counted_among(n: int, n_all: int, noun: str, verb: tuple[str, str]) -> str:
+    """Return how many of all have a property, with the noun and the verb.
+
+    Parameters
+    ----------
+    n
+        Number of those that have it.
+    n_all
+        Number of all.
+    noun
+        The noun in the singular, with its adjectives; its plural ends in "s".
+    verb
+        The verb if one has it, and for another number.
+
+    Examples
+    --------
+    >>> [counted_among(n, 5343, "cell", ("has", "have")) for n in (1, 20)]
+    ['1 of 5,343 cells has', '20 of 5,343 cells have']
+    >>> counted_among(1, 1, "cell", ("is", "are"))
+    '1 of 1 cell is'
+    """
+    return f"{n:,} of {counted(n_all, noun)} {verb[0 if n == 1 else 1]}"

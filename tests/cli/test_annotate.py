@@ -52,6 +52,7 @@ def test_cells_that_were_not_chosen_are_counted_apart(files, query, tmp_path, ca
     assert "; 5 cells not predicted\n" in text and "nan" not in text
     assert len(pd.read_csv(tmp_path / "groups.csv")) == 32
     (summary,) = json.loads(call(capsys, "info", query, "--json").out)["annotations"]
+    assert summary["left_out_labels"] is None
     assert (summary["n_cells"], summary["n_not_predicted"]) == (37, 5)
     assert sum(row["n_cells"] for row in summary["labels"].values()) == 32
 
@@ -252,6 +253,19 @@ def test_info_shows_each_annotation_of_a_file(files, query, capsys):
     result = call(capsys, "info", query, "--json")
     assert [summary["key"] for summary in json.loads(result.out)["annotations"]] == ["hrca", "other"]
     assert "3 labels in obs['other']" in call(capsys, "info", query).out
+
+
+def test_info_names_the_labels_whose_absence_would_not_be_noticed(files, query, capsys):
+    assert call(capsys, "annotate", query, "--model", files / "model").code == 0
+    assert "can stay unnoticed" not in call(capsys, "info", query).out
+    annotated = ad.read_h5ad(query)
+    table = {"label": np.array(["A", "B"]), "n_cells": np.array([20, 15]), "novel_probability": np.array([0.1, 0.9])}
+    annotated.uns["hrca"]["left_out_labels"] = table
+    annotated.write_h5ad(query)
+    text = call(capsys, "info", query).out
+    assert "note: A type that the reference lacks can stay unnoticed." in text and "It would not for 'A': " in text
+    (summary,) = json.loads(call(capsys, "info", query, "--json").out)["annotations"]
+    assert summary["left_out_labels"] == {name: column.tolist() for name, column in table.items()}
 
 
 def test_warnings_are_one_line_on_stderr_and_those_of_libraries_are_hidden(files, query, capsys, monkeypatch):

@@ -101,6 +101,14 @@ def test_the_demo_detects_the_type_and_prints_nothing_of_libraries(tmp_path, cap
     assert not [line for line in messages if "are not scored" in line]
 
 
+@pytest.mark.slow
+def test_a_quiet_demo_shows_warnings_alone(tmp_path, capsys):
+    result = call(capsys, "demo", "--quick", "--quiet", "--out", tmp_path / "out")
+    assert result.code == 0, result.err
+    assert result.out.startswith("Reference: ")
+    assert all(line.startswith("hrca: warning: ") for line in result.err.splitlines()), result.err
+
+
 def compare_scores(readme: Path, output: Path) -> subprocess.CompletedProcess:
     script = ROOT / ".ci" / "demo_scores.py"
     return subprocess.run([sys.executable, script, readme, output], capture_output=True, text=True, check=False)

@@ -91,7 +91,7 @@ BEFORE_FILES = {
         ["no.h5ad", "--labels-key", "x"],
         {name: INVALID_TRAINING[name] for name in ("--gene-map", "--unlabeled-category", "--threads")},
     ),
-    "demo": (["--data", "no_folder"], {"--seed": INVALID_TRAINING["--seed"]}),
+    "demo": (["--data", "no_folder"], {name: INVALID_TRAINING[name] for name in ("--seed", "--threads")}),
 }
 
 # Flags whose text or number can only be wrong for some files, or for which any is right.
@@ -322,6 +322,7 @@ MISTAKES = {
         "`--labels-key` must name a column",
     ),
     "information on a file without results": (["info", "query.h5ad"], 3, "have an annotation"),
+    "information on a folder of other files": (["info", "."], 3, "has no 'model.json', and no cells were found"),
     "a report on a file without results": (["report", "query.h5ad", "--out", "{new}/report.html"], 3, "an annotation"),
     "a table that is not there": (["check", "query.h5ad", "--table", "table"], 3, "`--table` names a table"),
     "a file in place of a model's folder": (

@@ -16,14 +16,25 @@ GENES = TargetGenes(pd.Index([f"gene{i}" for i in range(60)]), np.ones(60))
 
 def test_cells_are_noted_that_are_empty_repeated_or_of_one_name():
     sample = sparse.csr_array(synthetic(100).X)
-    assert list(note_cells(pd.Index(["a", "b"]), sample)) == []
+    assert list(note_cells(pd.Index(["a", "b"]), sample, is_reference=False)) == []
     double = sparse.vstack([sample, sample, sparse.csr_array((2, 60))], format="csr")
     n_repeated = count_repeated(double)
     assert 0 < n_repeated <= 100
-    assert list(note_cells(pd.Index(["a", "a"]), double)) == [
+    assert list(note_cells(pd.Index(["a", "a"]), double, is_reference=False)) == [
         "`adata.obs_names` are not unique; labels are in the order of the cells.",
         "2 of 202 sampled cells have no counts and get no label.",
         f"{n_repeated} of 202 sampled cells have exactly the counts of another cell.",
+    ]
+
+
+def test_one_empty_cell_is_singular_and_a_reference_has_a_remedy():
+    one = sparse.csr_array((1, 60))
+    names = pd.Index(["a"])
+    assert list(note_cells(names, one, is_reference=False)) == [
+        "1 of 1 sampled cell has no counts and gets no label.",
+    ]
+    assert list(note_cells(names, one, is_reference=True)) == [
+        "1 of 1 sampled cell has no counts: `sc.pp.filter_cells(adata, min_counts=1)` drops such cells.",
     ]
 
 

@@ -159,10 +159,10 @@ def test_offsets_of_a_calibration_by_label_are_a_row(tiny_model, full_query):
 
 
 def test_a_cell_without_counts_has_no_rows(tiny_model, query):
-    with pytest.warns(UserWarning, match="1 of 37 cells have no counts on the model's genes and no explanation: cell5"):
+    with pytest.warns(UserWarning, match="1 of 37 cells has no counts on the model's genes and no explanation: cell5"):
         table = tiny_model.explain(query, network_genes=False)
     assert len(table["cells"].unique()) == 36
-    with pytest.warns(UserWarning, match="1 of 1 cells"):
+    with pytest.warns(UserWarning, match="1 of 1 cell has"):
         nothing = tiny_model.explain(query, [5], network_genes=False)
     assert len(nothing) == 0
     assert list(nothing.columns) == list(table.columns)

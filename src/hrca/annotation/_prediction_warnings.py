@@ -127,8 +127,9 @@ def rejection_warning(n_rejected: int, n_obs: int, novelty_fpr: float, unlabeled
     """
     if n_rejected <= REJECTED_WARNING_FACTOR * novelty_fpr * n_obs:
         return None
+    verb = "is" if n_rejected == 1 else "are"
     return (
-        f"{n_rejected:,} of {n_obs:,} cells ({n_rejected / n_obs:.0%}) are rejected and labelled "
+        f"{n_rejected:,} of {counted(n_obs, 'cell')} ({n_rejected / n_obs:.0%}) {verb} rejected and labelled "
         f"{unlabeled_category!r}, where {novelty_fpr:.0%} are expected among cells like the reference's. Either the "
         "query has types that the reference lacks, or its platform differs, and cells of known types look novel as "
         "well. Compare `obs['hrca_novelty']` between the predicted labels."

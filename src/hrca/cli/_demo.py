@@ -82,7 +82,14 @@ class DemoResult:
         return "\n".join([*lines, "Written:", *(str(path) for path in self.written)])
 
 
-def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, seed: int = 0) -> DemoResult:
+def run(
+    pair: ReferenceQueryPair,
+    out_dir: str | Path,
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    enable_progress_bar: bool = True,
+) -> DemoResult:
     """Train a model of laptop size, annotate and score the query, and write files.
 
     Parameters
@@ -96,6 +103,8 @@ def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, s
         Whether to train for 10 + 18 epochs only.
     seed
         Seed of all random numbers, which stays set.
+    enable_progress_bar
+        Whether the progress of training and prediction is shown.
 
     Returns
     -------
@@ -108,8 +117,8 @@ def run(pair: ReferenceQueryPair, out_dir: str | Path, *, quick: bool = False, s
     HRCA.setup_anndata(pair.reference, labels_key=pair.labels_key)
     model = HRCA(pair.reference, size="laptop")
     epochs: dict[str, Any] = QUICK_EPOCHS if quick else {}
-    model.train(**epochs)
-    model.predict(pair.query)
+    model.train(enable_progress_bar=enable_progress_bar, **epochs)
+    model.predict(pair.query, enable_progress_bar=enable_progress_bar)
     true_labels = pair.query.obs[pair.labels_key].astype(str)
     predictions = {
         "HRCA": pair.query.obs["hrca"],

@@ -9,6 +9,7 @@ import pandas as pd
 
 from hrca._messages import counted
 from hrca._records import MIN_NOVEL_PROBABILITY
+from hrca.annotation._left_out_labels import left_out_sentence
 from hrca.data._sources import open_file, read_uns
 from hrca.model._model import HRCA
 
@@ -54,7 +55,8 @@ def summarize_annotation(path: Path, key: str, *, command: str = "") -> dict[str
     -------
     Numbers of cells, by label too, of those that were not predicted, and of those without a label, which have the
     unlabelled category; mean confidence; numbers of cells that are probably of none of the labels, and of those of them
-    that have a label; the settings and the warnings of the prediction.
+    that have a label; the settings and the warnings of the prediction; and the table ``left_out_labels``, None if the
+    prediction wrote none.
     """
     cells = open_file(path)
     if cells.file is not None:
@@ -79,6 +81,7 @@ def summarize_annotation(path: Path, key: str, *, command: str = "") -> dict[str
         "n_novel_with_label": int((is_novel & ~is_unlabeled).sum()),
         "settings": {name: value for name, value in provenance.items() if name not in UNLISTED},
         "warnings": warnings,
+        "left_out_labels": provenance.get("left_out_labels"),
     }
 
 
@@ -193,14 +196,22 @@ def describe(path: Path, table: str | None) -> tuple[dict[str, Any], str]:
     Raises
     ------
     ValueError
-        If it is neither, or the file has no annotation.
+        If it is neither, no cells can be read from a folder, or the file has no annotation.
     FileNotFoundError
         If there is no such file.
     """
     if (path / MODEL_FILE).is_file():
         summary = summarize_model(HRCA.load(path, adata=False, accelerator="cpu"))
         return {"model": summary}, model_text(summary)
-    cells = open_cells(path, table)
+    try:
+        cells = open_cells(path, table)
+    except ValueError as error:
+        if not path.is_dir():
+            raise
+        raise ValueError(
+            f"A folder must be a model's or hold annotated cells, but {str(path)!r} has no {MODEL_FILE!r}, and no "
+            f"cells were found: {error}"
+        ) from error
     keys = annotation_keys(cells) if isinstance(cells, Path) else []
     if not isinstance(cells, Path) or not keys:
         raise ValueError(
@@ -213,4 +224,8 @@ def describe(path: Path, table: str | None) -> tuple[dict[str, Any], str]:
 
 def _provenance_text(summary: Mapping[str, Any]) -> str:
     settings = [f"  {name}: {value}" for name, value in summary["settings"].items()]
-    return "\n".join([annotation_text(summary), *settings, *(f"  warning: {text}" for text in summary["warnings"])])
+    sentences = [f"  warning: {text}" for text in summary["warnings"]]
+    table = summary["left_out_labels"]
+    if table is not None and (unnoticed := left_out_sentence(table)):
+        sentences.append(f"  note: {message_text(unnoticed)}")
+    return "\n".join([annotation_text(summary), *settings, *sentences])

@@ -1,10 +1,12 @@
 """``hrca demo``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ._flags import add_flags
+from ._prediction_flags import QUIET, THREADS
 from ._run import redirect_output, show
 
 EXAMPLES = """
@@ -14,6 +16,7 @@ hrca demo --data DATA --out hrca_demo
 """
 
 
+@add_flags((THREADS, QUIET))
 def demo(
     *,
     data: Annotated[
@@ -28,9 +31,10 @@ def demo(
         bool, typer.Option("--quick", help="Train for 10 + 18 epochs: a test that everything runs.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
+    **flags: Any,
 ) -> None:
     """Train on real cells that lack a type, annotate sparse cells that have it, and compare with two baselines."""
-    with redirect_output({}):
+    with redirect_output(flags):
         from hrca.train._random_states import check_seed
 
         from ._checks import prepare_folder
@@ -41,5 +45,5 @@ def demo(
         from ._demo_pairs import pbmc68k_pair, poa_pair
 
         pair = pbmc68k_pair(seed) if data is None else poa_pair(data)
-        result = run(pair, out, quick=quick, seed=seed)
+        result = run(pair, out, quick=quick, seed=seed, enable_progress_bar=not flags["quiet"])
     show({}, result.text(), as_json=False)

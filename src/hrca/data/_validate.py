@@ -109,7 +109,7 @@ def validate(
     notes = chain(
         selection.notes,
         note_gene_match(match_result, slot.owner),
-        note_cells(adata.obs_names, sample),
+        note_cells(adata.obs_names, sample, is_reference=target_genes is None),
         note_features(var, None if target_genes is None else alignment),
     )
     report = make_report(adata.n_obs, selection, match_result, target_genes, list(notes))

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from hrca._messages import counted_among
+
 from ._alignment import GeneAlignment
 from ._features import flag_non_gene_features, gene_type, is_gene_feature, type_column
 from ._value_scale import MIN_DETECTED_GENES
 
 
-def note_cells(cell_names: pd.Index, sample: sparse.csr_array) -> Iterator[str]:
+def note_cells(cell_names: pd.Index, sample: sparse.csr_array, *, is_reference: bool) -> Iterator[str]:
     """Note cells with the same name, without counts, or with the same counts.
 
     Parameters
@@ -20,6 +22,8 @@ def note_cells(cell_names: pd.Index, sample: sparse.csr_array) -> Iterator[str]:
         Names of all cells, shape (n_obs,).
     sample
         Counts of some cells, shape (n_sampled_cells, n_vars).
+    is_reference
+        Whether the cells are a reference.
 
     Yields
     ------
@@ -29,9 +33,14 @@ def note_cells(cell_names: pd.Index, sample: sparse.csr_array) -> Iterator[str]:
         yield "`adata.obs_names` are not unique; labels are in the order of the cells."
     n_empty, n_repeated = int((np.diff(sample.indptr) == 0).sum()), count_repeated(sample)
     if n_empty:
-        yield f"{n_empty:,} of {sample.shape[0]:,} sampled cells have no counts and get no label."
+        empty = counted_among(n_empty, sample.shape[0], "sampled cell", ("has", "have"))
+        if is_reference:
+            yield f"{empty} no counts: `sc.pp.filter_cells(adata, min_counts=1)` drops such cells."
+        else:
+            yield f"{empty} no counts and {'gets' if n_empty == 1 else 'get'} no label."
     if n_repeated:
-        yield f"{n_repeated:,} of {sample.shape[0]:,} sampled cells have exactly the counts of another cell."
+        repeated = counted_among(n_repeated, sample.shape[0], "sampled cell", ("has", "have"))
+        yield f"{repeated} exactly the counts of another cell."
 
 
 def note_features(var: pd.DataFrame, alignment: GeneAlignment | None) -> Iterator[str]:

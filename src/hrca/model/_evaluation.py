@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hrca._hierarchy import first_names
+from hrca._messages import counted_among
 from hrca._warnings import warn_user
 from hrca.annotation._options import LabelSpace
 from hrca.metrics import annotation_scores, calibration_error, hierarchical_scores, risk_coverage_area
@@ -109,7 +110,7 @@ def unseen_warning(true_labels: pd.Series, is_known: np.ndarray, labels: list[st
     if is_unseen.sum() <= UNSEEN_WARNING_FRACTION * is_labelled.sum():
         return None
     return (
-        f"{is_unseen.sum():,} of {is_labelled.sum():,} labelled cells are not scored: the model does not know "
-        f"{first_names(list(true_labels[is_unseen].unique()))}; it knows {first_names(labels)}. "
+        f"{counted_among(is_unseen.sum(), is_labelled.sum(), 'labelled cell', ('is', 'are'))} not scored: the model "
+        f"does not know {first_names(list(true_labels[is_unseen].unique()))}; it knows {first_names(labels)}. "
         "Either it was trained without these types, or they are spelt in another way: then rename them."
     )

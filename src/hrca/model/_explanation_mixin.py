@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from hrca._docs import docs
+from hrca._messages import counted_among
 from hrca._unsupported import PREDICT_UNSUPPORTED, raises_for
 from hrca._warnings import warn_user
 from hrca.data._cell_selection import CellIndices, select_cells
@@ -253,6 +254,7 @@ def _without_empty_cells(fitted: FittedQuery, names: np.ndarray) -> FittedQuery:
     empty = names[fitted.rows[~has_counts]]
     shown = ", ".join(map(str, empty[:3])) + (", ..." if len(empty) > 3 else "")
     warn_user(
-        f"{len(empty):,} of {len(has_counts):,} cells have no counts on the model's genes and no explanation: {shown}."
+        f"{counted_among(len(empty), len(has_counts), 'cell', ('has', 'have'))} no counts on the model's genes and no "
+        f"explanation: {shown}."
     )
     return fitted.subset(has_counts)
