@@ -56,6 +56,17 @@ def test_the_clusters_do_not_depend_on_the_order_of_the_cells(n_types, n_genes, 
     np.testing.assert_allclose(second.sums, first.sums)
 
 
+def test_without_a_cell_nearly_all_others_keep_their_clusters():
+    # one cluster per 60 cells: as many without one
+    counts, _ = cells(random_profiles(8, 60), 930)
+    codes = cluster_cells(counts).codes
+    changed = []
+    for cell in range(0, 930, 93):
+        kept = np.arange(930) != cell
+        changed.append((cluster_cells(counts[kept]).codes != codes[:, kept]).mean())
+    assert np.mean(changed) < 0.1
+
+
 def test_each_run_has_clusters_of_its_own():
     counts, _ = cells(random_profiles(8, 60), 900)
     clusters = cluster_cells(counts)

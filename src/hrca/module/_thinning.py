@@ -5,13 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from ._count_hash import GOLDEN, hash_bits, hash_cells, hash_entries
 from ._sparse_counts import SparseCounts
-
-# Odd multipliers and shifts of SplitMix64 (Steele et al. 2014), as signed integers.
-GOLDEN, MIX_1, MIX_2 = (value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-SHIFTS = (30, 27, 31)
 
 # Random numbers are integers of 32 bits: the error of a probability is below 1e-9.
 RANDOM_BITS, MAX_RANDOM = 32, 2**31 - 2
@@ -91,22 +87,12 @@ def _thin_excessive(counts: SparseCounts, max_depth: float, seed: int) -> Sparse
     if not is_excessive.any():
         return counts
     values, bounds = counts.values.double().cpu().numpy().astype(np.int64), counts.offsets.tolist()
-    keys, kept_fractions = _cell_hashes(_entry_hashes(counts, seed), counts).tolist(), (max_depth / depth).tolist()
+    keys, kept_fractions = hash_cells(hash_entries(counts, seed), counts).tolist(), (max_depth / depth).tolist()
     for cell in is_excessive.nonzero()[:, 0].tolist():
         entries = slice(bounds[cell], bounds[cell + 1])
         rng = np.random.default_rng(keys[cell] % 2**64)
         values[entries] = rng.binomial(values[entries], kept_fractions[cell])
     return counts.with_values(torch.from_numpy(values).float().to(counts.device)).without_zeros()
-
-
-def _entry_hashes(counts: SparseCounts, seed: int) -> Tensor:
-    """Return the hash of gene and count of each entry, int64, shape (n_entries,)."""
-    return _hash(counts.genes.long() * GOLDEN + counts.values.long() + _signed(seed * MIX_2))
-
-
-def _cell_hashes(entry_hashes: Tensor, counts: SparseCounts) -> Tensor:
-    """Return the hash of each cell, int64, shape (n_obs,), the same for any order of its entries."""
-    return F.pad(entry_hashes.cumsum(0), (1, 0)).index_select(0, counts.offsets).diff() * MIX_1
 
 
 @dataclass(frozen=True)
@@ -156,11 +142,11 @@ class _Pieces:
 
     def random(self, counts: SparseCounts, seed: int) -> Tensor:
         """Return 64 random bits for each piece, int64, shape (n_pieces,)."""
-        by_entry = _entry_hashes(counts, seed)
-        of_cell = _cell_hashes(by_entry, counts)
+        by_entry = hash_entries(counts, seed)
+        of_cell = hash_cells(by_entry, counts)
         if self.entries is not None:
             by_entry = by_entry.index_select(0, self.entries)
-        return _hash(by_entry + of_cell.index_select(0, self.cells) + self.positions * GOLDEN)
+        return hash_bits(by_entry + of_cell.index_select(0, self.cells) + self.positions * GOLDEN)
 
     def quantiles(self, uniform: Tensor, thresholds: Tensor) -> Tensor:
         """Return the number of counts that stay of each entry, int32, shape (n_entries,).
@@ -209,16 +195,3 @@ def _thresholds(kept_fraction: Tensor) -> Tensor:
     half = 2.0 ** (RANDOM_BITS - 1)
     scaled = (cumulative * 2 * half - half).floor().clamp(-half, half - 1).int()
     return scaled.flatten()
-
-
-def _signed(value: int) -> int:
-    """Return the lowest 64 bits of an integer as a signed integer."""
-    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
-
-
-def _hash(values: Tensor) -> Tensor:
-    """Mix the bits of integers of 64 bits, as SplitMix64 does."""
-    for shift, factor in zip(SHIFTS, (MIX_1, MIX_2, 1), strict=True):
-        # a shift of signed integers repeats the sign; the mask removes it
-        values = (values ^ (values >> shift & ((1 << (64 - shift)) - 1))) * factor
-    return values

@@ -8,9 +8,13 @@ from scipy import sparse
 from sklearn.cluster import KMeans
 from sklearn.utils.extmath import randomized_svd
 
+from hrca.module._count_hash import hash_cells, hash_entries
 from hrca.module._deviance import log_or_zero
 from hrca.module._profiles import class_sums, normalize_rows
+from hrca.module._sparse_counts import SparseCounts
 from hrca.module._transforms import log_normalize_sparse
+
+from ._kmeans_starts import kmeans_starts
 
 # Numbers of cells and of counts for each cluster, and limits of the number of clusters. 25 to 60 cells and 5,000 to
 # 15,000 counts gave the same results within .02 (docs/decisions/0007).
@@ -26,9 +30,6 @@ N_CLUSTER_COMPONENTS, N_CLUSTERINGS = 20, 5
 # Number of power iterations of the randomised SVD: Halko et al. (2011) recommend one or two. In seven queries, two in
 # place of seven changed the novel probabilities as much as another random start did (docs/decisions/0007).
 N_POWER_ITERATIONS = 2
-
-# Decimals by which coordinates are ordered: the others are rounding errors, which depend on the order of the cells.
-N_DECIMALS = 6
 
 # Pseudocounts of a cluster's profile, from the mean profile of the query. Not tuned.
 CLUSTER_PSEUDOCOUNT = 50.0
@@ -81,10 +82,10 @@ def cluster_cells(counts: sparse.csr_array) -> QueryClusters | None:
     n_components = min(N_CLUSTER_COMPONENTS, n_genes - 1)
     if n_cells < MIN_QUERY_CELLS or depth.sum() < MIN_QUERY_COUNTS or n_components < 1:
         return None
-    # in double precision, rounding errors stay below the decimals by which cells are ordered
+    # in double precision, for rounding errors that no cluster depends on
     normalized = log_normalize_sparse(counts.astype(np.float64), float(np.median(depth)))
     # Without `transpose`, the random start is over genes: the result does not depend on the order of the cells. By
-    # default, two iterations are not normalised: the rounding errors of deep cells would exceed N_DECIMALS.
+    # default, two iterations are not normalised, and the rounding errors of deep cells would be large.
     _, _, components = randomized_svd(
         normalized,
         n_components,
@@ -97,11 +98,11 @@ def cluster_cells(counts: sparse.csr_array) -> QueryClusters | None:
     n_clusters = int(np.clip(min(n_cells // CLUSTER_CELLS, depth.sum() // CLUSTER_COUNTS), MIN_CLUSTERS, MAX_CLUSTERS))
     if len(np.unique(coordinates, axis=0)) < n_clusters:
         return None
-    # k-means depends on the order of the cells, which must not depend on their names
-    order = np.lexsort(coordinates.T.round(N_DECIMALS))
-    codes = np.empty((N_CLUSTERINGS, n_cells), dtype=np.int64)
-    for run in range(N_CLUSTERINGS):
-        codes[run, order] = KMeans(n_clusters, n_init=1, random_state=run).fit(coordinates[order]).labels_
+    entries = SparseCounts.from_csr(counts)
+    hashes = hash_cells(hash_entries(entries, seed=0), entries)
+    starts = kmeans_starts(coordinates, hashes, n_clusters, N_CLUSTERINGS)
+    codes = np.stack([KMeans(n_clusters, init=start, n_init=1).fit(coordinates).labels_ for start in starts])
+    codes = codes.astype(np.int64)
     sums = np.concatenate([class_sums(counts, labels, n_clusters) for labels in codes])
     codes += n_clusters * np.arange(N_CLUSTERINGS)[:, None]
     return QueryClusters(codes, np.bincount(codes.ravel(), minlength=len(sums)), sums)
