@@ -44,7 +44,8 @@ def fingerprint() -> dict[str, str]:
         # virtual machines give several processors the same name: the family and the model tell them apart
         fields = (line.partition(":") for line in cpuinfo.read_text().split("\n\n")[0].splitlines())
         values = {name.strip(): value.strip() for name, _, value in fields}
-        model = ", ".join(values.get(name, "") for name in ("model name", "cpu family", "model", "stepping"))
+        found = [values[name] for name in ("model name", "cpu family", "model", "stepping") if name in values]
+        model = ", ".join(found) or model
     blas = os.environ.get("OPENBLAS_CORETYPE", "")
     processor = f"{model}, {torch.backends.cpu.get_cpu_capability()}, {blas}"
     return {"processor": processor, **{name: version(name) for name in PACKAGES}}

@@ -35,7 +35,7 @@ def counted(n: int, noun: str, verb: tuple[str, str] | None = None) -> str:
     noun
         The noun in the singular, with its adjectives; its plural ends in "s".
     verb
-        The verb after 1, and after another number.
+        The verb if `n` is 1, and for another `n`.
 
     Examples
     --------
@@ -49,18 +49,18 @@ def counted(n: int, noun: str, verb: tuple[str, str] | None = None) -> str:
 
 
 def counted_among(n: int, n_all: int, noun: str, verb: tuple[str, str]) -> str:
-    """Return how many of all have a property, with the noun and the verb.
+    """Return how many of all things have or are something, such as "1 of 5,343 cells has".
 
     Parameters
     ----------
     n
-        Number of those that have it.
+        Number of things that have or are it.
     n_all
-        Number of all.
+        Number of all things.
     noun
-        The noun in the singular, with its adjectives; its plural ends in "s".
+        Their noun in the singular, with its adjectives; its plural ends in "s".
     verb
-        The verb if one has it, and for another number.
+        The verb if `n` is 1, and for another `n`.
 
     Examples
     --------

@@ -198,6 +198,7 @@ def test_a_query_without_counts_causes_no_warning():
 
 
 def test_many_rejected_cells_are_warned_of():
+    assert "1 of 2 cells (50%) is rejected and labelled" in rejection_warning(1, 2, 0.05, "Unknown")
     assert "25 of 100 cells (25%) are rejected and labelled 'Unknown', where 4%" in rejection_warning(
         25, 100, 0.04, "Unknown"
     )

@@ -235,7 +235,7 @@ def test_missing_labels_become_unlabelled_if_that_is_wanted(files, tmp_path, cap
     arguments = (*TRAIN, "--out", tmp_path / "model", "--allow-missing-labels")
     result = call(capsys, "train", files / "gaps.h5ad", *arguments)
     assert result.code == 0, result.err
-    assert "1 of 100 cells of the reference have no label." in caplog.text
+    assert "In the reference, 1 of 100 cells has no label." in caplog.text
 
 
 def test_check_is_that_of_python(files, capsys):

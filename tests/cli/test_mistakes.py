@@ -322,7 +322,7 @@ MISTAKES = {
         "`--labels-key` must name a column",
     ),
     "information on a file without results": (["info", "query.h5ad"], 3, "have an annotation"),
-    "information on a folder of other files": (["info", "."], 3, "has no 'model.json', and no cells were found"),
+    "information on a folder of other files": (["info", "."], 3, "has no file 'model.json' and is not a zarr store"),
     "a report on a file without results": (["report", "query.h5ad", "--out", "{new}/report.html"], 3, "an annotation"),
     "a table that is not there": (["check", "query.h5ad", "--table", "table"], 3, "`--table` names a table"),
     "a file in place of a model's folder": (

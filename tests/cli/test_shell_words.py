@@ -20,7 +20,7 @@ SOURCE = ROOT / "src" / "hrca"
 VALUES = {"column": "`adata.obs['x']`", "name": "adata.obs['x']", "config.name": "finetune", "n_missing": "5"}
 
 # A call of Python, or a variable, in code that is no command of the shell.
-PYTHON = re.compile(r"`(?!python -c )[^`]*\b(?:adata|model|HRCA|predict|setup_anndata|reference)\b[.(\[][^`]*`")
+PYTHON = re.compile(r"`(?!python -c )[^`]*\b(?:adata|model|HRCA|predict|setup_anndata|reference)\b[.,(\[][^`]*`")
 
 
 def text_of(node: ast.AST) -> str:

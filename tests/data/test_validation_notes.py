@@ -34,7 +34,7 @@ def test_one_empty_cell_is_singular_and_a_reference_has_a_remedy():
         "1 of 1 sampled cell has no counts and gets no label.",
     ]
     assert list(note_cells(names, one, is_reference=True)) == [
-        "1 of 1 sampled cell has no counts: `sc.pp.filter_cells(adata, min_counts=1)` drops such cells.",
+        "1 of 1 sampled cell has no counts: leave such cells out.",
     ]
 
 
@@ -46,7 +46,7 @@ def test_cells_with_few_counts_are_not_noted_as_repeated():
 def test_probes_in_a_reference_would_be_learned(reference):
     reference.var_names = [*reference.var_names[:-1], "Blank-1"]
     assert (
-        "1 of the names are control probes, such as 'Blank-1': they would be learned"
+        "1 name of control probes, such as 'Blank-1', would be learned: leave such names out"
         in validate(reference, None, None).report.notes[0]
     )
 
@@ -57,7 +57,7 @@ def test_proteins_in_a_reference_would_be_learned_and_the_line_drops_them(refere
     line = f"adata = adata[:, adata.var['{column}'] == 'Gene Expression'].copy()"
     with caplog.at_level("WARNING", logger="hrca"):
         hrca.HRCA.setup_anndata(reference, labels_key="cell_type")
-    note = f"10 features are not genes by their type, and would be learned as genes: `{line}` drops them."
+    note = f"10 features are not genes by type, and would be learned: `{line}` drops such features."
     assert note in caplog.text
     assert validate(reference, None, None).report.notes == (note,)
     names = {"adata": reference}
@@ -66,5 +66,5 @@ def test_proteins_in_a_reference_would_be_learned_and_the_line_drops_them(refere
     assert names["adata"].n_vars == 50
     model_genes = TargetGenes(GENES.names[:50], np.ones(50))
     assert validate(reference, model_genes, None).report.notes == (
-        "10 features are not genes by their type, and are ignored.",
+        "10 features are not genes by type, and are ignored.",
     )

@@ -56,7 +56,7 @@ def test_a_confidence_bin_contains_its_lower_edge_and_the_last_both():
 
 
 @pytest.mark.parametrize(
-    ("confidence", "words"), [([0.5], "shape"), ([0.5, np.nan], "1 that are NaN"), ([0.5, 3.2], "0.5 to 3.2")]
+    ("confidence", "words"), [([0.5], "shape"), ([0.5, np.nan], "1 NaN"), ([0.5, 3.2], "0.5 to 3.2")]
 )
 def test_an_impossible_confidence_raises(confidence, words):
     with pytest.raises(ValueError, match=words):

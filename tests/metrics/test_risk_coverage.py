@@ -31,5 +31,5 @@ def test_the_order_alone_counts():
 
 
 def test_a_confidence_of_nan_raises():
-    with pytest.raises(ValueError, match="1 that are NaN"):
+    with pytest.raises(ValueError, match="1 NaN"):
         risk_coverage(["a", "b"], ["a", "b"], [0.5, np.nan])

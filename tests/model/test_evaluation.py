@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from hrca.annotation._options import LabelSpace
 from hrca.metrics import calibration_error, hierarchical_scores, risk_coverage_area
-from hrca.model._evaluation import evaluation_scores, known_cells
+from hrca.model._evaluation import evaluation_scores, known_cells, unseen_warning
 
 LABELS = ["A", "B", "C"]
 TRUE = pd.Series(["A", "B", "C", "A", None, "B", "A", "C", "B", "A", "X"], dtype=object)
@@ -50,3 +50,5 @@ def test_many_unseen_cells_warn():
     is_known = true_labels.isin(LABELS).to_numpy()
     with pytest.warns(UserWarning, match=r"5 of 10 labelled cells are not scored: .* \['Y', 'X'\]"):
         evaluation_scores(true_labels, PREDICTED, CONFIDENCE, is_known, space())
+    sentence = unseen_warning(pd.Series(["A", "A", "A", "A", "X"]), np.arange(5) < 4, LABELS)
+    assert sentence.startswith("1 of 5 labelled cells is not scored: the model does not know ['X']; it knows ")

@@ -151,7 +151,7 @@ def test_the_misfit_of_a_cluster_does_not_depend_on_the_others():
     np.testing.assert_array_equal(together, alone)
 
 
-def test_misfits_are_in_double_precision():
+def test_misfits_are_float64():
     profiles = random_profiles(3, 50)
     clusters, labels = clusters_of(1e5 * profiles), LabelProfiles(profiles, 1e6 * profiles, np.ones(50, dtype=bool))
     assert cluster_misfit(clusters, labels).dtype == float

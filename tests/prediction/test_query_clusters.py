@@ -64,7 +64,7 @@ def test_without_a_cell_nearly_all_others_keep_their_clusters():
     for cell in range(0, 930, 93):
         kept = np.arange(930) != cell
         changed.append((cluster_cells(counts[kept]).codes != codes[:, kept]).mean())
-    assert np.mean(changed) < 0.1
+    assert np.mean(changed) < 0.15
 
 
 def test_each_run_has_clusters_of_its_own():

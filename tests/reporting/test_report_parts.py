@@ -138,7 +138,7 @@ def test_cells_with_labels_that_the_model_does_not_know_are_not_scored(with_unse
     found = {name: (value, text) for name, value, text in summary(cells)}
     value, text = found["Correct labels"]
     assert value == f"{50 / 60:.0%}"
-    assert text.endswith("of 60 cells; 30 with labels that the model does not know are not scored")
+    assert text.endswith("of 60 cells; not scored: 30 cells with a label that the model does not know")
     assert set(cells.known_cells.true_labels) == {"type 0", "type 1"} and len(cells.known_cells.confidence) == 60
     [pair] = confusions(cells)
     assert (pair.label, pair.other_label, pair.n_cells) == ("type 0", "type 1", 10)

@@ -178,7 +178,7 @@ def test_few_held_out_cells_like_the_querys_are_reported(monkeypatch):
     held_out = conformal_scores(probabilities, depth, codes, np.arange(1000))
     # one in a hundred is deep, as all of the query are
     held_out = replace(held_out, depth=np.where(np.arange(1000) < 10, 1e5, 10).astype(np.float32))
-    with pytest.warns(UserWarning, match="equivalent of 1. held-out cells, of 1000: few are similar"):
+    with pytest.warns(UserWarning, match="equivalent of 1. held-out cells, of 1,000 in all: few are similar"):
         sets = prediction_sets(
             held_out, probabilities, np.full(1000, 1e5), np.zeros(1000), coverage=0.9, reweight_to_query=True
         )

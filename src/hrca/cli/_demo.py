@@ -171,7 +171,7 @@ def write_pictures_and_report(model: HRCA, pair: ReferenceQueryPair, out_dir: Pa
     microns_per_unit = 1 if "section" in written else None
     with warnings.catch_warnings():
         # the result says which cells are not scored, and why
-        warnings.filterwarnings("ignore", ".* labelled cells are not scored", HRCAWarning)
+        warnings.filterwarnings("ignore", ".* labelled cells? (is|are) not scored", HRCAWarning)
         page = report(
             query,
             out_dir / "report.html",

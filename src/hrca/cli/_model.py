@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
+from hrca._messages import counted_among
 from hrca._warnings import HRCAWarning
 from hrca.data._gene_map import read_gene_map
 from hrca.data._gene_matching import has_enough_genes, match_genes
@@ -112,7 +113,9 @@ def _fill_labels(reference: AnnData, labels_key: str, unlabeled_category: str, *
             f"{is_missing.sum():,} of {reference.n_obs:,} cells. `allow_missing_labels=True` leaves them unlabelled."
         )
     reference.obs[labels_key] = labels.where(~is_missing, unlabeled_category)
-    logger.info("%s of %s cells of the reference have no label.", f"{is_missing.sum():,}", f"{reference.n_obs:,}")
+    logger.info(
+        "In the reference, %s no label.", counted_among(is_missing.sum(), reference.n_obs, "cell", ("has", "have"))
+    )
 
 
 def _has_gene(reference: AnnData, queries: Iterable[Path], gene_map: Path | None) -> np.ndarray:

@@ -10,6 +10,7 @@ import pandas as pd
 from hrca._messages import counted
 from hrca._records import MIN_NOVEL_PROBABILITY
 from hrca.annotation._left_out_labels import left_out_sentence
+from hrca.data._formats import file_format
 from hrca.data._sources import open_file, read_uns
 from hrca.model._model import HRCA
 
@@ -196,22 +197,16 @@ def describe(path: Path, table: str | None) -> tuple[dict[str, Any], str]:
     Raises
     ------
     ValueError
-        If it is neither, no cells can be read from a folder, or the file has no annotation.
+        If it is neither, the table is missing or ambiguous, or the cells have no annotation.
     FileNotFoundError
         If there is no such file.
     """
     if (path / MODEL_FILE).is_file():
         summary = summarize_model(HRCA.load(path, adata=False, accelerator="cpu"))
         return {"model": summary}, model_text(summary)
-    try:
-        cells = open_cells(path, table)
-    except ValueError as error:
-        if not path.is_dir():
-            raise
-        raise ValueError(
-            f"A folder must be a model's or hold annotated cells, but {str(path)!r} has no {MODEL_FILE!r}, and no "
-            f"cells were found: {error}"
-        ) from error
+    if path.is_dir():
+        _check_cell_folder(path)
+    cells = open_cells(path, table)
     keys = annotation_keys(cells) if isinstance(cells, Path) else []
     if not isinstance(cells, Path) or not keys:
         raise ValueError(
@@ -220,6 +215,17 @@ def describe(path: Path, table: str | None) -> tuple[dict[str, Any], str]:
         )
     summaries = [summarize_annotation(cells, key, command="hrca annotate") for key in keys]
     return {"annotations": summaries}, "\n".join(_provenance_text(summary) for summary in summaries)
+
+
+def _check_cell_folder(path: Path) -> None:
+    """Check that a folder without a model has a format of cells."""
+    try:
+        file_format(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{str(path)!r} must be the folder of a model or hold annotated cells, but it has no file {MODEL_FILE!r} "
+            "and is not a zarr store."
+        ) from error
 
 
 def _provenance_text(summary: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from hrca._messages import counted_among
+from hrca._messages import counted, counted_among
 
 from ._alignment import GeneAlignment
 from ._features import flag_non_gene_features, gene_type, is_gene_feature, type_column
@@ -30,12 +30,15 @@ def note_cells(cell_names: pd.Index, sample: sparse.csr_array, *, is_reference: 
     Sentences for the user.
     """
     if not cell_names.is_unique:
-        yield "`adata.obs_names` are not unique; labels are in the order of the cells."
+        remedy = (
+            "`adata.obs_names_make_unique()` makes them so" if is_reference else "labels are in the order of the cells"
+        )
+        yield f"`adata.obs_names` are not unique; {remedy}."
     n_empty, n_repeated = int((np.diff(sample.indptr) == 0).sum()), count_repeated(sample)
     if n_empty:
         empty = counted_among(n_empty, sample.shape[0], "sampled cell", ("has", "have"))
         if is_reference:
-            yield f"{empty} no counts: `sc.pp.filter_cells(adata, min_counts=1)` drops such cells."
+            yield f"{empty} no counts: leave such cells out."
         else:
             yield f"{empty} no counts and {'gets' if n_empty == 1 else 'get'} no label."
     if n_repeated:
@@ -61,13 +64,17 @@ def note_features(var: pd.DataFrame, alignment: GeneAlignment | None) -> Iterato
     if not is_gene.all():
         column = type_column(var) or ""
         genes_alone = f"`adata = adata[:, adata.var[{column!r}] == {gene_type(var, column)!r}].copy()`"
-        effect = "are ignored" if alignment else f"would be learned as genes: {genes_alone} drops them"
-        yield f"{(~is_gene).sum():,} features are not genes by their type, and {effect}."
+        n_others = int((~is_gene).sum())
+        are = ("is", "are")[n_others > 1]
+        effect = f"{are} ignored" if alignment else f"would be learned: {genes_alone} drops such features"
+        others = f"{counted(n_others, 'feature', ('is', 'are'))} not {'a gene' if n_others == 1 else 'genes'}"
+        yield f"{others} by type, and {effect}."
     is_used = np.zeros(len(var), dtype=bool) if alignment is None else alignment.used(len(var))
     for kind, names in flag_non_gene_features(var.index[~is_used & is_gene].astype(str)).items():
         if names:
-            effect = "they are ignored" if alignment else "they would be learned as genes: leave them out"
-            yield f"{len(names):,} of the names are {kind}, such as {names[0]!r}: {effect}."
+            are = ("is", "are")[len(names) > 1]
+            effect = f"{are} ignored" if alignment else "would be learned: leave such names out"
+            yield f"{counted(len(names), 'name')} of {kind}, such as {names[0]!r}, {effect}."
 
 
 def count_repeated(sample: sparse.csr_array) -> int:

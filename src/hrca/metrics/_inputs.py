@@ -6,6 +6,8 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
+from hrca._messages import counted
+
 # A label, a number or a group for each cell, shape (n_obs,).
 CellLabels: TypeAlias = Sequence[str] | np.ndarray | pd.Series | pd.Categorical
 CellScores: TypeAlias = Sequence[float] | np.ndarray | pd.Series
@@ -44,7 +46,7 @@ def number_array(confidence: CellScores, n_obs: int) -> np.ndarray:
     if numbers.shape != (n_obs,) or np.isnan(numbers).any():
         raise ValueError(
             f"`confidence` must have one number for each of the {n_obs} cells, none of them NaN, got the shape "
-            f"{numbers.shape} and {np.isnan(numbers).sum()} that are NaN."
+            f"{numbers.shape} and {counted(np.isnan(numbers).sum(), 'NaN')}."
         )
     return numbers
 

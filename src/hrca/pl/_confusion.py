@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from hrca._docs import docs
+from hrca._messages import counted
 from hrca.metrics import confusion_table
 from hrca.metrics._inputs import CellLabels
 
@@ -131,7 +132,8 @@ def _title(table: pd.DataFrame) -> str:
     if not of_known_names.any():
         return "Known and predicted labels have no name in common"
     n_cells = table.to_numpy().sum()
-    return f"{np.trace(of_known_names) / n_cells:.0%} of {n_cells:,} labels are correct"
+    correct = f"{np.trace(of_known_names) / n_cells:.0%} of {counted(n_cells, 'label')}"
+    return f"{correct} {'is' if n_cells == 1 else 'are'} correct"
 
 
 def _draw(table: pd.DataFrame, ax: Axes) -> None:

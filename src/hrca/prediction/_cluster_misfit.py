@@ -92,7 +92,7 @@ def mixture_misfit(
     observed = clusters.sums[rows][:, labels.used]
     counts = _ClusterCounts.of(observed, _pseudocounts(observed, clusters, labels, left_out))
     misfit = [_misfit(counts.subset(block), profiles[block], sums[block]) for block in _blocks(observed)]
-    return np.concatenate(misfit, dtype=float)
+    return np.concatenate(misfit)
 
 
 def cluster_misfit(clusters: QueryClusters, labels: LabelProfiles) -> np.ndarray:
@@ -221,7 +221,7 @@ def _misfit(counts: _ClusterCounts, profiles: np.ndarray, sums: np.ndarray) -> n
 
     Returns
     -------
-    Shape (n_rows,).
+    Shape (n_rows,), float64, computed in single precision.
     """
     expected = counts.totals * normalize_rows(profiles).astype(np.float32)
     smoothed, larger = expected + counts.pseudocounts, np.maximum(counts.observed, expected)
@@ -231,4 +231,4 @@ def _misfit(counts: _ClusterCounts, profiles: np.ndarray, sums: np.ndarray) -> n
     log_ratio = np.subtract(counts.log_smoothed, np.log(smoothed, out=smoothed), out=smoothed)
     weights = 1 / (variance + MEAN_VARIANCE)
     log_ratio -= (weights * log_ratio).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
-    return excess_variance(log_ratio, variance)
+    return excess_variance(log_ratio, variance).astype(float)

@@ -254,9 +254,9 @@ def survey_cells(module: HRCAModule, counts: sparse.csr_array) -> QueryCellSampl
 
 
 def used_counts(counts: sparse.csr_array, gene_mask: np.ndarray) -> sparse.csr_array:
-    """Return the counts on the genes of a mask, 0 or 1, shape (n_obs, n_genes)."""
+    """Return the counts on the genes of a mask, 0 or 1, shape (n_obs, n_genes), float32."""
     if gene_mask.all():
-        return counts
+        return counts.astype(np.float32, copy=False)
     used = sparse.csr_array((counts.data * gene_mask[counts.indices], counts.indices, counts.indptr), counts.shape)
     used = used.astype(np.float32).copy()
     used.eliminate_zeros()

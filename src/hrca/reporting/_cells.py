@@ -186,7 +186,9 @@ def summary(cells: AnnotatedCells) -> list[tuple[str, str, str]]:
         scores = metrics.annotation_scores(cells.known_cells.true_labels, cells.known_cells.predicted)
         text = f"macro-F1 {scores['macro_f1']:.2f}, of {counted(len(cells.known_cells.rows), 'cell')}"
         n_unseen = int(cells.true_labels.notna().sum() - cells.is_scored.sum())
-        text += f"; {n_unseen:,} with labels that the model does not know are not scored" if n_unseen else ""
+        text += (
+            f"; not scored: {counted(n_unseen, 'cell')} with a label that the model does not know" if n_unseen else ""
+        )
         found.append(("Correct labels", _percent(scores["accuracy"]), text))
     return found
 

@@ -13,6 +13,7 @@ from scipy import sparse
 from scvi import REGISTRY_KEYS
 from torch.utils.data import DataLoader, IterableDataset
 
+from hrca._messages import counted
 from hrca.data._reference_cells import ReferenceCells
 from hrca.data._row_reader import dense
 from hrca.module._module import TARGETS_KEY, HRCAModule
@@ -185,8 +186,8 @@ def sample_query_cells(has_counts: np.ndarray, seed: int) -> np.ndarray:
     """
     if not has_counts.any():
         raise ValueError(
-            "A query to adapt to must have cells with counts on the model's genes, but none of its "
-            f"{len(has_counts)} cells has. Check `layer`."
+            "A query to adapt to must have cells with counts on the model's genes, but its "
+            f"{counted(len(has_counts), 'cell', ('has', 'have'))} none. Check `layer`."
         )
     chosen = np.flatnonzero(has_counts)
     if len(chosen) > MAX_ADAPTED_CELLS:

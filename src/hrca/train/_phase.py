@@ -132,8 +132,8 @@ def prepare_batches(
     n_train = len(split.train)
     if n_train < 2:
         raise ValueError(
-            f"A batch must have at least 2 cells, but there are {n_train} to train on. Give more cells of known type, "
-            "or a larger `train_size`."
+            f"A batch must have at least 2 cells, but there {'is' if n_train == 1 else 'are'} {n_train} to train on. "
+            "Give more cells of known type, or a larger `train_size`."
         )
     if n_train < n_available:
         used = f"{n_train:,} of {n_available:,} cells, at most {config.max_cells_per_label:,} of a label"

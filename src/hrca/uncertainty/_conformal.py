@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from hrca._blocks import BLOCK_CELLS, row_blocks
+from hrca._messages import counted
 from hrca._warnings import DoubtfulPredictionWarning, warn_user
 
 from ._density_ratio import density_ratio
@@ -266,9 +267,9 @@ def _importance_weights(
     effective = ratios.sum() ** 2 / np.square(ratios).sum() * n_cells / n_rows
     if effective < MIN_CELLS_PER_BIN:
         warn_user(
-            f"The reweighted sets are computed from the equivalent of {effective:.0f} held-out cells, of {n_cells}: "
-            "few are similar to the query's cells. The coverage is uncertain; without `reweight_to_query` it does not "
-            "hold for this query either.",
+            f"The reweighted sets are computed from the equivalent of {counted(round(effective), 'held-out cell')}, of "
+            f"{n_cells:,} in all: few are similar to the query's cells. The coverage is uncertain; without "
+            "`reweight_to_query` it does not hold for this query either.",
             DoubtfulPredictionWarning,
         )
     return ratios / ratios.mean() * n_cells / n_rows, query_ratios / ratios.mean()

@@ -76,4 +76,6 @@ def density_ratio(
 
 def _features(probabilities: np.ndarray, depth: np.ndarray) -> np.ndarray:
     # in double precision: a rounded logarithm would separate the groups where all cells have the same probabilities
-    return np.column_stack([np.log(np.maximum(probabilities, MIN_PROBABILITY).astype(float)), np.log(depth)])
+    return np.column_stack(
+        [np.log(np.maximum(probabilities, MIN_PROBABILITY).astype(float)), np.log(depth.astype(float))]
+    )

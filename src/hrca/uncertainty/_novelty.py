@@ -224,6 +224,8 @@ def reference_ranks(reference: NoveltyReference, depths: np.ndarray, factors: np
     -------
     The function; None without counts to compare.
     """
+    # those of a model without a fit are in single precision
+    factors = factors.astype(float)
     gene_mask = (factors > 0).astype(np.float32)
     # sorted, so that the order of the cells does not change the result
     depths = np.sort(depths[depths > 0]).clip(max=reference.max_depth)
