@@ -39,17 +39,19 @@ def test_the_fraction_of_a_model_without_count_likelihood_is_of_its_genes(tiny_n
     assert (report.gene_weight_fraction, report.gene_weight_of) == (0.75, "genes")
 
 
-def test_check_notes_what_training_warns_of_in_the_labels():
+def test_check_notes_what_training_warns_of_in_the_labels(caplog):
     reference = synthetic(90)
     reference.obs["cell_type"] = ["B", "b", "Doublet"] * 30
     reference.obs.iloc[:2, 0] = "rare"
     with pytest.warns(HRCAWarning) as caught:
         hrca.HRCA.setup_anndata(reference.copy(), labels_key="cell_type")
     notes = hrca.pp.check(reference, labels_key="cell_type").notes
-    assert list(notes) == [str(warning.message) for warning in caught]
+    few = "Labels with fewer than 300 cells (rare: 2, B: 29, b: 29, Doublet: 30) are learned less well."
+    assert list(notes) == [*(str(warning.message) for warning in caught), few]
+    assert few in caplog.messages
     assert ["fewer of 'rare' (2)" in notes[0], "by case" in notes[1], "has ['Doublet']" in notes[2]] == [True] * 3
     assert hrca.pp.check(reference).notes == ()
-    assert len(hrca.pp.check(reference, labels_key="cell_type", unlabeled_category="Doublet").notes) == 2
+    assert len(hrca.pp.check(reference, labels_key="cell_type", unlabeled_category="Doublet").notes) == 3
 
 
 def test_check_raises_for_labels_as_training_does(tiny_model, query):
@@ -59,6 +61,9 @@ def test_check_raises_for_labels_as_training_does(tiny_model, query):
     reference.obs["cell_type"] = "B"
     with pytest.raises(ValueError, match="at least two labels"):
         hrca.pp.check(reference, labels_key="cell_type")
+    reference.var_names = [*reference.var_names[:-1], "gene0"]
+    with pytest.raises(ValueError, match="Gene names must be unique.*duplicated: \\['gene0'\\]"):
+        hrca.pp.check(reference)
     with pytest.raises(ValueError, match="names the labels of a reference, got 'cell_type' and a model"):
         hrca.pp.check(query, tiny_model, labels_key="cell_type")
 

@@ -17,7 +17,7 @@ from hrca.data._report import ValidationReport
 from hrca.data._row_reader import in_memory, read_rows, sample_cells
 from hrca.data._sources import QueryInput, open_query_input
 from hrca.data._validate import validate
-from hrca.data._validate_reference import label_notes
+from hrca.data._validate_reference import label_notes, rare_labels
 from hrca.data._value_scale import classify_values
 from hrca.model._model import HRCA
 from hrca.typing import StoredMatrix
@@ -71,10 +71,10 @@ def check(
         If no place or more than one place holds raw counts; values are NaN, infinite, negative, not integers or larger
         than any count; or rows and columns are exchanged.
     ValueError
-        If gene names are only numbers (0, 1, 2, ...); the genes are of two species, or of another case than the
-        model's; a gene of the model is found twice; zeros were filled in for absent genes; `gene_map` has none of the
-        genes; or the cells have fewer than 50 of the model's genes, and less than 5 %% of its informative genes by
-        weight.
+        If the gene names of a reference are not unique, or those of any cells are only numbers (0, 1, 2, ...); the
+        genes are of two species, or of another case than the model's; a gene of the model is found twice; zeros were
+        filled in for absent genes; `gene_map` has none of the genes; or the cells have fewer than 50 of the model's
+        genes, and less than 5 %% of its informative genes by weight.
     ValueError
         If the labels cannot be learned; `labels_key` is given with a model, which needs no labels; or
         `unlabeled_category` is empty, or given without `labels_key`.
@@ -99,7 +99,10 @@ def check(
     if model is None:
         table = None if gene_map is None else read_gene_map(gene_map)
         cells, _ = open_query_input(adata, "rna")
+        check_unique(cells.var_names, "`adata.var_names`")
         notes = [] if labels_key is None else label_notes(cells.obs, labels_key, unlabeled_category)
+        rare = None if labels_key is None else rare_labels(cells.obs, labels_key, unlabeled_category)
+        notes += [] if rare is None else [rare]
         report = validate(cells, None, layer, gene_map=table).report
         return replace(report, notes=(*notes, *report.notes))
     return model._open_query(adata, layer, gene_map=gene_map).report

@@ -81,7 +81,7 @@ def test_novel_cells_are_counted_and_described_by_group():
     cells = cells_of(np.zeros(100, dtype=int), fit=fit, fits=fits_of(clusters, novel))
     (sentence,) = prediction_warnings(cells, LABELS, GENES, np.log(PROFILES))
     assert sentence.startswith(
-        "40 of 100 cells (40%) are probably of types that the reference lacks: 30 most often labelled 'B'"
+        "40 of 100 cells (40%) are probably of types that the reference lacks: 30 (most common label 'B', genes "
     )
     assert sentence.endswith(
         "`predict(novelty_fpr=0.05)`, in the shell `hrca annotate --novelty-fpr 0.05`, labels such cells 'Unknown'."
@@ -242,7 +242,7 @@ def test_predict_warns_and_records_the_warning(tmp_path):
     groups = novel_groups_of_report(AnnotatedCells(ad.read_h5ad(tmp_path / "query.h5ad"), "hrca"))
     # the report has the groups that the warning names
     for group in groups[:3]:
-        named = f"{group['n_cells']} most often labelled {group['label']!r}, with {group['genes']}"
+        named = f"{group['n_cells']} (most common label {group['label']!r}, genes {group['genes']})"
         assert named in str(caught[0].message)
     assert sum(group["n_cells"] for group in groups) == (query.obs["hrca_novel_probability"] >= 0.5).sum()
     novel_probability = query.obs["hrca_novel_probability"]

@@ -322,6 +322,11 @@ MISTAKES = {
         "`--labels-key` must name a column",
     ),
     "information on a file without results": (["info", "query.h5ad"], 3, "have an annotation"),
+    "genes of cells without a shared gene": (
+        ["train", "reference.h5ad", "--labels-key", "cell_type", "--out", "{new}/model", "--genes-of", "foreign.h5ad"],
+        3,
+        "must have enough of the model's genes, but it has 0 of its 60 genes",
+    ),
     "information on a folder of other files": (["info", "."], 3, "has no file 'model.json' and is not a zarr store"),
     "a report on a file without results": (["report", "query.h5ad", "--out", "{new}/report.html"], 3, "an annotation"),
     "a table that is not there": (["check", "query.h5ad", "--table", "table"], 3, "`--table` names a table"),
@@ -551,11 +556,14 @@ def test_check_notes_classes_of_quality_control_in_words_of_the_shell(files, cap
     monkeypatch.chdir(files)
     result = call(capsys, "check", "quality.h5ad", "--labels-key", "cell_type")
     assert result.code == 0
-    (note,) = [line for line in result.out.splitlines() if line.startswith("  note: ")]
+    note, few = [line for line in result.out.splitlines() if line.startswith("  note: ")]
+    assert few.startswith("  note: Labels with fewer than 300 cells (")
+    # the notes are not logged as well
+    assert result.err == ""
     assert "`obs['cell_type']` has ['Ambiguous'], which look like classes of quality control" in note
     assert "adata = hrca.io.read_cells('quality.h5ad'); adata = adata[~adata.obs['cell_type'].isin(['Am" in note
     assert "`--unlabeled-category Ambiguous`" in note
-    (from_json,) = json.loads(call(capsys, "check", "quality.h5ad", "--labels-key", "cell_type", "--json").out)["notes"]
+    from_json, _ = json.loads(call(capsys, "check", "quality.h5ad", "--labels-key", "cell_type", "--json").out)["notes"]
     assert note == f"  note: {from_json}"
 
 

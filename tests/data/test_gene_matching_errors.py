@@ -51,14 +51,14 @@ def test_informative_genes_are_counted_if_the_model_knows_them():
     [
         (GENES.str.lower(), r"60 would match if case were ignored.*`adata.var_names = adata.var_names.str.upper\(\)`"),
         ([str(i) for i in range(60)], r"Genes must have names, but `adata.var_names` has positions: \['0', '1', '2'\]"),
-        ([str(7157 + 10_007 * i) for i in range(60)], "These are numbers, such as NCBI's: a table.*`gene_map=`"),
+        ([str(7157 + 10_007 * i) for i in range(60)], "These are numbers, such as NCBI's: give a table.*`gene_map`"),
         (["Blank-1", "Blank-2", "NegPrb1"], "Most of these are control probes"),
         (["CD4_TotalSeqB", "HTO_1"], "Most of these are proteins: pass the modality"),
         (["AAACCTGAGAAACCAT-1", "AAACCTGAGAAACCGC-1"], "cells' barcodes: is the matrix transposed"),
         (["ENST00000029580"], r"These are Ensembl transcript ids \(human\): sum them by gene"),
         (
             ["ENSG00000075624"],
-            r"gene ids \(human\), the model's are symbols in upper case. A table of both maps them: `gene_map=`",
+            r"gene ids \(human\), the model's are symbols in upper case. Give a table of both as `gene_map`, from",
         ),
         (["Actb", "Cd4"], "symbols in title case, the model's are symbols in upper case: are the cells of"),
         (["ACTB", "CD4"], "Are both of one species and tissue"),

@@ -100,7 +100,7 @@ def test_a_query_of_other_names_gets_the_same_labels_by_a_table(tiny_model):
     query = synthetic(60, seed=1)
     expected = list(tiny_model.predict(query, key_added=None))
     ids = with_ids(query)
-    with pytest.raises(ValueError, match="`gene_map=`.*hrca.pp.map_genes"):
+    with pytest.raises(ValueError, match="`gene_map`.*hrca.pp.map_genes"):
         tiny_model.predict(ids, key_added=None)
     for table in (GENE_MAP, {symbol: gene for gene, symbol in GENE_MAP.items()}):
         assert list(tiny_model.predict(ids, key_added=None, gene_map=table)) == expected

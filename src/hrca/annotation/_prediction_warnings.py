@@ -190,9 +190,10 @@ def _novel_cells(
         return None
     n_novel, n_obs = int(summary.n_novel.sum()), summary.n_cells
     groups = novel_groups(query_fit, summary.n_novel, gene_names)
+    genes = [f"genes {', '.join(group.genes)}" if group.genes else "no genes of its own" for group in groups]
     named = [
-        f"{group.n_obs:,} most often labelled {labels[group.label]!r}, with {', '.join(group.genes) or 'no own genes'}"
-        for group in groups[:N_NAMED]
+        f"{group.n_obs:,} (most common label {labels[group.label]!r}, {of_group})"
+        for group, of_group in zip(groups[:N_NAMED], genes, strict=False)
     ]
     n_more = len(groups) - len(named)
     if n_more > 0:

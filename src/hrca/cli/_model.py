@@ -14,6 +14,7 @@ from hrca._messages import counted_among
 from hrca._warnings import HRCAWarning
 from hrca.data._gene_map import read_gene_map
 from hrca.data._gene_matching import has_enough_genes, match_genes
+from hrca.data._gene_matching_errors import check_gene_match
 from hrca.data._sources import open_query_input
 from hrca.data._target_genes import TargetGenes
 from hrca.model._model import HRCA
@@ -119,7 +120,7 @@ def _fill_labels(reference: AnnData, labels_key: str, unlabeled_category: str, *
 
 
 def _has_gene(reference: AnnData, queries: Iterable[Path], gene_map: Path | None) -> np.ndarray:
-    """Return True for each gene of the reference that a query has; for all if a query has names of another kind."""
+    """Return True for each gene of the reference that a query has; for all if X or raw alone has names of its kind."""
     table = None if gene_map is None else read_gene_map(gene_map)
     names = model_gene_names(reference.var_names, table)
     targets = TargetGenes(names, np.ones(len(names)))
@@ -127,10 +128,17 @@ def _has_gene(reference: AnnData, queries: Iterable[Path], gene_map: Path | None
     for path in queries:
         with naming_file(path):
             cells, _ = open_query_input(path, "rna")
-        tables = [cells.var, *([] if cells.raw is None else [cells.raw.var])]
-        for match in (match_genes(var, targets, table) for var in tables):
-            if match.n_shared < SAME_NAMES_FRACTION * len(match.names) and not has_enough_genes(match, targets):
-                return np.ones(len(names), dtype=bool)
+            tables = [cells.var, *([] if cells.raw is None else [cells.raw.var])]
+            matches = [match_genes(var, targets, table) for var in tables]
+            is_other = [
+                match.n_shared < SAME_NAMES_FRACTION * len(match.names) and not has_enough_genes(match, targets)
+                for match in matches
+            ]
+            if all(is_other):
+                check_gene_match(matches[0], targets, cells.var, cells.obs_names, "adata")
+        if any(is_other):
+            return np.ones(len(names), dtype=bool)
+        for match in matches:
             is_shared |= match.alignment.present
     return is_shared
 

@@ -22,6 +22,9 @@ PHRASES = {
     r"Name the folder that `model\.save` wrote, and its `prefix` if it had one\.": (
         "Name a folder that `hrca train --out` or `hrca annotate --save-model` wrote."
     ),
+    r"set up and train a new one on `reference\[:, reference\.var_names\.isin\(query\.var_names\)\]\.copy\(\)`\.": (
+        "`hrca annotate --reference` trains one, and `hrca train --genes-of` saves it."
+    ),
     r"`reference\[:, reference\.var_names\.isin\(query\.var_names\)\]\.copy\(\)`"
     r"(?:, then `HRCA\.setup_anndata` on that)?\.": ("`hrca annotate --reference`, or `hrca train --genes-of`."),
     r"as `model\.save` wrote": "as HRCA wrote",

@@ -116,7 +116,7 @@ def annotation_text(summary: Mapping[str, Any]) -> str:
     width = max(len(name) for name in ("label", *(label for label, _ in shown)))
     lines = ["; ".join(parts), f"  {'label':{width}}  {'cells':>9}  mean confidence"]
     lines += [f"  {label:{width}}  {row['n_cells']:>9,}  {row['confidence']:>15.2f}" for label, row in shown]
-    n_more = len(summary["labels"]) - len(shown)
+    n_more = n_labels - len(dict(shown).keys() - {unlabeled})
     return "\n".join([*lines, *([f"  and {counted(n_more, 'more label')}"] if n_more else [])])
 
 

@@ -1,5 +1,6 @@
 """``hrca check``."""
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,5 +30,7 @@ def check(
     with redirect_output({**flags, "quiet": True}):
         from ._run_check import check_file
 
+        # the report has what would be logged
+        logging.getLogger("hrca").setLevel(logging.ERROR)
         report = check_file(cells, model, flags)
     show(report.to_dict(), repr(report), as_json=flags["json"])

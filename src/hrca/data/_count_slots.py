@@ -102,8 +102,8 @@ def find_slot(adata: QueryCells, layer: str | None) -> CountSlot:
         return CountSlot("raw", RAW)
     if layer not in (None, X):
         raise ValueError(
-            f"`layer` must name a layer of the AnnData, got {layer!r}; it has {layer_names(adata)}. "
-            "Name one of these, or copy the raw counts there: "
+            f"`layer` must name a layer of the AnnData, got {layer!r}; it has {layer_names(adata) or 'none'}. "
+            f"{'Name one of these, or copy' if layer_names(adata) else 'Copy'} the raw counts there: "
             f"`adata.layers[{layer!r}] = adata.X.copy()`."
         )
     if adata.X is None:

@@ -190,8 +190,8 @@ def _explain_features(result: GeneMatchResult) -> str:
     """Return the reason if the names are not of genes, else ""."""
     if result.id_format.kind == "numbers" and result.gene_map is None:
         return (
-            "These are numbers, such as NCBI's: a table of them and the model's names maps them, "
-            "`gene_map=` (see `hrca.pp.map_genes`)."
+            "These are numbers, such as NCBI's: give a table of them and the model's names as `gene_map` "
+            "(see `hrca.pp.map_genes`)."
         )
     flagged = flag_non_gene_features(result.names)
     kind = max(flagged, key=lambda name: len(flagged[name]))
@@ -222,7 +222,7 @@ def _explain_format(query: IdFormat, model: IdFormat) -> str:
     if query.kind != model.kind:
         ids = "symbols" if model.kind == "symbols" else str(model)
         return (
-            f"These are {query}, the model's are {model}. A table of both maps them: `gene_map=`, from "
+            f"These are {query}, the model's are {model}. Give a table of both as `gene_map`, from "
             "`scanpy.queries.biomart_annotations` or a GTF file (see `hrca.pp.map_genes`). Or put "
             f"{ids} into a column of var, where they are found: `adata.var['gene'] = ...`."
         )

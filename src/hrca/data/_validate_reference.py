@@ -165,14 +165,30 @@ def check_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) ->
     """
     for sentence in label_notes(obs, labels_key, unlabeled_category):
         warn_user(sentence)
+    few = rare_labels(obs, labels_key, unlabeled_category)
+    if few is not None:
+        logger.info("%s", few)
+
+
+def rare_labels(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) -> str | None:
+    """Return a sentence if there are labels with fewer than 300 cells.
+
+    Parameters
+    ----------
+    obs
+        Table of the reference's cells.
+    labels_key
+        Its column with the labels, from :func:`label_notes`.
+    unlabeled_category
+        Label of cells without a label.
+    """
     n_cells = obs[labels_key].value_counts().drop(unlabeled_category, errors="ignore")
     few = n_cells[n_cells < RECOMMENDED_CELLS_PER_LABEL].sort_values(kind="stable")
-    if len(few):
-        shown = ", ".join(f"{label}: {count}" for label, count in few[:MAX_LABELS_SHOWN].items())
-        more = f" and {len(few) - MAX_LABELS_SHOWN} more" if len(few) > MAX_LABELS_SHOWN else ""
-        logger.info(
-            "Labels with fewer than %d cells (%s%s) are learned less well.", RECOMMENDED_CELLS_PER_LABEL, shown, more
-        )
+    if not len(few):
+        return None
+    shown = ", ".join(f"{label}: {count}" for label, count in few[:MAX_LABELS_SHOWN].items())
+    more = f" and {len(few) - MAX_LABELS_SHOWN} more" if len(few) > MAX_LABELS_SHOWN else ""
+    return f"Labels with fewer than {RECOMMENDED_CELLS_PER_LABEL} cells ({shown}{more}) are learned less well."
 
 
 def label_notes(obs: pd.DataFrame, labels_key: str, unlabeled_category: str) -> list[str]:
