@@ -9,7 +9,7 @@ from hrca.explain._label_scores import likelihood_of
 @pytest.mark.parametrize("against", [{}, {"against": "nearest"}])
 def test_the_high_genes_of_each_label_are_its_markers(tiny_model, against):
     table = tiny_model.label_markers(n_genes=10, **against)
-    assert list(table.columns) == ["label", "against", "gene", "fraction", "fraction_against", "contribution"]
+    assert list(table.columns) == ["label", "against", "gene", "fraction", "fraction_against", "rank", "contribution"]
     for code in range(3):
         of_label = table[table["label"] == f"type {code}"]
         assert set(of_label["gene"]) == {f"gene{g}" for g in range(code * 10, code * 10 + 10)}
@@ -17,6 +17,7 @@ def test_the_high_genes_of_each_label_are_its_markers(tiny_model, against):
         assert (of_label["against"] == "rest").all() == (against == {})
         assert (of_label["contribution"].diff().dropna() <= 0).all()
         assert (of_label["fraction"] > of_label["fraction_against"]).all()
+        assert (of_label["rank"] == 1).all()
 
 
 def test_contributions_are_the_score_of_the_typical_cell(tiny_model):
@@ -27,6 +28,11 @@ def test_contributions_are_the_score_of_the_typical_cell(tiny_model):
     gene = tiny_model.gene_names.get_loc(row["gene"])
     np.testing.assert_allclose([row["fraction"], row["fraction_against"]], profiles[[0, 1], gene], rtol=1e-6)
     assert row["contribution"] > 0
+    shown = table.set_index(["label", "gene"])["rank"]
+    for label, code in (("type 0", 0), ("type 2", 2)):
+        for name, rank in shown.loc[label].items():
+            fractions = profiles[:, tiny_model.gene_names.get_loc(name)]
+            assert rank == 1 + (fractions > fractions[code]).sum()
 
 
 def test_against_the_rest_contributions_are_the_mean_of_those_against_each(tiny_model):

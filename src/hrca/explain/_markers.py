@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import rankdata
 
 from hrca.module._count_likelihood import CountLikelihood
 from hrca.prediction._platform_likelihood import platform_log_likelihood, platform_log_norms
@@ -14,7 +15,7 @@ from ._label_scores import pooling_weights
 # first is scanpy's.
 REST, NEAREST = "rest", "nearest"
 
-COLUMNS = ("label", "against", "gene", "fraction", "fraction_against", "contribution")
+COLUMNS = ("label", "against", "gene", "fraction", "fraction_against", "rank", "contribution")
 
 
 def marker_table(
@@ -65,14 +66,14 @@ def marker_table(
     names_of_others = np.where(others < 0, REST, labels[others])
     contributions = count_contributions(count_likelihood, expected, gene_mask, codes, weights)
     fractions_of_others = weights @ fractions
+    ranks = rankdata(-fractions, method="min", axis=0).astype(int)
     rows = []
     for code in codes[codes != others]:
         top = np.argsort(-contributions[code], kind="stable")[:n_genes]
         other = names_of_others[code]
-        rows += [
-            (labels[code], other, genes[g], fractions[code, g], fractions_of_others[code, g], contributions[code, g])
-            for g in top[contributions[code, top] > 0]
-        ]
+        for gene in top[contributions[code, top] > 0]:
+            numbers = (table[code, gene] for table in (fractions, fractions_of_others, ranks, contributions))
+            rows.append((labels[code], other, genes[gene], *numbers))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

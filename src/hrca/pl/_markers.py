@@ -24,6 +24,10 @@ MAX_CELLS_PER_LABEL = 1000
 # A label with fewer cells has no genes of its own: their order would be chance. Not tuned.
 MIN_CELLS_PER_LABEL = 10
 
+# Genes of the reference are those that at most one other label has more of: those of several labels confirm none. Two
+# kinds of one type share their genes. Not tuned.
+MAX_LABEL_RANK = 2
+
 # Labels without cells have a row if there are at most this many labels: with more, rows without dots are most of the
 # plot. Not tuned.
 MAX_LABELS_WITH_EMPTY_ROWS = 60
@@ -67,7 +71,8 @@ def markers(
         Cells after :meth:`hrca.HRCA.predict`: an AnnData, or a SpatialData with one annotated table.
     genes
         The genes of each label: a mapping, or the table of :meth:`hrca.HRCA.label_markers`, the genes of the
-        reference. Genes that the cells lack are left out. None: the genes that distinguish the label from all other
+        reference, of which those are drawn that at most one other label has more of. Genes that the cells lack are left
+        out. None: the genes that distinguish the label from all other
         cells of `adata`, by Welch's t test in ``scanpy.tl.rank_genes_groups``; labels with fewer than ten cells have
         none. These genes describe the labels, but do not confirm them independently.
     %(plot_key)s
@@ -105,7 +110,8 @@ def markers(
     """
     from_model = isinstance(genes, pd.DataFrame)
     if isinstance(genes, pd.DataFrame):
-        genes = {str(label): list(rows["gene"]) for label, rows in genes.groupby("label", observed=True)}
+        own = genes[genes["rank"] <= MAX_LABEL_RANK]
+        genes = {str(label): list(rows["gene"]) for label, rows in own.groupby("label", observed=True)}
     table = table_of(adata, key)
     n_cells = _label_counts(table, key)
     cells = _normalised_sample(table, key, n_cells)
