@@ -325,7 +325,7 @@ MISTAKES = {
     "genes of cells without a shared gene": (
         ["train", "reference.h5ad", "--labels-key", "cell_type", "--out", "{new}/model", "--genes-of", "foreign.h5ad"],
         3,
-        "must have enough of the model's genes, but it has 0 of its 60 genes",
+        "The reference must share genes with 'foreign.h5ad', which has 0 of its 60",
     ),
     "information on a folder of other files": (["info", "."], 3, "has no file 'model.json' and is not a zarr store"),
     "a report on a file without results": (["report", "query.h5ad", "--out", "{new}/report.html"], 3, "an annotation"),

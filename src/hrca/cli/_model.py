@@ -14,7 +14,6 @@ from hrca._messages import counted_among
 from hrca._warnings import HRCAWarning
 from hrca.data._gene_map import read_gene_map
 from hrca.data._gene_matching import has_enough_genes, match_genes
-from hrca.data._gene_matching_errors import check_gene_match
 from hrca.data._sources import open_query_input
 from hrca.data._target_genes import TargetGenes
 from hrca.model._model import HRCA
@@ -135,7 +134,11 @@ def _has_gene(reference: AnnData, queries: Iterable[Path], gene_map: Path | None
                 for match in matches
             ]
             if all(is_other):
-                check_gene_match(matches[0], targets, cells.var, cells.obs_names, "adata")
+                raise ValueError(
+                    f"The reference must share genes with {str(path)!r}, which has {matches[0].n_shared:,} of its "
+                    f"{len(names):,}: its genes are {list(cells.var_names[:3])}, those of the reference "
+                    f"{list(names[:3])}. Give cells with such names, or a table of both kinds of names as `gene_map`."
+                )
         if any(is_other):
             return np.ones(len(names), dtype=bool)
         for match in matches:

@@ -71,8 +71,8 @@ def markers(
         Cells after :meth:`hrca.HRCA.predict`: an AnnData, or a SpatialData with one annotated table.
     genes
         The genes of each label: a mapping, or the table of :meth:`hrca.HRCA.label_markers`, the genes of the
-        reference, of which those are drawn that at most one other label has more of. Genes that the cells lack are left
-        out. None: the genes that distinguish the label from all other
+        reference. Of these, the genes are drawn that no other label has more of, then those that one has more of. Genes
+        that the cells lack are left out. None: the genes that distinguish the label from all other
         cells of `adata`, by Welch's t test in ``scanpy.tl.rank_genes_groups``; labels with fewer than ten cells have
         none. These genes describe the labels, but do not confirm them independently.
     %(plot_key)s
@@ -110,7 +110,7 @@ def markers(
     """
     from_model = isinstance(genes, pd.DataFrame)
     if isinstance(genes, pd.DataFrame):
-        own = genes[genes["rank"] <= MAX_LABEL_RANK]
+        own = genes[genes["rank"] <= MAX_LABEL_RANK].sort_values("rank", kind="stable")
         genes = {str(label): list(rows["gene"]) for label, rows in own.groupby("label", observed=True)}
     table = table_of(adata, key)
     n_cells = _label_counts(table, key)
