@@ -256,7 +256,7 @@ def test_two_labelled_cells_are_enough_and_one_is_not():
     model.finetune(1, train_size=1.0, **QUIET)
     # of which one is labelled
     model.split_ = replace(model.split_, train=np.array([0, 2, 3]))
-    with pytest.raises(ValueError, match="there are 1 to train on"):
+    with pytest.raises(ValueError, match="there is 1 to train on"):
         model.finetune(1, train_size=1.0, **QUIET)
 
 

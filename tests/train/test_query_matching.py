@@ -53,6 +53,13 @@ def test_a_reference_without_labels_has_no_information(labelled):
     assert match.query_depth == 3
 
 
+def test_the_match_in_words():
+    assert QueryMatch(1, 20, 0.9, 114.0, 1900.4, 0.8).sentence() == (
+        "1 of 20 genes is shared, with 90% of the information about the labels. On these, the median cell of the query "
+        "has 114 counts, and that of the reference 1,900."
+    )
+
+
 def test_a_query_without_counts_cannot_be_matched(labelled):
     reference = ReferenceCells(*labelled, 4)
     with pytest.raises(ValueError, match="must have cells with counts.*none has"):

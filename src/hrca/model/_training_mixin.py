@@ -70,7 +70,7 @@ class TrainingMixin(TrainingSteps):
         self.module.set_query_match(present.astype(np.float32), quantiles)
         self._invalidate()
         fields = self.query_match_.to_dict()
-        logger.info("Matched to the query: %s.", fields)
+        logger.info("Matched to the query: %s", self.query_match_.sentence())
         return pd.Series(fields, dtype=object)
 
     # The training methods have more than eight parameters: the call in the specification names most of them, and

@@ -153,7 +153,10 @@ def coordinates(adata: AnnData, basis: str) -> np.ndarray:
     """
     names = [name for name in (basis, f"X_{basis}") if name in adata.obsm]
     if not names:
-        raise ValueError(f"obsm must have {basis!r} or {f'X_{basis}'!r}, but has {list(adata.obsm)}.")
+        raise ValueError(
+            f"obsm must have {basis!r} or {f'X_{basis}'!r}, but has {list(adata.obsm)}. Put the coordinates there, in "
+            "two columns."
+        )
     values = np.asarray(adata.obsm[names[0]], dtype=float)
     if values.ndim != 2 or values.shape[1] < 2:
         raise ValueError(f"obsm[{names[0]!r}] must have two columns, x and y, but is of shape {values.shape}.")

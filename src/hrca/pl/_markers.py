@@ -110,8 +110,8 @@ def markers(
     """
     from_model = isinstance(genes, pd.DataFrame)
     if isinstance(genes, pd.DataFrame):
-        own = genes[genes["rank"] <= MAX_LABEL_RANK].sort_values("rank", kind="stable")
-        genes = {str(label): list(rows["gene"]) for label, rows in own.groupby("label", observed=True)}
+        specific = genes[genes["rank"] <= MAX_LABEL_RANK].sort_values("rank", kind="stable")
+        genes = {str(label): list(rows["gene"]) for label, rows in specific.groupby("label", observed=True)}
     table = table_of(adata, key)
     n_cells = _label_counts(table, key)
     cells = _normalised_sample(table, key, n_cells)

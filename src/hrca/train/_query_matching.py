@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hrca._messages import counted, counted_among
 from hrca.data._reference_cells import ReferenceCells
 from hrca.data._row_reader import weighted_depth
 from hrca.module._module import N_DEPTH_QUANTILES
@@ -43,6 +44,22 @@ class QueryMatch:
     def to_dict(self) -> dict[str, int | float]:
         """Return the fields as plain values."""
         return asdict(self)
+
+    def sentence(self) -> str:
+        """Return the fields in words.
+
+        Examples
+        --------
+        >>> print(QueryMatch(19, 20, float("nan"), 114.0, 90.0, 0.8).sentence())
+        19 of 20 genes are shared. On these, the median cell of the query has 114 counts, and that of the reference 90.
+        """
+        shared = f"{counted_among(self.n_shared_genes, self.n_genes, 'gene', ('is', 'are'))} shared"
+        if not np.isnan(self.shared_information):
+            shared += f", with {self.shared_information:.0%} of the information about the labels"
+        return (
+            f"{shared}. On these, the median cell of the query has {counted(round(self.query_depth), 'count')}, and "
+            f"that of the reference {self.reference_depth:,.0f}."
+        )
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "QueryMatch":
