@@ -325,7 +325,7 @@ MISTAKES = {
     "genes of cells without a shared gene": (
         ["train", "reference.h5ad", "--labels-key", "cell_type", "--out", "{new}/model", "--genes-of", "foreign.h5ad"],
         3,
-        "The reference must share genes with 'foreign.h5ad', which has 0 of its 60",
+        "The cells must share genes with the reference, but have none of its 60. Genes of the cells: ['other0'",
     ),
     "information on a folder of other files": (["info", "."], 3, "has no file 'model.json' and is not a zarr store"),
     "a report on a file without results": (["report", "query.h5ad", "--out", "{new}/report.html"], 3, "an annotation"),

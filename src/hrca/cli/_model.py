@@ -12,8 +12,8 @@ from anndata import AnnData
 
 from hrca._messages import counted_among
 from hrca._warnings import HRCAWarning
-from hrca.data._gene_map import read_gene_map
-from hrca.data._gene_matching import has_enough_genes, match_genes
+from hrca.data._gene_map import GeneMap, read_gene_map
+from hrca.data._gene_matching import GeneMatchResult, has_enough_genes, match_genes
 from hrca.data._sources import open_query_input
 from hrca.data._target_genes import TargetGenes
 from hrca.model._model import HRCA
@@ -118,32 +118,56 @@ def _fill_labels(reference: AnnData, labels_key: str, unlabeled_category: str, *
     )
 
 
+def check_shares_genes(reference: AnnData, path: Path, gene_map: Path | None) -> None:
+    """Check that cells whose genes the model is to have share genes with the reference.
+
+    Parameters
+    ----------
+    reference
+        The reference.
+    path
+        The file of the cells.
+    gene_map
+        Table of two names of each gene; None: no table.
+
+    Raises
+    ------
+    ValueError
+        If they share none.
+    """
+    table = None if gene_map is None else read_gene_map(gene_map)
+    names = model_gene_names(reference.var_names, table)
+    with naming_file(path):
+        matches = _match_file(path, TargetGenes(names, np.ones(len(names))), table)
+        if not any(match.n_shared for match in matches):
+            raise ValueError(
+                f"The cells must share genes with the reference, but have none of its {len(names):,}. Genes of the "
+                f"cells: {list(matches[0].names[:3])}; of the reference: {list(names[:3])}. Give cells with names of "
+                "the same kind, or a table of both kinds as `gene_map`."
+            )
+
+
 def _has_gene(reference: AnnData, queries: Iterable[Path], gene_map: Path | None) -> np.ndarray:
-    """Return True for each gene of the reference that a query has; for all if X or raw alone has names of its kind."""
+    """Return True for each gene of the reference that a query has; for all if a query has names of another kind."""
     table = None if gene_map is None else read_gene_map(gene_map)
     names = model_gene_names(reference.var_names, table)
     targets = TargetGenes(names, np.ones(len(names)))
     is_shared = np.zeros(len(names), dtype=bool)
     for path in queries:
         with naming_file(path):
-            cells, _ = open_query_input(path, "rna")
-            tables = [cells.var, *([] if cells.raw is None else [cells.raw.var])]
-            matches = [match_genes(var, targets, table) for var in tables]
-            is_other = [
-                match.n_shared < SAME_NAMES_FRACTION * len(match.names) and not has_enough_genes(match, targets)
-                for match in matches
-            ]
-            if all(is_other):
-                raise ValueError(
-                    f"The reference must share genes with {str(path)!r}, which has {matches[0].n_shared:,} of its "
-                    f"{len(names):,}: its genes are {list(cells.var_names[:3])}, those of the reference "
-                    f"{list(names[:3])}. Give cells with such names, or a table of both kinds of names as `gene_map`."
-                )
-        if any(is_other):
-            return np.ones(len(names), dtype=bool)
+            matches = _match_file(path, targets, table)
         for match in matches:
+            if match.n_shared < SAME_NAMES_FRACTION * len(match.names) and not has_enough_genes(match, targets):
+                return np.ones(len(names), dtype=bool)
             is_shared |= match.alignment.present
     return is_shared
+
+
+def _match_file(path: Path, targets: TargetGenes, gene_map: GeneMap | None) -> list[GeneMatchResult]:
+    """Match the genes of a file, and those of its raw, with those of the reference."""
+    cells, _ = open_query_input(path, "rna")
+    tables = [cells.var, *([] if cells.raw is None else [cells.raw.var])]
+    return [match_genes(var, targets, gene_map) for var in tables]
 
 
 def train_model(model: HRCA, flags: Mapping[str, Any], query: Path | None = None) -> None:

@@ -84,10 +84,11 @@ def _check_places(out: Path, pictures: Path | None, cells: Path) -> None:
 
 def _check_annotation(adata: AnnData, path: Path, key: str) -> None:
     if key not in adata.uns or key not in adata.obs:
-        named = [name for name, entry in adata.uns.items() if isinstance(entry, Mapping) and "hrca_version" in entry]
+        records = {name for name, entry in adata.uns.items() if isinstance(entry, Mapping) and "hrca_version" in entry}
+        named = sorted(records & set(adata.obs))
         raise ValueError(
             f"{str(path)!r} must have an annotation {key!r}, but has {named or 'none'}. `hrca annotate` writes one, "
-            "and `key_added` names it."
+            "and `key_added` of `hrca report` names it."
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from hrca.io import read_cells
 
 from ._checks import check_cell_files, check_training_flags
-from ._model import check_model_folder, make_model, train_model
+from ._model import check_model_folder, check_shares_genes, make_model, train_model
 from ._shell_words import naming_file
 from ._summary import summarize_model
 from ._training_flags import SETUP_FLAGS
@@ -35,6 +35,8 @@ def train_and_save(reference: Path, out: Path, flags: Mapping[str, Any]) -> dict
     check_cell_files(reference, genes_of, flags["query"])
     with naming_file(reference, SETUP_FLAGS):
         cells = read_cells(reference, table=flags["table"])
+        if genes_of is not None:
+            check_shares_genes(cells, genes_of, flags["gene_map"])
         model = make_model(cells, flags, [] if genes_of is None else [genes_of], genes_of_queries=genes_of is not None)
     train_model(model, flags, flags["query"])
     model.save(out, overwrite=True, save_anndata=flags["save_reference"])

@@ -23,7 +23,7 @@ PHRASES = {
         "Name a folder that `hrca train --out` or `hrca annotate --save-model` wrote."
     ),
     r"set up and train a new one on `reference\[:, reference\.var_names\.isin\(query\.var_names\)\]\.copy\(\)`\.": (
-        "`hrca annotate --reference` trains one, and `hrca train --genes-of` saves it."
+        "`hrca annotate --reference` or `hrca train --genes-of` trains one."
     ),
     r"`reference\[:, reference\.var_names\.isin\(query\.var_names\)\]\.copy\(\)`"
     r"(?:, then `HRCA\.setup_anndata` on that)?\.": ("`hrca annotate --reference`, or `hrca train --genes-of`."),

@@ -196,8 +196,7 @@ class ExplanationMixin(HRCABase):
         - ``label``, ``against``, which is a label or "rest", and ``gene``;
         - ``fraction``, the gene's fraction of the counts of the label, over the genes that the model uses;
         - ``fraction_against``, the same for what the label is compared with;
-        - ``rank``, the place of the label among all labels by the gene's fraction: 1 if no label has more of it.
-          Against the rest, a gene that some labels lack can speak for a label although others have more of it;
+        - ``rank``, the place of the label among all labels by this fraction, 1 for the highest;
         - ``contribution`` of the gene to the label's score in the typical cell, in nats as in :meth:`explain`; above 0.
 
         Raises

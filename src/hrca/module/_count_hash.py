@@ -10,8 +10,8 @@ from ._sparse_counts import SparseCounts
 GOLDEN, MIX_1, MIX_2 = (value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 SHIFTS = (30, 27, 31)
 
-# A float64 has 53 bits.
-N_FLOAT_BITS = 53
+# A float64 has 53 bits: the sum of a number of 52 bits and one half is exact.
+N_FLOAT_BITS = 52
 
 
 def hash_entries(counts: SparseCounts, seed: int) -> Tensor:
@@ -61,7 +61,7 @@ def uniform_from_hashes(hashes: Tensor, numbers: range) -> Tensor:
     hashes
         Hashes, int64, shape (n_obs,).
     numbers
-        Which of the endless sequence of numbers of each hash.
+        Positions in the sequence of numbers of each hash, from 0.
 
     Returns
     -------

@@ -71,10 +71,11 @@ def markers(
         Cells after :meth:`hrca.HRCA.predict`: an AnnData, or a SpatialData with one annotated table.
     genes
         The genes of each label: a mapping, or the table of :meth:`hrca.HRCA.label_markers`, the genes of the
-        reference. Of these, the genes are drawn that no other label has more of, then those that one has more of. Genes
-        that the cells lack are left out. None: the genes that distinguish the label from all other
-        cells of `adata`, by Welch's t test in ``scanpy.tl.rank_genes_groups``; labels with fewer than ten cells have
-        none. These genes describe the labels, but do not confirm them independently.
+        reference. Of these, the genes are drawn that no other label has more of, then those that one has more of. If
+        some label has such genes, all others are left out. Genes that the cells lack are left out. None: the genes that
+        distinguish the label from all other cells of `adata`, by Welch's t test in ``scanpy.tl.rank_genes_groups``;
+        labels with fewer than ten cells have none. These genes describe the labels, but do not confirm them
+        independently.
     %(plot_key)s
     n_genes
         Number of genes of each label. None: 3 for at most 15 labels, 2 for at most 22, else 1.
@@ -110,7 +111,9 @@ def markers(
     """
     from_model = isinstance(genes, pd.DataFrame)
     if isinstance(genes, pd.DataFrame):
-        specific = genes[genes["rank"] <= MAX_LABEL_RANK].sort_values("rank", kind="stable")
+        by_rank = genes.sort_values("rank", kind="stable")
+        specific = by_rank[by_rank["rank"] <= MAX_LABEL_RANK]
+        specific = by_rank if specific.empty else specific
         genes = {str(label): list(rows["gene"]) for label, rows in specific.groupby("label", observed=True)}
     table = table_of(adata, key)
     n_cells = _label_counts(table, key)

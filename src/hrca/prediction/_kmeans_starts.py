@@ -9,8 +9,9 @@ from hrca.module._count_hash import uniform_from_hashes
 def kmeans_starts(coordinates: np.ndarray, hashes: torch.Tensor, n_clusters: int, n_runs: int) -> np.ndarray:
     r"""Choose cells as the starts of several runs of k-means, by k-means++ with random numbers of the cells' own.
 
-    The starts are the same in any order of the cells. Without one of the cells, most of the runs have the same starts:
-    the random numbers of the other cells stay, and scikit-learn's would all change.
+    The starts are the same in any order of the cells. Without one of the cells, most runs have the same starts if the
+    coordinates stay: each of the other cells keeps its random numbers. scikit-learn's go by position, and would change
+    for all cells.
 
     Parameters
     ----------
@@ -32,7 +33,8 @@ def kmeans_starts(coordinates: np.ndarray, hashes: torch.Tensor, n_clusters: int
     In each step of greedy k-means++ (Arthur and Vassilvitskii 2007), candidates are drawn by their squared distance
     :math:`w_i` from the nearest chosen cell, and the one that lowers the sum of these most is chosen. Here the
     candidates are the cells with the smallest :math:`-\log(u_i) / w_i`, for uniform random numbers :math:`u_i`: a draw
-    without replacement, with probabilities in proportion to the weights (Efraimidis and Spirakis 2006).
+    without replacement, with probabilities in proportion to the weights (Efraimidis and Spirakis 2006). Cells with
+    equal counts have equal random numbers and are drawn together.
     """
     # as many candidates as scikit-learn has
     n_candidates, runs = 2 + int(np.log(n_clusters)), np.arange(n_runs)

@@ -82,7 +82,7 @@ def cluster_cells(counts: sparse.csr_array) -> QueryClusters | None:
     n_components = min(N_CLUSTER_COMPONENTS, n_genes - 1)
     if n_cells < MIN_QUERY_CELLS or depth.sum() < MIN_QUERY_COUNTS or n_components < 1:
         return None
-    # in double precision, for rounding errors that no cluster depends on
+    # in double precision, so that rounding errors do not change the clusters
     normalized = log_normalize_sparse(counts.astype(np.float64), float(np.median(depth)))
     # Without `transpose`, the random start is over genes: the result does not depend on the order of the cells. By
     # default, two iterations are not normalised, and the rounding errors of deep cells would be large.
