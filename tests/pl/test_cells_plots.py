@@ -243,6 +243,9 @@ def test_markers_are_the_genes_of_each_label():
     again = markers(adata, pd.DataFrame(rows, columns=["label", "gene", "rank"]))
     # two other labels have more of gene5, and of gene7
     assert [tick.get_text() for tick in again.get_xticklabels()] == ["gene0", "gene28", "gene29"]
+    # two labels have more of every gene that there is
+    shared = markers(adata, pd.DataFrame([("type 1", "gene7", 3)], columns=["label", "gene", "rank"]))
+    assert [tick.get_text() for tick in shared.get_xticklabels()] == ["gene7"]
     with pytest.raises(ValueError, match="`genes` must name genes of the cells"):
         markers(adata, {"type 0": ["absent"]})
 
