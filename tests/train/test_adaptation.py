@@ -437,7 +437,7 @@ def log_normalised(query: ad.AnnData) -> ad.AnnData:
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
-        (without_counts, "must have cells with counts on the model's genes, but none of its 37 cells has"),
+        (without_counts, "must have cells with counts on the model's genes, but its 37 cells have none"),
         (of_another_species, "must have enough of the model's genes"),
         (log_normalised, "log1p of counts"),
     ],
