@@ -45,7 +45,12 @@ def counted(n: int, noun: str, verb: tuple[str, str] | None = None) -> str:
     '1 feature is'
     """
     nouns = f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-    return nouns if verb is None else f"{nouns} {verb[0 if n == 1 else 1]}"
+    return nouns if verb is None else f"{nouns} {agreeing(n, *verb)}"
+
+
+def agreeing(n: int, one: str, other: str) -> str:
+    """Return the word that agrees with a number: `one` if it is 1, else `other`."""
+    return one if n == 1 else other
 
 
 def counted_among(n: int, n_all: int, noun: str, verb: tuple[str, str]) -> str:
@@ -69,4 +74,4 @@ def counted_among(n: int, n_all: int, noun: str, verb: tuple[str, str]) -> str:
     >>> counted_among(1, 1, "cell", ("is", "are"))
     '1 of 1 cell is'
     """
-    return f"{n:,} of {counted(n_all, noun)} {verb[0 if n == 1 else 1]}"
+    return f"{n:,} of {counted(n_all, noun)} {agreeing(n, *verb)}"

@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 
 from hrca._blocks import row_blocks
-from hrca._messages import counted
+from hrca._messages import agreeing, counted
 from hrca.prediction._open_set import QueryFit
 from hrca.prediction._platform_factors import platform_log_sd
 from hrca.prediction._summary import PredictionSummary
 
 from ._label_pairs import divergences, normalize_log_profiles
 from ._left_out_labels import left_out_table
-from ._novel_groups import group_table, novel_groups
+from ._novel_groups import NovelGroup, group_table, novel_groups
 from ._options import LabelSpace
 
 # A fraction of novel cells above this causes a warning. Of 19 queries of known types, two had more, .081
@@ -127,9 +127,9 @@ def rejection_warning(n_rejected: int, n_obs: int, novelty_fpr: float, unlabeled
     """
     if n_rejected <= REJECTED_WARNING_FACTOR * novelty_fpr * n_obs:
         return None
-    verb = "is" if n_rejected == 1 else "are"
     return (
-        f"{n_rejected:,} of {counted(n_obs, 'cell')} ({n_rejected / n_obs:.0%}) {verb} rejected and labelled "
+        f"{n_rejected:,} of {counted(n_obs, 'cell')} ({n_rejected / n_obs:.0%}) "
+        f"{agreeing(n_rejected, 'is', 'are')} rejected and labelled "
         f"{unlabeled_category!r}, where {novelty_fpr:.0%} are expected among cells like the reference's. Either the "
         "query has types that the reference lacks, or its platform differs, and cells of known types look novel as "
         "well. Compare `obs['hrca_novelty']` between the predicted labels."
@@ -190,11 +190,7 @@ def _novel_cells(
         return None
     n_novel, n_obs = int(summary.n_novel.sum()), summary.n_cells
     groups = novel_groups(query_fit, summary.n_novel, gene_names)
-    genes = [f"genes {', '.join(group.genes)}" if group.genes else "no genes of its own" for group in groups]
-    named = [
-        f"{group.n_obs:,} (most common label {labels[group.label]!r}, {of_group})"
-        for group, of_group in zip(groups[:N_NAMED], genes, strict=False)
-    ]
+    named = [_group_text(group, labels) for group in groups[:N_NAMED]]
     n_more = len(groups) - len(named)
     if n_more > 0:
         named.append(counted(n_more, "more group"))
@@ -203,6 +199,11 @@ def _novel_cells(
         f"{'; '.join(named)}. Their novel probability is at least .5 and their confidence low; a reference with these "
         f"types would label them. {_novel_remedy(unlabeled_category, rejects_novel=rejects_novel)}"
     )
+
+
+def _group_text(group: NovelGroup, labels: list[str]) -> str:
+    genes = f"genes {', '.join(group.genes)}" if group.genes else "no genes of its own"
+    return f"{group.n_obs:,} (most common label {labels[group.label]!r}, {genes})"
 
 
 def _novel_remedy(unlabeled_category: str, *, rejects_novel: bool) -> str:

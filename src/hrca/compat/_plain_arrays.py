@@ -154,7 +154,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         try:
             with zipfile.ZipFile(file) as archive:
                 return _StateDictReader(archive, path.stat().st_size).read()
-        # zipfile raises NotImplementedError for newer versions of the format, and for flags that it cannot read
+        # zipfile raises NotImplementedError for a newer version of the format, patched data or strong encryption
         except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
             raise ValueError(str(error)) from error
         except OSError as error:

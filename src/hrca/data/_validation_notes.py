@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from hrca._messages import counted, counted_among
+from hrca._messages import agreeing, counted, counted_among
 
 from ._alignment import GeneAlignment
 from ._features import flag_non_gene_features, gene_type, is_gene_feature, type_column
@@ -40,7 +40,7 @@ def note_cells(cell_names: pd.Index, sample: sparse.csr_array, *, is_reference: 
         if is_reference:
             yield f"{empty} no counts: leave such cells out."
         else:
-            yield f"{empty} no counts and {'gets' if n_empty == 1 else 'get'} no label."
+            yield f"{empty} no counts and {agreeing(n_empty, 'gets', 'get')} no label."
     if n_repeated:
         repeated = counted_among(n_repeated, sample.shape[0], "sampled cell", ("has", "have"))
         yield f"{repeated} exactly the counts of another cell."
@@ -65,15 +65,21 @@ def note_features(var: pd.DataFrame, alignment: GeneAlignment | None) -> Iterato
         column = type_column(var) or ""
         genes_alone = f"`adata = adata[:, adata.var[{column!r}] == {gene_type(var, column)!r}].copy()`"
         n_others = int((~is_gene).sum())
-        are = ("is", "are")[n_others > 1]
-        effect = f"{are} ignored" if alignment else f"would be learned: {genes_alone} drops such features"
-        others = f"{counted(n_others, 'feature', ('is', 'are'))} not {'a gene' if n_others == 1 else 'genes'}"
+        effect = (
+            f"{agreeing(n_others, 'is', 'are')} ignored"
+            if alignment
+            else f"would be learned: {genes_alone} drops such features"
+        )
+        others = f"{counted(n_others, 'feature', ('is', 'are'))} not {agreeing(n_others, 'a gene', 'genes')}"
         yield f"{others} by type, and {effect}."
     is_used = np.zeros(len(var), dtype=bool) if alignment is None else alignment.used(len(var))
     for kind, names in flag_non_gene_features(var.index[~is_used & is_gene].astype(str)).items():
         if names:
-            are = ("is", "are")[len(names) > 1]
-            effect = f"{are} ignored" if alignment else "would be learned: leave such names out"
+            effect = (
+                f"{agreeing(len(names), 'is', 'are')} ignored"
+                if alignment
+                else "would be learned: leave such names out"
+            )
             yield f"{counted(len(names), 'name')} of {kind}, such as {names[0]!r}, {effect}."
 
 

@@ -132,8 +132,7 @@ def _title(table: pd.DataFrame) -> str:
     if not of_known_names.any():
         return "Known and predicted labels have no name in common"
     n_cells = table.to_numpy().sum()
-    correct = f"{np.trace(of_known_names) / n_cells:.0%} of {counted(n_cells, 'label')}"
-    return f"{correct} {'is' if n_cells == 1 else 'are'} correct"
+    return f"{np.trace(of_known_names) / n_cells:.0%} of {counted(n_cells, 'label', ('is', 'are'))} correct"
 
 
 def _draw(table: pd.DataFrame, ax: Axes) -> None:

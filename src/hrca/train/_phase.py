@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from scvi.data import AnnDataManager
 from scvi.dataloaders import DataSplitter
 
-from hrca._messages import counted
+from hrca._messages import agreeing, counted
 from hrca._warnings import DoubtfulPredictionWarning, warn_user
 from hrca.module._module import HRCAModule
 
@@ -132,7 +132,7 @@ def prepare_batches(
     n_train = len(split.train)
     if n_train < 2:
         raise ValueError(
-            f"A batch must have at least 2 cells, but there {'is' if n_train == 1 else 'are'} {n_train} to train on. "
+            f"A batch must have at least 2 cells, but there {agreeing(n_train, 'is', 'are')} {n_train} to train on. "
             "Give more cells of known type, or a larger `train_size`."
         )
     if n_train < n_available:
